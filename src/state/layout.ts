@@ -1,0 +1,137 @@
+/**
+ * The layout of one vCPU's block in the VM's linear memory: every field once, with its offset, type and API id.
+ *
+ * Offsets, typed views, snapshots and the API's register ids come from this table; adding a register is one row here.
+ * All offsets are relative to the vCPU's base address, so that two vCPUs differ in that base alone and translated code
+ * is shared by them. The first 64 KiB are addressed by 16-bit offsets in the interpreter's records: registers, value
+ * slots and run control live there; the translation look-aside tables follow.
+ */
+
+/** How a field is stored. `f80` is 16 bytes: significand (u64), sign and exponent (u16). */
+export type FieldType = 'u32' | 'u64' | 'v128' | 'f80';
+
+export interface Field {
+  readonly name: string;
+  readonly type: FieldType;
+  readonly offset: number;
+  /** Register set of the VM API, or null for a field that is internal to the engines. */
+  readonly set: RegisterSet | null;
+}
+
+export type RegisterSet = 'gpr' | 'segment' | 'table' | 'control' | 'debug' | 'msr' | 'xcr' | 'x87' | 'sse' | 'event';
+
+const sizes: Record<FieldType, number> = { u32: 4, u64: 8, v128: 16, f80: 16 };
+
+const gprNames = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'] as const;
+/** Segment registers in the order of their encodings, then the two system segments. */
+export const segmentNames = ['es', 'cs', 'ss', 'ds', 'fs', 'gs', 'ldtr', 'tr'] as const;
+export type SegmentName = (typeof segmentNames)[number];
+
+type Row = readonly [name: string, type: FieldType, set: RegisterSet | null];
+
+function rows(): Row[] {
+  const table: Row[] = [];
+  const add = (set: RegisterSet | null, type: FieldType, ...names: string[]) => {
+    for (const name of names) table.push([name, type, set]);
+  };
+  add('gpr', 'u64', ...gprNames, 'rip');
+  // Lazy arithmetic flags, see src/ir/flags.ts: what produced them and from which operands.
+  add(null, 'u64', 'flagA', 'flagB');
+  add(null, 'u32', 'flagKind');
+  // RFLAGS without CF PF AF ZF SF OF: those are in the lazy flags. DF, IF, TF, IOPL, NT, RF, VM, AC, VIF, VIP, ID are here.
+  add('event', 'u32', 'rflagsRest');
+  add('x87', 'u32', 'fcw', 'fsw', 'ftw', 'fop');
+  add('x87', 'u64', 'fip', 'fdp');
+  add('x87', 'u32', 'fcs', 'fds');
+  // ftw is abridged: bit i set = physical register i is in use. fsw holds TOP in bits 11-13.
+  for (let i = 0; i < 8; i++) add('x87', 'f80', `fpr${i}`);
+  for (let i = 0; i < 16; i++) add('sse', 'v128', `xmm${i}`);
+  for (let i = 0; i < 16; i++) add('sse', 'v128', `ymmHigh${i}`);
+  add('sse', 'u32', 'mxcsr');
+  // Segments: base, then what the descriptor says. `limit` is in bytes; `access` holds descriptor bits 8-15 and 20-23
+  // (type, S, DPL, P, AVL, L, D/B, G) in bits 0-7 and 12-15, plus bit 16 = usable.
+  for (const name of segmentNames) {
+    table.push([`${name}Base`, 'u64', 'segment']);
+    add('segment', 'u32', `${name}Selector`, `${name}Limit`, `${name}Access`);
+    // Checked range of offsets for data accesses outside 64-bit mode: low <= offset && offset + size - 1 <= high.
+    // read range and write range; an unusable or unreadable segment has low = 1, high = 0.
+    add(null, 'u32', `${name}ReadLow`, `${name}ReadHigh`, `${name}WriteLow`, `${name}WriteHigh`);
+  }
+  add('table', 'u64', 'gdtrBase', 'idtrBase');
+  add('table', 'u32', 'gdtrLimit', 'idtrLimit');
+  add('control', 'u64', 'cr0', 'cr2', 'cr3', 'cr4', 'cr8', 'efer');
+  add('xcr', 'u64', 'xcr0');
+  add('debug', 'u64', 'dr0', 'dr1', 'dr2', 'dr3', 'dr6', 'dr7');
+  add('msr', 'u64', 'star', 'lstar', 'cstar', 'sfmask', 'kernelGsBase', 'tscAux', 'tscOffset', 'apicBase', 'pat', 'miscEnable');
+  add('msr', 'u64', 'sysenterCs', 'sysenterEsp', 'sysenterEip', 'mtrrDefType', 'debugCtl', 'featureControl');
+  add('event', 'u32', 'cpl', 'interruptShadow', 'halted', 'pendingVector', 'pendingErrorCode', 'nmiBlocked', 'smm');
+  // Run control.
+  add(null, 'u64', 'instructions'); // retired so far, at the last leave
+  add(null, 'u32', 'budget'); // instructions left in this slice (signed); regions and blocks count it down
+  add(null, 'u32', 'attention'); // set from anywhere: leave at the next region head, back edge or block end
+  add(null, 'u32', 'context'); // id of the execution context (mode bits), part of every code look-up
+  add(null, 'u32', 'leave'); // why the core returned, src/execute/leave.ts
+  add(null, 'u32', 'leaveRecord'); // interpreter record or helper that left
+  add(null, 'u32', 'faultVector', 'faultErrorCode');
+  add(null, 'u64', 'faultAddress');
+  add(null, 'u32', 'blockRecord'); // the interpreter's current block
+  add(null, 'u32', 'tlbRead', 'tlbWrite'); // address of the look-aside table in force (user or supervisor)
+  add(null, 'u32', 'depth');
+  // Arguments and results of helpers and of the slow memory path.
+  add(null, 'u64', 'argument0', 'argument1', 'argument2', 'argument3', 'result0', 'result1');
+  add(null, 'v128', 'scratch0', 'scratch1');
+  return table;
+}
+
+function place(): ReadonlyMap<string, Field> {
+  const fields = new Map<string, Field>();
+  let offset = 0;
+  for (const [name, type, set] of rows()) {
+    const size = sizes[type];
+    offset = Math.ceil(offset / size) * size;
+    if (fields.has(name)) throw new Error(`layout: field ${name} stands twice`);
+    fields.set(name, { name, type, offset, set });
+    offset += size;
+  }
+  return fields;
+}
+
+export const layout: ReadonlyMap<string, Field> = place();
+
+/** Offset of a field by name; an unknown name is a bug in the host. */
+export function offsetOf(name: string): number {
+  const field = layout.get(name);
+  if (field === undefined) throw new Error(`layout: no field ${name}`);
+  return field.offset;
+}
+
+export const fieldSize = (type: FieldType): number => sizes[type];
+
+/** Value slots of the interpreter: 16 bytes each. */
+export const slotsOffset = 0x2000;
+export const slotCount = 0x300;
+/**
+ * Translation look-aside tables: direct-mapped, one for reads and one for writes, for supervisor and for user. An entry
+ * is 16 bytes: the linear page (i64; low bits set = invalid), the difference host address - linear address (i32), spare.
+ */
+export const tlbBits = 13;
+export const tlbEntryBytes = 16;
+const tlbBytes = (1 << tlbBits) * tlbEntryBytes;
+export const tlbOffset = 0x10000;
+export type TlbKind = 'supervisorRead' | 'supervisorWrite' | 'userRead' | 'userWrite';
+export const tlbOffsets: Record<TlbKind, number> = {
+  supervisorRead: tlbOffset,
+  supervisorWrite: tlbOffset + tlbBytes,
+  userRead: tlbOffset + 2 * tlbBytes,
+  userWrite: tlbOffset + 3 * tlbBytes,
+};
+/**
+ * Jump cache: direct-mapped by linear instruction pointer. An entry is 32 bytes: rip (u64), context (u32), interpreter
+ * block (u32, 0 = none), table slot of the translated region (u32, 0 = none), entry count (u32), spare (8).
+ */
+export const jumpCacheBits = 14;
+export const jumpCacheEntryBytes = 32;
+export const jumpCacheOffset = tlbOffset + 4 * tlbBytes;
+/** Size of a vCPU's block. */
+export const cpuBytes = 0x200000;
+if (jumpCacheOffset + (1 << jumpCacheBits) * jumpCacheEntryBytes > cpuBytes) throw new Error('layout: a vCPU block is too small');
