@@ -1,0 +1,43 @@
+/**
+ * What a device is to the machine: a few registers behind offsets. It knows neither where it is mapped nor the
+ * processor; it speaks through `IrqLine`, takes time from `Clock`, and hands bytes to callbacks.
+ */
+
+/** The width of one access to a device register, in bytes; a wider access arrives as several. */
+export type AccessSize = 1 | 2 | 4;
+
+export interface Device {
+  /** Stands in error messages and listings: `serial`, `debugcon`. */
+  readonly name: string;
+  /** Everything that a snapshot must keep, as one plain object; a device without it has no state. */
+  state?: object;
+  /**
+   * @param offset distance from the start of the region that was accessed
+   * @returns the value, unsigned, of `size` bytes
+   */
+  read(offset: number, size: AccessSize): number;
+  /** @param value unsigned, of `size` bytes */
+  write(offset: number, size: AccessSize, value: number): void;
+}
+
+/** What a bus answers where nothing drives the data lines: all ones. */
+export function allOnes(size: AccessSize): number {
+  return size === 4 ? 0xffff_ffff : 2 ** (size * 8) - 1;
+}
+
+/** Answers an access of any size from a device whose registers are one byte wide, lowest offset first. */
+export function readBytewise(offset: number, size: AccessSize, readByte: (offset: number) => number): number {
+  let value = 0;
+  for (let index = 0; index < size; index++) value += readByte(offset + index) * 2 ** (index * 8);
+  return value;
+}
+
+/** The writing half of {@link readBytewise}. */
+export function writeBytewise(
+  offset: number,
+  size: AccessSize,
+  value: number,
+  writeByte: (offset: number, value: number) => void,
+): void {
+  for (let index = 0; index < size; index++) writeByte(offset + index, (value >>> (index * 8)) & 0xff);
+}

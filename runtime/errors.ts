@@ -1,0 +1,56 @@
+/**
+ * The errors that the public face throws. Each has a `code` that stays the same from version to version and a message
+ * of one line that names the offending value. A guest's fault is never one of these: it is a value inside the machine.
+ */
+
+/** What all errors thrown on purpose have in common; anything else that escapes is a bug of the host. */
+export abstract class Jit86Error<Code extends string = string> extends Error {
+  /** Stable and meant for programs; the message is meant for people. */
+  readonly code: Code;
+
+  constructor(code: Code, message: string) {
+    super(message);
+    this.code = code;
+    this.name = new.target.name;
+  }
+}
+
+export type ConfigurationCode =
+  | 'bad-memory-size'
+  | 'bad-cpu-count'
+  | 'bad-option'
+  | 'region-overlap'
+  | 'bad-region'
+  | 'already-entered'
+  | 'unsupported-host';
+
+/** The embedder asked for a machine, a region or an entry that cannot be. */
+export class ConfigurationError extends Jit86Error<ConfigurationCode> {}
+
+export type StateCode = 'unknown-register' | 'bad-register-size' | 'read-only-register' | 'bad-register-value';
+
+/** A call of the state interface named something that is not there; the call as a whole changed nothing. */
+export class StateError extends Jit86Error<StateCode> {}
+
+export type LoaderCode =
+  | 'unknown-format'
+  | 'empty-file'
+  | 'truncated'
+  | 'bad-header'
+  | 'big-endian'
+  | 'foreign-class'
+  | 'foreign-machine'
+  | 'not-executable'
+  | 'needs-interpreter'
+  | 'no-segments'
+  | 'bad-segment'
+  | 'segment-overlap'
+  | 'outside-ram'
+  | 'entry-outside'
+  | 'bad-multiboot-header'
+  | 'unsupported-multiboot-flags'
+  | 'no-low-memory'
+  | 'bad-address';
+
+/** A guest image that cannot be loaded: damaged, foreign, or too big for the machine. */
+export class LoaderError extends Jit86Error<LoaderCode> {}

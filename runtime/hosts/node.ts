@@ -1,0 +1,111 @@
+/**
+ * What the machine and the command line need of Node: files, workers, time, a place for the translation cache. The
+ * only file of the runtime, with its sibling for browsers, that touches a host.
+ */
+import { createWriteStream, existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
+
+/** Nanoseconds of the monotonic clock, from an arbitrary origin: the source of a `HostClock`. */
+export function monotonicNanos(): number {
+  return performance.now() * 1e6;
+}
+
+/** A file that `npm run build` made, such as `core.wasm`; from the sources and from `dist` alike. */
+export function artifactUrl(name: string): URL {
+  return new URL((import.meta.url.endsWith('.ts') ? '../../dist/' : '../../') + name, import.meta.url);
+}
+
+/** The bytes of an artifact. */
+export function readArtifact(name: string): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(readFileSync(artifactUrl(name)));
+}
+
+/** The folder of the translation cache: `$XDG_CACHE_HOME/jit86`, or `~/.cache/jit86`. It need not exist. */
+export function defaultCacheDirectory(environment: Record<string, string | undefined> = process.env): string {
+  const base = environment.XDG_CACHE_HOME;
+  // The XDG base directory specification: a relative path in the variable is to be ignored.
+  return join(base?.startsWith('/') ? base : join(homedir(), '.cache'), 'jit86');
+}
+
+/** Makes a folder and its parents if need be. */
+export function ensureDirectory(path: string): void {
+  mkdirSync(path, { recursive: true });
+}
+
+/** The whole of a file; undefined if there is no such file. Other errors (a folder, no permission) throw. */
+export function readFileIfExists(path: string): Uint8Array<ArrayBuffer> | undefined {
+  if (!existsSync(path)) return undefined;
+  if (statSync(path).isDirectory()) throw new Error('it is a folder');
+  return new Uint8Array(readFileSync(path));
+}
+
+/** A place for a guest's output, written in pieces and flushed when closed. */
+export interface ByteSink {
+  write(byte: number): void;
+  /** Hands what has been gathered to the host. */
+  flush(): void;
+  /** Flushes and waits until the host has taken everything. */
+  close(): Promise<void>;
+}
+
+const sinkSize = 4096;
+
+/** Gathers bytes, since guests write one at a time, and hands them on at a line's end or when 4 KiB are full. */
+export function streamSink(stream: NodeJS.WritableStream, ownsStream = false): ByteSink {
+  let pending = new Uint8Array(sinkSize);
+  let used = 0;
+  const flush = () => {
+    if (used === 0) return;
+    stream.write(pending.subarray(0, used));
+    pending = new Uint8Array(sinkSize);
+    used = 0;
+  };
+  return {
+    write(byte) {
+      pending[used++] = byte;
+      if (used === sinkSize || byte === 0x0a) flush();
+    },
+    flush,
+    close() {
+      flush();
+      return new Promise((done) => {
+        if (ownsStream) stream.end(() => done());
+        else stream.write('', () => done());
+      });
+    },
+  };
+}
+
+/** A sink that writes to a file, replacing it. Rejects if the file cannot be opened. */
+export async function fileSink(path: string): Promise<ByteSink> {
+  const stream = createWriteStream(path);
+  await new Promise<void>((done, fail) => {
+    stream.once('open', () => done());
+    stream.once('error', fail);
+  });
+  return streamSink(stream, true);
+}
+
+/** A worker thread of this host, reduced to what the compiler needs. */
+export interface HostWorker {
+  post(message: unknown, transfer?: readonly ArrayBuffer[]): void;
+  onMessage(listener: (message: unknown) => void): void;
+  onError(listener: (error: Error) => void): void;
+  /** Lets the process end although the worker is alive. */
+  unref(): void;
+  terminate(): Promise<void>;
+}
+
+/** Starts a module as a worker thread. */
+export function startWorker(module: URL, workerData?: unknown): HostWorker {
+  const worker = new Worker(module, { workerData });
+  return {
+    post: (message, transfer = []) => worker.postMessage(message, [...transfer]),
+    onMessage: (listener) => void worker.on('message', listener),
+    onError: (listener) => void worker.on('error', listener),
+    unref: () => worker.unref(),
+    terminate: async () => void (await worker.terminate()),
+  };
+}
