@@ -1,0 +1,53 @@
+/**
+ * Picks the loader by the file's content: a multiboot header first, since multiboot kernels are ELFs too, then ELF,
+ * then a boot sector. Anything else is loaded only if the caller says where and in which mode.
+ */
+import { LoaderError } from '../errors.ts';
+import { isElf, loadElf } from './elf.ts';
+import { bootSectorAddress, type FlatBinaryOptions, isBootSector, loadFlatBinary } from './flat-binary.ts';
+import type { GuestRam, InitialState } from './initial-state.ts';
+import { type BootOptions, findMultibootHeader, loadMultiboot } from './multiboot.ts';
+
+export type GuestFormat = 'multiboot' | 'elf' | 'boot-sector' | 'flat-binary';
+
+export interface LoadOptions extends BootOptions {
+  /** Take the file as a flat binary, whatever it looks like. */
+  readonly flat?: FlatBinaryOptions;
+}
+
+export interface LoadedGuest {
+  readonly format: GuestFormat;
+  readonly state: InitialState;
+}
+
+/** What the file is; undefined if nothing that jit86 knows. */
+export function guestFormat(file: Uint8Array): Exclude<GuestFormat, 'flat-binary'> | undefined {
+  if (findMultibootHeader(file) !== undefined) return 'multiboot';
+  if (isElf(file)) return 'elf';
+  if (isBootSector(file)) return 'boot-sector';
+  return undefined;
+}
+
+/**
+ * Loads a guest into RAM.
+ *
+ * @throws LoaderError whose message names what is wrong, whatever the bytes are
+ */
+export function loadGuest(file: Uint8Array, ram: GuestRam, options: LoadOptions): LoadedGuest {
+  if (options.flat !== undefined) return { format: 'flat-binary', state: loadFlatBinary(file, ram, options.flat) };
+  if (file.length === 0) throw new LoaderError('empty-file', 'the file is empty');
+  const header = findMultibootHeader(file);
+  if (header !== undefined) return { format: 'multiboot', state: loadMultiboot(file, header, ram, options) };
+  if (options.modules.length > 0) {
+    throw new LoaderError('unknown-format', 'modules are for multiboot kernels, and the file has no multiboot header');
+  }
+  if (isElf(file)) return { format: 'elf', state: loadElf(file, ram) };
+  if (isBootSector(file)) {
+    return { format: 'boot-sector', state: loadFlatBinary(file, ram, { address: bootSectorAddress, mode: 'real' }) };
+  }
+  const start = [...file.subarray(0, 4)].map((byte) => byte.toString(16).padStart(2, '0')).join(' ');
+  throw new LoaderError(
+    'unknown-format',
+    `a file that begins with ${start} is no ELF, multiboot kernel or boot sector`,
+  );
+}
