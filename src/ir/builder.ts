@@ -348,10 +348,17 @@ export class Builder {
     if (known === 0n) return;
     if (known !== undefined) return body();
     this.emit('when', [v]);
-    this.scopes.push([]);
+    this.enterScope();
     body();
-    for (const key of this.scopes.pop()!) this.known.delete(key);
+    this.leaveScope();
     this.emit('end');
+  }
+  /** Values recorded from here to `leaveScope` are not used again after it. */
+  enterScope(): void {
+    this.scopes.push([]);
+  }
+  leaveScope(): void {
+    for (const key of this.scopes.pop()!) this.known.delete(key);
   }
   unlessZero(v: Int, body: () => void): void {
     this.when(this.typeOf(v) === 'i32' ? (v as Value<'i32'>) : this.ne(v, this.i64(0)), body);

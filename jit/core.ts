@@ -1,0 +1,306 @@
+/**
+ * The core module: the loop that runs blocks and regions, built once at build time through the same lowering that
+ * translates regions. `enter(cpu, block)` looks up the instruction pointer in the jump cache and runs what it finds,
+ * until it must leave (src/execute/leave.ts); with a block given it runs that block once.
+ *
+ * The interpreter is a loop over records (src/execute/records.ts) with one case for each kind.
+ */
+import { FLAG_CARRY_BIT } from '../src/ir/flags.ts';
+import { hotThreshold, LEFT, leave } from '../src/execute/leave.ts';
+import { blockHeaderBytes } from '../src/execute/encode.ts';
+import { isSpecial, joinImmediates, type RecordKind, recordKinds } from '../src/execute/records.ts';
+import type { Type } from '../src/ir/types.ts';
+import { jumpCacheBits, jumpCacheEntryBytes, jumpCacheOffset, offsetOf } from '../src/state/layout.ts';
+import { importLibrary } from './arith.ts';
+import { Emitter, type Expr, type MemoryLimits } from './emitter.ts';
+import { addFlagFunctions } from './flag-functions.ts';
+import { lower, type Reader } from './lower.ts';
+import { probe } from './probe.ts';
+import './lower-families.ts';
+
+const CPU = 0;
+const BLOCK = 1;
+
+class CoreBuilder implements Reader {
+  readonly e = new Emitter();
+  readonly inRegion = false;
+  private pc = 0;
+  private slotLocals = 0;
+
+  build(memory: MemoryLimits): Uint8Array {
+    const { e } = this;
+    e.importMemory(memory);
+    e.importTable(1);
+    e.importFunction('slowRead', 'env', ['i32', 'i32', 'i32'], 'i32');
+    e.importFunction('slowWrite', 'env', ['i32', 'i32', 'i32', 'i32'], 'i32');
+    e.importFunction('helper', 'env', ['i32', 'i32'], 'i32');
+    importLibrary(e);
+    addFlagFunctions(this);
+    e.addFunction('enter', ['i32', 'i32'], 'i32', () => this.enter(), true);
+    e.validate();
+    e.optimise(['simplify-locals', 'vacuum', 'coalesce-locals', 'reorder-locals']);
+    const bytes = e.binary();
+    e.dispose();
+    return bytes;
+  }
+
+  private get(local: number): Expr {
+    return this.e.get(local, 'i32');
+  }
+
+  private enter(): void {
+    const { e } = this;
+    this.pc = e.local('i32');
+    const once = e.local('i32');
+    const entry = e.local('i32');
+    const budget = e.local('i32');
+    const rip = e.local('i64');
+    this.slotLocals = once;
+    e.set(once, this.get(BLOCK));
+    e.loop('next', () => {
+      e.if(e.op('i32.eqz', this.get(BLOCK)), () => {
+        e.if(this.get(once), () => e.return(e.i32(leave.done)));
+        e.if(e.state32('attention'), () => e.return(e.i32(leave.attention)));
+        e.set(rip, e.state64('rip'));
+        e.set(entry, e.op('i32.add', this.get(CPU), e.op('i32.mul', this.hash(() => e.op('i32.wrap', e.get(rip, 'i64'))), e.i32(jumpCacheEntryBytes))));
+        const at = (offset: number) => e.load('i32', this.get(entry), jumpCacheOffset + offset);
+        const miss = e.op('i32.or', e.op('i64.ne', e.load('i64', this.get(entry), jumpCacheOffset), e.get(rip, 'i64')), e.op('i32.ne', at(8), e.state32('context')));
+        e.if(miss, () => e.return(e.i32(leave.lookup)));
+        e.if(at(16), () => {
+          e.set(rip, e.callIndirect(at(16), [this.get(CPU)], ['i32'], 'i64'));
+          e.if(e.op('i64.eq', e.get(rip, 'i64'), e.i64(LEFT)), () => e.return(e.state32('leave')));
+          e.setState64('rip', e.get(rip, 'i64'));
+          e.br('next');
+        });
+        e.store('i32', this.get(entry), e.op('i32.add', at(20), e.i32(1)), jumpCacheOffset + 20);
+        e.if(e.op('i32.eq', at(20), e.i32(hotThreshold)), () => e.return(e.i32(leave.hot)));
+        e.set(BLOCK, at(12));
+      });
+      e.set(budget, e.op('i32.sub', e.state32('budget'), e.load('i32', this.get(BLOCK))));
+      e.if(e.op('i32.lt_s', this.get(budget), e.i32(0)), () => e.return(e.i32(leave.budget)));
+      e.setState32('budget', this.get(budget));
+      e.setState32('blockRecord', this.get(BLOCK));
+      e.set(this.pc, e.op('i32.add', this.get(BLOCK), e.i32(blockHeaderBytes)));
+      e.set(BLOCK, e.i32(0));
+      e.loop('record', () => this.records());
+    });
+    e.unreachable();
+  }
+
+  /** Index in the jump cache; src/execute/jump-cache.ts computes the same. */
+  private hash(low: () => Expr): Expr {
+    const { e } = this;
+    return e.op('i32.and', e.op('i32.xor', low(), e.op('i32.shr_u', low(), e.i32(12))), e.i32((1 << jumpCacheBits) - 1));
+  }
+
+  private records(): void {
+    const { e } = this;
+    const labels = recordKinds.map((k) => `k${k.id}`);
+    const build = (i: number): void => {
+      if (i < 0) return e.switch(labels, labels[0]!, e.load('i32', this.get(this.pc), 0, 'load16_u'));
+      e.block(labels[i]!, () => build(i - 1));
+      this.case(recordKinds[i]!);
+    };
+    build(recordKinds.length - 1);
+  }
+
+  // --- parts of a record
+  private place(offset: number): Expr {
+    return this.e.op('i32.add', this.get(CPU), this.e.load('i32', this.get(this.pc), offset, 'load16_u'));
+  }
+  private operand(kind: RecordKind, i: number): Expr {
+    const { e } = this;
+    const type = kind.operands[i]!;
+    if (kind.constantOperand && i === kind.operands.length - 1) {
+      const value = e.load('i32', this.get(this.pc), kind.immediateOffset);
+      return type === 'i64' ? e.op('i64.extend_s', value) : value;
+    }
+    return e.load(type, this.place(4 + 2 * i));
+  }
+  private immediate(kind: RecordKind, index: number): Expr {
+    let offset = kind.immediateOffset;
+    for (let i = 0; i < index; i++) offset += { i32: 4, i64: 8, v128: 16 }[kind.immediates[i]!];
+    return this.e.load(kind.immediates[index]!, this.get(this.pc), offset);
+  }
+  private result(type: Type, value: Expr): void {
+    const { e } = this;
+    if (type === 'i32') e.store('i64', this.place(2), e.op('i64.extend_u', value));
+    else e.store(type, this.place(2), value);
+  }
+  private advance(kind: RecordKind): void {
+    const { e } = this;
+    e.set(this.pc, e.op('i32.add', this.get(this.pc), e.i32(kind.bytes)));
+    e.br('record');
+  }
+  private fault(): void {
+    this.e.setState32('leaveRecord', this.get(this.pc));
+    this.e.return(this.e.i32(leave.fault));
+  }
+  private raise(vector: Expr, errorCode: Expr): void {
+    this.e.setState32('faultVector', vector);
+    this.e.setState32('faultErrorCode', errorCode);
+    this.fault();
+  }
+  exitIf(condition: Expr, vector: number, errorCode = -1): void {
+    this.e.if(condition, () => this.raise(this.e.i32(vector), this.e.i32(errorCode)));
+  }
+
+  private case(kind: RecordKind): void {
+    const { e } = this;
+    const { op } = kind;
+    if (op === 'copy.64' || op === 'copy.128') {
+      e.store(kind.operands[0]!, this.place(2), this.operand(kind, 0));
+      return this.advance(kind);
+    }
+    if (op === 'set.32') {
+      e.store('i32', this.place(2), this.operand(kind, 0));
+      return this.advance(kind);
+    }
+    if (op === 'stop') {
+      e.setState64('rip', this.immediate(kind, 0));
+      e.setState32('leaveRecord', this.get(this.pc));
+      return e.return(e.i32(leave.stop));
+    }
+    if (isSpecial(op)) return this.special(kind);
+    if (/^(load|modify|store)\./.test(op)) return this.memory(kind);
+    const args = kind.operands.map((_, i) => this.operand(kind, i));
+    if (op.endsWith('.shuffle')) return this.shuffle(kind);
+    const dynamic = kind.immediates.slice(kind.constantOperand ? 1 : 0);
+    if (op.startsWith('address.')) return this.address(kind, args);
+    let value: Expr;
+    if (dynamic.length > 0) value = this.immediate(kind, kind.constantOperand ? 1 : 0); // a constant
+    else value = lower(this, op, args, joinImmediates(op, kind.fixed, []) as number[]);
+    if (kind.result === null) e.emit(value);
+    else this.result(kind.result, value);
+    this.advance(kind);
+  }
+
+  /** The displacement stands in the record: added to the sum of the lowering with displacement 0. */
+  private address(kind: RecordKind, args: Expr[]): void {
+    const { e } = this;
+    args[0] = e.op('i64.add', args[0], e.op('i64.extend_s', this.immediate(kind, 0)));
+    this.result('i64', lower(this, kind.op as 'address.base', args, joinImmediates(kind.op as 'address.base', kind.fixed, [0]) as number[]));
+    this.advance(kind);
+  }
+
+  /** Lanes chosen by an immediate in the record: two swizzles, since an index out of range gives zero. */
+  private shuffle(kind: RecordKind): void {
+    const { e } = this;
+    const lanes = e.share(this.immediate(kind, 0), 'v128');
+    const low = e.op('i8x16.swizzle', this.operand(kind, 0), lanes());
+    const high = e.op('i8x16.swizzle', this.operand(kind, 1), e.op('i8x16.sub', lanes(), e.v128(new Array<number>(16).fill(16))));
+    this.result('v128', e.op('v128.or', low, high));
+    this.advance(kind);
+  }
+
+  private memory(kind: RecordKind): void {
+    const { e } = this;
+    const [name, bits] = kind.op.split('.') as [string, string];
+    const bytes = Number(bits) / 8;
+    const type: Type = bytes === 16 ? 'v128' : bytes === 8 ? 'i64' : 'i32';
+    const suffix = bytes === 1 ? '8' : bytes === 2 ? '16' : '';
+    const isStore = name === 'store';
+    const address = e.share(this.operand(kind, 0), 'i64');
+    const table = e.state32(name === 'load' ? 'tlbRead' : 'tlbWrite');
+    const { hit, host } = probe(e, table, address, bytes);
+    if (isStore) {
+      e.if(hit, () => {
+        e.store(type, host(), this.operand(kind, 1), 0, `store${suffix}` as 'store');
+        this.advance(kind);
+      });
+      e.setState64('argument3', address());
+      e.store(type, this.get(CPU), this.operand(kind, 1), offsetOf('scratch0'));
+      const stack = e.load('i32', this.get(this.pc), 2, 'load16_u');
+      const ok = e.call('slowWrite', [this.get(CPU), e.i32(bytes), stack, this.get(this.pc)], 'i32');
+      e.if(e.op('i32.eqz', ok), () => this.fault());
+      return this.advance(kind);
+    }
+    const loadKind = (suffix === '' ? 'load' : `load${suffix}_u`) as 'load';
+    e.if(hit, () => {
+      this.result(type, e.load(type, host(), 0, loadKind));
+      this.advance(kind);
+    });
+    e.setState64('argument3', address());
+    const stack = e.load('i32', this.get(this.pc), 6, 'load16_u');
+    const flags = e.op('i32.or', stack, e.i32(name === 'modify' ? 2 : 0));
+    e.if(e.op('i32.eqz', e.call('slowRead', [this.get(CPU), e.i32(bytes), flags], 'i32')), () => this.fault());
+    this.result(type, e.load(type, this.get(CPU), offsetOf('scratch0'), loadKind));
+    this.advance(kind);
+  }
+
+  private special(kind: RecordKind): void {
+    const { e } = this;
+    const operand = (i: number) => this.operand(kind, i);
+    const immediate = (i: number) => this.immediate(kind, i);
+    switch (kind.op) {
+      case 'flags.set':
+        e.setState64('flagA', operand(0));
+        e.setState64('flagB', operand(1));
+        e.setState32('flagKind', e.op('i32.or', immediate(0), e.op('i32.shl', operand(2), e.i32(FLAG_CARRY_BIT))));
+        return this.advance(kind);
+      case 'flags.merge': {
+        const old = e.op('i32.and', e.call('flagsWord', [this.get(CPU)], 'i32'), e.op('i32.xor', immediate(0), e.i32(-1)));
+        const word = e.op('i32.or', old, e.op('i32.and', operand(0), immediate(0)));
+        e.setState64('flagA', e.op('i64.extend_u', word));
+        e.setState32('flagKind', e.i32(0));
+        return this.advance(kind);
+      }
+      case 'flags.get':
+        this.result('i32', e.op('i32.and', e.call('flagsWord', [this.get(CPU)], 'i32'), immediate(0)));
+        return this.advance(kind);
+      case 'flags.test':
+        this.result('i32', e.call('flagsTest', [this.get(CPU), immediate(0)], 'i32'));
+        return this.advance(kind);
+      case 'segment': {
+        const offset = e.share(operand(0), 'i64');
+        const range = e.share(e.op('i32.add', this.get(CPU), immediate(0)), 'i32');
+        const last = e.op('i64.add', offset(), e.op('i64.extend_u', immediate(1)));
+        const below = e.op('i64.lt_u', offset(), e.op('i64.extend_u', e.load('i32', range())));
+        const above = e.op('i64.gt_u', last, e.op('i64.extend_u', e.load('i32', range(), 4)));
+        e.if(e.op('i32.or', below, above), () => this.raise(e.load('i32', this.get(this.pc), 6, 'load16_u'), e.i32(0)));
+        const base = e.load('i64', e.op('i32.add', this.get(CPU), immediate(2)));
+        this.result('i64', e.op('i64.and', e.op('i64.add', base, offset()), e.i64(0xffffffffn)));
+        return this.advance(kind);
+      }
+      case 'probe.read':
+      case 'probe.write': {
+        e.setState64('argument3', operand(0));
+        const stack = e.load('i32', this.get(this.pc), 6, 'load16_u');
+        const flags = e.op('i32.or', stack, e.i32(kind.op === 'probe.write' ? 2 | 4 : 4));
+        e.if(e.op('i32.eqz', e.call('slowRead', [this.get(CPU), immediate(0), flags], 'i32')), () => this.fault());
+        return this.advance(kind);
+      }
+      case 'raise':
+        return this.raise(immediate(0), immediate(1));
+      case 'raise.if':
+        e.if(operand(0), () => this.raise(immediate(0), immediate(1)));
+        return this.advance(kind);
+      case 'when':
+        e.if(e.op('i32.eqz', operand(0)), () => {
+          e.set(this.pc, e.op('i32.add', this.get(this.pc), immediate(0)));
+          e.br('record');
+        });
+        return this.advance(kind);
+      case 'jump':
+        e.setState64('rip', kind.operands.length === 0 ? immediate(0) : operand(0));
+        return e.br('next');
+      case 'branch': {
+        const yes = immediate(0);
+        e.setState64('rip', e.select(operand(0), yes, immediate(1)));
+        return e.br('next');
+      }
+      case 'call':
+        e.setState64('rip', immediate(1));
+        e.setState64('result0', immediate(2));
+        e.if(e.call('helper', [this.get(CPU), immediate(0)], 'i32'), () => e.return(e.i32(leave.exit)));
+        return e.br('next');
+      default:
+        throw new Error(`core: no case for ${kind.op}`);
+    }
+  }
+}
+
+/** The core module's bytes. */
+export function buildCore(memory: MemoryLimits): Uint8Array {
+  return new CoreBuilder().build(memory);
+}

@@ -1,0 +1,225 @@
+/**
+ * The only door to binaryen: builds one WebAssembly module, function by function.
+ *
+ * A binaryen expression has one owner, so a value that is needed twice becomes a local, here and nowhere else (`share`).
+ * Statements go to the innermost open list; expressions are returned to the caller.
+ */
+import binaryen from 'binaryen';
+import { offsetOf } from '../src/state/layout.ts';
+import type { Type } from '../src/ir/types.ts';
+
+export type Expr = number;
+
+const F = binaryen.Features;
+const features = F.Atomics | F.BulkMemory | F.MutableGlobals | F.NontrappingFPToInt | F.SignExt | F.SIMD128 | F.ReferenceTypes | F.Multivalue;
+
+const wasmTypes: Record<Type, number> = {
+  i32: binaryen.i32,
+  i64: binaryen.i64,
+  f32: binaryen.f32,
+  f64: binaryen.f64,
+  v128: binaryen.v128,
+};
+const typeList = (types: readonly Type[]): number => binaryen.createType(types.map((t) => wasmTypes[t]));
+const resultType = (type: Type | null): number => (type === null ? binaryen.none : wasmTypes[type]);
+
+export interface MemoryLimits {
+  readonly initial: number;
+  readonly maximum: number;
+  readonly shared: boolean;
+}
+
+type LoadKind = 'load' | 'load8_u' | 'load8_s' | 'load16_u' | 'load16_s' | 'load32_u' | 'load32_s';
+type StoreKind = 'store' | 'store8' | 'store16' | 'store32';
+// biome-ignore lint/suspicious/noExplicitAny: binaryen's operations are looked up by name
+type Operations = any;
+
+export class Emitter {
+  readonly m: binaryen.Module;
+  private readonly ops: Operations;
+  private parameters: Type[] = [];
+  private locals: Type[] = [];
+  private free = new Map<Type, number[]>();
+  private lists: Expr[][] = [];
+  private labels = 0;
+
+  constructor() {
+    this.m = new binaryen.Module();
+    this.m.setFeatures(features);
+    this.ops = this.m;
+  }
+
+  // --- module
+  importMemory({ initial, maximum, shared }: MemoryLimits): void {
+    this.m.setMemory(initial, maximum, null, [], shared, false, 'm');
+    this.m.addMemoryImport('m', 'env', 'memory', shared);
+  }
+  importTable(minimum: number): void {
+    this.m.addTable('t', minimum, 0xffffffff);
+    this.m.addTableImport('t', 'env', 'table');
+  }
+  importFunction(name: string, from: string, parameters: readonly Type[], result: Type | null): void {
+    this.m.addFunctionImport(name, from, name, typeList(parameters), resultType(result));
+  }
+  importGlobal(name: string, from: string, type: Type, mutable: boolean): void {
+    this.m.addGlobalImport(name, from, name, wasmTypes[type], mutable);
+  }
+  /** Adds a function whose statements `body` emits. */
+  addFunction(name: string, parameters: readonly Type[], result: Type | null, body: () => void, exported = false): void {
+    this.parameters = [...parameters];
+    this.locals = [];
+    this.free.clear();
+    const statements = this.collect(body);
+    this.m.addFunction(name, typeList(parameters), resultType(result), this.locals.map((t) => wasmTypes[t]), this.m.block(null, statements));
+    if (exported) this.m.addFunctionExport(name, name);
+  }
+  /** Throws if the module is not valid: for tests and builds, not for the hot road. */
+  validate(): void {
+    if (this.m.validate() !== 1) throw new Error('emitter: the module is not valid');
+  }
+  optimise(passes: readonly string[]): void {
+    this.m.runPasses([...passes]);
+  }
+  text(): string {
+    return this.m.emitText();
+  }
+  binary(): Uint8Array {
+    return this.m.emitBinary();
+  }
+  dispose(): void {
+    this.m.dispose();
+  }
+
+  // --- statements
+  emit(statement: Expr): void {
+    this.lists.at(-1)!.push(statement);
+  }
+  collect(body: () => void): Expr[] {
+    const list: Expr[] = [];
+    this.lists.push(list);
+    body();
+    this.lists.pop();
+    return list;
+  }
+  private sequence(body: () => void): Expr {
+    const list = this.collect(body);
+    return list.length === 1 ? list[0]! : this.m.block(null, list);
+  }
+  label(prefix: string): string {
+    return `${prefix}${this.labels++}`;
+  }
+  if(condition: Expr, yes: () => void, no?: () => void): void {
+    this.emit(this.m.if(condition, this.sequence(yes), no === undefined ? undefined : this.sequence(no)));
+  }
+  block(label: string, body: () => void): void {
+    this.emit(this.m.block(label, this.collect(body), binaryen.auto));
+  }
+  loop(label: string, body: () => void): void {
+    this.emit(this.m.loop(label, this.m.block(null, this.collect(body))));
+  }
+  br(label: string): void {
+    this.emit(this.m.br(label));
+  }
+  brIf(label: string, condition: Expr): void {
+    this.emit(this.m.br(label, condition));
+  }
+  /** br_table over labels, the last one for everything else. */
+  switch(labels: readonly string[], otherwise: string, index: Expr): void {
+    this.emit(this.m.switch([...labels], otherwise, index));
+  }
+  return(value?: Expr): void {
+    this.emit(this.m.return(value));
+  }
+  unreachable(): void {
+    this.emit(this.m.unreachable());
+  }
+
+  // --- locals
+  /** A new local; `release` gives it back to later `local` calls of this function. */
+  local(type: Type): number {
+    const old = this.free.get(type)?.pop();
+    if (old !== undefined) return old;
+    return this.parameters.length + this.locals.push(type) - 1;
+  }
+  release(local: number): void {
+    const type = this.locals[local - this.parameters.length]!;
+    const list = this.free.get(type);
+    if (list === undefined) this.free.set(type, [local]);
+    else list.push(local);
+  }
+  get(local: number, type: Type): Expr {
+    return this.m.local.get(local, wasmTypes[type]);
+  }
+  set(local: number, value: Expr): void {
+    this.emit(this.m.local.set(local, value));
+  }
+  /** Evaluates an expression now; each call of the answer is one use of its value. */
+  share(value: Expr, type: Type): () => Expr {
+    const local = this.local(type);
+    this.set(local, value);
+    return () => this.get(local, type);
+  }
+
+  // --- expressions
+  i32(n: number): Expr {
+    return this.m.i32.const(n | 0);
+  }
+  i64(n: bigint): Expr {
+    return this.m.i64.const(Number(BigInt.asIntN(32, n)), Number(BigInt.asIntN(32, n >> 32n)));
+  }
+  f32(n: number): Expr {
+    return this.m.f32.const(n);
+  }
+  f64(n: number): Expr {
+    return this.m.f64.const(n);
+  }
+  v128(bytes: readonly number[]): Expr {
+    return this.m.v128.const(bytes);
+  }
+  /** WebAssembly's operation of that name: `i32.add`, `i8x16.shuffle` with its immediates last. */
+  op(name: string, ...operands: unknown[]): Expr {
+    const [type, ...rest] = name.split('.');
+    let f: Operations = this.ops[type!];
+    for (const part of rest) f = f?.[part];
+    if (typeof f !== 'function') throw new Error(`emitter: no operation ${name}`);
+    return f(...operands);
+  }
+  select(condition: Expr, yes: Expr, no: Expr): Expr {
+    return this.m.select(condition, yes, no);
+  }
+  call(name: string, operands: readonly Expr[], result: Type | null): Expr {
+    return this.m.call(name, [...operands], resultType(result));
+  }
+  callIndirect(slot: Expr, operands: readonly Expr[], parameters: readonly Type[], result: Type | null): Expr {
+    return this.m.call_indirect('t', slot, [...operands], typeList(parameters), resultType(result));
+  }
+  global(name: string, type: Type): Expr {
+    return this.m.global.get(name, wasmTypes[type]);
+  }
+  drop(value: Expr): void {
+    this.emit(this.m.drop(value));
+  }
+  load(type: Type, pointer: Expr, offset = 0, kind: LoadKind = 'load'): Expr {
+    return this.ops[type][kind](offset, 1, pointer, 'm');
+  }
+  store(type: Type, pointer: Expr, value: Expr, offset = 0, kind: StoreKind = 'store'): void {
+    this.emit(this.ops[type][kind](offset, 1, pointer, value, 'm'));
+  }
+
+  // --- the vCPU's block: parameter 0 of every function is its address
+  cpu(): Expr {
+    return this.get(0, 'i32');
+  }
+  state32(field: string): Expr {
+    return this.load('i32', this.cpu(), offsetOf(field));
+  }
+  setState32(field: string, value: Expr): void {
+    this.store('i32', this.cpu(), value, offsetOf(field));
+  }
+  state64(field: string): Expr {
+    return this.load('i64', this.cpu(), offsetOf(field));
+  }
+  setState64(field: string, value: Expr): void {
+    this.store('i64', this.cpu(), value, offsetOf(field));
+  }
+}

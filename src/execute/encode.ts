@@ -1,0 +1,328 @@
+/**
+ * Writes an optimised block as interpreter records (records.ts): chooses the places of values, so that most register
+ * traffic needs no record of its own.
+ */
+import { flagCode, type FlagKind } from '../ir/flags.ts';
+import { mayFault, microOps, type Node } from '../ir/micro-ops.ts';
+import { aliasKey, type Schedule, schedule, type Step } from '../ir/schedule.ts';
+import type { Width } from '../ir/types.ts';
+import { offsetOf, segmentNames, slotCount, slotsOffset } from '../state/layout.ts';
+import { findKind, kindOf, type RecordKind, recordKey, splitImmediates } from './records.ts';
+
+const gpr = Array.from({ length: 16 }, (_, i) => offsetOf(['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'][i]!));
+const xmm = Array.from({ length: 16 }, (_, i) => offsetOf(`xmm${i}`));
+
+/** Where each instruction's records begin, and how many instructions the block has. */
+export interface EncodedBlock {
+  readonly bytes: Uint8Array;
+  /** Record offsets (from the start of `bytes`) of the instructions, ascending. */
+  readonly starts: readonly number[];
+  readonly rips: readonly bigint[];
+}
+
+export type HelperIndex = (name: string) => number;
+
+/** Bytes before the first record: instruction count (u32), spare (u32). */
+export const blockHeaderBytes = 8;
+
+class Encoder {
+  private readonly nodes: readonly Node[];
+  private readonly helper: HelperIndex;
+  private readonly plan: Schedule;
+  private readonly place: Int32Array;
+  private readonly lastUse: Int32Array;
+  private readonly clean: Uint8Array;
+  private readonly view = new DataView(new ArrayBuffer(1 << 16));
+  private at = blockHeaderBytes;
+  private readonly freeSlots: number[] = [];
+  private readonly dying = new Map<number, number[]>();
+  private slots = 0;
+  private readonly starts: number[] = [];
+  private readonly rips: bigint[] = [];
+  private readonly whens: number[] = [];
+  private readonly whenConstants: number[][] = [];
+
+  constructor(nodes: readonly Node[], helper: HelperIndex) {
+    this.nodes = nodes;
+    this.helper = helper;
+    this.plan = schedule(nodes);
+    this.place = new Int32Array(nodes.length).fill(-1);
+    this.lastUse = new Int32Array(nodes.length).fill(-1);
+    this.clean = new Uint8Array(nodes.length);
+    this.plan.steps.forEach((step, position) => {
+      if (!step.save) for (const a of nodes[step.node]!.args) this.lastUse[a] = position;
+    });
+    // A value that stands for another's place (wrap, extend) keeps that place busy.
+    for (let i = nodes.length - 1; i >= 0; i--) {
+      if (nodes[i]!.op === 'i32.wrap' || nodes[i]!.op === 'i64.extend_u') {
+        const a = nodes[i]!.args[0]!;
+        this.lastUse[a] = Math.max(this.lastUse[a]!, this.lastUse[i]!);
+      }
+    }
+  }
+
+  encode(): EncodedBlock {
+    const { steps } = this.plan;
+    for (let p = 0; p < steps.length; p++) {
+      this.step(steps[p]!, p);
+      for (const slot of this.dying.get(p) ?? []) this.freeSlots.push(slot);
+    }
+    this.view.setUint32(0, this.starts.length, true);
+    return { bytes: new Uint8Array(this.view.buffer.slice(0, this.at)), starts: this.starts, rips: this.rips };
+  }
+
+  private slotAt(lastUse: number): number {
+    const slot = this.freeSlots.pop() ?? this.slots++;
+    if (slot >= slotCount) throw new Error('encode: a block needs too many value slots');
+    const list = this.dying.get(lastUse);
+    if (list === undefined) this.dying.set(lastUse, [slot]);
+    else list.push(slot);
+    return slotsOffset + slot * 16;
+  }
+
+  /** Where the operand can be read; registers that stand for themselves are read in place. */
+  private where(v: number): number {
+    if (this.place[v]! >= 0) return this.place[v]!;
+    const node = this.nodes[v]!;
+    if (node.op === 'reg.get') return gpr[node.imm[0] as number]!;
+    if (node.op === 'xmm.get') return xmm[node.imm[0] as number]!;
+    if (node.op === 'i32.wrap') return this.where(node.args[0]!);
+    throw new Error(`encode: value ${v} (${node.op}) has no place yet`);
+  }
+
+  /** True if the eight bytes at the value's place are the value zero-extended. */
+  private isClean(v: number): boolean {
+    const { op } = this.nodes[v]!;
+    return op === 'i32.wrap' ? false : this.clean[v] === 1;
+  }
+
+  private destination(v: number, position: number): number {
+    const target = this.registerTarget(v, position);
+    this.clean[v] = 1;
+    return (this.place[v] = target >= 0 ? target : this.slotAt(this.lastUse[v]!));
+  }
+
+  /**
+   * If the value goes into a register a little later, with nothing in between that reads the register, can fault or
+   * branches, it is made there at once. Returns the register's offset or -1.
+   */
+  private registerTarget(v: number, position: number): number {
+    const { steps } = this.plan;
+    let carrier = v;
+    const isVector = microOps[this.nodes[v]!.op].result === 'v128';
+    for (let p = position + 1; p < steps.length; p++) {
+      const { node: n, save } = steps[p]!;
+      const node = this.nodes[n]!;
+      if (save) return -1;
+      if (node.op === 'i64.extend_u' && node.args[0] === carrier) {
+        carrier = n;
+        continue;
+      }
+      if ((node.op === 'reg.set' || node.op === 'xmm.set') && node.args[0] === carrier) {
+        const target = isVector ? xmm[node.imm[0] as number]! : gpr[node.imm[0] as number]!;
+        for (let k = position + 1; k < p; k++) for (const a of this.nodes[steps[k]!.node]!.args) if (this.reads(a, target)) return -1;
+        const last = Math.max(this.lastUse[v]!, this.lastUse[carrier]!);
+        for (let k = p + 1; k <= last; k++) {
+          const later = this.nodes[steps[k]!.node]!;
+          if ((later.op === 'reg.set' || later.op === 'xmm.set') && (isVector ? xmm : gpr)[later.imm[0] as number] === target) return -1;
+        }
+        return target;
+      }
+      if (mayFault(node.op) || node.op === 'when' || node.op === 'end' || node.op === 'call') return -1;
+      if (p > position + 6) return -1;
+    }
+    return -1;
+  }
+  /** True if the register at `target` is set after `from` and before `to`. */
+  private overwritten(target: number, from: number, to: number): boolean {
+    const { steps } = this.plan;
+    for (let p = from + 1; p < to; p++) {
+      const node = this.nodes[steps[p]!.node]!;
+      if (!steps[p]!.save && node.op === 'reg.set' && gpr[node.imm[0] as number] === target) return true;
+    }
+    return false;
+  }
+  private reads(v: number, target: number): boolean {
+    if (this.place[v] === target) return true;
+    const node = this.nodes[v]!;
+    if (this.place[v]! >= 0) return false;
+    if (aliasKey(node) !== null) return this.where(v) === target;
+    return node.op === 'i32.wrap' && this.reads(node.args[0]!, target);
+  }
+
+  private record(kind: RecordKind, destination: number, operands: readonly number[], immediates: readonly (number | bigint | readonly number[])[]): void {
+    const { view } = this;
+    if (this.at + kind.bytes + 32 > view.byteLength) throw new Error('encode: a block is too long');
+    view.setUint16(this.at, kind.id, true);
+    view.setUint16(this.at + 2, destination, true);
+    for (let i = 0; i < operands.length; i++) view.setUint16(this.at + 4 + 2 * i, operands[i]!, true);
+    let at = this.at + kind.immediateOffset;
+    kind.immediates.forEach((type, i) => {
+      const value = immediates[i]!;
+      if (type === 'i32') view.setInt32(at, Number(value) | 0, true);
+      else if (type === 'i64') view.setBigInt64(at, BigInt(value as number | bigint), true);
+      else (value as readonly number[]).forEach((byte, k) => view.setUint8(at + k, byte));
+      at += type === 'i32' ? 4 : type === 'i64' ? 8 : 16;
+    });
+    this.at += kind.bytes;
+  }
+
+  private copy(from: number, to: number, wide: boolean): void {
+    if (from !== to) this.record(kindOf(wide ? 'copy.128' : 'copy.64'), to, [from], []);
+  }
+
+  /** The constant behind a value as an i32 immediate, or null. */
+  private smallConstant(v: number): number | null {
+    const node = this.nodes[v]!;
+    if (node.op === 'i32.const') return node.imm[0] as number;
+    if (node.op !== 'i64.const') return null;
+    const n = node.imm[0] as bigint;
+    return n === BigInt.asIntN(32, n) ? Number(n) : null;
+  }
+
+  /** The operand's place; a constant that has none yet gets a slot. */
+  private operand(v: number): number {
+    const node = this.nodes[v]!;
+    if (this.place[v]! < 0 && (node.op === 'i32.const' || node.op === 'i64.const' || node.op === 'v128.const' || node.op === 'f32.const' || node.op === 'f64.const')) {
+      const to = this.slotAt(this.lastUse[v]!);
+      this.place[v] = to;
+      this.clean[v] = 1;
+      this.whenConstants.at(-1)?.push(v);
+      if (node.op === 'f32.const') this.record(kindOf('i32.const'), to, [], [new Int32Array(new Float32Array([node.imm[0] as number]).buffer)[0]!]);
+      else if (node.op === 'f64.const') this.record(kindOf('i64.const'), to, [], [new BigInt64Array(new Float64Array([node.imm[0] as number]).buffer)[0]!]);
+      else this.record(kindOf(node.op), to, [], [node.imm[0] as number]);
+      return to;
+    }
+    return this.where(v);
+  }
+
+  private step(step: Step, position: number): void {
+    const v = step.node;
+    const node = this.nodes[v]!;
+    const { op, args, imm } = node;
+    if (step.save) {
+      const wide = op === 'xmm.get';
+      const from = this.where(v);
+      this.place[v] = this.slotAt(this.lastUse[v]!);
+      return this.copy(from, this.place[v]!, wide);
+    }
+    switch (op) {
+      case 'i32.const':
+      case 'i64.const':
+      case 'f32.const':
+      case 'f64.const':
+      case 'v128.const':
+        return; // at the first record that cannot hold it as an immediate
+      case 'insn':
+        this.starts.push(this.at);
+        this.rips.push(imm[0] as bigint);
+        return;
+      case 'i32.wrap': {
+        // Reads the low half in place, unless that is a register which is overwritten before the last use.
+        const at = this.operand(args[0]!);
+        const inRegister = this.place[args[0]!]! < 0 || this.place[args[0]!]! < slotsOffset;
+        if (!inRegister || !this.overwritten(at, position, this.lastUse[v]!)) {
+          this.place[v] = at;
+          return;
+        }
+        this.place[v] = this.slotAt(this.lastUse[v]!);
+        return this.copy(at, this.place[v]!, false);
+      }
+      case 'i64.extend_u': {
+        const a = args[0]!;
+        const at = this.operand(a);
+        if (this.isClean(a)) {
+          this.place[v] = at;
+          this.clean[v] = 1;
+          return;
+        }
+        return this.record(kindOf('i64.extend_u'), this.destination(v, position), [at], []);
+      }
+      case 'reg.set': {
+        const target = gpr[imm[0] as number]!;
+        const n = this.smallConstant(args[0]!);
+        if (n !== null) return this.record(kindOf('copy.64', [], true), target, [], [n]);
+        return this.copy(this.operand(args[0]!), target, false);
+      }
+      case 'xmm.set':
+        return this.copy(this.operand(args[0]!), xmm[imm[0] as number]!, true);
+      case 'state.get32':
+        return this.record(kindOf('i64.extend_u'), this.destination(v, position), [offsetOf(imm[0] as string)], []);
+      case 'state.get64':
+        return this.record(kindOf('copy.64'), this.destination(v, position), [offsetOf(imm[0] as string)], []);
+      case 'state.set32': {
+        const n = this.smallConstant(args[0]!);
+        if (n !== null) return this.record(kindOf('set.32', [], true), offsetOf(imm[0] as string), [], [n]);
+        return this.record(kindOf('set.32'), offsetOf(imm[0] as string), [this.operand(args[0]!)], []);
+      }
+      case 'state.set64': {
+        const n = this.smallConstant(args[0]!);
+        if (n !== null) return this.record(kindOf('copy.64', [], true), offsetOf(imm[0] as string), [], [n]);
+        return this.copy(this.operand(args[0]!), offsetOf(imm[0] as string), false);
+      }
+      case 'flags.set':
+        return this.record(kindOf(op), 0, args.map((a) => this.operand(a)), [flagCode(imm[0] as FlagKind, imm[1] as Width)]);
+      case 'flags.merge':
+        return this.record(kindOf(op), 0, [this.operand(args[0]!)], [imm[0] as number]);
+      case 'flags.get':
+      case 'flags.test':
+        return this.record(kindOf(op), this.destination(v, position), [], [imm[0] as number]);
+      case 'segment': {
+        const [segment, bytes, write] = imm as [number, number, number];
+        const name = segmentNames[segment]!;
+        const offset = this.operand(args[0]!);
+        return this.record(kindOf(op), this.destination(v, position), [offset, segment === 2 ? 12 : 13], [offsetOf(`${name}${write ? 'Write' : 'Read'}Low`), bytes - 1, offsetOf(`${name}Base`)]);
+      }
+      case 'probe.read':
+      case 'probe.write':
+        return this.record(kindOf(op), 0, [this.operand(args[0]!), imm[1] as number], [imm[0] as number]);
+      case 'raise':
+        return this.record(kindOf(op), 0, [], imm as number[]);
+      case 'raise.if':
+        return this.record(kindOf(op), 0, [this.operand(args[0]!)], imm as number[]);
+      case 'when': {
+        const condition = this.operand(args[0]!);
+        this.whens.push(this.at);
+        this.whenConstants.push([]);
+        return this.record(kindOf(op), 0, [condition], [0]);
+      }
+      case 'end': {
+        const when = this.whens.pop()!;
+        // Constants placed by the body are not there if it was skipped.
+        for (const c of this.whenConstants.pop()!) this.place[c] = -1;
+        return this.view.setInt32(when + kindOf('when').immediateOffset, this.at - when, true);
+      }
+      case 'jump': {
+        const target = this.nodes[args[0]!]!;
+        if (target.op === 'i64.const') return this.record(kindOf('jump', ['constant']), 0, [], [target.imm[0] as bigint]);
+        return this.record(kindOf(op), 0, [this.operand(args[0]!)], []);
+      }
+      case 'branch':
+        return this.record(kindOf(op), 0, [this.operand(args[0]!)], [imm[0] as bigint, imm[1] as bigint]);
+      case 'call':
+        return this.record(kindOf(op), 0, [], [this.helper(imm[0] as string), imm[1] as bigint, imm[2] as bigint]);
+      default:
+        return this.general(v, position);
+    }
+  }
+
+  /** Pure micro-ops, loads and stores: operands, destination, immediates as records.ts splits them. */
+  private general(v: number, position: number): void {
+    const { op, args, imm } = this.nodes[v]!;
+    const isMemory = /^(load|store|modify)\./.test(op);
+    const { fixed, dynamic } = isMemory ? { fixed: [], dynamic: [] } : splitImmediates(op, imm);
+    const constant = args.length === 2 ? this.smallConstant(args[1]!) : null;
+    const withConstant = constant !== null ? findKind(recordKey(op, fixed, true)) : undefined;
+    const kind = withConstant ?? kindOf(op, fixed);
+    const places = (withConstant === undefined ? args : [args[0]!]).map((a) => this.operand(a));
+    const stack = isMemory ? (imm[0] as number) : 0;
+    if (isMemory && kind.result !== null) places.push(stack);
+    const destination = kind.result === null ? stack : this.destination(v, position);
+    this.record(kind, destination, places, [...(withConstant === undefined ? [] : [constant!]), ...(dynamic as number[])]);
+  }
+}
+
+/** Encodes a block; its last node must leave the block (jump, branch, call or raise). */
+export function encodeBlock(nodes: readonly Node[], helper: HelperIndex): EncodedBlock {
+  return new Encoder(nodes, helper).encode();
+}

@@ -1,0 +1,27 @@
+/** Why generated code returns to TypeScript. */
+export const leave = {
+  /** The instruction budget does not cover the next block. */
+  budget: 1,
+  /** The attention word is set. */
+  attention: 2,
+  /** No block or region is known for the instruction pointer. */
+  lookup: 3,
+  /** The block at the instruction pointer has become hot. */
+  hot: 4,
+  /** A fault: faultVector, faultErrorCode, faultAddress; leaveRecord is the interpreter's record. */
+  fault: 5,
+  /** A helper asks for an exit (halt, shutdown, port or memory exit). */
+  exit: 6,
+  /** A region could not do the instruction at rip: interpret it. */
+  retry: 7,
+  /** A block that was to be executed once is done. */
+  done: 8,
+  /** The running block's code was overwritten: rip is exact, go on with a look-up. */
+  stop: 9,
+} as const;
+export type LeaveCode = (typeof leave)[keyof typeof leave];
+
+/** What a region returns in place of an instruction pointer when it leaves for another reason (in the field `leave`). */
+export const LEFT = -0x8000000000000000n;
+/** Block entries before a block counts as hot. */
+export const hotThreshold = 64;

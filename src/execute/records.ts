@@ -1,0 +1,160 @@
+/**
+ * The interpreter's records: how a micro-op stands in memory for the loop of jit/core.ts. Each kind of record is one case
+ * of the loop; encoder and loop number them from this one list.
+ *
+ * A record is: case number (u16), destination (u16), first and second operand (u16 each); a third operand (u16, u16 spare)
+ * if there is one; then the immediates. Operands and destination are byte offsets in the vCPU's block: a register's field
+ * or a value slot. A slot holds 8 bytes (an i32 zero-extended), a v128 slot 16.
+ */
+import { type Immediate, type MicroOp, microOps, specOf } from '../ir/micro-ops.ts';
+import type { Type } from '../ir/types.ts';
+
+/** `i32` and `i64`: that many bytes of immediate; `v128`: sixteen bytes. */
+export type RecordImmediate = 'i32' | 'i64' | 'v128';
+
+export interface RecordKind {
+  readonly id: number;
+  readonly key: string;
+  /** The micro-op, or a copy that only the interpreter has. */
+  readonly op: MicroOp | CopyOp;
+  readonly operands: readonly Type[];
+  readonly result: Type | null;
+  /** Immediates that are part of the kind. */
+  readonly fixed: readonly Immediate[];
+  /** Immediates that stand in the record. */
+  readonly immediates: readonly RecordImmediate[];
+  /** The last operand is not a slot but an i32 immediate (sign-extended), the first of the immediates. */
+  readonly constantOperand: boolean;
+  readonly immediateOffset: number;
+  readonly bytes: number;
+}
+
+/** Copies between registers and slots, the set of a 32-bit field, and the record that ends a block that was overwritten. */
+export type CopyOp = 'copy.64' | 'copy.128' | 'set.32' | 'stop';
+
+const immediateBytes: Record<RecordImmediate, number> = { i32: 4, i64: 8, v128: 16 };
+
+/** How the immediates of a micro-op go into its record: the fixed combinations, and the types of the others by position. */
+interface Split {
+  readonly fixed: readonly (readonly Immediate[])[];
+  /** For each immediate of the node: its record type, or null if it is fixed. */
+  readonly dynamic: readonly (RecordImmediate | null)[];
+}
+const none: Split = { fixed: [[]], dynamic: [] };
+const widths = [16, 32, 64];
+
+function lanes(op: MicroOp): number {
+  const [shape] = op.split('.');
+  return Number(shape!.split('x')[1]);
+}
+
+function split(op: MicroOp): Split {
+  switch (op) {
+    case 'i32.const':
+      return { fixed: [[]], dynamic: ['i32'] };
+    case 'i64.const':
+      return { fixed: [[]], dynamic: ['i64'] };
+    case 'v128.const':
+      return { fixed: [[]], dynamic: ['v128'] };
+    case 'address.base':
+      return { fixed: widths.map((w) => [w]), dynamic: ['i32', null] };
+    case 'address.index':
+      return { fixed: [0, 1, 2, 3].flatMap((s) => widths.map((w) => [s, w])), dynamic: [null, 'i32', null] };
+    default:
+      if (/lane/.test(op)) return { fixed: Array.from({ length: lanes(op) }, (_, i) => [i]), dynamic: [null] };
+      if (op.endsWith('.shuffle')) return { fixed: [[]], dynamic: ['v128'] };
+      return none;
+  }
+}
+const special: Partial<Record<MicroOp, readonly RecordImmediate[]>> = {
+  'flags.set': ['i32'], // code
+  'flags.merge': ['i32'], // mask
+  'flags.get': ['i32'],
+  'flags.test': ['i32'], // condition code
+  'segment': ['i32', 'i32', 'i32'], // offset of the range in the block, bytes - 1, offset of the base; destination b = vector
+  'probe.read': ['i32'],
+  'probe.write': ['i32'],
+  'raise': ['i32', 'i32'],
+  'raise.if': ['i32', 'i32'],
+  'when': ['i32'], // bytes to skip
+  'jump': [],
+  'branch': ['i64', 'i64'],
+  'call': ['i32', 'i64', 'i64'], // helper, rip, next
+};
+/** Micro-ops that make no record of their own: they steer the encoder, or are copies. */
+const unrecorded = new Set<MicroOp>(['reg.get', 'reg.set', 'xmm.get', 'xmm.set', 'state.get32', 'state.set32', 'state.get64', 'state.set64', 'insn', 'end', 'f32.const', 'f64.const']);
+
+const takesConstant = (op: MicroOp): boolean => {
+  const { operands, effect } = specOf(op);
+  const last = operands.at(-1);
+  if (last !== 'i32' && last !== 'i64') return false;
+  if (op.startsWith('store.')) return true;
+  return effect === 'pure' && operands.length === 2 && operands[0] === last && /^i(32|64)\./.test(op);
+};
+
+function makeKinds(): RecordKind[] {
+  const kinds: RecordKind[] = [];
+  const add = (op: RecordKind['op'], operands: readonly Type[], result: Type | null, fixed: readonly Immediate[], immediates: readonly RecordImmediate[], constantOperand: boolean) => {
+    const slots = operands.length - (constantOperand ? 1 : 0);
+    const all: readonly RecordImmediate[] = constantOperand ? ['i32', ...immediates] : immediates;
+    const immediateOffset = slots > 2 ? 12 : 8;
+    const bytes = all.reduce((n, t) => n + immediateBytes[t], immediateOffset);
+    kinds.push({ id: kinds.length, key: recordKey(op, fixed, constantOperand), op, operands, result, fixed, immediates: all, constantOperand, immediateOffset, bytes });
+  };
+  add('copy.64', ['i64'], 'i64', [], [], false);
+  add('copy.64', ['i64'], 'i64', [], [], true);
+  add('copy.128', ['v128'], 'v128', [], [], false);
+  add('set.32', ['i32'], null, [], [], false);
+  add('set.32', ['i32'], null, [], [], true);
+  add('stop', [], null, [], ['i64'], false);
+  for (const op of Object.keys(microOps) as MicroOp[]) {
+    if (unrecorded.has(op)) continue;
+    const { operands, result } = specOf(op);
+    const immediates = special[op];
+    if (immediates !== undefined) {
+      add(op, operands, result, [], immediates, false);
+      continue;
+    }
+    const { fixed, dynamic } = split(op);
+    for (const values of fixed) {
+      const types = dynamic.filter((t) => t !== null);
+      add(op, operands, result, values, types, false);
+      if (takesConstant(op)) add(op, operands, result, values, types, true);
+    }
+  }
+  // A jump to a constant: the target is an immediate.
+  add('jump', [], null, ['constant'], ['i64'], false);
+  return kinds;
+}
+
+export function recordKey(op: RecordKind['op'], fixed: readonly Immediate[], constantOperand: boolean): string {
+  return `${op}${fixed.length === 0 ? '' : `,${fixed.join()}`}${constantOperand ? '#' : ''}`;
+}
+
+export const recordKinds: readonly RecordKind[] = makeKinds();
+const byKey = new Map(recordKinds.map((k) => [k.key, k]));
+if (byKey.size !== recordKinds.length) throw new Error('records: two kinds with one key');
+
+export const findKind = (key: string): RecordKind | undefined => byKey.get(key);
+export function kindOf(op: RecordKind['op'], fixed: readonly Immediate[] = [], constantOperand = false): RecordKind {
+  const kind = byKey.get(recordKey(op, fixed, constantOperand));
+  if (kind === undefined) throw new Error(`records: no kind ${recordKey(op, fixed, constantOperand)}`);
+  return kind;
+}
+
+/** Splits a node's immediates into those of the kind and those of the record. */
+export function splitImmediates(op: MicroOp, imm: readonly Immediate[]): { fixed: Immediate[]; dynamic: Immediate[] } {
+  const { dynamic } = split(op);
+  const fixed: Immediate[] = [];
+  const rest: Immediate[] = [];
+  dynamic.forEach((t, i) => (t === null ? fixed : rest).push(imm[i]!));
+  return { fixed, dynamic: rest };
+}
+/** Puts them together again, in the micro-op's order. */
+export function joinImmediates(op: MicroOp, fixed: readonly Immediate[], dynamic: readonly unknown[]): unknown[] {
+  let f = 0;
+  let d = 0;
+  return split(op).dynamic.map((t) => (t === null ? fixed[f++] : dynamic[d++]));
+}
+export const isSpecial = (op: RecordKind['op']): boolean => op in special;
+/** Stack flag of loads and stores: in the unused second operand of a load, the destination of a store. */

@@ -1,0 +1,170 @@
+/**
+ * Makes a recorded block smaller: registers are forwarded from their last write, conditions are fused with the operation
+ * that set the flags, flags that nobody can see are dropped. The result is a new list of micro-ops with the same effect
+ * at every point where a fault or a leave can show the state.
+ */
+import { Builder, type ExecutionContext } from './builder.ts';
+import { ARITHMETIC_FLAGS, condition, conditionFlags, type FlagKind, type FlagSource, flagWord } from './flags.ts';
+import { mayFault, type Node } from './micro-ops.ts';
+import type { Value, Width } from './types.ts';
+
+/** What is known of the flags at a point: a source, and bits that later replaced some of them. */
+interface FlagState {
+  source: FlagSource | null;
+  /** Flags in `mask` stand in `word`; null = none replaced. */
+  merged: { mask: number; word: Value<'i32'> } | null;
+}
+
+/** What the optimiser is told of the block's surroundings. */
+export interface Surroundings {
+  /** Arithmetic flags that someone may see after the block. */
+  readonly liveOut: number;
+}
+
+export function optimise(nodes: readonly Node[], context: ExecutionContext, around: Surroundings = { liveOut: ARITHMETIC_FLAGS }): Node[] {
+  return withoutDeadFlags(forward(nodes, context), around.liveOut);
+}
+
+/** Copies the nodes through a new builder, forwarding registers and fusing conditions. */
+function forward(nodes: readonly Node[], context: ExecutionContext): readonly Node[] {
+  const b = new Builder(context);
+  const map: number[] = [];
+  let registers = new Map<string, number>();
+  let flags: FlagState = { source: null, merged: null };
+  const outer: { registers: Map<string, number>; flags: FlagState }[] = [];
+
+  for (let i = 0; i < nodes.length; i++) {
+    const node = nodes[i]!;
+    const args = node.args.map((a) => map[a]!);
+    const [first] = node.imm;
+    switch (node.op) {
+      case 'reg.get':
+      case 'xmm.get': {
+        const key = `${node.op[0]}${first}`;
+        let value = registers.get(key);
+        if (value === undefined) {
+          value = b.emit(node.op, [], first!);
+          registers.set(key, value);
+        }
+        map[i] = value;
+        break;
+      }
+      case 'reg.set':
+      case 'xmm.set':
+        b.emit(node.op, args, first!);
+        registers.set(`${node.op[0]}${first}`, args[0]!);
+        break;
+      case 'flags.set': {
+        const [kind, width] = node.imm as [FlagKind, Width];
+        flags = { source: { kind, width, a: args[0] as Value<'i64'>, b: args[1] as Value<'i64'>, carry: args[2] as Value<'i32'> }, merged: null };
+        b.emit(node.op, args, kind, width);
+        break;
+      }
+      case 'flags.merge': {
+        const mask = first as number;
+        const word = args[0] as Value<'i32'>;
+        if (flags.source !== null) {
+          const rest = ARITHMETIC_FLAGS & ~mask;
+          const all = b.or(known(b, flags, rest)!, b.and(word, b.i32(mask)));
+          const source: FlagSource = { kind: 'bits', width: 32, a: b.extendU(all), b: b.i64(0), carry: b.i32(0) };
+          flags = { source, merged: { mask, word } };
+          b.emit('flags.set', [source.a, source.b, source.carry], 'bits', 32);
+        } else {
+          const before = flags.merged;
+          const merged = before === null ? { mask, word } : { mask: before.mask | mask, word: b.or(b.and(before.word, b.i32(before.mask & ~mask)), b.and(word, b.i32(mask))) };
+          flags = { source: null, merged };
+          b.emit('flags.merge', [merged.word], merged.mask);
+        }
+        break;
+      }
+      case 'flags.get': {
+        const mask = first as number;
+        map[i] = known(b, flags, mask) ?? b.emit('flags.get', [], mask);
+        break;
+      }
+      case 'flags.test':
+        map[i] = knownCondition(b, flags, first as number) ?? b.emit('flags.test', [], first as number);
+        break;
+      case 'when':
+        outer.push({ registers: new Map(registers), flags });
+        b.emit('when', args);
+        b.enterScope();
+        break;
+      case 'end': {
+        b.leaveScope();
+        b.emit('end');
+        const before = outer.pop()!;
+        // What the body changed is unknown after it: it may not have run.
+        for (const [key, value] of before.registers) if (registers.get(key) !== value) before.registers.delete(key);
+        registers = before.registers;
+        flags = flags === before.flags ? flags : { source: null, merged: null };
+        break;
+      }
+      default:
+        map[i] = b.emit(node.op, args, ...node.imm);
+    }
+  }
+  return b.nodes;
+}
+
+/** The flags in `mask` where the block itself says what they are. */
+function known(b: Builder, { source, merged }: FlagState, mask: number): Value<'i32'> | null {
+  const inMerged = merged === null ? 0 : merged.mask & mask;
+  if (inMerged === mask && merged !== null) return b.and(merged.word, b.i32(mask));
+  if (source === null) return null;
+  return flagWord(b, source, mask);
+}
+
+function knownCondition(b: Builder, state: FlagState, code: number): Value<'i32'> | null {
+  const needed = conditionFlags(code);
+  const { source, merged } = state;
+  if (merged !== null && (merged.mask & needed) === needed) {
+    const bits: FlagSource = { kind: 'bits', width: 32, a: b.extendU(merged.word), b: b.i64(0), carry: b.i32(0) };
+    return condition(b, bits, code);
+  }
+  return source === null ? null : condition(b, source, code);
+}
+
+/**
+ * Drops flag writes that are overwritten before anyone can see them, and pure micro-ops with them (the readers emit a
+ * pure micro-op only where it is used). A carry that only `inc` or `dec` hands on is dropped with the flags' users.
+ */
+function withoutDeadFlags(nodes: readonly Node[], liveOut: number): Node[] {
+  const result: Node[] = [...nodes];
+  let live = liveOut;
+  const afterBody: number[] = [];
+  const nothing: Node = { op: 'i32.const', args: [], imm: [0] };
+  for (let i = nodes.length - 1; i >= 0; i--) {
+    const node = nodes[i]!;
+    switch (node.op) {
+      case 'flags.set':
+        if (live === 0) result[i] = nothing;
+        else if (afterBody.length === 0) live = 0;
+        break;
+      case 'flags.merge': {
+        const mask = node.imm[0] as number;
+        if ((mask & live) === 0) result[i] = nothing;
+        else if (afterBody.length === 0) live &= ~mask;
+        break;
+      }
+      case 'flags.get':
+        live |= node.imm[0] as number;
+        break;
+      case 'flags.test':
+        live |= conditionFlags(node.imm[0] as number);
+        break;
+      case 'end':
+        afterBody.push(live);
+        break;
+      case 'when':
+        live |= afterBody.pop()!;
+        break;
+      case 'call':
+        live = ARITHMETIC_FLAGS;
+        break;
+      default:
+        if (mayFault(node.op)) live = ARITHMETIC_FLAGS;
+    }
+  }
+  return result;
+}
