@@ -1,0 +1,7 @@
+/** All families of instructions: importing this file completes the list of definitions. */
+import './arithmetic.ts';
+import { definitions } from './define.ts';
+import { type Form, parseForms } from './forms.ts';
+
+/** Every form of every definition; a wrong form string throws here, at start-up. */
+export const forms: readonly Form[] = parseForms(definitions);
