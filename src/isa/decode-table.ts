@@ -49,7 +49,8 @@ export class DecodeTable {
       (f) =>
         (f.prefix === 'any' || f.prefix === prefix) &&
         (f.w === null || f.w === w) &&
-        (f.vex === null || ((typeof f.vex.w !== 'number' || f.vex.w === w) && (f.vex.length === null || f.vex.length === bOrL))),
+        (f.vex === null ||
+          ((typeof f.vex.w !== 'number' || f.vex.w === w) && (f.vex.length === null || f.vex.length === bOrL))),
     );
     const forms = beforeRegister(matching, slot >> 12 < VEX_ROW && bOrL === 1);
     const key = forms.map((f) => this.numbers.get(f)).join();
@@ -80,14 +81,22 @@ function selectionOf(forms: readonly Form[]): Selection {
     throw new Error(`forms with and without ModRM in one place: ${forms.map(describe).join(', ')}`);
   }
   const only = forms.length === 1 ? forms[0]! : null;
-  if (only !== null && only.fixedModrm === null && only.extension === null && (only.mod === 'any' || only.mod === 'ignored')) {
+  if (
+    only !== null &&
+    only.fixedModrm === null &&
+    only.extension === null &&
+    (only.mod === 'any' || only.mod === 'ignored')
+  ) {
     return { kind: 'form', form: only };
   }
   if (!forms[0]!.modrm) return { kind: 'form', form: best(forms) };
-  return { kind: 'modrm', forms: Array.from({ length: 256 }, (_, modrm) => {
-    const accepting = forms.filter((f) => acceptsModrm(f, modrm));
-    return accepting.length === 0 ? null : best(accepting);
-  }) };
+  return {
+    kind: 'modrm',
+    forms: Array.from({ length: 256 }, (_, modrm) => {
+      const accepting = forms.filter((f) => acceptsModrm(f, modrm));
+      return accepting.length === 0 ? null : best(accepting);
+    }),
+  };
 }
 
 function best(forms: readonly Form[]): Form {

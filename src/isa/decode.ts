@@ -36,13 +36,26 @@ export type Decode = (bytes: Uint8Array, offset: number, available: number, rip:
 export const MAXIMUM_LENGTH = 15;
 
 const tooLong: DecodeFailure = { failure: 'too-long', length: MAXIMUM_LENGTH };
-const undefinedAfter: readonly DecodeFailure[] = Array.from({ length: 16 }, (_, length) => ({ failure: 'undefined', length }));
+const undefinedAfter: readonly DecodeFailure[] = Array.from({ length: 16 }, (_, length) => ({
+  failure: 'undefined',
+  length,
+}));
 
 const smallNumbers = Array.from({ length: 1024 }, (_, i) => BigInt(i - 512));
 /** BigInt(n), without making one for the small numbers that most displacements and immediates are. */
 const big = (n: number): bigint => (n >= -512 && n < 512 ? smallNumbers[n + 512]! : BigInt(n));
 
-const PREFIX = { none: 0, operandSize: 1, addressSize: 2, lock: 3, repne: 4, rep: 5, segment: 6, ignored: 7, rex: 8 } as const;
+const PREFIX = {
+  none: 0,
+  operandSize: 1,
+  addressSize: 2,
+  lock: 3,
+  repne: 4,
+  rep: 5,
+  segment: 6,
+  ignored: 7,
+  rex: 8,
+} as const;
 function prefixTable(long: boolean): Uint8Array {
   const table = new Uint8Array(256);
   table[0x66] = PREFIX.operandSize;
@@ -59,7 +72,13 @@ const longPrefixes = prefixTable(true);
 const shortPrefixes = prefixTable(false);
 const overrideOf = (byte: number): number => (byte >= 0x64 ? byte - 0x60 : (byte - 0x26) >> 3);
 
-const SS = 2, DS = 3, ES = 0, RSP = 4, RBP = 5, RSI = 6, RDI = 7;
+const SS = 2,
+  DS = 3,
+  ES = 0,
+  RSP = 4,
+  RBP = 5,
+  RSI = 6,
+  RDI = 7;
 /** 16-bit addressing: base and index by ModRM.rm. */
 const base16 = [3, 3, RBP, RBP, RSI, RDI, RBP, 3];
 const index16 = [RSI, RDI, RSI, RDI, -1, -1, -1, -1];
@@ -76,10 +95,14 @@ const unsigned64 = (bytes: Uint8Array, at: number): bigint =>
 
 function immediate(bytes: Uint8Array, at: number, length: number, signed: boolean): bigint {
   switch (length) {
-    case 1: return big(signed ? signed8(bytes, at) : bytes[at]!);
-    case 2: return big(signed ? signed16(bytes, at) : signed16(bytes, at) & 0xffff);
-    case 4: return big(signed ? signed32(bytes, at) : signed32(bytes, at) >>> 0);
-    default: return BigInt.asIntN(64, unsigned64(bytes, at));
+    case 1:
+      return big(signed ? signed8(bytes, at) : bytes[at]!);
+    case 2:
+      return big(signed ? signed16(bytes, at) : signed16(bytes, at) & 0xffff);
+    case 4:
+      return big(signed ? signed32(bytes, at) : signed32(bytes, at) >>> 0);
+    default:
+      return BigInt.asIntN(64, unsigned64(bytes, at));
   }
 }
 
@@ -93,11 +116,14 @@ export function createDecoder(forms: readonly Form[]): Decode {
     const table = long ? longTable : shortTable;
     const prefixes = long ? longPrefixes : shortPrefixes;
     const end = offset + (available < MAXIMUM_LENGTH ? available : MAXIMUM_LENGTH);
-    const outOfBytes = (): DecodeFailure => (available < MAXIMUM_LENGTH ? { failure: 'truncated', length: available } : tooLong);
+    const outOfBytes = (): DecodeFailure =>
+      available < MAXIMUM_LENGTH ? { failure: 'truncated', length: available } : tooLong;
     let at = offset;
 
     // Prefixes.
-    let operandPrefix = false, addressPrefix = false, lock = false;
+    let operandPrefix = false,
+      addressPrefix = false,
+      lock = false;
     let repeat = 0;
     let override = -1;
     let rex = 0;
@@ -113,18 +139,33 @@ export function createDecoder(forms: readonly Form[]): Decode {
       }
       rex = 0; // only the one directly before the opcode counts
       switch (prefix) {
-        case PREFIX.operandSize: operandPrefix = true; break;
-        case PREFIX.addressSize: addressPrefix = true; break;
-        case PREFIX.lock: lock = true; break;
-        case PREFIX.repne: repeat = 3; break;
-        case PREFIX.rep: repeat = 2; break;
-        case PREFIX.segment: override = overrideOf(opcode); break;
+        case PREFIX.operandSize:
+          operandPrefix = true;
+          break;
+        case PREFIX.addressSize:
+          addressPrefix = true;
+          break;
+        case PREFIX.lock:
+          lock = true;
+          break;
+        case PREFIX.repne:
+          repeat = 3;
+          break;
+        case PREFIX.rep:
+          repeat = 2;
+          break;
+        case PREFIX.segment:
+          override = overrideOf(opcode);
+          break;
       }
     }
 
     // Opcode map, VEX.
     let row = 0;
-    let rexW = (rex >> 3) & 1, rexR = (rex << 1) & 8, rexX = (rex << 2) & 8, rexB = (rex << 3) & 8;
+    let rexW = (rex >> 3) & 1,
+      rexR = (rex << 1) & 8,
+      rexX = (rex << 2) & 8,
+      rexB = (rex << 3) & 8;
     let vectorLength: 128 | 256 = 128;
     let vvvv = 0;
     let slot: number;
@@ -142,7 +183,8 @@ export function createDecoder(forms: readonly Form[]): Decode {
         pp = second & 3;
       } else {
         if (at + 2 > end) return outOfBytes();
-        const second = bytes[at++]!, third = bytes[at++]!;
+        const second = bytes[at++]!,
+          third = bytes[at++]!;
         const map = second & 31;
         if (map < 1 || map > 3) return undefinedAfter[at - offset]!;
         row = VEX_ROW + map;
@@ -209,11 +251,15 @@ export function createDecoder(forms: readonly Form[]): Decode {
     const size = sizeSlot(operandSize, vectorLength);
 
     // The address of a memory operand.
-    let base = -1, index = -1, scale = 0, displacement = 0;
+    let base = -1,
+      index = -1,
+      scale = 0,
+      displacement = 0;
     let segment = DS;
     let ripRelative = false;
     if (isMemory) {
-      const mod = modrm >> 6, rm = modrm & 7;
+      const mod = modrm >> 6,
+        rm = modrm & 7;
       let displacementBytes: number;
       if (addressWidth === 16) {
         displacementBytes = mod;
@@ -267,14 +313,21 @@ export function createDecoder(forms: readonly Form[]): Decode {
         case 'rm':
           if (!isMemory) {
             const number = (modrm & 7) | rexB;
-            if (width === 8 && rex === 0 && form.vex === null && spec.file === 'general') operands.push(legacyByteRegisters[number]!);
+            if (width === 8 && rex === 0 && form.vex === null && spec.file === 'general')
+              operands.push(legacyByteRegisters[number]!);
             else operands.push(spec.registers[size]![number]!);
           } else {
             let where: bigint;
             if (ripRelative) where = BigInt.asUintN(addressWidth, next + big(displacement));
             else where = big(displacement);
             operands.push({
-              kind: 'memory', segment, base, index, scale, displacement: where, addressWidth,
+              kind: 'memory',
+              segment,
+              base,
+              index,
+              scale,
+              displacement: where,
+              addressWidth,
               width: spec.tablePointer && long ? 80 : width,
             } satisfies MemoryOperand);
           }
@@ -284,7 +337,8 @@ export function createDecoder(forms: readonly Form[]): Decode {
           if (spec.file === 'segment') {
             if (number > 5) return undefinedAfter[length]!;
             operands.push(spec.registers[size]![number]!);
-          } else if (width === 8 && rex === 0 && form.vex === null && spec.file === 'general') operands.push(legacyByteRegisters[number]!);
+          } else if (width === 8 && rex === 0 && form.vex === null && spec.file === 'general')
+            operands.push(legacyByteRegisters[number]!);
           else if (spec.file === 'debug' && rexR !== 0) return undefinedAfter[length]!;
           else operands.push(spec.registers[size]![number | rexR]!);
           break;
@@ -298,7 +352,11 @@ export function createDecoder(forms: readonly Form[]): Decode {
           break;
         }
         case 'immediate':
-          operands.push({ kind: 'immediate', value: immediate(bytes, at, spec.bytes[size]!, spec.signed), width: width as 8 | 16 | 32 | 64 });
+          operands.push({
+            kind: 'immediate',
+            value: immediate(bytes, at, spec.bytes[size]!, spec.signed),
+            width: width as 8 | 16 | 32 | 64,
+          });
           at += spec.bytes[size]!;
           break;
         case 'immediate-register':
@@ -313,7 +371,8 @@ export function createDecoder(forms: readonly Form[]): Decode {
         case 'far': {
           const count = width >> 3;
           operands.push({
-            kind: 'far', width: width as 16 | 32,
+            kind: 'far',
+            width: width as 16 | 32,
             offset: immediate(bytes, at, count, false),
             selector: signed16(bytes, at + count) & 0xffff,
           });
@@ -322,16 +381,40 @@ export function createDecoder(forms: readonly Form[]): Decode {
         }
         case 'moffs':
           operands.push({
-            kind: 'memory', segment, base: -1, index: -1, scale: 0, addressWidth, width,
+            kind: 'memory',
+            segment,
+            base: -1,
+            index: -1,
+            scale: 0,
+            addressWidth,
+            width,
             displacement: addressWidth === 64 ? unsigned64(bytes, at) : immediate(bytes, at, addressBytes, false),
           });
           at += addressBytes;
           break;
         case 'string-source':
-          operands.push({ kind: 'memory', segment, base: RSI, index: -1, scale: 0, displacement: 0n, addressWidth, width });
+          operands.push({
+            kind: 'memory',
+            segment,
+            base: RSI,
+            index: -1,
+            scale: 0,
+            displacement: 0n,
+            addressWidth,
+            width,
+          });
           break;
         case 'string-destination':
-          operands.push({ kind: 'memory', segment: ES, base: RDI, index: -1, scale: 0, displacement: 0n, addressWidth, width });
+          operands.push({
+            kind: 'memory',
+            segment: ES,
+            base: RDI,
+            index: -1,
+            scale: 0,
+            displacement: 0n,
+            addressWidth,
+            width,
+          });
           break;
         case 'st':
           operands.push(spec.registers[size]![modrm & 7]!);
@@ -343,7 +426,9 @@ export function createDecoder(forms: readonly Form[]): Decode {
     }
 
     const insn: Insn = {
-      rip, next, length,
+      rip,
+      next,
+      length,
       width: form.widths[size]!,
       addressWidth,
       operands,

@@ -207,12 +207,17 @@ const none: Pick<OperandSpec, 'file' | 'widths' | 'tablePointer' | 'bytes' | 'si
 
 function fixedOperand(text: string): OperandSpec | null {
   const one = (operand: Operand & { width: number }): OperandSpec => ({
-    ...none, text, source: 'fixed', widths: same(operand.width), fixed: same(operand),
+    ...none,
+    text,
+    source: 'fixed',
+    widths: same(operand.width),
+    fixed: same(operand),
   });
   if (text === '1') return one({ kind: 'immediate', value: 1n, width: 8 } satisfies ImmediateOperand);
   if (text === 'ST0') return one(numbered('st', 80)[0]!);
   if (text === 'XMM0') return one(numbered('xmm', 128)[0]!);
-  if (text === 'STi') return { ...none, text, source: 'st', file: 'st', widths: same(80), registers: same(numbered('st', 80)) };
+  if (text === 'STi')
+    return { ...none, text, source: 'st', file: 'st', widths: same(80), registers: same(numbered('st', 80)) };
   if (segments.includes(text)) return one(numbered('segment', 16)[segments.indexOf(text)]!);
   if (lowBytes.includes(text)) return one(bytesWithRex[lowBytes.indexOf(text)]!);
   if (highBytes.includes(text)) return one(legacyByteRegisters[4 + highBytes.indexOf(text)]!);
@@ -225,17 +230,37 @@ function fixedOperand(text: string): OperandSpec | null {
 
 function immediateOperand(form: string, text: string): OperandSpec {
   const make = (widths: readonly number[], bytes: readonly number[], signed: boolean): OperandSpec => ({
-    ...none, text, source: 'immediate', widths, bytes, signed,
+    ...none,
+    text,
+    source: 'immediate',
+    widths,
+    bytes,
+    signed,
   });
   const size = sizeCodes.v!;
   switch (text.slice(1)) {
-    case 'b': return make(same(8), same(1), false);
-    case 'bs': return make(size, same(1), true);
-    case 'w': return make(same(16), same(2), false);
-    case 'd': return make(same(32), same(4), false);
-    case 'z': return make(size, perSlot((o) => (o === 16 ? 2 : 4)), true);
-    case 'v': return make(size, perSlot((o) => o / 8), true);
-    default: throw new FormError(form, `immediate '${text}' has no known size`);
+    case 'b':
+      return make(same(8), same(1), false);
+    case 'bs':
+      return make(size, same(1), true);
+    case 'w':
+      return make(same(16), same(2), false);
+    case 'd':
+      return make(same(32), same(4), false);
+    case 'z':
+      return make(
+        size,
+        perSlot((o) => (o === 16 ? 2 : 4)),
+        true,
+      );
+    case 'v':
+      return make(
+        size,
+        perSlot((o) => o / 8),
+        true,
+      );
+    default:
+      throw new FormError(form, `immediate '${text}' has no known size`);
   }
 }
 
@@ -260,7 +285,8 @@ function operandSpec(form: string, text: string): OperandSpec {
   const [source, file] = known;
   let registers: readonly (readonly Operand[])[] = [];
   if (file === 'general') {
-    if (widths.some((w) => general[w] === undefined)) throw new FormError(form, `no general register has the size of '${text}'`);
+    if (widths.some((w) => general[w] === undefined))
+      throw new FormError(form, `no general register has the size of '${text}'`);
     registers = widths.map((w) => general[w]!);
   } else if (file !== null) registers = widths.map((w) => numbered(file, w));
   const bytes = source === 'immediate-register' ? same(1) : none.bytes;
@@ -273,14 +299,24 @@ function operandSpec(form: string, text: string): OperandSpec {
  */
 function formWidths(operands: readonly OperandSpec[]): Width[] {
   const follows = operands.find(
-    (o) => o.widths[0] !== o.widths[2] && o.source !== 'relative' && o.source !== 'immediate' && o.file !== 'xmm' && o.file !== 'control' && o.file !== 'debug' && !/^M[pas]$/.test(o.text),
+    (o) =>
+      o.widths[0] !== o.widths[2] &&
+      o.source !== 'relative' &&
+      o.source !== 'immediate' &&
+      o.file !== 'xmm' &&
+      o.file !== 'control' &&
+      o.file !== 'debug' &&
+      !/^M[pas]$/.test(o.text),
   );
   if (follows !== undefined) return follows.widths as Width[];
   if (operands.some((o) => o.widths[0] !== o.widths[2])) return sizeCodes.v as Width[];
   const own = operands.find(
     (o) =>
       general[o.widths[0]!] !== undefined &&
-      (o.file === 'general' || o.text[0] === 'M' || /^[OXY]/.test(o.text) || (o.source === 'fixed' && o.fixed[0]!.kind === 'register' && o.text !== 'DX')),
+      (o.file === 'general' ||
+        o.text[0] === 'M' ||
+        /^[OXY]/.test(o.text) ||
+        (o.source === 'fixed' && o.fixed[0]!.kind === 'register' && o.text !== 'DX')),
   );
   return (own?.widths ?? sizeCodes.v!) as Width[];
 }
@@ -334,8 +370,9 @@ export function parseForm(definition: Definition, text: string): Form {
     opcodePrefix = 0x0f;
     map = 1;
     words.shift();
-    if (words[0] === '38' || words[0] === '3A') {
-      map = words[0] === '38' ? 2 : 3;
+    const second = /^(?:38|3A)$/.exec(words[0] ?? '')?.[0];
+    if (second !== undefined) {
+      map = second === '38' ? 2 : 3;
       opcodePrefix = (opcodePrefix << 8) | byte(words.shift());
     }
   } else if (vex !== null) opcodePrefix = [0, 0x0f, 0x0f38, 0x0f3a][map]!;
@@ -382,7 +419,8 @@ export function parseForm(definition: Definition, text: string): Form {
 
   for (const o of operands) {
     const only = o.text === 'ST0' || o.text === 'STi' || o.source === 'fixed' ? '' : o.text[0]!;
-    const needs: Form['mod'] = only === 'M' ? 'memory' : only === 'R' || only === 'U' || only === 'N' ? 'register' : 'any';
+    const needs: Form['mod'] =
+      only === 'M' ? 'memory' : only === 'R' || only === 'U' || only === 'N' ? 'register' : 'any';
     if (needs === 'any') continue;
     if (mod !== 'any' && mod !== needs) throw wrong(`'${o.text}' contradicts mod`);
     mod = needs;
@@ -392,7 +430,8 @@ export function parseForm(definition: Definition, text: string): Form {
   if (fromModrm && fixedModrm !== null) throw wrong('operands in a fixed ModRM byte');
   if (operands.some((o) => o.source === 'st') && fixedModrms !== 8) throw wrong('STi needs +r in the ModRM byte');
   if (operands.some((o) => o.source === 'opcode') !== (range === 'r')) throw wrong('Z and +r go together');
-  if (operands.some((o) => o.source === 'reg') && extension !== null) throw wrong('ModRM.reg is an operand and an extension');
+  if (operands.some((o) => o.source === 'reg') && extension !== null)
+    throw wrong('ModRM.reg is an operand and an extension');
   if (operands.filter((o) => o.source === 'rm').length > 1) throw wrong('two operands in ModRM.rm');
   const usesVvvv = operands.some((o) => o.source === 'vvvv');
   if (usesVvvv && vex === null) throw wrong('VEX.vvvv without VEX');
@@ -403,9 +442,21 @@ export function parseForm(definition: Definition, text: string): Form {
   const w = given.has('w0') ? 0 : given.has('w1') ? 1 : null;
   const bit = (condition: boolean, n: number) => (condition ? 1 << n : 0);
   return {
-    definition, text, map, opcode, opcodes, opcodePrefix: opcodePrefix << 8, prefix, vex, w,
+    definition,
+    text,
+    map,
+    opcode,
+    opcodes,
+    opcodePrefix: opcodePrefix << 8,
+    prefix,
+    vex,
+    w,
     modrm: fromModrm || fixedModrm !== null || extension !== null || slash !== null,
-    fixedModrm, fixedModrms, extension, mod, operands,
+    fixedModrm,
+    fixedModrms,
+    extension,
+    mod,
+    operands,
     widths: formWidths(operands),
     immediateBytes: slots.map((s) => operands.reduce((n, o) => n + o.bytes[s]!, 0)),
     moffs: operands.some((o) => o.source === 'moffs'),
