@@ -61,9 +61,16 @@ function rows(): Row[] {
   add('table', 'u32', 'gdtrLimit', 'idtrLimit');
   add('control', 'u64', 'cr0', 'cr2', 'cr3', 'cr4', 'cr8', 'efer');
   add('xcr', 'u64', 'xcr0');
+  // The page-directory-pointer registers of PAE paging, loaded with CR3.
+  add('control', 'u64', 'pdpte0', 'pdpte1', 'pdpte2', 'pdpte3');
   add('debug', 'u64', 'dr0', 'dr1', 'dr2', 'dr3', 'dr6', 'dr7');
   add('msr', 'u64', 'star', 'lstar', 'cstar', 'sfmask', 'kernelGsBase', 'tscAux', 'tscOffset', 'apicBase', 'pat', 'miscEnable');
   add('msr', 'u64', 'sysenterCs', 'sysenterEsp', 'sysenterEip', 'mtrrDefType', 'debugCtl', 'featureControl');
+  add('msr', 'u64', 'biosSign', 'tscAdjust', 'mcgStatus');
+  for (let i = 0; i < 11; i++) add('msr', 'u64', `mtrrFixed${i}`);
+  for (let i = 0; i < 8; i++) add('msr', 'u64', `mtrrBase${i}`, `mtrrMask${i}`);
+  // `shutdown` = 1 after a triple fault. `interruptShadow`: 1 = after STI, 2 = after MOV SS or POP SS, for one instruction.
+  add('event', 'u32', 'shutdown');
   add('event', 'u32', 'cpl', 'interruptShadow', 'halted', 'pendingVector', 'pendingErrorCode', 'nmiBlocked', 'smm');
   // Run control.
   add(null, 'u64', 'instructions'); // retired so far, at the last leave
@@ -132,6 +139,8 @@ export const tlbOffsets: Record<TlbKind, number> = {
 export const jumpCacheBits = 14;
 export const jumpCacheEntryBytes = 32;
 export const jumpCacheOffset = tlbOffset + 4 * tlbBytes;
+/** A look-aside table in which no entry is ever valid: in force while every access must be seen (alignment checks). */
+export const tlbNeverOffset = 0x180000;
 /** Size of a vCPU's block. */
 export const cpuBytes = 0x200000;
-if (jumpCacheOffset + (1 << jumpCacheBits) * jumpCacheEntryBytes > cpuBytes) throw new Error('layout: a vCPU block is too small');
+if (jumpCacheOffset + (1 << jumpCacheBits) * jumpCacheEntryBytes > tlbNeverOffset || tlbNeverOffset + tlbBytes > cpuBytes) throw new Error('layout: a vCPU block is too small');

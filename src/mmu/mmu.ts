@@ -1,0 +1,473 @@
+/**
+ * One vCPU's memory management unit: fills the look-aside tables that the engines probe inline, and makes the accesses that
+ * those tables do not answer: first touches, page-straddling ones, devices, ROM, pages with translated code.
+ *
+ * Linear addresses come as two 32-bit halves from the engines, and as one number from the helpers in src/system: unsigned
+ * 32-bit outside 64-bit mode, signed 48-bit (canonical) in it; a non-canonical 64-bit value stays non-canonical as a number.
+ * A fault is a value: the fields faultVector, faultErrorCode (NO_ERROR_CODE = none) and faultAddress, and the answer false.
+ */
+import type { CpuState } from '../state/cpu-state.ts';
+import { offsetOf, tlbBits, tlbNeverOffset, tlbOffsets } from '../state/layout.ts';
+import { AC, GP, PF_FAULT, SS_FAULT } from '../state/vectors.ts';
+import { PAGE_SLOW_WRITE, PAGE_WRITE_MAPPED, type PageWatcher, type PhysicalMemory } from './physical-memory.ts';
+import { PAGING_4_LEVEL, PAGING_32, PAGING_OFF, PAGING_PAE, PageWalker } from './walk.ts';
+
+export type Intent = 'read' | 'write' | 'modify';
+export type Bytes = 1 | 2 | 4 | 8 | 16;
+/** The answer of {@link Mmu.resolve}. */
+export type Resolution = 'memory' | 'device' | 'fault';
+
+const word = (name: string) => offsetOf(name) >> 2;
+const CPL = word('cpl');
+const CR0 = word('cr0');
+const CR3 = word('cr3');
+const CR4 = word('cr4');
+const EFER = word('efer');
+const RFLAGS = word('rflagsRest');
+const PDPTE = word('pdpte0');
+const CS_ACCESS = word('csAccess');
+const TLB_READ = word('tlbRead');
+const TLB_WRITE = word('tlbWrite');
+const FAULT_VECTOR = word('faultVector');
+const FAULT_CODE = word('faultErrorCode');
+const FAULT_ADDRESS = word('faultAddress');
+const SCRATCH = word('scratch0');
+
+const CR0_WP = 1 << 16;
+const CR0_AM = 1 << 18;
+const CR0_PG = 1 << 31;
+const CR4_PSE = 1 << 4;
+const CR4_PAE = 1 << 5;
+const CR4_SMEP = 1 << 20;
+const CR4_SMAP = 1 << 21;
+const EFER_LMA = 1 << 10;
+const EFER_NXE = 1 << 11;
+const RFLAGS_AC = 1 << 18;
+const ACCESS_L = 1 << 13;
+
+const indexMask = (1 << tlbBits) - 1;
+const twoTo32 = 2 ** 32;
+
+const fetchBits = 8;
+const fetchEntries = 1 << fetchBits;
+
+/** One look-aside table and which of its entries may be valid. */
+class LookAside {
+  /** Index of the table in the state's 32-bit view. */
+  readonly start: number;
+  private readonly u32: Uint32Array;
+  private readonly touched = new Uint16Array(1 << tlbBits);
+  private readonly isTouched = new Uint8Array(1 << tlbBits);
+  private count = 0;
+
+  constructor(state: CpuState, offset: number) {
+    this.u32 = state.u32;
+    this.start = offset >> 2;
+    for (let i = 0; i <= indexMask; i++) this.invalidate(i);
+  }
+  set(index: number, low: number, high: number, addend: number): void {
+    const at = this.start + index * 4;
+    this.u32[at] = low;
+    this.u32[at + 1] = high;
+    this.u32[at + 2] = addend;
+    if (this.isTouched[index] === 0) {
+      this.isTouched[index] = 1;
+      this.touched[this.count++] = index;
+    }
+  }
+  /** Makes an entry match nothing: a tag with a low bit set. */
+  invalidate(index: number): void {
+    const at = this.start + index * 4;
+    this.u32[at] = 1;
+    this.u32[at + 1] = 0;
+  }
+  holds(index: number, low: number, high: number): boolean {
+    const at = this.start + index * 4;
+    return this.u32[at] === low && this.u32[at + 1] === high >>> 0;
+  }
+  addend(index: number): number {
+    return this.u32[this.start + index * 4 + 2]!;
+  }
+  flush(): void {
+    for (let i = 0; i < this.count; i++) {
+      const index = this.touched[i]!;
+      this.isTouched[index] = 0;
+      this.invalidate(index);
+    }
+    this.count = 0;
+  }
+  /** Drops entries that lead to a host page. */
+  forget(host: number): void {
+    for (let i = 0; i < this.count; i++) {
+      const index = this.touched[i]!;
+      const at = this.start + index * 4;
+      const low = this.u32[at]!;
+      if ((low & 1) === 0 && (low + this.u32[at + 2]!) >>> 0 === host) this.invalidate(index);
+    }
+  }
+}
+
+export class Mmu implements PageWatcher {
+  readonly memory: PhysicalMemory;
+  readonly walker: PageWalker;
+  private readonly state: CpuState;
+  private readonly u32: Uint32Array;
+  private readonly tables: readonly LookAside[];
+  private readonly supervisorRead: LookAside;
+  private readonly supervisorWrite: LookAside;
+  private readonly userRead: LookAside;
+  private readonly userWrite: LookAside;
+  /** Supervisor entries for user pages, made while EFLAGS.AC lifted SMAP; they go when AC does. */
+  private readonly smapLifted: number[] = [];
+  private alignmentChecks = false;
+  /** Told about every flush: caches keyed by linear address go with the look-aside tables. `page` null = all. */
+  onFlush: (page: number | null) => void = () => {};
+
+  // The instruction look-aside cache: linear page number * 2 + user, physical page address.
+  private readonly fetchTags = new Float64Array(fetchEntries).fill(Number.NaN);
+  private readonly fetchPages = new Float64Array(fetchEntries);
+
+  // A prepared access: physical address of its first byte, bytes in the first page, physical address of the second page.
+  private first = 0;
+  private firstBytes = 0;
+  private second = 0;
+  /** Results of {@link load}. */
+  low = 0;
+  high = 0;
+
+  constructor(state: CpuState, memory: PhysicalMemory) {
+    this.state = state;
+    this.u32 = state.u32;
+    this.memory = memory;
+    this.walker = new PageWalker(memory);
+    this.supervisorRead = new LookAside(state, tlbOffsets.supervisorRead);
+    this.supervisorWrite = new LookAside(state, tlbOffsets.supervisorWrite);
+    this.userRead = new LookAside(state, tlbOffsets.userRead);
+    this.userWrite = new LookAside(state, tlbOffsets.userWrite);
+    this.tables = [this.supervisorRead, this.supervisorWrite, this.userRead, this.userWrite];
+    new LookAside(state, tlbNeverOffset); // all entries invalid, for ever
+    memory.watchers.add(this);
+    this.reconfigure();
+    this.updatePrivilege();
+  }
+
+  /** Takes CR0, CR3, CR4, EFER and the PDPTE registers from the state; everything remembered is dropped. */
+  reconfigure(): void {
+    const { u32, walker } = this;
+    const cr0 = u32[CR0]!;
+    const cr4 = u32[CR4]!;
+    const efer = u32[EFER]!;
+    walker.mode =
+      (cr0 & CR0_PG) === 0
+        ? PAGING_OFF
+        : (cr4 & CR4_PAE) === 0
+          ? PAGING_32
+          : (efer & EFER_LMA) !== 0
+            ? PAGING_4_LEVEL
+            : PAGING_PAE;
+    walker.root =
+      ((u32[CR3]! & ~0xfff) >>> 0) + (walker.mode === PAGING_4_LEVEL ? (u32[CR3 + 1]! & 0xff) * twoTo32 : 0);
+    walker.writeProtect = (cr0 & CR0_WP) !== 0;
+    walker.pageSizeExtension = (cr4 & CR4_PSE) !== 0;
+    walker.noExecute = (efer & EFER_NXE) !== 0;
+    walker.smep = (cr4 & CR4_SMEP) !== 0;
+    walker.smap = (cr4 & CR4_SMAP) !== 0;
+    for (let i = 0; i < 8; i++) walker.pdpte[i] = u32[PDPTE + i]!;
+    this.flushAll();
+    this.updatePrivilege();
+  }
+
+  /** After a change of CPL, EFLAGS.AC or CR0.AM: chooses the look-aside tables in force. */
+  updatePrivilege(): void {
+    const { u32 } = this;
+    const user = u32[CPL] === 3;
+    const ac = (u32[RFLAGS]! & RFLAGS_AC) !== 0;
+    this.alignmentChecks = user && ac && (u32[CR0]! & CR0_AM) !== 0;
+    if (!ac && this.smapLifted.length > 0) this.dropLifted();
+    const base = this.state.base;
+    if (this.alignmentChecks) {
+      u32[TLB_READ] = base + tlbNeverOffset;
+      u32[TLB_WRITE] = base + tlbNeverOffset;
+    } else {
+      u32[TLB_READ] = base + (user ? tlbOffsets.userRead : tlbOffsets.supervisorRead);
+      u32[TLB_WRITE] = base + (user ? tlbOffsets.userWrite : tlbOffsets.supervisorWrite);
+    }
+  }
+  private dropLifted(): void {
+    for (const index of this.smapLifted) {
+      this.supervisorRead.invalidate(index);
+      this.supervisorWrite.invalidate(index);
+    }
+    this.smapLifted.length = 0;
+  }
+
+  // --- flushing
+  flushAll(): void {
+    for (const table of this.tables) table.flush();
+    this.smapLifted.length = 0;
+    this.fetchTags.fill(Number.NaN);
+    this.onFlush(null);
+  }
+  /** INVLPG: drops what is remembered of the page that holds a linear address. */
+  flushPage(linear: number): void {
+    const index = (linear >>> 12) & indexMask;
+    const low = (linear & ~0xfff) >>> 0;
+    const high = Math.floor(linear / twoTo32) >>> 0;
+    for (const table of this.tables) if (table.holds(index, low, high)) table.invalidate(index);
+    const page = Math.floor(linear / 4096);
+    const slot = page & (fetchEntries - 1);
+    this.fetchTags[slot] = Number.NaN;
+    this.onFlush(page * 4096);
+  }
+  /** A physical page's writes must be seen from now on. */
+  pageProtected(page: number): void {
+    const host = this.memory.hostOf(page);
+    this.supervisorWrite.forget(host);
+    this.userWrite.forget(host);
+  }
+  mapChanged(): void {
+    this.flushAll();
+  }
+
+  // --- the engines' slow path
+  /**
+   * A load that the look-aside table did not answer. The bytes arrive in scratch0, zero-extended to 64 bits.
+   * @param intent 'modify' or 'write': the page must be writable (a store follows)
+   * @returns false: a fault, in the state's fault fields
+   */
+  slowRead(low: number, high: number, bytes: Bytes, intent: Intent, stackSegment: boolean): boolean {
+    if (!this.prepareData(low, high, bytes, intent !== 'read', stackSegment)) return false;
+    this.transferIn(bytes);
+    return true;
+  }
+  /** A store of the low bytes of scratch0. Both pages are probed before the first byte is written. */
+  slowWrite(low: number, high: number, bytes: Bytes, _intent: Intent, stackSegment: boolean): boolean {
+    if (!this.prepareData(low, high, bytes, true, stackSegment)) return false;
+    this.transferOut(bytes);
+    return true;
+  }
+  /** Faults as the access would, without making it. */
+  probe(low: number, high: number, bytes: number, intent: Intent, stackSegment: boolean): boolean {
+    return this.prepareData(low, high, bytes, intent !== 'read', stackSegment);
+  }
+  /** What an access would meet: fills the look-aside table where it can, touches no device. */
+  resolve(low: number, high: number, bytes: number, intent: Intent, stackSegment: boolean): Resolution {
+    if (!this.prepareData(low, high, bytes, intent !== 'read', stackSegment)) return 'fault';
+    const { memory } = this;
+    if (memory.hostOf(Math.floor(this.first / 4096)) === -1) return 'device';
+    if (this.firstBytes < bytes && memory.hostOf(Math.floor(this.second / 4096)) === -1) return 'device';
+    return 'memory';
+  }
+
+  private prepareData(low: number, high: number, bytes: number, write: boolean, stack: boolean): boolean {
+    low >>>= 0;
+    high |= 0;
+    const top = high >> 15; // bits 63-47 are alike in a canonical address
+    if (top !== 0 && top !== -1) return this.notCanonical(stack);
+    if (this.alignmentChecks && bytes <= 8 && (low & (bytes - 1)) !== 0) return this.fault(AC, 0);
+    const user = this.u32[CPL] === 3;
+    return this.prepare(low, high, bytes, write, user, this.smapEnforced(), stack, true);
+  }
+  private smapEnforced(): boolean {
+    return this.walker.smap && (this.u32[RFLAGS]! & RFLAGS_AC) === 0;
+  }
+  private notCanonical(stack: boolean): boolean {
+    return this.fault(stack ? SS_FAULT : GP, 0);
+  }
+  private fault(vector: number, errorCode: number): false {
+    this.u32[FAULT_VECTOR] = vector;
+    this.u32[FAULT_CODE] = errorCode;
+    return false;
+  }
+  private pageFault(low: number, high: number): false {
+    this.u32[FAULT_ADDRESS] = low;
+    this.u32[FAULT_ADDRESS + 1] = high;
+    return this.fault(PF_FAULT, this.walker.errorCode);
+  }
+
+  /** Translates both ends of an access of at most a page. */
+  private prepare(
+    low: number,
+    high: number,
+    bytes: number,
+    write: boolean,
+    user: boolean,
+    smap: boolean,
+    stack: boolean,
+    remember: boolean,
+  ): boolean {
+    const { walker } = this;
+    if (!walker.walk(low, high, write, user, false, smap)) return this.pageFault(low, high);
+    const within = low & 0xfff;
+    const physical = walker.physical;
+    this.first = physical + within;
+    if (remember) this.fill(low, high, user);
+    if (within + bytes <= 4096) {
+      this.firstBytes = bytes;
+      return true;
+    }
+    this.firstBytes = 4096 - within;
+    let nextLow = low - within + 4096;
+    let nextHigh = high;
+    if (nextLow === twoTo32) {
+      nextLow = 0;
+      if (this.is64Bit()) {
+        nextHigh = (high + 1) | 0;
+        if (nextHigh === 0x8000) return this.notCanonical(stack);
+      }
+    }
+    if (!walker.walk(nextLow, nextHigh, write, user, false, smap)) return this.pageFault(nextLow, nextHigh);
+    this.second = walker.physical;
+    if (remember) this.fill(nextLow, nextHigh, user);
+    return true;
+  }
+  private is64Bit(): boolean {
+    return (this.u32[EFER]! & EFER_LMA) !== 0 && (this.u32[CS_ACCESS]! & ACCESS_L) !== 0;
+  }
+
+  /** Remembers the page of the last walk. */
+  private fill(low: number, high: number, user: boolean): void {
+    if (this.alignmentChecks) return;
+    const { walker, memory } = this;
+    const page = Math.floor(walker.physical / 4096);
+    const host = memory.hostOf(page);
+    if (host === -1) return;
+    const linear = (low & ~0xfff) >>> 0;
+    const index = (low >>> 12) & indexMask;
+    const addend = (host - linear) | 0;
+    (user ? this.userRead : this.supervisorRead).set(index, linear, high, addend);
+    if (!user && walker.smap && walker.user) this.smapLifted.push(index);
+    const flags = memory.pageFlags[page]!;
+    if (walker.writable && walker.dirty && (flags & PAGE_SLOW_WRITE) === 0) {
+      (user ? this.userWrite : this.supervisorWrite).set(index, linear, high, addend);
+      memory.pageFlags[page] = flags | PAGE_WRITE_MAPPED;
+    } else {
+      // An older entry of the same place may say otherwise (the page was remapped without a flush): it must not outlive this.
+      const table = user ? this.userWrite : this.supervisorWrite;
+      if (table.holds(index, linear, high)) table.invalidate(index);
+    }
+  }
+
+  private transferIn(bytes: number): void {
+    const { u32, memory } = this;
+    const at = SCRATCH << 2;
+    u32[SCRATCH] = 0;
+    u32[SCRATCH + 1] = 0;
+    if (this.firstBytes >= bytes) {
+      const { first } = this;
+      if (bytes === 4) u32[SCRATCH] = memory.read32(first);
+      else if (bytes === 1) u32[SCRATCH] = memory.read8(first);
+      else if (bytes === 2) u32[SCRATCH] = memory.read16(first);
+      else memory.readInto(first, bytes, this.state.u8, at);
+      return;
+    }
+    memory.readInto(this.first, this.firstBytes, this.state.u8, at);
+    memory.readInto(this.second, bytes - this.firstBytes, this.state.u8, at + this.firstBytes);
+  }
+  private transferOut(bytes: number): void {
+    const { u32, memory } = this;
+    const at = SCRATCH << 2;
+    if (this.firstBytes >= bytes) {
+      const { first } = this;
+      if (bytes === 4) memory.write32(first, u32[SCRATCH]!);
+      else if (bytes === 1) memory.write8(first, u32[SCRATCH]!);
+      else if (bytes === 2) memory.write16(first, u32[SCRATCH]!);
+      else memory.writeFrom(first, bytes, this.state.u8, at);
+      return;
+    }
+    memory.writeFrom(this.first, this.firstBytes, this.state.u8, at);
+    memory.writeFrom(this.second, bytes - this.firstBytes, this.state.u8, at + this.firstBytes);
+  }
+
+  // --- instruction fetch
+  /**
+   * The physical address of the page that instructions come from, or -1 = a fault, in the fault fields. (A non-canonical
+   * instruction pointer never gets here: branches to one fault before.)
+   */
+  fetchPage(low: number, high: number): number {
+    low >>>= 0;
+    high |= 0;
+    const user = this.u32[CPL] === 3;
+    const page = high * 2 ** 20 + (low >>> 12);
+    const tag = page * 2 + (user ? 1 : 0);
+    const slot = (low >>> 12) & (fetchEntries - 1);
+    if (this.fetchTags[slot] === tag) return this.fetchPages[slot]!;
+    if (!this.walker.walk(low, high, false, user, true, false)) {
+      this.pageFault(low, high);
+      return -1;
+    }
+    this.fetchTags[slot] = tag;
+    return (this.fetchPages[slot] = this.walker.physical);
+  }
+
+  // --- the helpers' way
+  /**
+   * Translates an access of the helpers in src/system.
+   * @param implicit a supervisor access whatever the CPL: descriptor tables, TSS, stacks of inner rings
+   */
+  prepareLinear(linear: number, bytes: number, write: boolean, implicit: boolean, stack: boolean): boolean {
+    if (linear < -(2 ** 47) || linear >= (this.is64BitAddress() ? 2 ** 47 : twoTo32)) return this.notCanonical(stack);
+    const low = linear >>> 0;
+    const high = Math.floor(linear / twoTo32) | 0;
+    const user = !implicit && this.u32[CPL] === 3;
+    if (this.alignmentChecks && !implicit && bytes <= 8 && (low & (bytes - 1)) !== 0) return this.fault(AC, 0);
+    const smap = implicit ? this.walker.smap : this.smapEnforced();
+    // The tables may answer, unless SMAP tells implicit accesses from others.
+    if ((low & 0xfff) + bytes <= 4096 && !this.walker.smap && !this.alignmentChecks) {
+      const index = (low >>> 12) & indexMask;
+      const table = user
+        ? write
+          ? this.userWrite
+          : this.userRead
+        : write
+          ? this.supervisorWrite
+          : this.supervisorRead;
+      if (table.holds(index, (low & ~0xfff) >>> 0, high >>> 0)) {
+        this.hostDirect = (table.addend(index) + low) >>> 0;
+        return true;
+      }
+    }
+    this.hostDirect = -1;
+    return this.prepare(low, high, bytes, write, user, smap, stack, !this.walker.smap);
+  }
+  /** Offset in the buffer of the prepared access, or -1 = it goes through physical memory. */
+  private hostDirect = -1;
+
+  private is64BitAddress(): boolean {
+    return (this.u32[EFER]! & EFER_LMA) !== 0;
+  }
+
+  /** A load for a helper: into `low` and `high`, zero-extended. */
+  load(linear: number, bytes: 1 | 2 | 4 | 8, implicit: boolean, stack = false): boolean {
+    if (!this.prepareLinear(linear, bytes, false, implicit, stack)) return false;
+    const { memory, hostDirect } = this;
+    this.high = 0;
+    if (hostDirect !== -1) {
+      if (bytes === 1) this.low = memory.u8[hostDirect]!;
+      else if (bytes === 2) this.low = memory.view.getUint16(hostDirect, true);
+      else this.low = memory.view.getUint32(hostDirect, true);
+      if (bytes === 8) this.high = memory.view.getUint32(hostDirect + 4, true);
+      return true;
+    }
+    this.transferIn(bytes);
+    this.low = this.u32[SCRATCH]!;
+    if (bytes === 8) this.high = this.u32[SCRATCH + 1]!;
+    return true;
+  }
+  /** A store for a helper. */
+  store(linear: number, bytes: 1 | 2 | 4 | 8, low: number, high: number, implicit: boolean, stack = false): boolean {
+    if (!this.prepareLinear(linear, bytes, true, implicit, stack)) return false;
+    const { memory, hostDirect } = this;
+    if (hostDirect !== -1) {
+      if (bytes === 1) memory.u8[hostDirect] = low;
+      else if (bytes === 2) memory.view.setUint16(hostDirect, low, true);
+      else memory.view.setUint32(hostDirect, low, true);
+      if (bytes === 8) memory.view.setUint32(hostDirect + 4, high, true);
+      return true;
+    }
+    this.u32[SCRATCH] = low;
+    this.u32[SCRATCH + 1] = high;
+    this.transferOut(bytes);
+    return true;
+  }
+}

@@ -1,0 +1,294 @@
+/**
+ * Guest-physical memory: which pages are RAM or ROM and where they lie in the VM's linear memory, and the one door through
+ * which everything that is not RAM is reached. Shared by all vCPUs of a VM, by loaders and by devices (DMA).
+ *
+ * Physical addresses are numbers (up to 2^52 exactly). A page that is not in `hostPage` belongs to the MMIO handler.
+ */
+
+/** The page holds translated code: writes are announced. */
+export const PAGE_CODE = 1;
+/** Read-only: writes go to the MMIO handler, as KVM's read-only slots do. */
+export const PAGE_ROM = 2;
+/** The dirty log is on and the page is clean: the first write sets its bit in the log. */
+export const PAGE_LOG = 4;
+/** Some vCPU's look-aside tables may hold a write entry for the page. */
+export const PAGE_WRITE_MAPPED = 8;
+/** Flags that keep a page out of the look-aside tables for writes. */
+export const PAGE_SLOW_WRITE = PAGE_CODE | PAGE_ROM | PAGE_LOG;
+
+export type AccessBytes = 1 | 2 | 4;
+
+/** What answers at physical addresses that are not RAM. Values are unsigned. */
+export interface MmioHandler {
+  read(address: number, bytes: AccessBytes): number;
+  write(address: number, bytes: AccessBytes, value: number): void;
+}
+
+/** Who keeps copies of the page table: the vCPUs' MMUs. */
+export interface PageWatcher {
+  /** Writes to this physical page must be seen from now on. */
+  pageProtected(page: number): void;
+  /** Regions or the A20 gate changed: nothing remembered holds. */
+  mapChanged(): void;
+}
+
+export interface MemoryRegion {
+  readonly kind: 'ram' | 'rom';
+  /** Guest-physical address and length in bytes, multiples of 4096. */
+  readonly start: number;
+  readonly length: number;
+  /** Byte offset in the VM's linear memory. */
+  readonly hostOffset: number;
+}
+
+const openBus: MmioHandler = {
+  read: (_address, bytes) => (bytes === 4 ? 0xffff_ffff : bytes === 2 ? 0xffff : 0xff),
+  write: () => {},
+};
+
+const inHex = (r: MemoryRegion) => `${r.kind} 0x${r.start.toString(16)}+0x${r.length.toString(16)}`;
+
+export class PhysicalMemory {
+  readonly buffer: ArrayBufferLike;
+  readonly u8: Uint8Array;
+  readonly view: DataView;
+  /** Index: physical page number up to the top of RAM. Byte offset in the buffer (mod 2^32), or -1 = not RAM. */
+  hostPage: Int32Array = new Int32Array(0);
+  /** By physical page number; see the PAGE_ constants. */
+  pageFlags: Uint8Array = new Uint8Array(0);
+  /** One bit per physical page written while its PAGE_LOG flag was set. */
+  dirtyLog: Uint32Array = new Uint32Array(0);
+  regions: readonly MemoryRegion[] = [];
+  mmio: MmioHandler;
+  /** After a write to a page with PAGE_CODE. */
+  onCodeWrite: (physical: number, bytes: number) => void = () => {};
+  readonly watchers = new Set<PageWatcher>();
+  #a20 = true;
+
+  constructor(buffer: ArrayBufferLike, mmio: MmioHandler = openBus) {
+    this.buffer = buffer;
+    this.u8 = new Uint8Array(buffer);
+    this.view = new DataView(buffer);
+    this.mmio = mmio;
+  }
+
+  /**
+   * Replaces the whole map.
+   * @throws RangeError naming the region (or both) if one is not page-aligned, leaves the buffer or overlaps another;
+   *   then nothing has changed
+   */
+  replace(regions: readonly MemoryRegion[]): void {
+    const sorted = [...regions].sort((a, b) => a.start - b.start);
+    let top = 0;
+    for (const [i, region] of sorted.entries()) {
+      const { start, length, hostOffset } = region;
+      if (start % 4096 !== 0 || length % 4096 !== 0 || hostOffset % 4096 !== 0 || start < 0 || length <= 0)
+        throw new RangeError(`memory region ${inHex(region)} is not made of pages`);
+      if (hostOffset + length > this.u8.length)
+        throw new RangeError(`memory region ${inHex(region)} leaves the VM's memory of ${this.u8.length} bytes`);
+      const before = sorted[i - 1];
+      if (before !== undefined && before.start + before.length > start)
+        throw new RangeError(`memory region ${inHex(region)} overlaps ${inHex(before)}`);
+      top = start + length;
+    }
+    const pages = top / 4096;
+    const hostPage = new Int32Array(pages).fill(-1);
+    const pageFlags = new Uint8Array(pages);
+    for (const { kind, start, length, hostOffset } of sorted) {
+      for (let done = 0; done < length; done += 4096) hostPage[(start + done) / 4096] = (hostOffset + done) | 0;
+      if (kind === 'rom') pageFlags.fill(PAGE_ROM, start / 4096, (start + length) / 4096);
+    }
+    this.hostPage = hostPage;
+    this.pageFlags = pageFlags;
+    this.dirtyLog = new Uint32Array(Math.ceil(pages / 32));
+    this.regions = sorted;
+    for (const watcher of this.watchers) watcher.mapChanged();
+  }
+
+  /** Adds one region to the map; see {@link replace}. */
+  add(region: MemoryRegion): void {
+    this.replace([...this.regions, region]);
+  }
+
+  get a20(): boolean {
+    return this.#a20;
+  }
+  /** The A20 gate: closed, bit 20 of every address that a CPU makes is zero. */
+  set a20(open: boolean) {
+    if (open === this.#a20) return;
+    this.#a20 = open;
+    for (const watcher of this.watchers) watcher.mapChanged();
+  }
+  /** A CPU's physical address behind the A20 gate. */
+  gated(physical: number): number {
+    return this.#a20 || (physical & 0x10_0000) === 0 ? physical : physical - 0x10_0000;
+  }
+
+  /** Byte offset of a physical page in the buffer, or -1 (not RAM or ROM). */
+  hostOf(page: number): number {
+    if (page >= this.hostPage.length) return -1;
+    const host = this.hostPage[page]!;
+    return host === -1 ? -1 : host >>> 0;
+  }
+  flagsOf(page: number): number {
+    return page < this.pageFlags.length ? this.pageFlags[page]! : 0;
+  }
+  /** Announces writes to a page from now on: PAGE_CODE or PAGE_LOG. */
+  protect(page: number, flag: number): void {
+    const flags = this.pageFlags[page]!;
+    if ((flags & flag) === flag) return;
+    this.pageFlags[page] = (flags | flag) & ~PAGE_WRITE_MAPPED;
+    if ((flags & PAGE_WRITE_MAPPED) !== 0) for (const watcher of this.watchers) watcher.pageProtected(page);
+  }
+  unprotect(page: number, flag: number): void {
+    this.pageFlags[page]! &= ~flag;
+  }
+
+  // --- numbers, little endian
+  read8(physical: number): number {
+    const host = this.hostOf(Math.floor(physical / 4096));
+    if (host === -1) return this.mmio.read(physical, 1);
+    return this.u8[host + (physical & 0xfff)]!;
+  }
+  read16(physical: number): number {
+    const host = this.hostOf(Math.floor(physical / 4096));
+    const within = physical & 0xfff;
+    if (host !== -1 && within <= 0xffe) return this.view.getUint16(host + within, true);
+    if (within > 0xffe) return this.read8(physical) | (this.read8(physical + 1) << 8);
+    return this.mmio.read(physical, 2);
+  }
+  read32(physical: number): number {
+    const host = this.hostOf(Math.floor(physical / 4096));
+    const within = physical & 0xfff;
+    if (host !== -1 && within <= 0xffc) return this.view.getUint32(host + within, true);
+    if (within > 0xffc) return (this.read16(physical) | (this.read16(physical + 2) << 16)) >>> 0;
+    return this.mmio.read(physical, 4) >>> 0;
+  }
+  read64(physical: number): bigint {
+    return BigInt(this.read32(physical)) | (BigInt(this.read32(physical + 4)) << 32n);
+  }
+  write8(physical: number, value: number): void {
+    const page = Math.floor(physical / 4096);
+    const host = this.hostOf(page);
+    if (host === -1 || (this.pageFlags[page]! & PAGE_SLOW_WRITE) !== 0)
+      this.#writeSlow(page, physical, 1, value & 0xff);
+    else this.u8[host + (physical & 0xfff)] = value;
+  }
+  write16(physical: number, value: number): void {
+    const page = Math.floor(physical / 4096);
+    const within = physical & 0xfff;
+    if (within > 0xffe) {
+      this.write8(physical, value);
+      this.write8(physical + 1, value >>> 8);
+      return;
+    }
+    const host = this.hostOf(page);
+    if (host === -1 || (this.pageFlags[page]! & PAGE_SLOW_WRITE) !== 0)
+      this.#writeSlow(page, physical, 2, value & 0xffff);
+    else this.view.setUint16(host + within, value, true);
+  }
+  write32(physical: number, value: number): void {
+    const page = Math.floor(physical / 4096);
+    const within = physical & 0xfff;
+    if (within > 0xffc) {
+      this.write16(physical, value);
+      this.write16(physical + 2, value >>> 16);
+      return;
+    }
+    const host = this.hostOf(page);
+    if (host === -1 || (this.pageFlags[page]! & PAGE_SLOW_WRITE) !== 0) this.#writeSlow(page, physical, 4, value >>> 0);
+    else this.view.setUint32(host + within, value, true);
+  }
+  write64(physical: number, value: bigint): void {
+    this.write32(physical, Number(value & 0xffff_ffffn));
+    this.write32(physical + 4, Number((value >> 32n) & 0xffff_ffffn));
+  }
+
+  /** `bytes` (at most 16, any number, within one page) into an array: RAM as it lies, MMIO in parts of 4, 2 and 1. */
+  readInto(physical: number, bytes: number, into: Uint8Array, at: number): void {
+    const host = this.hostOf(Math.floor(physical / 4096));
+    if (host !== -1) {
+      const from = host + (physical & 0xfff);
+      for (let i = 0; i < bytes; i++) into[at + i] = this.u8[from + i]!;
+      return;
+    }
+    for (let done = 0; done < bytes; ) {
+      const part = partOf(physical + done, bytes - done);
+      const value = this.mmio.read(physical + done, part);
+      for (let i = 0; i < part; i++) into[at + done + i] = value >>> (i * 8);
+      done += part;
+    }
+  }
+  /** The other direction of {@link readInto}. */
+  writeFrom(physical: number, bytes: number, from: Uint8Array, at: number): void {
+    const page = Math.floor(physical / 4096);
+    const host = this.hostOf(page);
+    if (host !== -1 && (this.pageFlags[page]! & PAGE_ROM) === 0) {
+      const to = host + (physical & 0xfff);
+      for (let i = 0; i < bytes; i++) this.u8[to + i] = from[at + i]!;
+      if ((this.pageFlags[page]! & PAGE_SLOW_WRITE) !== 0) this.#announce(page, physical, bytes);
+      return;
+    }
+    for (let done = 0; done < bytes; ) {
+      const part = partOf(physical + done, bytes - done);
+      let value = 0;
+      for (let i = part - 1; i >= 0; i--) value = value * 256 + from[at + done + i]!;
+      this.mmio.write(physical + done, part, value);
+      done += part;
+    }
+  }
+
+  /** Bulk copies for loaders and devices: RAM and ROM alike are readable; what is not RAM reads as the handler says. */
+  readBytes(physical: number, into: Uint8Array): void {
+    for (let done = 0; done < into.length; ) {
+      const address = physical + done;
+      const part = Math.min(4096 - (address & 0xfff), into.length - done);
+      const host = this.hostOf(Math.floor(address / 4096));
+      if (host === -1) this.readInto(address, part, into, done);
+      else into.set(this.u8.subarray(host + (address & 0xfff), host + (address & 0xfff) + part), done);
+      done += part;
+    }
+  }
+  /** Bulk writes by devices: code pages and the dirty log see them. */
+  writeBytes(physical: number, from: Uint8Array): void {
+    for (let done = 0; done < from.length; ) {
+      const address = physical + done;
+      const page = Math.floor(address / 4096);
+      const part = Math.min(4096 - (address & 0xfff), from.length - done);
+      const host = this.hostOf(page);
+      if (host === -1 || (this.pageFlags[page]! & PAGE_ROM) !== 0) this.writeFrom(address, part, from, done);
+      else {
+        this.u8.set(from.subarray(done, done + part), host + (address & 0xfff));
+        if ((this.pageFlags[page]! & PAGE_SLOW_WRITE) !== 0) this.#announce(page, address, part);
+      }
+      done += part;
+    }
+  }
+
+  #writeSlow(page: number, physical: number, bytes: AccessBytes, value: number): void {
+    const host = this.hostOf(page);
+    if (host === -1 || (this.pageFlags[page]! & PAGE_ROM) !== 0) {
+      this.mmio.write(physical, bytes, value);
+      return;
+    }
+    const at = host + (physical & 0xfff);
+    if (bytes === 1) this.u8[at] = value;
+    else if (bytes === 2) this.view.setUint16(at, value, true);
+    else this.view.setUint32(at, value, true);
+    this.#announce(page, physical, bytes);
+  }
+  #announce(page: number, physical: number, bytes: number): void {
+    const flags = this.pageFlags[page]!;
+    if ((flags & PAGE_LOG) !== 0) {
+      this.dirtyLog[page >>> 5]! |= 1 << (page & 31);
+      this.pageFlags[page] = flags & ~PAGE_LOG;
+    }
+    if ((flags & PAGE_CODE) !== 0) this.onCodeWrite(physical, bytes);
+  }
+}
+
+function partOf(address: number, left: number): AccessBytes {
+  if ((address & 3) === 0 && left >= 4) return 4;
+  if ((address & 1) === 0 && left >= 2) return 2;
+  return 1;
+}

@@ -1,0 +1,218 @@
+/**
+ * The page walk: linear address and kind of access to physical page, or the error code of a page fault. SDM volume 3,
+ * chapter 5 (paging). Warm code: 64-bit entries are two 32-bit halves, physical addresses are numbers, and the one result
+ * object is the walker itself.
+ */
+import type { PhysicalMemory } from './physical-memory.ts';
+
+/** Physical-address width, as CPUID 8000_0008H reports it. Address bits above it are reserved. */
+export const physicalAddressBits = 40;
+const highAddressMask = 0xff;
+const reservedHigh = 0x000f_ff00;
+const reservedHighPae = 0x7fff_ff00;
+
+export const PAGING_OFF = 0;
+export const PAGING_32 = 1;
+export const PAGING_PAE = 2;
+export const PAGING_4_LEVEL = 3;
+export type PagingMode = 0 | 1 | 2 | 3;
+
+const PRESENT = 1;
+const WRITABLE = 2;
+const USER = 4;
+const ACCESSED = 0x20;
+const DIRTY = 0x40;
+const LARGE = 0x80;
+
+/** Bits of the page-fault error code. */
+export const PF_PRESENT = 1;
+export const PF_WRITE = 2;
+export const PF_USER = 4;
+export const PF_RESERVED = 8;
+export const PF_FETCH = 16;
+
+const twoTo32 = 2 ** 32;
+
+export class PageWalker {
+  private readonly memory: PhysicalMemory;
+  // What the control registers say; the MMU sets these.
+  mode: PagingMode = PAGING_OFF;
+  /** Physical address of the top table (CR3 without its low bits). */
+  root = 0;
+  writeProtect = false;
+  pageSizeExtension = false;
+  noExecute = false;
+  smep = false;
+  smap = false;
+  /** PDPTE registers of PAE paging: low and high halves, alternating. */
+  readonly pdpte = new Uint32Array(8);
+
+  // The result of a walk that succeeded.
+  /** Physical address of the 4 KiB page. */
+  physical = 0;
+  /** May the given privilege write to it? (It need not be dirty.) */
+  writable = false;
+  /** A user page: user bit in every level. */
+  user = false;
+  /** The dirty flag is set (now). */
+  dirty = false;
+  // The result of one that failed.
+  errorCode = 0;
+
+  // The way taken: addresses and low halves of the entries that carry an accessed flag.
+  private readonly entryAddress = new Float64Array(4);
+  private readonly entryLow = new Int32Array(4);
+  private entries = 0;
+  private isNoExecute = false;
+
+  constructor(memory: PhysicalMemory) {
+    this.memory = memory;
+  }
+
+  /**
+   * @param smapEnforced a supervisor's data access to a user page faults (SMAP on, and EFLAGS.AC = 0 or access implicit)
+   * @returns false: a page fault with `errorCode`
+   */
+  walk(low: number, high: number, write: boolean, user: boolean, fetch: boolean, smapEnforced: boolean): boolean {
+    this.entries = 0;
+    this.isNoExecute = false;
+    let flags: number;
+    switch (this.mode) {
+      case PAGING_OFF:
+        this.physical = this.memory.gated((low & ~0xfff) >>> 0);
+        this.writable = true;
+        this.user = false;
+        this.dirty = true;
+        return true;
+      case PAGING_32:
+        flags = this.walk32(low);
+        break;
+      case PAGING_PAE:
+        flags = this.walkPae(low);
+        break;
+      default:
+        flags = this.walk4Level(low, high);
+    }
+    if (flags < 0) return this.fail(flags === RESERVED_FAULT ? PF_PRESENT | PF_RESERVED : 0, write, user, fetch);
+
+    const userPage = (flags & USER) !== 0;
+    const writablePage = (flags & WRITABLE) !== 0;
+    const writable = user ? userPage && writablePage : writablePage || !this.writeProtect;
+    let allowed = write ? writable : true;
+    if (user) allowed &&= userPage;
+    else if (userPage && (fetch ? this.smep : smapEnforced)) allowed = false;
+    if (fetch && this.isNoExecute) allowed = false;
+    if (!allowed) return this.fail(PF_PRESENT, write, user, fetch);
+
+    // Only now the flags: entries of a walk that faults stay as they are.
+    const last = this.entries - 1;
+    for (let i = 0; i <= last; i++) {
+      const old = this.entryLow[i]!;
+      const set = i === last && write ? ACCESSED | DIRTY : ACCESSED;
+      if ((old & set) !== set) this.memory.write32(this.entryAddress[i]!, old | set);
+    }
+    this.writable = writable;
+    this.user = userPage;
+    this.dirty = write || (this.entryLow[last]! & DIRTY) !== 0;
+    this.physical = this.memory.gated(this.physical);
+    return true;
+  }
+
+  private fail(cause: number, write: boolean, user: boolean, fetch: boolean): false {
+    this.errorCode =
+      cause |
+      (write ? PF_WRITE : 0) |
+      (user ? PF_USER : 0) |
+      (fetch && (this.smep || (this.noExecute && this.mode >= PAGING_PAE)) ? PF_FETCH : 0);
+    return false;
+  }
+
+  /** Notes an entry on the way; returns its low half. */
+  private entry(address: number): number {
+    const gated = this.memory.gated(address);
+    const low = this.memory.read32(gated) | 0;
+    this.entryAddress[this.entries] = gated;
+    this.entryLow[this.entries++] = low;
+    return low;
+  }
+
+  /** Two levels of 32-bit entries; 4 MiB pages with 40-bit addresses (PSE-36). Returns the user and writable flags. */
+  private walk32(low: number): number {
+    const directory = this.entry(this.root + (low >>> 22) * 4);
+    if ((directory & PRESENT) === 0) return NOT_PRESENT;
+    if (this.pageSizeExtension && (directory & LARGE) !== 0) {
+      if ((directory & 0x20_0000) !== 0) return RESERVED_FAULT;
+      this.physical = ((directory & 0xffc0_0000) >>> 0) + ((directory >>> 13) & 0xff) * twoTo32 + (low & 0x3f_f000);
+      return directory & (USER | WRITABLE);
+    }
+    const table = this.entry(((directory & ~0xfff) >>> 0) + ((low >>> 12) & 0x3ff) * 4);
+    if ((table & PRESENT) === 0) return NOT_PRESENT;
+    this.physical = (table & ~0xfff) >>> 0;
+    return directory & table & (USER | WRITABLE);
+  }
+
+  private walkPae(low: number): number {
+    const index = (low >>> 30) * 2;
+    const pointer = this.pdpte[index]!;
+    if ((pointer & PRESENT) === 0) return NOT_PRESENT;
+    const directory = ((pointer & ~0xfff) >>> 0) + (this.pdpte[index + 1]! & highAddressMask) * twoTo32;
+    return this.lowerLevels(directory, low, USER | WRITABLE, reservedHighPae);
+  }
+
+  private walk4Level(low: number, high: number): number {
+    let flags = USER | WRITABLE;
+    // PML4
+    let address = this.root + ((high >>> 7) & 0x1ff) * 8;
+    let entry = this.entry(address);
+    if ((entry & PRESENT) === 0) return NOT_PRESENT;
+    let entryHigh = this.memory.read32(this.entryAddress[this.entries - 1]! + 4);
+    if ((entryHigh & reservedHigh) !== 0 || (entry & LARGE) !== 0 || this.forbidsNoExecute(entryHigh))
+      return RESERVED_FAULT;
+    flags &= entry;
+    // Page-directory-pointer table
+    address = ((entry & ~0xfff) >>> 0) + (entryHigh & highAddressMask) * twoTo32;
+    entry = this.entry(address + (((high & 0x7f) << 2) | (low >>> 30)) * 8);
+    if ((entry & PRESENT) === 0) return NOT_PRESENT;
+    entryHigh = this.memory.read32(this.entryAddress[this.entries - 1]! + 4);
+    if ((entryHigh & reservedHigh) !== 0 || this.forbidsNoExecute(entryHigh)) return RESERVED_FAULT;
+    flags &= entry;
+    if ((entry & LARGE) !== 0) {
+      if ((entry & 0x3fff_e000) !== 0) return RESERVED_FAULT;
+      this.physical = ((entry & 0xc000_0000) >>> 0) + (entryHigh & highAddressMask) * twoTo32 + (low & 0x3fff_f000);
+      return flags;
+    }
+    address = ((entry & ~0xfff) >>> 0) + (entryHigh & highAddressMask) * twoTo32;
+    return this.lowerLevels(address, low, flags, reservedHigh);
+  }
+
+  /** Page directory and page table of 64-bit entries. */
+  private lowerLevels(directory: number, low: number, flags: number, reserved: number): number {
+    let entry = this.entry(directory + ((low >>> 21) & 0x1ff) * 8);
+    if ((entry & PRESENT) === 0) return NOT_PRESENT;
+    let entryHigh = this.memory.read32(this.entryAddress[this.entries - 1]! + 4);
+    if ((entryHigh & reserved) !== 0 || this.forbidsNoExecute(entryHigh)) return RESERVED_FAULT;
+    flags &= entry;
+    if ((entry & LARGE) !== 0) {
+      if ((entry & 0x1f_e000) !== 0) return RESERVED_FAULT;
+      this.physical = ((entry & 0xffe0_0000) >>> 0) + (entryHigh & highAddressMask) * twoTo32 + (low & 0x1f_f000);
+      return flags;
+    }
+    const table = ((entry & ~0xfff) >>> 0) + (entryHigh & highAddressMask) * twoTo32;
+    entry = this.entry(table + ((low >>> 12) & 0x1ff) * 8);
+    if ((entry & PRESENT) === 0) return NOT_PRESENT;
+    entryHigh = this.memory.read32(this.entryAddress[this.entries - 1]! + 4);
+    if ((entryHigh & reserved) !== 0 || this.forbidsNoExecute(entryHigh)) return RESERVED_FAULT;
+    this.physical = ((entry & ~0xfff) >>> 0) + (entryHigh & highAddressMask) * twoTo32;
+    return flags & entry;
+  }
+
+  /** Takes note of an entry's XD bit; true if it is set although EFER.NXE = 0, which makes it reserved. */
+  private forbidsNoExecute(entryHigh: number): boolean {
+    if (entryHigh >>> 31 === 0) return false;
+    this.isNoExecute = true;
+    return !this.noExecute;
+  }
+}
+
+const NOT_PRESENT = -1;
+const RESERVED_FAULT = -2;
