@@ -30,7 +30,10 @@ const sources = globSync('{src,jit,runtime,bench,web}/**/*.ts', { cwd: root })
   .sort()
   .map((path) => source(path, readFileSync(join(root, path), 'utf8')));
 
-/** What each part may import besides itself. A part that is not listed does not belong to the house. */
+/**
+ * What each part may import besides itself. A part that is not listed does not belong to the house. One import more is
+ * allowed: the bench command knows the table of the bundled guests.
+ */
 const below: Readonly<Record<string, readonly string[]>> = {
   'src/state': [],
   'src/mmu': ['src/state'],
@@ -61,7 +64,8 @@ function layerViolations(files: readonly Source[]): string[] {
     for (const name of imports) {
       if (!name.endsWith('.ts')) continue; // packages have their own rule
       const target = partOf(name)!;
-      if (target !== part && !allowed.includes(target)) found.push(`${path} imports ${name}`);
+      const bundledGuests = path === 'runtime/cli/bench.ts' && name === 'bench/guests/catalogue.ts';
+      if (target !== part && !allowed.includes(target) && !bundledGuests) found.push(`${path} imports ${name}`);
     }
   }
   return found;

@@ -6,6 +6,7 @@ import { createWriteStream, existsSync, mkdirSync, readFileSync, statSync } from
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
+import type { HostWorker } from './host-worker.ts';
 
 /** Nanoseconds of the monotonic clock, from an arbitrary origin: the source of a `HostClock`. */
 export function monotonicNanos(): number {
@@ -15,6 +16,16 @@ export function monotonicNanos(): number {
 /** A file that `npm run build` made, such as `core.wasm`; from the sources and from `dist` alike. */
 export function artifactUrl(name: string): URL {
   return new URL((import.meta.url.endsWith('.ts') ? '../../dist/' : '../../') + name, import.meta.url);
+}
+
+/** A file of the package, such as `package.json`; from the sources and from `dist` alike. */
+export function packageUrl(name: string): URL {
+  return new URL((import.meta.url.endsWith('.ts') ? '../../' : '../../../') + name, import.meta.url);
+}
+
+/** The version of this package. */
+export function packageVersion(): string {
+  return JSON.parse(readFileSync(packageUrl('package.json'), 'utf8')).version;
 }
 
 /** The bytes of an artifact. */
@@ -86,16 +97,6 @@ export async function fileSink(path: string): Promise<ByteSink> {
     stream.once('error', fail);
   });
   return streamSink(stream, true);
-}
-
-/** A worker thread of this host, reduced to what the compiler needs. */
-export interface HostWorker {
-  post(message: unknown, transfer?: readonly ArrayBuffer[]): void;
-  onMessage(listener: (message: unknown) => void): void;
-  onError(listener: (error: Error) => void): void;
-  /** Lets the process end although the worker is alive. */
-  unref(): void;
-  terminate(): Promise<void>;
 }
 
 /** Starts a module as a worker thread. */

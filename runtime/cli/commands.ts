@@ -1,0 +1,82 @@
+/**
+ * The command line's table of contents: finds the command, turns its errors into one line and its result into the
+ * process's exit status. Each command is a file of its own, loaded only when it is asked for.
+ */
+
+import { Jit86Error } from '../errors.ts';
+import { packageVersion } from '../hosts/node.ts';
+import type { MachineFactory } from './machine.ts';
+import { UsageError } from './options.ts';
+
+const help = `jit86: a full-system x86 emulator with a WebAssembly JIT
+
+  jit86 run GUEST        run a kernel, ELF or boot sector
+  jit86 bench [GUEST...] run guests interpreted and translated, and print their speed
+  jit86 disasm GUEST     print blocks with their micro-ops and their WebAssembly
+
+  jit86 COMMAND --help   the options of a command
+  jit86 --version
+`;
+
+/** Exit status for whatever is wrong with the command line, a file or a guest image. */
+const usageStatus = 2;
+/** Exit status for a bug of the emulator itself (EX_SOFTWARE of sysexits.h). */
+export const internalErrorStatus = 70;
+
+/** Where a command writes; tests put their own here. */
+export interface Output {
+  readonly out: (text: string) => void;
+  readonly error: (text: string) => void;
+  /** Makes the machines. */
+  readonly createMachine: MachineFactory;
+}
+
+type Command = (args: readonly string[], output: Output) => Promise<number>;
+
+const commands: Readonly<Record<string, () => Promise<Command>>> = {
+  run: async () => (await import('./run.ts')).run,
+  disasm: async () => (await import('./disasm.ts')).disasm,
+};
+
+/** Runs a command line and answers the exit status; throws nothing. */
+export async function execute(args: readonly string[], output: Output): Promise<number> {
+  const [name, ...rest] = args;
+  try {
+    if (name === '--help' || name === '-h' || name === 'help') {
+      output.out(help);
+      return 0;
+    }
+    if (name === '--version') {
+      output.out(`jit86 ${packageVersion()}\n`);
+      return 0;
+    }
+    if (name === undefined) throw new UsageError('no command given (see jit86 --help)');
+    const load = Object.hasOwn(commands, name) ? commands[name] : undefined;
+    if (load === undefined)
+      throw new UsageError(`unknown ${name.startsWith('-') ? 'option' : 'command'} ${name} (see jit86 --help)`);
+    const command = await load();
+    return await command(rest, output);
+  } catch (error) {
+    if (error instanceof UsageError || error instanceof Jit86Error) {
+      output.error(`jit86: ${error.message}\n`);
+      return usageStatus;
+    }
+    output.error(`${error instanceof Error ? error.stack : String(error)}\n`);
+    return internalErrorStatus;
+  }
+}
+
+/** The entry of `main.ts`: the process's own output, and its exit status. */
+export async function main(args: readonly string[]): Promise<void> {
+  // A reader that has seen enough (`jit86 … | head`) closes the pipe; that is its right, and no error of ours.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    process.exit(0);
+  });
+  const { createMachine } = await import('./machine.ts');
+  process.exitCode = await execute(args, {
+    out: (text) => void process.stdout.write(text),
+    error: (text) => void process.stderr.write(text),
+    createMachine,
+  });
+}

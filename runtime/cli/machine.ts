@@ -1,0 +1,102 @@
+/**
+ * What the commands need of a machine, and the one place that makes it: the bare machine of `runtime/machines/bare.ts`
+ * around a `Vm`. The commands know nothing else of the emulator, so they are tested with a machine of plain script.
+ */
+import { ConfigurationError } from '../errors.ts';
+import type { GuestRam, InitialState } from '../loaders/initial-state.ts';
+
+export const engines = ['auto', 'interpreter', 'jit'] as const;
+/** `auto` interprets and translates what is hot; `jit` translates at the first execution. */
+export type Engine = (typeof engines)[number];
+
+export const x87Modes = ['exact', 'fast'] as const;
+export type X87Mode = (typeof x87Modes)[number];
+
+export interface MachineOptions {
+  /** Bytes of RAM from guest-physical address 0. */
+  readonly memory: number;
+  readonly cpus: number;
+  readonly engine: Engine;
+  readonly x87: X87Mode;
+  /** Folder of the translation cache; null: none. */
+  readonly cacheDirectory: string | null;
+  /** Takes each byte sent through the serial port. */
+  readonly serial: (byte: number) => void;
+  /** Takes each byte written to the debug console. */
+  readonly debugcon: (byte: number) => void;
+}
+
+export interface RunLimits {
+  /** Stop after exactly so many instructions, counted from the start. */
+  readonly maxInstructions?: number;
+  /** Stop soon after this is aborted; the guest could go on. */
+  readonly signal?: AbortSignal;
+}
+
+/** How a run ended. */
+export type RunEnd =
+  /** The guest wrote the exit port. */
+  | { readonly reason: 'exit'; readonly status: number }
+  /** HLT, and nothing that could wake the processor. */
+  | { readonly reason: 'halt'; readonly rip: number }
+  /** A triple fault. */
+  | { readonly reason: 'shutdown'; readonly rip: number; readonly vector: number }
+  | { readonly reason: 'instructions' }
+  | { readonly reason: 'aborted' }
+  | { readonly reason: 'internal-error'; readonly rip: number; readonly message: string };
+
+/** What the engines have done since the machine was made. */
+export interface MachineStatistics {
+  /** Guest instructions retired. */
+  readonly instructions: number;
+  /** How many of them the interpreter executed. */
+  readonly interpreted: number;
+  /** Regions translated, those taken from the cache included. */
+  readonly regions: number;
+  readonly regionsFromCache: number;
+  /** Bytes of WebAssembly in all translations. */
+  readonly codeBytes: number;
+  /** Time spent on translating, on whatever thread. */
+  readonly compileMillis: number;
+}
+
+export interface ListedInstruction {
+  readonly address: number;
+  readonly bytes: Uint8Array;
+  /** As the disassembler writes it. */
+  readonly text: string;
+  /** One line per micro-op. */
+  readonly microOps: readonly string[];
+}
+
+/** A basic block as `jit86 disasm` shows it. */
+export interface BlockListing {
+  readonly address: number;
+  readonly instructions: readonly ListedInstruction[];
+  /** The block's translation in WebAssembly's text format. */
+  readonly wasm: string;
+}
+
+export interface Machine {
+  readonly ram: GuestRam;
+  /** Puts processor 0 into the state that a loader asks for. */
+  start(state: InitialState): void;
+  /** Runs until the guest ends or a limit is reached; may be called again after a limit. */
+  run(limits: RunLimits): Promise<RunEnd>;
+  /** Sends bytes to the guest's serial port. */
+  receive(bytes: Uint8Array): void;
+  /** Guest instructions retired so far; exact in a device's callback too. */
+  instructions(): number;
+  statistics(): MachineStatistics;
+  /** Basic blocks from `address` on, in the state that `start` has set, until they hold `count` instructions. */
+  disassemble(address: number, count: number): Promise<readonly BlockListing[]>;
+  /** Ends its threads and writes the translation cache. */
+  close(): Promise<void>;
+}
+
+export type MachineFactory = (options: MachineOptions) => Promise<Machine>;
+
+/** Makes the machine that the commands run guests on. */
+export const createMachine: MachineFactory = async () => {
+  throw new ConfigurationError('unsupported-host', 'this build has no processor core');
+};

@@ -1,0 +1,18 @@
+#!/usr/bin/env node
+/**
+ * The first file that the `jit86` command loads. It is written so that any Node with ES modules can parse it, and
+ * loads the rest only after it has seen that this Node is new enough.
+ */
+const major = Number(process.versions.node.split('.')[0]);
+if (major < 24) {
+  process.stderr.write(`jit86 needs Node 24 or newer; this is Node ${process.versions.node}\n`);
+  process.exitCode = 2;
+} else {
+  import('./commands.ts').then(
+    (commands) => commands.main(process.argv.slice(2)),
+    (error) => {
+      process.stderr.write(`${error.stack}\n`);
+      process.exitCode = 1;
+    },
+  );
+}
