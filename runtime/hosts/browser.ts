@@ -26,9 +26,8 @@ export async function fetchFile(url: string | URL): Promise<Uint8Array<ArrayBuff
 }
 
 /** Starts a module as a worker. */
-export function startWorker(module: URL, workerData?: unknown): HostWorker {
+export function startWorker(module: URL): HostWorker {
   const worker = new Worker(module, { type: 'module' });
-  worker.postMessage(workerData);
   return {
     post: (message, transfer = []) => worker.postMessage(message, [...transfer]),
     onMessage: (listener) => worker.addEventListener('message', ({ data }) => listener(data)),

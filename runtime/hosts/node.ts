@@ -100,8 +100,8 @@ export async function fileSink(path: string): Promise<ByteSink> {
 }
 
 /** Starts a module as a worker thread. */
-export function startWorker(module: URL, workerData?: unknown): HostWorker {
-  const worker = new Worker(module, { workerData });
+export function startWorker(module: URL): HostWorker {
+  const worker = new Worker(module);
   return {
     post: (message, transfer = []) => worker.postMessage(message, [...transfer]),
     onMessage: (listener) => void worker.on('message', listener),
