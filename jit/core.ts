@@ -25,7 +25,6 @@ class CoreBuilder implements Reader {
   readonly e = new Emitter();
   readonly inRegion = false;
   private pc = 0;
-  private slotLocals = 0;
 
   build(memory: MemoryLimits): Uint8Array {
     const { e } = this;
@@ -55,7 +54,6 @@ class CoreBuilder implements Reader {
     const entry = e.local('i32');
     const budget = e.local('i32');
     const rip = e.local('i64');
-    this.slotLocals = once;
     e.set(once, this.get(BLOCK));
     e.loop('next', () => {
       e.if(e.op('i32.eqz', this.get(BLOCK)), () => {

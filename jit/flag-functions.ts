@@ -4,7 +4,7 @@ import { ARITHMETIC_FLAGS, condition, FLAG_CARRY_BIT, flagKinds, type FlagSource
 import { schedule } from '../src/ir/schedule.ts';
 import type { Value, Width } from '../src/ir/types.ts';
 import { offsetOf } from '../src/state/layout.ts';
-import type { Emitter, Expr } from './emitter.ts';
+import type { Expr } from './emitter.ts';
 import { lower, type Reader } from './lower.ts';
 
 const context = { codeSize: 64, stackSize: 64, flat: true, cpl: 0, protectedMode: true, virtual8086: false, iopl: 0, x87: 'available', waitFaults: false, sse: 'available' } as const;
