@@ -165,7 +165,7 @@ export class Emitter {
     return this.m.i32.const(n | 0);
   }
   i64(n: bigint): Expr {
-    return this.m.i64.const(Number(BigInt.asIntN(32, n)), Number(BigInt.asIntN(32, n >> 32n)));
+    return this.m.i64.const(n);
   }
   f32(n: number): Expr {
     return this.m.f32.const(n);
