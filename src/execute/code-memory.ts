@@ -1,0 +1,157 @@
+/**
+ * The interpreter's blocks: where they stand in the VM's memory, which physical pages they were made from, and what must
+ * go when such a page is written. When the memory is full everything is dropped and made again.
+ */
+import type { PhysicalMemory } from '../mmu/physical-memory.ts';
+import { PAGE_CODE } from '../mmu/physical-memory.ts';
+import type { EncodedBlock } from './encode.ts';
+
+/** Room after a block's last record for the record that may be written over it when its code is overwritten. */
+const stopBytes = 16;
+
+export interface CodeRange {
+  /** Physical address of the first byte, and of the page that the code goes on in (-1 = none). */
+  readonly physical: number;
+  readonly second: number;
+  readonly length: number;
+}
+
+export interface InterpreterBlock extends CodeRange {
+  readonly context: number;
+  readonly rip: bigint;
+  /** Instruction pointer as a number: the key of the look-up. */
+  readonly key: number;
+  readonly single: boolean;
+  /** Address of its header in the VM's memory. */
+  readonly address: number;
+  readonly instructions: number;
+  /** Addresses of the first record of each instruction, and their instruction pointers. */
+  readonly starts: readonly number[];
+  readonly rips: readonly bigint[];
+  /** False once its code was overwritten or the memory dropped. */
+  alive: boolean;
+}
+
+/** Anything that was made from code bytes and must be told when they change. */
+export interface CodeUser extends CodeRange {
+  invalidate(): void;
+}
+
+export class CodeMemory {
+  private readonly bytes: Uint8Array;
+  private readonly base: number;
+  private readonly memory: PhysicalMemory;
+  private used = 0;
+  private readonly blocks = new Map<number, Map<number, InterpreterBlock>>();
+  private readonly byAddress = new Map<number, InterpreterBlock>();
+  private readonly byPage = new Map<number, Set<CodeRange>>();
+  /** Told of every block that goes, and of a drop of all (null). */
+  onDrop: (block: InterpreterBlock | null) => void = () => {};
+
+  constructor(buffer: ArrayBufferLike, base: number, size: number, memory: PhysicalMemory) {
+    this.bytes = new Uint8Array(buffer, base, size);
+    this.base = base;
+    this.memory = memory;
+  }
+
+  private static place(context: number, single: boolean): number {
+    return context * 2 + (single ? 1 : 0);
+  }
+  find(context: number, key: number, single: boolean): InterpreterBlock | undefined {
+    return this.blocks.get(CodeMemory.place(context, single))?.get(key);
+  }
+  at(address: number): InterpreterBlock | undefined {
+    return this.byAddress.get(address);
+  }
+
+  /** Stores an encoded block; earlier ones may be dropped to make room. */
+  add(encoded: EncodedBlock, where: CodeRange & { context: number; rip: bigint; key: number; single: boolean }): InterpreterBlock {
+    const size = (encoded.bytes.length + stopBytes + 7) & ~7;
+    if (size > this.bytes.length) throw new Error(`code memory: a block of ${size} bytes does not fit in ${this.bytes.length}`);
+    if (this.used + size > this.bytes.length) this.dropAll();
+    const address = this.base + this.used;
+    this.bytes.set(encoded.bytes, this.used);
+    this.used += size;
+    const block: InterpreterBlock = {
+      ...where,
+      address,
+      instructions: encoded.starts.length,
+      starts: encoded.starts.map((s) => address + s),
+      rips: encoded.rips,
+      alive: true,
+    };
+    const place = CodeMemory.place(where.context, where.single);
+    let map = this.blocks.get(place);
+    if (map === undefined) this.blocks.set(place, (map = new Map()));
+    map.set(where.key, block);
+    this.byAddress.set(address, block);
+    this.watch(block);
+    return block;
+  }
+
+  /** From now on a write to the range's bytes is told to `onCodeWrite`, and the range is found by `overlapping`. */
+  watch(range: CodeRange): void {
+    for (const page of pagesOf(range)) {
+      let set = this.byPage.get(page);
+      if (set === undefined) this.byPage.set(page, (set = new Set()));
+      set.add(range);
+      this.memory.protect(page, PAGE_CODE);
+    }
+  }
+  unwatch(range: CodeRange): void {
+    for (const page of pagesOf(range)) {
+      const set = this.byPage.get(page);
+      set?.delete(range);
+      if (set?.size === 0) {
+        this.byPage.delete(page);
+        this.memory.unprotect(page, PAGE_CODE);
+      }
+    }
+  }
+
+  /** Drops what was made from the bytes that were written. Returns true if anything was. */
+  written(physical: number, length: number): boolean {
+    const set = this.byPage.get(Math.floor(physical / 4096));
+    if (set === undefined) return false;
+    let any = false;
+    for (const range of [...set]) {
+      if (!overlaps(range, physical, length)) continue;
+      any = true;
+      if ('invalidate' in range) (range as CodeUser).invalidate();
+      else this.drop(range as InterpreterBlock);
+      this.unwatch(range);
+    }
+    return any;
+  }
+
+  drop(block: InterpreterBlock): void {
+    block.alive = false;
+    const map = this.blocks.get(CodeMemory.place(block.context, block.single));
+    if (map?.get(block.key) === block) map.delete(block.key);
+    this.onDrop(block);
+  }
+
+  dropAll(): void {
+    for (const block of this.byAddress.values()) {
+      block.alive = false;
+      this.unwatch(block);
+    }
+    this.blocks.clear();
+    this.byAddress.clear();
+    this.used = 0;
+    this.onDrop(null);
+  }
+}
+
+function pagesOf(range: CodeRange): number[] {
+  const first = Math.floor(range.physical / 4096);
+  return range.second < 0 ? [first] : [first, Math.floor(range.second / 4096)];
+}
+
+function overlaps(range: CodeRange, physical: number, length: number): boolean {
+  const inFirst = range.second < 0 ? range.length : Math.min(range.length, 4096 - (range.physical % 4096));
+  if (physical < range.physical + inFirst && range.physical < physical + length) return true;
+  if (range.second < 0) return false;
+  const inSecond = range.length - inFirst;
+  return physical < range.second + inSecond && range.second < physical + length;
+}

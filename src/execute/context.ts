@@ -1,0 +1,112 @@
+/**
+ * Execution contexts: the mode bits that a block's translation relies on, numbered. The number in force stands in the
+ * vCPU's field `context` and is part of every code look-up; it changes when a helper changes a mode, a segment or CPL.
+ */
+import type { ExecutionContext } from '../ir/builder.ts';
+import type { CpuState } from '../state/cpu-state.ts';
+import { offsetOf } from '../state/layout.ts';
+
+export interface Context extends ExecutionContext {
+  readonly id: number;
+  /** Base and limit of CS, where they matter to instruction fetch (0 and 4 GiB - 1 otherwise). */
+  readonly csBase: number;
+  readonly csLimit: number;
+  /** Every access must be seen (alignment checks): never translated. */
+  readonly watched: boolean;
+}
+
+const word = (name: string) => offsetOf(name) >> 2;
+const CR0 = word('cr0');
+const CR4 = word('cr4');
+const EFER = word('efer');
+const CPL = word('cpl');
+const RFLAGS = word('rflagsRest');
+const CONTEXT = word('context');
+const CS_ACCESS = word('csAccess');
+const CS_BASE = word('csBase');
+const CS_LIMIT = word('csLimit');
+const SS_ACCESS = word('ssAccess');
+const data = ['ds', 'es', 'ss'].map((name) => ({ base: word(`${name}Base`), limit: word(`${name}Limit`), access: word(`${name}Access`) }));
+
+const USABLE = 1 << 16;
+const LONG = 1 << 13;
+const BIG = 1 << 14;
+const WRITABLE = 2;
+const EXPAND_DOWN = 4;
+const CODE = 8;
+
+/** Numbers the contexts of a VM; the same mode bits have one number on all its vCPUs. */
+export class Contexts {
+  private readonly byKey = new Map<string, Context>();
+  readonly list: Context[] = [];
+
+  /** The context that the state is in; sets the field `context`. */
+  current(state: CpuState): Context {
+    const { u32 } = state;
+    const cr0 = u32[CR0]!;
+    const cr4 = u32[CR4]!;
+    const rflags = u32[RFLAGS]!;
+    const cpl = u32[CPL]!;
+    const long = (u32[EFER]! & 0x400) !== 0 && (u32[CS_ACCESS]! & LONG) !== 0;
+    const flat = long || isFlat(u32);
+    const bits =
+      (long ? 1 : 0) |
+      ((u32[CS_ACCESS]! & BIG) !== 0 ? 2 : 0) |
+      ((u32[SS_ACCESS]! & BIG) !== 0 ? 4 : 0) |
+      (flat ? 8 : 0) |
+      (cpl << 4) |
+      ((cr0 & 1) << 6) |
+      (((rflags >> 17) & 1) << 7) |
+      (((rflags >> 12) & 3) << 8) |
+      (((cr0 >> 1) & 7) << 10) | // MP, EM, TS
+      (((cr4 >> 9) & 1) << 13) |
+      (cpl === 3 && (cr0 & (1 << 18)) !== 0 && (rflags & (1 << 18)) !== 0 ? 1 << 14 : 0);
+    const key = flat ? `${bits}` : `${bits},${u32[CS_BASE]},${u32[CS_LIMIT]}`;
+    let context = this.byKey.get(key);
+    if (context === undefined) {
+      context = this.make(bits, flat ? 0 : u32[CS_BASE]!, flat ? 0xffffffff : u32[CS_LIMIT]!);
+      this.byKey.set(key, context);
+    }
+    u32[CONTEXT] = context.id;
+    return context;
+  }
+
+  private make(bits: number, csBase: number, csLimit: number): Context {
+    const long = (bits & 1) !== 0;
+    const taskSwitched = (bits & (4 << 10)) !== 0;
+    const emulate = (bits & (2 << 10)) !== 0;
+    const context: Context = {
+      id: this.list.length + 1,
+      codeSize: long ? 64 : (bits & 2) !== 0 ? 32 : 16,
+      stackSize: long ? 64 : (bits & 4) !== 0 ? 32 : 16,
+      flat: (bits & 8) !== 0,
+      cpl: ((bits >> 4) & 3) as 0 | 1 | 2 | 3,
+      protectedMode: (bits & (1 << 6)) !== 0,
+      virtual8086: (bits & (1 << 7)) !== 0,
+      iopl: (bits >> 8) & 3,
+      x87: emulate || taskSwitched ? 'device-not-available' : 'available',
+      waitFaults: taskSwitched && (bits & (1 << 10)) !== 0,
+      sse: emulate || (bits & (1 << 13)) === 0 ? 'undefined' : taskSwitched ? 'device-not-available' : 'available',
+      csBase,
+      csLimit,
+      watched: (bits & (1 << 14)) !== 0,
+    };
+    this.list.push(context);
+    return context;
+  }
+  /** The context with a number that `current` has given. */
+  of(id: number): Context {
+    return this.list[id - 1]!;
+  }
+}
+
+/** CS, DS, ES and SS with base 0, limit 4 GiB, readable and (data) writable: no check can fail. */
+function isFlat(u32: Uint32Array): boolean {
+  const cs = u32[CS_ACCESS]!;
+  if ((cs & USABLE) === 0 || u32[CS_BASE] !== 0 || u32[CS_LIMIT] !== 0xffffffff || (cs & (CODE | WRITABLE)) !== (CODE | WRITABLE)) return false;
+  for (const { base, limit, access } of data) {
+    const a = u32[access]!;
+    if ((a & USABLE) === 0 || u32[base] !== 0 || u32[limit] !== 0xffffffff || (a & (CODE | EXPAND_DOWN | WRITABLE)) !== WRITABLE) return false;
+  }
+  return true;
+}

@@ -1,0 +1,317 @@
+/**
+ * One vCPU's engine: enters the core module, and does in TypeScript what generated code leaves for: blocks that are not
+ * there yet, faults, helpers, code that was overwritten, the last instructions of a budget.
+ */
+import type { CpuState } from '../state/cpu-state.ts';
+import { offsetOf } from '../state/layout.ts';
+import type { CodeMemory, InterpreterBlock } from './code-memory.ts';
+import type { Context, Contexts } from './context.ts';
+import { encodeBlock } from './encode.ts';
+import { type CodeSource, interpreterBlock, linearOf } from './frontend.ts';
+import { JumpCache } from './jump-cache.ts';
+import { leave } from './leave.ts';
+import type { Processor } from './processor.ts';
+import { kindOf } from './records.ts';
+
+/** The exports of the core module. */
+export interface CoreExports {
+  enter(cpu: number, block: number): number;
+  flagsWord(cpu: number): number;
+}
+
+/** Translated regions, as the engine sees them. */
+export interface Regions {
+  /** A block has become hot: translate from here on. Called again after more entries if nothing came of it. */
+  hot(block: InterpreterBlock, context: Context): void;
+  /** Table slot of a region that starts here and is valid under the current mapping, or 0. */
+  find(context: Context, key: number): number;
+}
+
+export interface EngineParts {
+  readonly processor: Processor;
+  readonly memory: WebAssembly.Memory;
+  readonly table: WebAssembly.Table;
+  readonly coreModule: WebAssembly.Module;
+  /** Exports of the arithmetic library. */
+  readonly arithmetic: WebAssembly.Exports;
+  readonly contexts: Contexts;
+  readonly code: CodeMemory;
+}
+
+/** Why `run` came back: the budget is used up, or the vCPU's events want a look. */
+export type RunEnd = 'budget' | 'events';
+
+const word = (name: string) => offsetOf(name) >> 2;
+const RIP = word('rip');
+const BUDGET = word('budget');
+const ATTENTION = word('attention');
+const BLOCK = word('blockRecord');
+const RECORD = word('leaveRecord');
+const ARGUMENT3 = word('argument3');
+const RESULT0 = word('result0');
+const FAULT_VECTOR = word('faultVector');
+const twoTo32 = 2 ** 32;
+const largestSlice = 0x3fffffff;
+
+export class Engine {
+  readonly state: CpuState;
+  readonly core: CoreExports;
+  readonly contexts: Contexts;
+  regions: Regions | null = null;
+  /** Interpret only single instructions and look at events between them: for stepping and shadows. */
+  private readonly processor: Processor;
+  private readonly code: CodeMemory;
+  private readonly jumps: JumpCache;
+  private readonly helperNames: string[] = [];
+  private readonly helperIndex = new Map<string, number>();
+  private readonly source: CodeSource;
+  private currentPage = -1;
+  private currentBytes: Uint8Array | null = null;
+  private context!: Context;
+  private storeRecord = 0;
+
+  constructor(parts: EngineParts) {
+    const { processor, memory, table, coreModule, arithmetic, contexts, code } = parts;
+    this.processor = processor;
+    this.state = processor.state;
+    this.contexts = contexts;
+    this.code = code;
+    this.jumps = new JumpCache(this.state);
+    this.source = { page: (linear) => this.codePage(linear) };
+    processor.mmu.onFlush = () => this.jumps.flush();
+    const { mmu } = processor;
+    const address = this.state.u32;
+    const instance = new WebAssembly.Instance(coreModule, {
+      env: {
+        memory,
+        table,
+        slowRead: (_cpu: number, bytes: number, flags: number): number => {
+          const low = address[ARGUMENT3]!;
+          const high = address[ARGUMENT3 + 1]!;
+          const intent = (flags & 2) !== 0 ? 'modify' : 'read';
+          if ((flags & 4) !== 0) return mmu.probe(low, high, bytes, intent, (flags & 1) !== 0) ? 1 : 0;
+          return mmu.slowRead(low, high, bytes as 1, intent, (flags & 1) !== 0) ? 1 : 0;
+        },
+        slowWrite: (_cpu: number, bytes: number, stack: number, record: number): number => {
+          this.storeRecord = record;
+          return mmu.slowWrite(address[ARGUMENT3]!, address[ARGUMENT3 + 1]!, bytes as 1, 'write', stack !== 0) ? 1 : 0;
+        },
+        helper: (_cpu: number, index: number): number => this.helper(index),
+      },
+      arith: arithmetic,
+    });
+    this.core = instance.exports as unknown as CoreExports;
+    this.contextChanged();
+  }
+
+  // --- what the architecture tells the engine
+  /** A mode, a segment or CPL has changed. */
+  contextChanged(): void {
+    this.context = this.contexts.current(this.state);
+  }
+  /** The arithmetic flags at their RFLAGS places. */
+  flags(): number {
+    return this.core.flagsWord(this.state.base);
+  }
+  setFlags(word: number): void {
+    this.state.set64('flagA', BigInt(word));
+    this.state.set32('flagKind', 0);
+  }
+  /** A block was dropped, or all (null). */
+  blockDropped(block: InterpreterBlock | null): void {
+    if (block === null) return this.jumps.flush();
+    this.jumps.drop(Number(BigInt.asUintN(32, block.rip)), Number(BigInt.asUintN(64, block.rip) >> 32n), block.context);
+    if (block.address === this.state.u32[BLOCK]) this.stopAfterStore(block);
+  }
+  regionChanged(): void {
+    this.jumps.flush();
+  }
+
+  /**
+   * Runs until `budget` instructions are retired or events want a look (the attention word, a helper's wish). Returns
+   * what is left of the budget.
+   */
+  run(budget: number): { end: RunEnd; left: number } {
+    const { u32, i32, base } = this.state;
+    let left = budget;
+    while (left > 0) {
+      const slice = Math.min(left, largestSlice);
+      i32[BUDGET] = slice;
+      const code = this.core.enter(base, 0);
+      let events = this.left(code);
+      const rest = i32[BUDGET]!;
+      left -= slice - rest;
+      if (code === leave.budget && rest > 0 && left === rest) {
+        // The next block is longer than what is left: one instruction at a time.
+        while (left > 0 && !events && u32[ATTENTION] === 0) {
+          events = this.step();
+          left--;
+        }
+      }
+      if (events || u32[ATTENTION] !== 0) return { end: 'events', left };
+    }
+    return { end: 'budget', left: 0 };
+  }
+
+  /** Executes one instruction, in the interpreter. True = events want a look. A fault counts as executed here. */
+  step(): boolean {
+    const block = this.block(true);
+    if (block === null) return false; // the fetch faulted and was delivered
+    this.state.i32[BUDGET] = 1;
+    const code = this.core.enter(this.state.base, block.address);
+    return code === leave.done ? false : this.left(code);
+  }
+
+  /** Does what generated code left for. True = events want a look. */
+  private left(code: number): boolean {
+    switch (code) {
+      case leave.budget:
+      case leave.attention:
+      case leave.done:
+        return false;
+      case leave.lookup:
+        this.lookup();
+        return false;
+      case leave.hot: {
+        const block = this.code.find(this.context.id, this.ripKey(), false);
+        this.jumps.resetCount(this.state.u32[RIP]!, 1); // past the threshold: no second leave until it is looked up again
+        if (block !== undefined) this.regions?.hot(block, this.context);
+        return false;
+      }
+      case leave.fault:
+        this.fault();
+        return false;
+      case leave.retry:
+        return this.retry();
+      case leave.stop:
+        this.stopped();
+        return false;
+      case leave.exit:
+        return true;
+      default:
+        throw new Error(`engine: the core module left with the unknown code ${code}`);
+    }
+  }
+
+  private retry(): boolean {
+    const { i32 } = this.state;
+    const budget = i32[BUDGET]!;
+    if (budget <= 0) return false;
+    const events = this.step();
+    i32[BUDGET] = budget - 1;
+    return events;
+  }
+
+  // --- code look-up
+  private ripKey(): number {
+    const { u32, i32 } = this.state;
+    return i32[RIP + 1]! * twoTo32 + u32[RIP]!;
+  }
+  private lookup(): void {
+    const { u32 } = this.state;
+    const key = this.ripKey();
+    const slot = this.regions?.find(this.context, key) ?? 0;
+    const block = slot === 0 ? this.block(false) : null;
+    if (block === null && slot === 0) {
+      this.state.i32[BUDGET]!--; // a fault that was delivered counts as an instruction: nothing goes on for ever
+      return;
+    }
+    this.jumps.set(u32[RIP]!, u32[RIP + 1]!, this.context.id, block?.address ?? 0, slot, 0);
+  }
+
+  /** The interpreter's block at rip, made if need be; null = the fetch faulted and the fault was delivered. */
+  private block(single: boolean): InterpreterBlock | null {
+    const key = this.ripKey();
+    const { context } = this;
+    const known = this.code.find(context.id, key, single);
+    if (known !== undefined && this.isMapped(known)) return known;
+    if (known !== undefined) this.code.drop(known);
+    const rip = this.state.u64[RIP >> 1]!;
+    const made = interpreterBlock(this.source, context, BigInt.asIntN(64, rip), single ? 1 : undefined);
+    if ('fetchFault' in made) {
+      this.processor.deliverFault();
+      return null;
+    }
+    const linear = linearOf(context, BigInt.asIntN(64, rip));
+    const physical = this.physicalOf(linear);
+    const end = linear + BigInt(made.length) - 1n;
+    const second = (end & ~0xfffn) === (linear & ~0xfffn) ? -1 : this.physicalOf(end & ~0xfffn);
+    const encoded = encodeBlock(made.nodes, (name) => this.helperNumber(name));
+    return this.code.add(encoded, { physical, second, length: made.length, context: context.id, rip: BigInt.asIntN(64, rip), key, single });
+  }
+
+  /** The block's code is still where it was when it was made. */
+  private isMapped(block: InterpreterBlock): boolean {
+    const linear = linearOf(this.context, block.rip);
+    if (this.physicalOf(linear) !== block.physical) return false;
+    if (block.second < 0) return true;
+    return this.physicalOf((linear & ~0xfffn) + 4096n) === block.second;
+  }
+  /** Physical address of code, or -1 (the fault is in the fault fields). */
+  private physicalOf(linear: bigint): number {
+    const page = this.processor.mmu.fetchPage(Number(BigInt.asUintN(32, linear)), Number(BigInt.asIntN(32, linear >> 32n)));
+    return page < 0 ? -1 : page + Number(linear & 0xfffn);
+  }
+  private codePage(linear: bigint): Uint8Array | null {
+    const page = this.physicalOf(linear & ~0xfffn);
+    if (page < 0) return null;
+    const { memory } = this.processor;
+    const host = memory.hostOf(Math.floor(page / 4096));
+    if (host >= 0) return new Uint8Array(this.state.buffer, host, 4096);
+    // Code in a device: read through the bus, once for each block.
+    if (this.currentPage !== page || this.currentBytes === null) {
+      this.currentBytes = new Uint8Array(4096);
+      memory.readBytes(page, this.currentBytes);
+      this.currentPage = page;
+    }
+    return this.currentBytes;
+  }
+
+  // --- helpers
+  private helperNumber(name: string): number {
+    let index = this.helperIndex.get(name);
+    if (index === undefined) {
+      index = this.helperNames.push(name) - 1;
+      this.helperIndex.set(name, index);
+    }
+    return index;
+  }
+  private helper(index: number): number {
+    const next = this.state.u64[RESULT0 >> 1]!;
+    return this.processor.runHelper(this.helperNames[index]!, BigInt.asIntN(64, next)) ? 1 : 0;
+  }
+
+  // --- faults and overwritten code
+  /** Index of the instruction that a record belongs to. */
+  private static indexOf(block: InterpreterBlock, record: number): number {
+    let index = 0;
+    while (index + 1 < block.starts.length && block.starts[index + 1]! <= record) index++;
+    return index;
+  }
+  private fault(): void {
+    const { u32, i32, u64 } = this.state;
+    const block = this.code.at(u32[BLOCK]!);
+    if (block === undefined) throw new Error(`engine: a fault in a block that is not there, vector ${u32[FAULT_VECTOR]}`);
+    const index = Engine.indexOf(block, u32[RECORD]!);
+    i32[BUDGET]! += block.instructions - index - 1; // the faulting one counts: nothing goes on for ever
+    u64[RIP >> 1] = BigInt.asUintN(64, block.rips[index]!);
+    this.processor.deliverFault();
+  }
+
+  /** A store of the running block has overwritten the block itself: it ends after the instruction that stores. */
+  private stopAfterStore(block: InterpreterBlock): void {
+    const index = Engine.indexOf(block, this.storeRecord) + 1;
+    if (index >= block.starts.length) return;
+    const kind = kindOf('stop');
+    const at = block.starts[index]!;
+    const view = new DataView(this.state.buffer);
+    view.setUint16(at, kind.id, true);
+    view.setBigInt64(at + kind.immediateOffset, block.rips[index]!, true);
+  }
+  private stopped(): void {
+    const { u32, i32 } = this.state;
+    const block = this.code.at(u32[BLOCK]!);
+    if (block === undefined) throw new Error('engine: stopped in a block that is not there');
+    i32[BUDGET]! += block.instructions - Engine.indexOf(block, u32[RECORD]!);
+  }
+}

@@ -1,0 +1,17 @@
+/** What the engine needs of a vCPU's architecture (src/system): helpers, faults, translation of addresses. */
+import type { Mmu } from '../mmu/mmu.ts';
+import type { PhysicalMemory } from '../mmu/physical-memory.ts';
+import type { CpuState } from '../state/cpu-state.ts';
+
+export interface Processor {
+  readonly state: CpuState;
+  readonly mmu: Mmu;
+  readonly memory: PhysicalMemory;
+  /**
+   * Runs a helper by name with rip at its instruction; guest faults inside are delivered. True = the run loop must look
+   * at the vCPU's events (halt, shutdown, interrupt window, exit to the embedder).
+   */
+  runHelper(name: string, nextRip: bigint): boolean;
+  /** Delivers the fault in faultVector, faultErrorCode and faultAddress; rip is at the faulting instruction. */
+  deliverFault(): void;
+}
