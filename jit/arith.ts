@@ -16,13 +16,18 @@ for (const [name, count] of Object.entries(libraryFunctions)) {
 const globals = new Map<string, Type>();
 
 /** Declares functions that a family of lowering arms calls, before any module is made. */
-export function useLibrary(more: Readonly<Record<string, LibraryFunction>>, variables: Readonly<Record<string, Type>> = {}): void {
+export function useLibrary(
+  more: Readonly<Record<string, LibraryFunction>>,
+  variables: Readonly<Record<string, Type>> = {},
+): void {
   for (const [name, f] of Object.entries(more)) functions.set(name, f);
   for (const [name, type] of Object.entries(variables)) globals.set(name, type);
 }
 
 /** Imports the whole library into a module; binaryen leaves out nothing, so regions import what they name (`only`). */
 export function importLibrary(e: Emitter, only?: ReadonlySet<string>): void {
-  for (const [name, f] of functions) if (only === undefined || only.has(name)) e.importFunction(name, 'arith', f.parameters, f.result);
-  for (const [name, type] of globals) if (only === undefined || only.has(name)) e.importGlobal(name, 'arith', type, true);
+  for (const [name, f] of functions)
+    if (only === undefined || only.has(name)) e.importFunction(name, 'arith', f.parameters, f.result);
+  for (const [name, type] of globals)
+    if (only === undefined || only.has(name)) e.importGlobal(name, 'arith', type, true);
 }

@@ -5,10 +5,11 @@
  *
  * The interpreter is a loop over records (src/execute/records.ts) with one case for each kind.
  */
-import { FLAG_CARRY_BIT } from '../src/ir/flags.ts';
-import { hotThreshold, LEFT, leave } from '../src/execute/leave.ts';
+
 import { blockHeaderBytes } from '../src/execute/encode.ts';
+import { hotThreshold, LEFT, leave } from '../src/execute/leave.ts';
 import { isSpecial, joinImmediates, type RecordKind, recordKinds } from '../src/execute/records.ts';
+import { FLAG_CARRY_BIT } from '../src/ir/flags.ts';
 import type { Type } from '../src/ir/types.ts';
 import { jumpCacheBits, jumpCacheEntryBytes, jumpCacheOffset, offsetOf } from '../src/state/layout.ts';
 import { importLibrary } from './arith.ts';
@@ -60,9 +61,24 @@ class CoreBuilder implements Reader {
         e.if(this.get(once), () => e.return(e.i32(leave.done)));
         e.if(e.state32('attention'), () => e.return(e.i32(leave.attention)));
         e.set(rip, e.state64('rip'));
-        e.set(entry, e.op('i32.add', this.get(CPU), e.op('i32.mul', this.hash(() => e.op('i32.wrap', e.get(rip, 'i64'))), e.i32(jumpCacheEntryBytes))));
+        e.set(
+          entry,
+          e.op(
+            'i32.add',
+            this.get(CPU),
+            e.op(
+              'i32.mul',
+              this.hash(() => e.op('i32.wrap', e.get(rip, 'i64'))),
+              e.i32(jumpCacheEntryBytes),
+            ),
+          ),
+        );
         const at = (offset: number) => e.load('i32', this.get(entry), jumpCacheOffset + offset);
-        const miss = e.op('i32.or', e.op('i64.ne', e.load('i64', this.get(entry), jumpCacheOffset), e.get(rip, 'i64')), e.op('i32.ne', at(8), e.state32('context')));
+        const miss = e.op(
+          'i32.or',
+          e.op('i64.ne', e.load('i64', this.get(entry), jumpCacheOffset), e.get(rip, 'i64')),
+          e.op('i32.ne', at(8), e.state32('context')),
+        );
         e.if(miss, () => e.return(e.i32(leave.lookup)));
         e.if(at(16), () => {
           e.set(rip, e.callIndirect(at(16), [this.get(CPU)], ['i32'], 'i64'));
@@ -88,7 +104,11 @@ class CoreBuilder implements Reader {
   /** Index in the jump cache; src/execute/jump-cache.ts computes the same. */
   private hash(low: () => Expr): Expr {
     const { e } = this;
-    return e.op('i32.and', e.op('i32.xor', low(), e.op('i32.shr_u', low(), e.i32(12))), e.i32((1 << jumpCacheBits) - 1));
+    return e.op(
+      'i32.and',
+      e.op('i32.xor', low(), e.op('i32.shr_u', low(), e.i32(12))),
+      e.i32((1 << jumpCacheBits) - 1),
+    );
   }
 
   private records(): void {
@@ -166,7 +186,8 @@ class CoreBuilder implements Reader {
     const dynamic = kind.immediates.slice(kind.constantOperand ? 1 : 0);
     if (op.startsWith('address.')) return this.address(kind, args);
     let value: Expr;
-    if (dynamic.length > 0) value = this.immediate(kind, kind.constantOperand ? 1 : 0); // a constant
+    if (dynamic.length > 0)
+      value = this.immediate(kind, kind.constantOperand ? 1 : 0); // a constant
     else value = lower(this, op, args, joinImmediates(op, kind.fixed, []) as number[]);
     if (kind.result === null) e.emit(value);
     else this.result(kind.result, value);
@@ -177,7 +198,15 @@ class CoreBuilder implements Reader {
   private address(kind: RecordKind, args: Expr[]): void {
     const { e } = this;
     args[0] = e.op('i64.add', args[0], e.op('i64.extend_s', this.immediate(kind, 0)));
-    this.result('i64', lower(this, kind.op as 'address.base', args, joinImmediates(kind.op as 'address.base', kind.fixed, [0]) as number[]));
+    this.result(
+      'i64',
+      lower(
+        this,
+        kind.op as 'address.base',
+        args,
+        joinImmediates(kind.op as 'address.base', kind.fixed, [0]) as number[],
+      ),
+    );
     this.advance(kind);
   }
 
@@ -186,7 +215,11 @@ class CoreBuilder implements Reader {
     const { e } = this;
     const lanes = e.share(this.immediate(kind, 0), 'v128');
     const low = e.op('i8x16.swizzle', this.operand(kind, 0), lanes());
-    const high = e.op('i8x16.swizzle', this.operand(kind, 1), e.op('i8x16.sub', lanes(), e.v128(new Array<number>(16).fill(16))));
+    const high = e.op(
+      'i8x16.swizzle',
+      this.operand(kind, 1),
+      e.op('i8x16.sub', lanes(), e.v128(new Array<number>(16).fill(16))),
+    );
     this.result('v128', e.op('v128.or', low, high));
     this.advance(kind);
   }
@@ -237,7 +270,11 @@ class CoreBuilder implements Reader {
         e.setState32('flagKind', e.op('i32.or', immediate(0), e.op('i32.shl', operand(2), e.i32(FLAG_CARRY_BIT))));
         return this.advance(kind);
       case 'flags.merge': {
-        const old = e.op('i32.and', e.call('flagsWord', [this.get(CPU)], 'i32'), e.op('i32.xor', immediate(0), e.i32(-1)));
+        const old = e.op(
+          'i32.and',
+          e.call('flagsWord', [this.get(CPU)], 'i32'),
+          e.op('i32.xor', immediate(0), e.i32(-1)),
+        );
         const word = e.op('i32.or', old, e.op('i32.and', operand(0), immediate(0)));
         e.setState64('flagA', e.op('i64.extend_u', word));
         e.setState32('flagKind', e.i32(0));

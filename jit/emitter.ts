@@ -5,13 +5,21 @@
  * Statements go to the innermost open list; expressions are returned to the caller.
  */
 import binaryen from 'binaryen';
-import { offsetOf } from '../src/state/layout.ts';
 import type { Type } from '../src/ir/types.ts';
+import { offsetOf } from '../src/state/layout.ts';
 
 export type Expr = number;
 
 const F = binaryen.Features;
-const features = F.Atomics | F.BulkMemory | F.MutableGlobals | F.NontrappingFPToInt | F.SignExt | F.SIMD128 | F.ReferenceTypes | F.Multivalue;
+const features =
+  F.Atomics |
+  F.BulkMemory |
+  F.MutableGlobals |
+  F.NontrappingFPToInt |
+  F.SignExt |
+  F.SIMD128 |
+  F.ReferenceTypes |
+  F.Multivalue;
 
 const wasmTypes: Record<Type, number> = {
   i32: binaryen.i32,
@@ -65,12 +73,24 @@ export class Emitter {
     this.m.addGlobalImport(name, from, name, wasmTypes[type], mutable);
   }
   /** Adds a function whose statements `body` emits. */
-  addFunction(name: string, parameters: readonly Type[], result: Type | null, body: () => void, exported = false): void {
+  addFunction(
+    name: string,
+    parameters: readonly Type[],
+    result: Type | null,
+    body: () => void,
+    exported = false,
+  ): void {
     this.parameters = [...parameters];
     this.locals = [];
     this.free.clear();
     const statements = this.collect(body);
-    this.m.addFunction(name, typeList(parameters), resultType(result), this.locals.map((t) => wasmTypes[t]), this.m.block(null, statements));
+    this.m.addFunction(
+      name,
+      typeList(parameters),
+      resultType(result),
+      this.locals.map((t) => wasmTypes[t]),
+      this.m.block(null, statements),
+    );
     if (exported) this.m.addFunctionExport(name, name);
   }
   /** Throws if the module is not valid: for tests and builds, not for the hot road. */

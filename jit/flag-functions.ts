@@ -1,13 +1,24 @@
 /** The evaluators of lazy flags whose producer is not known, generated from the formulas of src/ir/flags.ts. */
 import { Builder } from '../src/ir/builder.ts';
-import { ARITHMETIC_FLAGS, condition, FLAG_CARRY_BIT, flagKinds, type FlagSource, flagWord } from '../src/ir/flags.ts';
+import { ARITHMETIC_FLAGS, condition, FLAG_CARRY_BIT, type FlagSource, flagKinds, flagWord } from '../src/ir/flags.ts';
 import { schedule } from '../src/ir/schedule.ts';
 import type { Value, Width } from '../src/ir/types.ts';
 import { offsetOf } from '../src/state/layout.ts';
 import type { Expr } from './emitter.ts';
 import { lower, type Reader } from './lower.ts';
 
-const context = { codeSize: 64, stackSize: 64, flat: true, cpl: 0, protectedMode: true, virtual8086: false, iopl: 0, x87: 'available', waitFaults: false, sse: 'available' } as const;
+const context = {
+  codeSize: 64,
+  stackSize: 64,
+  flat: true,
+  cpl: 0,
+  protectedMode: true,
+  virtual8086: false,
+  iopl: 0,
+  x87: 'available',
+  waitFaults: false,
+  sse: 'available',
+} as const;
 const widths: readonly Width[] = [8, 16, 32, 64];
 
 /** Emits a pure computation over state fields; returns its value's expression. */
@@ -24,7 +35,13 @@ function straight(reader: Reader, record: (b: Builder) => Value<'i32'>): Expr {
     let expr: Expr;
     if (op === 'state.get32') expr = e.load('i32', e.cpu(), offsetOf(imm[0] as string));
     else if (op === 'state.get64') expr = e.load('i64', e.cpu(), offsetOf(imm[0] as string));
-    else expr = lower(reader, op, args.map((a) => values.get(a)!()), imm);
+    else
+      expr = lower(
+        reader,
+        op,
+        args.map((a) => values.get(a)!()),
+        imm,
+      );
     const type = b.typeOf(v as Value);
     values.set(v, uses[v]! > 1 ? e.share(expr, type) : () => expr);
   }
@@ -34,37 +51,57 @@ function straight(reader: Reader, record: (b: Builder) => Value<'i32'>): Expr {
 /** Adds `flagsWord(cpu) -> i32` (all arithmetic flags) and `flagsTest(cpu, condition code) -> 0 or 1`. */
 export function addFlagFunctions(reader: Reader): void {
   const { e } = reader;
-  e.addFunction('flagsWord', ['i32'], 'i32', () => {
-    const cases = flagKinds.flatMap((kind) => widths.map((width) => ({ kind, width, label: `${kind}${width}` })));
-    const build = (i: number): void => {
-      if (i < 0) {
-        const code = e.op('i32.and', e.state32('flagKind'), e.i32((1 << FLAG_CARRY_BIT) - 1));
-        return e.switch(cases.map((c) => c.label), cases[0]!.label, code);
-      }
-      const { kind, width, label } = cases[i]!;
-      e.block(label, () => build(i - 1));
-      e.return(
-        straight(reader, (b) => {
-          const carry = b.and(b.shrU(b.state32('flagKind'), b.i32(FLAG_CARRY_BIT)), b.i32(1));
-          const source: FlagSource = { kind, width, a: b.state64('flagA'), b: b.state64('flagB'), carry };
-          return flagWord(b, source, ARITHMETIC_FLAGS);
-        }),
-      );
-    };
-    build(cases.length - 1);
-    e.unreachable();
-  }, true);
-  e.addFunction('flagsTest', ['i32', 'i32'], 'i32', () => {
-    const word = e.local('i32');
-    e.set(word, e.call('flagsWord', [e.cpu()], 'i32'));
-    e.setState64('result1', e.op('i64.extend_u', e.get(word, 'i32')));
-    const labels = Array.from({ length: 16 }, (_, i) => `c${i}`);
-    const build = (i: number): void => {
-      if (i < 0) return e.switch(labels, labels[15]!, e.get(1, 'i32'));
-      e.block(labels[i]!, () => build(i - 1));
-      e.return(straight(reader, (b) => condition(b, { kind: 'bits', width: 32, a: b.state64('result1'), b: b.i64(0), carry: b.i32(0) }, i)));
-    };
-    build(15);
-    e.unreachable();
-  }, true);
+  e.addFunction(
+    'flagsWord',
+    ['i32'],
+    'i32',
+    () => {
+      const cases = flagKinds.flatMap((kind) => widths.map((width) => ({ kind, width, label: `${kind}${width}` })));
+      const build = (i: number): void => {
+        if (i < 0) {
+          const code = e.op('i32.and', e.state32('flagKind'), e.i32((1 << FLAG_CARRY_BIT) - 1));
+          return e.switch(
+            cases.map((c) => c.label),
+            cases[0]!.label,
+            code,
+          );
+        }
+        const { kind, width, label } = cases[i]!;
+        e.block(label, () => build(i - 1));
+        e.return(
+          straight(reader, (b) => {
+            const carry = b.and(b.shrU(b.state32('flagKind'), b.i32(FLAG_CARRY_BIT)), b.i32(1));
+            const source: FlagSource = { kind, width, a: b.state64('flagA'), b: b.state64('flagB'), carry };
+            return flagWord(b, source, ARITHMETIC_FLAGS);
+          }),
+        );
+      };
+      build(cases.length - 1);
+      e.unreachable();
+    },
+    true,
+  );
+  e.addFunction(
+    'flagsTest',
+    ['i32', 'i32'],
+    'i32',
+    () => {
+      const word = e.local('i32');
+      e.set(word, e.call('flagsWord', [e.cpu()], 'i32'));
+      e.setState64('result1', e.op('i64.extend_u', e.get(word, 'i32')));
+      const labels = Array.from({ length: 16 }, (_, i) => `c${i}`);
+      const build = (i: number): void => {
+        if (i < 0) return e.switch(labels, labels[15]!, e.get(1, 'i32'));
+        e.block(labels[i]!, () => build(i - 1));
+        e.return(
+          straight(reader, (b) =>
+            condition(b, { kind: 'bits', width: 32, a: b.state64('result1'), b: b.i64(0), carry: b.i32(0) }, i),
+          ),
+        );
+      };
+      build(15);
+      e.unreachable();
+    },
+    true,
+  );
 }

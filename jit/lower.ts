@@ -44,7 +44,14 @@ const library: Readonly<Record<string, string>> = {
   'i64.pext': 'pext',
 };
 /** Parameter count of each: all take and give i64. */
-export const libraryFunctions: Readonly<Record<string, number>> = { mulHighU: 2, mulHighS: 2, div128: 3, rem128: 3, pdep: 2, pext: 2 };
+export const libraryFunctions: Readonly<Record<string, number>> = {
+  mulHighU: 2,
+  mulHighS: 2,
+  div128: 3,
+  rem128: 3,
+  pdep: 2,
+  pext: 2,
+};
 
 /** base + displacement in the address width, zero-extended to i64. */
 function addressSum(e: Emitter, terms: Expr, displacement: number, width: number): Expr {
@@ -63,11 +70,19 @@ const arms: Partial<Record<MicroOp, Arm>> = {
   'i32.select': ({ e }, [c, a, b]) => e.select(c!, a!, b!),
   'i64.select': ({ e }, [c, a, b]) => e.select(c!, a!, b!),
   'v128.select': ({ e }, [c, a, b]) => e.select(c!, a!, b!),
-  'insert8': ({ e }, [old, v]) => e.op('i64.or', e.op('i64.and', old, e.i64(-0x100n)), e.op('i64.extend_u', e.op('i32.and', v, e.i32(0xff)))),
-  'insert8h': ({ e }, [old, v]) => e.op('i64.or', e.op('i64.and', old, e.i64(-0xff01n)), e.op('i64.extend_u', e.op('i32.shl', e.op('i32.and', v, e.i32(0xff)), e.i32(8)))),
-  'insert16': ({ e }, [old, v]) => e.op('i64.or', e.op('i64.and', old, e.i64(-0x10000n)), e.op('i64.extend_u', e.op('i32.and', v, e.i32(0xffff)))),
-  'extract8h': ({ e }, [v]) => e.op('i32.and', e.op('i32.shr_u', e.op('i32.wrap', v), e.i32(8)), e.i32(0xff)),
-  'address.base': ({ e }, [base], [displacement, width]) => addressSum(e, base!, displacement as number, width as number),
+  insert8: ({ e }, [old, v]) =>
+    e.op('i64.or', e.op('i64.and', old, e.i64(-0x100n)), e.op('i64.extend_u', e.op('i32.and', v, e.i32(0xff)))),
+  insert8h: ({ e }, [old, v]) =>
+    e.op(
+      'i64.or',
+      e.op('i64.and', old, e.i64(-0xff01n)),
+      e.op('i64.extend_u', e.op('i32.shl', e.op('i32.and', v, e.i32(0xff)), e.i32(8))),
+    ),
+  insert16: ({ e }, [old, v]) =>
+    e.op('i64.or', e.op('i64.and', old, e.i64(-0x10000n)), e.op('i64.extend_u', e.op('i32.and', v, e.i32(0xffff)))),
+  extract8h: ({ e }, [v]) => e.op('i32.and', e.op('i32.shr_u', e.op('i32.wrap', v), e.i32(8)), e.i32(0xff)),
+  'address.base': ({ e }, [base], [displacement, width]) =>
+    addressSum(e, base!, displacement as number, width as number),
   'address.index': ({ e }, [base, index], [scale, displacement, width]) => {
     const scaled = scale === 0 ? index! : e.op('i64.shl', index, e.i64(BigInt(scale as number)));
     return addressSum(e, e.op('i64.add', base, scaled), displacement as number, width as number);
@@ -90,4 +105,3 @@ export function lower(reader: Reader, op: MicroOp, args: readonly Expr[], imm: r
   if (function_ !== undefined) return reader.e.call(function_, args, 'i64');
   return reader.e.op(renamed[op] ?? op, ...args, ...imm);
 }
-

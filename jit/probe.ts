@@ -18,7 +18,11 @@ const indexShift = 12 - Math.log2(tlbEntryBytes);
 
 /** `table`: address of the table; `address`: the linear address, each call one use. */
 export function probe(e: Emitter, table: Expr, address: () => Expr, bytes: number): Probe {
-  const index = e.op('i32.and', e.op('i32.wrap', e.op('i64.shr_u', address(), e.i64(BigInt(indexShift)))), e.i32(indexMask));
+  const index = e.op(
+    'i32.and',
+    e.op('i32.wrap', e.op('i64.shr_u', address(), e.i64(BigInt(indexShift)))),
+    e.i32(indexMask),
+  );
   const entry = e.share(e.op('i32.add', table, index), 'i32');
   const last = bytes === 1 ? address() : e.op('i64.add', address(), e.i64(BigInt(bytes - 1)));
   return {

@@ -65,9 +65,13 @@ export class CodeMemory {
   }
 
   /** Stores an encoded block; earlier ones may be dropped to make room. */
-  add(encoded: EncodedBlock, where: CodeRange & { context: number; rip: bigint; key: number; single: boolean }): InterpreterBlock {
+  add(
+    encoded: EncodedBlock,
+    where: CodeRange & { context: number; rip: bigint; key: number; single: boolean },
+  ): InterpreterBlock {
     const size = (encoded.bytes.length + stopBytes + 7) & ~7;
-    if (size > this.bytes.length) throw new Error(`code memory: a block of ${size} bytes does not fit in ${this.bytes.length}`);
+    if (size > this.bytes.length)
+      throw new Error(`code memory: a block of ${size} bytes does not fit in ${this.bytes.length}`);
     if (this.used + size > this.bytes.length) this.dropAll();
     const address = this.base + this.used;
     this.bytes.set(encoded.bytes, this.used);

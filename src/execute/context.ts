@@ -26,7 +26,11 @@ const CS_ACCESS = word('csAccess');
 const CS_BASE = word('csBase');
 const CS_LIMIT = word('csLimit');
 const SS_ACCESS = word('ssAccess');
-const data = ['ds', 'es', 'ss'].map((name) => ({ base: word(`${name}Base`), limit: word(`${name}Limit`), access: word(`${name}Access`) }));
+const data = ['ds', 'es', 'ss'].map((name) => ({
+  base: word(`${name}Base`),
+  limit: word(`${name}Limit`),
+  access: word(`${name}Access`),
+}));
 
 const USABLE = 1 << 16;
 const LONG = 1 << 13;
@@ -103,10 +107,22 @@ export class Contexts {
 /** CS, DS, ES and SS with base 0, limit 4 GiB, readable and (data) writable: no check can fail. */
 function isFlat(u32: Uint32Array): boolean {
   const cs = u32[CS_ACCESS]!;
-  if ((cs & USABLE) === 0 || u32[CS_BASE] !== 0 || u32[CS_LIMIT] !== 0xffffffff || (cs & (CODE | WRITABLE)) !== (CODE | WRITABLE)) return false;
+  if (
+    (cs & USABLE) === 0 ||
+    u32[CS_BASE] !== 0 ||
+    u32[CS_LIMIT] !== 0xffffffff ||
+    (cs & (CODE | WRITABLE)) !== (CODE | WRITABLE)
+  )
+    return false;
   for (const { base, limit, access } of data) {
     const a = u32[access]!;
-    if ((a & USABLE) === 0 || u32[base] !== 0 || u32[limit] !== 0xffffffff || (a & (CODE | EXPAND_DOWN | WRITABLE)) !== WRITABLE) return false;
+    if (
+      (a & USABLE) === 0 ||
+      u32[base] !== 0 ||
+      u32[limit] !== 0xffffffff ||
+      (a & (CODE | EXPAND_DOWN | WRITABLE)) !== WRITABLE
+    )
+      return false;
   }
   return true;
 }

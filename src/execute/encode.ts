@@ -2,14 +2,18 @@
  * Writes an optimised block as interpreter records (records.ts): chooses the places of values, so that most register
  * traffic needs no record of its own.
  */
-import { flagCode, type FlagKind } from '../ir/flags.ts';
+import { type FlagKind, flagCode } from '../ir/flags.ts';
 import { mayFault, microOps, type Node } from '../ir/micro-ops.ts';
-import { aliasKey, type Schedule, schedule, type Step } from '../ir/schedule.ts';
+import { aliasKey, type Schedule, type Step, schedule } from '../ir/schedule.ts';
 import type { Width } from '../ir/types.ts';
 import { offsetOf, segmentNames, slotCount, slotsOffset } from '../state/layout.ts';
 import { findKind, kindOf, type RecordKind, recordKey, splitImmediates } from './records.ts';
 
-const gpr = Array.from({ length: 16 }, (_, i) => offsetOf(['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'][i]!));
+const gpr = Array.from({ length: 16 }, (_, i) =>
+  offsetOf(
+    ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'][i]!,
+  ),
+);
 const xmm = Array.from({ length: 16 }, (_, i) => offsetOf(`xmm${i}`));
 
 /** Where each instruction's records begin, and how many instructions the block has. */
@@ -120,11 +124,16 @@ class Encoder {
       }
       if ((node.op === 'reg.set' || node.op === 'xmm.set') && node.args[0] === carrier) {
         const target = isVector ? xmm[node.imm[0] as number]! : gpr[node.imm[0] as number]!;
-        for (let k = position + 1; k < p; k++) for (const a of this.nodes[steps[k]!.node]!.args) if (this.reads(a, target)) return -1;
+        for (let k = position + 1; k < p; k++)
+          for (const a of this.nodes[steps[k]!.node]!.args) if (this.reads(a, target)) return -1;
         const last = Math.max(this.lastUse[v]!, this.lastUse[carrier]!);
         for (let k = p + 1; k <= last; k++) {
           const later = this.nodes[steps[k]!.node]!;
-          if ((later.op === 'reg.set' || later.op === 'xmm.set') && (isVector ? xmm : gpr)[later.imm[0] as number] === target) return -1;
+          if (
+            (later.op === 'reg.set' || later.op === 'xmm.set') &&
+            (isVector ? xmm : gpr)[later.imm[0] as number] === target
+          )
+            return -1;
         }
         return target;
       }
@@ -150,7 +159,12 @@ class Encoder {
     return node.op === 'i32.wrap' && this.reads(node.args[0]!, target);
   }
 
-  private record(kind: RecordKind, destination: number, operands: readonly number[], immediates: readonly (number | bigint | readonly number[])[]): void {
+  private record(
+    kind: RecordKind,
+    destination: number,
+    operands: readonly number[],
+    immediates: readonly (number | bigint | readonly number[])[],
+  ): void {
     const { view } = this;
     if (this.at + kind.bytes + 32 > view.byteLength) throw new Error('encode: a block is too long');
     view.setUint16(this.at, kind.id, true);
@@ -183,13 +197,32 @@ class Encoder {
   /** The operand's place; a constant that has none yet gets a slot. */
   private operand(v: number): number {
     const node = this.nodes[v]!;
-    if (this.place[v]! < 0 && (node.op === 'i32.const' || node.op === 'i64.const' || node.op === 'v128.const' || node.op === 'f32.const' || node.op === 'f64.const')) {
+    if (
+      this.place[v]! < 0 &&
+      (node.op === 'i32.const' ||
+        node.op === 'i64.const' ||
+        node.op === 'v128.const' ||
+        node.op === 'f32.const' ||
+        node.op === 'f64.const')
+    ) {
       const to = this.slotAt(this.lastUse[v]!);
       this.place[v] = to;
       this.clean[v] = 1;
       this.whenConstants.at(-1)?.push(v);
-      if (node.op === 'f32.const') this.record(kindOf('i32.const'), to, [], [new Int32Array(new Float32Array([node.imm[0] as number]).buffer)[0]!]);
-      else if (node.op === 'f64.const') this.record(kindOf('i64.const'), to, [], [new BigInt64Array(new Float64Array([node.imm[0] as number]).buffer)[0]!]);
+      if (node.op === 'f32.const')
+        this.record(
+          kindOf('i32.const'),
+          to,
+          [],
+          [new Int32Array(new Float32Array([node.imm[0] as number]).buffer)[0]!],
+        );
+      else if (node.op === 'f64.const')
+        this.record(
+          kindOf('i64.const'),
+          to,
+          [],
+          [new BigInt64Array(new Float64Array([node.imm[0] as number]).buffer)[0]!],
+        );
       else this.record(kindOf(node.op), to, [], [node.imm[0] as number]);
       return to;
     }
@@ -261,7 +294,12 @@ class Encoder {
         return this.copy(this.operand(args[0]!), offsetOf(imm[0] as string), false);
       }
       case 'flags.set':
-        return this.record(kindOf(op), 0, args.map((a) => this.operand(a)), [flagCode(imm[0] as FlagKind, imm[1] as Width)]);
+        return this.record(
+          kindOf(op),
+          0,
+          args.map((a) => this.operand(a)),
+          [flagCode(imm[0] as FlagKind, imm[1] as Width)],
+        );
       case 'flags.merge':
         return this.record(kindOf(op), 0, [this.operand(args[0]!)], [imm[0] as number]);
       case 'flags.get':
@@ -271,7 +309,12 @@ class Encoder {
         const [segment, bytes, write] = imm as [number, number, number];
         const name = segmentNames[segment]!;
         const offset = this.operand(args[0]!);
-        return this.record(kindOf(op), this.destination(v, position), [offset, segment === 2 ? 12 : 13], [offsetOf(`${name}${write ? 'Write' : 'Read'}Low`), bytes - 1, offsetOf(`${name}Base`)]);
+        return this.record(
+          kindOf(op),
+          this.destination(v, position),
+          [offset, segment === 2 ? 12 : 13],
+          [offsetOf(`${name}${write ? 'Write' : 'Read'}Low`), bytes - 1, offsetOf(`${name}Base`)],
+        );
       }
       case 'probe.read':
       case 'probe.write':
@@ -294,7 +337,8 @@ class Encoder {
       }
       case 'jump': {
         const target = this.nodes[args[0]!]!;
-        if (target.op === 'i64.const') return this.record(kindOf('jump', ['constant']), 0, [], [target.imm[0] as bigint]);
+        if (target.op === 'i64.const')
+          return this.record(kindOf('jump', ['constant']), 0, [], [target.imm[0] as bigint]);
         return this.record(kindOf(op), 0, [this.operand(args[0]!)], []);
       }
       case 'branch':
@@ -318,7 +362,10 @@ class Encoder {
     const stack = isMemory ? (imm[0] as number) : 0;
     if (isMemory && kind.result !== null) places.push(stack);
     const destination = kind.result === null ? stack : this.destination(v, position);
-    this.record(kind, destination, places, [...(withConstant === undefined ? [] : [constant!]), ...(dynamic as number[])]);
+    this.record(kind, destination, places, [
+      ...(withConstant === undefined ? [] : [constant!]),
+      ...(dynamic as number[]),
+    ]);
   }
 }
 

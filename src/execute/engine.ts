@@ -237,7 +237,15 @@ export class Engine {
     const end = linear + BigInt(made.length) - 1n;
     const second = (end & ~0xfffn) === (linear & ~0xfffn) ? -1 : this.physicalOf(end & ~0xfffn);
     const encoded = encodeBlock(made.nodes, (name) => this.helperNumber(name));
-    return this.code.add(encoded, { physical, second, length: made.length, context: context.id, rip: BigInt.asIntN(64, rip), key, single });
+    return this.code.add(encoded, {
+      physical,
+      second,
+      length: made.length,
+      context: context.id,
+      rip: BigInt.asIntN(64, rip),
+      key,
+      single,
+    });
   }
 
   /** The block's code is still where it was when it was made. */
@@ -249,7 +257,10 @@ export class Engine {
   }
   /** Physical address of code, or -1 (the fault is in the fault fields). */
   private physicalOf(linear: bigint): number {
-    const page = this.processor.mmu.fetchPage(Number(BigInt.asUintN(32, linear)), Number(BigInt.asIntN(32, linear >> 32n)));
+    const page = this.processor.mmu.fetchPage(
+      Number(BigInt.asUintN(32, linear)),
+      Number(BigInt.asIntN(32, linear >> 32n)),
+    );
     return page < 0 ? -1 : page + Number(linear & 0xfffn);
   }
   private codePage(linear: bigint): Uint8Array | null {
@@ -291,7 +302,8 @@ export class Engine {
   private fault(): void {
     const { u32, i32, u64 } = this.state;
     const block = this.code.at(u32[BLOCK]!);
-    if (block === undefined) throw new Error(`engine: a fault in a block that is not there, vector ${u32[FAULT_VECTOR]}`);
+    if (block === undefined)
+      throw new Error(`engine: a fault in a block that is not there, vector ${u32[FAULT_VECTOR]}`);
     const index = Engine.indexOf(block, u32[RECORD]!);
     i32[BUDGET]! += block.instructions - index - 1; // the faulting one counts: nothing goes on for ever
     u64[RIP >> 1] = BigInt.asUintN(64, block.rips[index]!);

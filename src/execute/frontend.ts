@@ -40,7 +40,12 @@ export function linearOf(context: Context, rip: bigint): bigint {
  * Records the block at `rip`. A fetch fault on its first instruction is the answer `{ fetchFault: linear address }`; a
  * later one ends the block before the instruction.
  */
-export function recordBlock(source: CodeSource, context: Context, rip: bigint, maximum = maximumInstructions): Block | BlockFailure {
+export function recordBlock(
+  source: CodeSource,
+  context: Context,
+  rip: bigint,
+  maximum = maximumInstructions,
+): Block | BlockFailure {
   const b = new Builder(context);
   const start = linearOf(context, rip);
   const mode = context.codeSize;
@@ -96,7 +101,13 @@ export function recordBlock(source: CodeSource, context: Context, rip: bigint, m
 }
 
 /** Records and optimises, for the interpreter. */
-export function interpreterBlock(source: CodeSource, context: Context, rip: bigint, maximum?: number, around?: Surroundings): Block | BlockFailure {
+export function interpreterBlock(
+  source: CodeSource,
+  context: Context,
+  rip: bigint,
+  maximum?: number,
+  around?: Surroundings,
+): Block | BlockFailure {
   const block = recordBlock(source, context, rip, maximum);
   if ('fetchFault' in block) return block;
   return { ...block, nodes: optimise(block.nodes, context, around) };

@@ -14,7 +14,7 @@ export class JumpCache {
     this.u32 = state.u32;
   }
   private index(low: number): number {
-    return start + (((low ^ (low >>> 12)) & mask) * words);
+    return start + ((low ^ (low >>> 12)) & mask) * words;
   }
   /** `block`: address of an interpreter block or 0; `slot`: table slot of a region or 0. */
   set(low: number, high: number, context: number, block: number, slot: number, count: number): void {

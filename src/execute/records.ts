@@ -71,18 +71,31 @@ const special: Partial<Record<MicroOp, readonly RecordImmediate[]>> = {
   'flags.merge': ['i32'], // mask
   'flags.get': ['i32'],
   'flags.test': ['i32'], // condition code
-  'segment': ['i32', 'i32', 'i32'], // offset of the range in the block, bytes - 1, offset of the base; destination b = vector
+  segment: ['i32', 'i32', 'i32'], // offset of the range in the block, bytes - 1, offset of the base; destination b = vector
   'probe.read': ['i32'],
   'probe.write': ['i32'],
-  'raise': ['i32', 'i32'],
+  raise: ['i32', 'i32'],
   'raise.if': ['i32', 'i32'],
-  'when': ['i32'], // bytes to skip
-  'jump': [],
-  'branch': ['i64', 'i64'],
-  'call': ['i32', 'i64', 'i64'], // helper, rip, next
+  when: ['i32'], // bytes to skip
+  jump: [],
+  branch: ['i64', 'i64'],
+  call: ['i32', 'i64', 'i64'], // helper, rip, next
 };
 /** Micro-ops that make no record of their own: they steer the encoder, or are copies. */
-const unrecorded = new Set<MicroOp>(['reg.get', 'reg.set', 'xmm.get', 'xmm.set', 'state.get32', 'state.set32', 'state.get64', 'state.set64', 'insn', 'end', 'f32.const', 'f64.const']);
+const unrecorded = new Set<MicroOp>([
+  'reg.get',
+  'reg.set',
+  'xmm.get',
+  'xmm.set',
+  'state.get32',
+  'state.set32',
+  'state.get64',
+  'state.set64',
+  'insn',
+  'end',
+  'f32.const',
+  'f64.const',
+]);
 
 const takesConstant = (op: MicroOp): boolean => {
   const { operands, effect } = specOf(op);
@@ -94,12 +107,30 @@ const takesConstant = (op: MicroOp): boolean => {
 
 function makeKinds(): RecordKind[] {
   const kinds: RecordKind[] = [];
-  const add = (op: RecordKind['op'], operands: readonly Type[], result: Type | null, fixed: readonly Immediate[], immediates: readonly RecordImmediate[], constantOperand: boolean) => {
+  const add = (
+    op: RecordKind['op'],
+    operands: readonly Type[],
+    result: Type | null,
+    fixed: readonly Immediate[],
+    immediates: readonly RecordImmediate[],
+    constantOperand: boolean,
+  ) => {
     const slots = operands.length - (constantOperand ? 1 : 0);
     const all: readonly RecordImmediate[] = constantOperand ? ['i32', ...immediates] : immediates;
     const immediateOffset = slots > 2 ? 12 : 8;
     const bytes = all.reduce((n, t) => n + immediateBytes[t], immediateOffset);
-    kinds.push({ id: kinds.length, key: recordKey(op, fixed, constantOperand), op, operands, result, fixed, immediates: all, constantOperand, immediateOffset, bytes });
+    kinds.push({
+      id: kinds.length,
+      key: recordKey(op, fixed, constantOperand),
+      op,
+      operands,
+      result,
+      fixed,
+      immediates: all,
+      constantOperand,
+      immediateOffset,
+      bytes,
+    });
   };
   add('copy.64', ['i64'], 'i64', [], [], false);
   add('copy.64', ['i64'], 'i64', [], [], true);

@@ -4,10 +4,11 @@
  * One builder records one block. Pure micro-ops are numbered by value (the same operation on the same operands is
  * recorded once) and folded where their operands are constants; everything else is recorded as it comes.
  */
-import type { Insn, MemoryOperand, Operand } from './operand.ts';
-import { foldConstant } from './fold.ts';
+
 import { ARITHMETIC_FLAGS, type FlagKind } from './flags.ts';
+import { foldConstant } from './fold.ts';
 import { type Immediate, type MicroOp, microOps, type Node } from './micro-ops.ts';
+import type { Insn, MemoryOperand, Operand } from './operand.ts';
 import type { Int, IntType, Type, Value, Width } from './types.ts';
 
 /** What translation may rely on: part of the key of every block. */
@@ -93,64 +94,124 @@ export class Builder {
   // --- integer arithmetic; both operands have the same type
   add<T extends IntType>(a: Value<T>, c: Value<T>): Value<T>;
   add(a: Int, c: Int): Int;
-  add(a: Int, c: Int): Int { return this.two('add', a as Value<'i32'>, c as Value<'i32'>); }
+  add(a: Int, c: Int): Int {
+    return this.two('add', a as Value<'i32'>, c as Value<'i32'>);
+  }
   sub<T extends IntType>(a: Value<T>, c: Value<T>): Value<T>;
   sub(a: Int, c: Int): Int;
-  sub(a: Int, c: Int): Int { return this.two('sub', a as Value<'i32'>, c as Value<'i32'>); }
+  sub(a: Int, c: Int): Int {
+    return this.two('sub', a as Value<'i32'>, c as Value<'i32'>);
+  }
   mul<T extends IntType>(a: Value<T>, c: Value<T>): Value<T>;
   mul(a: Int, c: Int): Int;
-  mul(a: Int, c: Int): Int { return this.two('mul', a as Value<'i32'>, c as Value<'i32'>); }
+  mul(a: Int, c: Int): Int {
+    return this.two('mul', a as Value<'i32'>, c as Value<'i32'>);
+  }
   and<T extends IntType>(a: Value<T>, c: Value<T>): Value<T>;
   and(a: Int, c: Int): Int;
-  and(a: Int, c: Int): Int { return this.two('and', a as Value<'i32'>, c as Value<'i32'>); }
+  and(a: Int, c: Int): Int {
+    return this.two('and', a as Value<'i32'>, c as Value<'i32'>);
+  }
   or<T extends IntType>(a: Value<T>, c: Value<T>): Value<T>;
   or(a: Int, c: Int): Int;
-  or(a: Int, c: Int): Int { return this.two('or', a as Value<'i32'>, c as Value<'i32'>); }
+  or(a: Int, c: Int): Int {
+    return this.two('or', a as Value<'i32'>, c as Value<'i32'>);
+  }
   xor<T extends IntType>(a: Value<T>, c: Value<T>): Value<T>;
   xor(a: Int, c: Int): Int;
-  xor(a: Int, c: Int): Int { return this.two('xor', a as Value<'i32'>, c as Value<'i32'>); }
+  xor(a: Int, c: Int): Int {
+    return this.two('xor', a as Value<'i32'>, c as Value<'i32'>);
+  }
   /** Shifts take a count of the operand's type, modulo the type's width (as in wasm). */
   shl<T extends IntType>(a: Value<T>, c: Value<T>): Value<T>;
   shl(a: Int, c: Int): Int;
-  shl(a: Int, c: Int): Int { return this.two('shl', a as Value<'i32'>, c as Value<'i32'>); }
+  shl(a: Int, c: Int): Int {
+    return this.two('shl', a as Value<'i32'>, c as Value<'i32'>);
+  }
   shrU<T extends IntType>(a: Value<T>, c: Value<T>): Value<T>;
   shrU(a: Int, c: Int): Int;
-  shrU(a: Int, c: Int): Int { return this.two('shr_u', a as Value<'i32'>, c as Value<'i32'>); }
+  shrU(a: Int, c: Int): Int {
+    return this.two('shr_u', a as Value<'i32'>, c as Value<'i32'>);
+  }
   shrS<T extends IntType>(a: Value<T>, c: Value<T>): Value<T>;
   shrS(a: Int, c: Int): Int;
-  shrS(a: Int, c: Int): Int { return this.two('shr_s', a as Value<'i32'>, c as Value<'i32'>); }
+  shrS(a: Int, c: Int): Int {
+    return this.two('shr_s', a as Value<'i32'>, c as Value<'i32'>);
+  }
   rotl<T extends IntType>(a: Value<T>, c: Value<T>): Value<T>;
   rotl(a: Int, c: Int): Int;
-  rotl(a: Int, c: Int): Int { return this.two('rotl', a as Value<'i32'>, c as Value<'i32'>); }
+  rotl(a: Int, c: Int): Int {
+    return this.two('rotl', a as Value<'i32'>, c as Value<'i32'>);
+  }
   rotr<T extends IntType>(a: Value<T>, c: Value<T>): Value<T>;
   rotr(a: Int, c: Int): Int;
-  rotr(a: Int, c: Int): Int { return this.two('rotr', a as Value<'i32'>, c as Value<'i32'>); }
-  divU(a: Int, c: Int): Int { return this.two('div_u', a as Value<'i32'>, c as Value<'i32'>); }
-  divS(a: Int, c: Int): Int { return this.two('div_s', a as Value<'i32'>, c as Value<'i32'>); }
-  remU(a: Int, c: Int): Int { return this.two('rem_u', a as Value<'i32'>, c as Value<'i32'>); }
-  remS(a: Int, c: Int): Int { return this.two('rem_s', a as Value<'i32'>, c as Value<'i32'>); }
+  rotr(a: Int, c: Int): Int {
+    return this.two('rotr', a as Value<'i32'>, c as Value<'i32'>);
+  }
+  divU(a: Int, c: Int): Int {
+    return this.two('div_u', a as Value<'i32'>, c as Value<'i32'>);
+  }
+  divS(a: Int, c: Int): Int {
+    return this.two('div_s', a as Value<'i32'>, c as Value<'i32'>);
+  }
+  remU(a: Int, c: Int): Int {
+    return this.two('rem_u', a as Value<'i32'>, c as Value<'i32'>);
+  }
+  remS(a: Int, c: Int): Int {
+    return this.two('rem_s', a as Value<'i32'>, c as Value<'i32'>);
+  }
   clz<T extends IntType>(a: Value<T>): Value<T>;
   clz(a: Int): Int;
-  clz(a: Int): Int { return this.one('clz', a as Value<'i32'>); }
+  clz(a: Int): Int {
+    return this.one('clz', a as Value<'i32'>);
+  }
   ctz<T extends IntType>(a: Value<T>): Value<T>;
   ctz(a: Int): Int;
-  ctz(a: Int): Int { return this.one('ctz', a as Value<'i32'>); }
+  ctz(a: Int): Int {
+    return this.one('ctz', a as Value<'i32'>);
+  }
   popcnt<T extends IntType>(a: Value<T>): Value<T>;
   popcnt(a: Int): Int;
-  popcnt(a: Int): Int { return this.one('popcnt', a as Value<'i32'>); }
+  popcnt(a: Int): Int {
+    return this.one('popcnt', a as Value<'i32'>);
+  }
   /** Comparisons give 0 or 1 as an i32. */
-  eq(a: Int, c: Int): Value<'i32'> { return this.test('eq', a, c); }
-  ne(a: Int, c: Int): Value<'i32'> { return this.test('ne', a, c); }
-  ltU(a: Int, c: Int): Value<'i32'> { return this.test('lt_u', a, c); }
-  ltS(a: Int, c: Int): Value<'i32'> { return this.test('lt_s', a, c); }
-  leU(a: Int, c: Int): Value<'i32'> { return this.test('le_u', a, c); }
-  leS(a: Int, c: Int): Value<'i32'> { return this.test('le_s', a, c); }
-  gtU(a: Int, c: Int): Value<'i32'> { return this.test('gt_u', a, c); }
-  gtS(a: Int, c: Int): Value<'i32'> { return this.test('gt_s', a, c); }
-  geU(a: Int, c: Int): Value<'i32'> { return this.test('ge_u', a, c); }
-  geS(a: Int, c: Int): Value<'i32'> { return this.test('ge_s', a, c); }
-  eqz(a: Int): Value<'i32'> { return this.emit(`${this.typeOf(a)}.eqz` as MicroOp, [a]); }
-  not(a: Int): Int { return this.xor(a, this.typeOf(a) === 'i64' ? this.i64(-1) : this.i32(-1)); }
+  eq(a: Int, c: Int): Value<'i32'> {
+    return this.test('eq', a, c);
+  }
+  ne(a: Int, c: Int): Value<'i32'> {
+    return this.test('ne', a, c);
+  }
+  ltU(a: Int, c: Int): Value<'i32'> {
+    return this.test('lt_u', a, c);
+  }
+  ltS(a: Int, c: Int): Value<'i32'> {
+    return this.test('lt_s', a, c);
+  }
+  leU(a: Int, c: Int): Value<'i32'> {
+    return this.test('le_u', a, c);
+  }
+  leS(a: Int, c: Int): Value<'i32'> {
+    return this.test('le_s', a, c);
+  }
+  gtU(a: Int, c: Int): Value<'i32'> {
+    return this.test('gt_u', a, c);
+  }
+  gtS(a: Int, c: Int): Value<'i32'> {
+    return this.test('gt_s', a, c);
+  }
+  geU(a: Int, c: Int): Value<'i32'> {
+    return this.test('ge_u', a, c);
+  }
+  geS(a: Int, c: Int): Value<'i32'> {
+    return this.test('ge_s', a, c);
+  }
+  eqz(a: Int): Value<'i32'> {
+    return this.emit(`${this.typeOf(a)}.eqz` as MicroOp, [a]);
+  }
+  not(a: Int): Int {
+    return this.xor(a, this.typeOf(a) === 'i64' ? this.i64(-1) : this.i32(-1));
+  }
   select<T extends 'i32' | 'i64' | 'v128'>(condition: Value<'i32'>, yes: Value<T>, no: Value<T>): Value<T>;
   select(condition: Value<'i32'>, yes: Int, no: Int): Int;
   select(condition: Value<'i32'>, yes: Value, no: Value): Value {
@@ -158,9 +219,15 @@ export class Builder {
     if (c !== undefined) return c !== 0n ? yes : no;
     return this.emit(`${this.typeOf(yes)}.select` as MicroOp, [condition, yes, no]);
   }
-  extendU(a: Value<'i32'>): Value<'i64'> { return this.emit('i64.extend_u', [a]); }
-  extendS(a: Value<'i32'>): Value<'i64'> { return this.emit('i64.extend_s', [a]); }
-  wrap(a: Value<'i64'>): Value<'i32'> { return this.emit('i32.wrap', [a]); }
+  extendU(a: Value<'i32'>): Value<'i64'> {
+    return this.emit('i64.extend_u', [a]);
+  }
+  extendS(a: Value<'i32'>): Value<'i64'> {
+    return this.emit('i64.extend_s', [a]);
+  }
+  wrap(a: Value<'i64'>): Value<'i32'> {
+    return this.emit('i32.wrap', [a]);
+  }
   /** Cuts a value to its low `width` bits (in its own type). */
   zeroExtend(a: Int, width: Width): Int {
     if (this.typeOf(a) === 'i64') {
@@ -203,16 +270,32 @@ export class Builder {
     let whole: Value<'i64'>;
     if (width === 64) whole = value as Value<'i64'>;
     else if (width === 32) whole = this.extendU(value as Value<'i32'>);
-    else whole = this.emit(high ? 'insert8h' : width === 8 ? 'insert8' : 'insert16', [this.emit('reg.get', [], index), value]);
+    else
+      whole = this.emit(high ? 'insert8h' : width === 8 ? 'insert8' : 'insert16', [
+        this.emit('reg.get', [], index),
+        value,
+      ]);
     this.emit('reg.set', [whole], index);
   }
-  vector(index: number): Value<'v128'> { return this.emit('xmm.get', [], index); }
-  setVector(index: number, value: Value<'v128'>): void { this.emit('xmm.set', [value], index); }
+  vector(index: number): Value<'v128'> {
+    return this.emit('xmm.get', [], index);
+  }
+  setVector(index: number, value: Value<'v128'>): void {
+    this.emit('xmm.set', [value], index);
+  }
   /** A field of the layout table. */
-  state32(field: string): Value<'i32'> { return this.emit('state.get32', [], field); }
-  state64(field: string): Value<'i64'> { return this.emit('state.get64', [], field); }
-  setState32(field: string, value: Value<'i32'>): void { this.emit('state.set32', [value], field); }
-  setState64(field: string, value: Value<'i64'>): void { this.emit('state.set64', [value], field); }
+  state32(field: string): Value<'i32'> {
+    return this.emit('state.get32', [], field);
+  }
+  state64(field: string): Value<'i64'> {
+    return this.emit('state.get64', [], field);
+  }
+  setState32(field: string, value: Value<'i32'>): void {
+    this.emit('state.set32', [value], field);
+  }
+  setState64(field: string, value: Value<'i64'>): void {
+    this.emit('state.set64', [value], field);
+  }
 
   // --- memory
   /** Effective address (offset within the segment), zero-extended from the address width. `extra` is added to the displacement. */
@@ -233,7 +316,8 @@ export class Builder {
   }
   /** Offset in a segment -> linear address, with the segment's checks where the context is not flat. */
   linear(segment: number, offset: Value<'i64'>, bytes: number, write: boolean): Value<'i64'> {
-    if (this.context.codeSize === 64) return segment < 4 ? offset : this.add(this.state64(segment === 4 ? 'fsBase' : 'gsBase'), offset);
+    if (this.context.codeSize === 64)
+      return segment < 4 ? offset : this.add(this.state64(segment === 4 ? 'fsBase' : 'gsBase'), offset);
     if (this.context.flat && segment < 4) return offset;
     return this.emit('segment', [offset], segment, bytes, write ? 1 : 0);
   }
@@ -245,7 +329,9 @@ export class Builder {
   load(address: Value<'i64'>, width: Width, stack = false): Int {
     return this.emit(`load.${width}`, [address], stack ? 1 : 0);
   }
-  loadVector(address: Value<'i64'>, stack = false): Value<'v128'> { return this.emit('load.128', [address], stack ? 1 : 0); }
+  loadVector(address: Value<'i64'>, stack = false): Value<'v128'> {
+    return this.emit('load.128', [address], stack ? 1 : 0);
+  }
   /** Load of a read-modify-write: faults where the store would. */
   loadForWrite(address: Value<'i64'>, width: Width, stack = false): Int {
     return this.emit(`modify.${width}`, [address], stack ? 1 : 0);
@@ -253,28 +339,45 @@ export class Builder {
   store(address: Value<'i64'>, width: Width, value: Int, stack = false): void {
     this.emit(`store.${width}`, [address, value], stack ? 1 : 0);
   }
-  storeVector(address: Value<'i64'>, value: Value<'v128'>, stack = false): void { this.emit('store.128', [address, value], stack ? 1 : 0); }
-  probeWrite(address: Value<'i64'>, bytes: number, stack = false): void { this.emit('probe.write', [address], bytes, stack ? 1 : 0); }
-  probeRead(address: Value<'i64'>, bytes: number, stack = false): void { this.emit('probe.read', [address], bytes, stack ? 1 : 0); }
+  storeVector(address: Value<'i64'>, value: Value<'v128'>, stack = false): void {
+    this.emit('store.128', [address, value], stack ? 1 : 0);
+  }
+  probeWrite(address: Value<'i64'>, bytes: number, stack = false): void {
+    this.emit('probe.write', [address], bytes, stack ? 1 : 0);
+  }
+  probeRead(address: Value<'i64'>, bytes: number, stack = false): void {
+    this.emit('probe.read', [address], bytes, stack ? 1 : 0);
+  }
 
   // --- operands: general registers, memory and immediates
-  private static stack(o: MemoryOperand): boolean { return o.segment === 2; }
-  private static widthOf(o: Operand): Width { return (o as { width: Width }).width; }
+  private static stack(o: MemoryOperand): boolean {
+    return o.segment === 2;
+  }
+  private static widthOf(o: Operand): Width {
+    return (o as { width: Width }).width;
+  }
   /** The operand's value, zero-extended from its width in its type. */
   read(o: Operand): Int {
     switch (o.kind) {
-      case 'register': return this.register(o.index, o.width, o.high);
-      case 'immediate': return this.constant(o.width, o.value);
-      case 'memory': return this.load(this.address(o, o.width / 8, false), o.width as Width, Builder.stack(o));
-      default: throw new Error(`builder: a ${o.kind} operand is no integer`);
+      case 'register':
+        return this.register(o.index, o.width, o.high);
+      case 'immediate':
+        return this.constant(o.width, o.value);
+      case 'memory':
+        return this.load(this.address(o, o.width / 8, false), o.width as Width, Builder.stack(o));
+      default:
+        throw new Error(`builder: a ${o.kind} operand is no integer`);
     }
   }
   /** Writes the low bits of `value` to the operand. */
   write(o: Operand, value: Int): void {
     switch (o.kind) {
-      case 'register': return this.setRegister(o.index, o.width, value, o.high);
-      case 'memory': return this.store(this.address(o, o.width / 8, true), o.width as Width, value, Builder.stack(o));
-      default: throw new Error(`builder: a ${o.kind} operand cannot be written`);
+      case 'register':
+        return this.setRegister(o.index, o.width, value, o.high);
+      case 'memory':
+        return this.store(this.address(o, o.width / 8, true), o.width as Width, value, Builder.stack(o));
+      default:
+        throw new Error(`builder: a ${o.kind} operand cannot be written`);
     }
   }
   /** Read, compute, write: one address, one probe. Returns the old and the new value; set flags and registers after it. */
@@ -333,13 +436,20 @@ export class Builder {
   }
   /** Replaces the flags in `mask` by those of `word` (at their RFLAGS places). */
   mergeFlags(mask: number, word: Value<'i32'>): void {
-    if (mask === ARITHMETIC_FLAGS) this.emit('flags.set', [this.extendU(this.and(word, this.i32(mask))), this.i64(0), this.i32(0)], 'bits', 32);
+    if (mask === ARITHMETIC_FLAGS)
+      this.emit('flags.set', [this.extendU(this.and(word, this.i32(mask))), this.i64(0), this.i32(0)], 'bits', 32);
     else this.emit('flags.merge', [word], mask);
   }
-  flags(mask: number): Value<'i32'> { return this.emit('flags.get', [], mask); }
+  flags(mask: number): Value<'i32'> {
+    return this.emit('flags.get', [], mask);
+  }
   /** CF as 0 or 1. */
-  carry(): Value<'i32'> { return this.emit('flags.test', [], 2); }
-  condition(code: number): Value<'i32'> { return this.emit('flags.test', [], code); }
+  carry(): Value<'i32'> {
+    return this.emit('flags.test', [], 2);
+  }
+  condition(code: number): Value<'i32'> {
+    return this.emit('flags.test', [], code);
+  }
 
   // --- control
   /** Runs `body` unless `v` is zero; a constant decides now and leaves no branch behind. Values made inside stay inside. */
@@ -389,7 +499,9 @@ export class Builder {
    * moves rip itself (usually to `x.next`, in the field result0 beforehand). Ends the block.
    */
   call(helper: string, x: Insn, ...args: Int[]): void {
-    args.forEach((v, i) => this.setState64(`argument${i}`, this.typeOf(v) === 'i64' ? (v as Value<'i64'>) : this.extendU(v as Value<'i32'>)));
+    args.forEach((v, i) =>
+      this.setState64(`argument${i}`, this.typeOf(v) === 'i64' ? (v as Value<'i64'>) : this.extendU(v as Value<'i32'>)),
+    );
     this.emit('call', [], helper, x.rip, x.next);
     this.ended = true;
   }
@@ -405,7 +517,8 @@ export function faultAfterChange(nodes: readonly Node[]): Node | null {
     const { effect } = microOps[node.op];
     if (node.op === 'insn') changed = false;
     else if ((effect === 'memory' || effect === 'fault') && changed) return node;
-    else if (effect === 'write' && !(node.op === 'state.set64' && String(node.imm[0]).startsWith('argument'))) changed = true;
+    else if (effect === 'write' && !(node.op === 'state.set64' && String(node.imm[0]).startsWith('argument')))
+      changed = true;
   }
   return null;
 }

@@ -88,7 +88,8 @@ export function flagResult(b: Builder, s: FlagSource): Int {
   }
 }
 
-const truth = (b: Builder, v: Int): Value<'i32'> => (b.typeOf(v) === 'i64' ? b.wrap(v as Value<'i64'>) : (v as Value<'i32'>));
+const truth = (b: Builder, v: Int): Value<'i32'> =>
+  b.typeOf(v) === 'i64' ? b.wrap(v as Value<'i64'>) : (v as Value<'i32'>);
 /** Bit `n` of a value as 0 or 1. */
 const bitOf = (b: Builder, s: FlagSource, v: Int, n: number): Value<'i32'> =>
   b.and(truth(b, n === 0 ? v : b.shrU(v, constant(b, s, n))), b.i32(1));
@@ -220,17 +221,23 @@ export function condition(b: Builder, s: FlagSource, code: number): Value<'i32'>
     case 0:
       return not(overflowFlag(b, s));
     case 1:
-      if (isSub) return negate ? b.geU(narrow(b, s, s.a), narrow(b, s, s.b)) : b.ltU(narrow(b, s, s.a), narrow(b, s, s.b));
+      if (isSub)
+        return negate ? b.geU(narrow(b, s, s.a), narrow(b, s, s.b)) : b.ltU(narrow(b, s, s.a), narrow(b, s, s.b));
       return not(carryFlag(b, s));
     case 2:
-      if (isSub) return negate ? b.ne(narrow(b, s, s.a), narrow(b, s, s.b)) : b.eq(narrow(b, s, s.a), narrow(b, s, s.b));
+      if (isSub)
+        return negate ? b.ne(narrow(b, s, s.a), narrow(b, s, s.b)) : b.eq(narrow(b, s, s.a), narrow(b, s, s.b));
       return not(zeroFlag(b, s));
     case 3:
-      if (isSub) return negate ? b.gtU(narrow(b, s, s.a), narrow(b, s, s.b)) : b.leU(narrow(b, s, s.a), narrow(b, s, s.b));
+      if (isSub)
+        return negate ? b.gtU(narrow(b, s, s.a), narrow(b, s, s.b)) : b.leU(narrow(b, s, s.a), narrow(b, s, s.b));
       if (s.kind === 'logic') return not(zeroFlag(b, s));
       return not(b.or(carryFlag(b, s), zeroFlag(b, s)));
     case 4:
-      if (!isBits(s) && s.width !== 64) return negate ? b.geS(b.signExtend(flagResult(b, s), s.width), b.i32(0)) : b.ltS(b.signExtend(flagResult(b, s), s.width), b.i32(0));
+      if (!isBits(s) && s.width !== 64)
+        return negate
+          ? b.geS(b.signExtend(flagResult(b, s), s.width), b.i32(0))
+          : b.ltS(b.signExtend(flagResult(b, s), s.width), b.i32(0));
       return not(signFlag(b, s));
     case 5:
       return not(parityFlag(b, s));
@@ -240,7 +247,10 @@ export function condition(b: Builder, s: FlagSource, code: number): Value<'i32'>
       return not(b.xor(signFlag(b, s), overflowFlag(b, s)));
     default:
       if (isSub) return negate ? b.gtS(signed(s.a), signed(s.b)) : b.leS(signed(s.a), signed(s.b));
-      if (s.kind === 'logic') return negate ? b.gtS(b.signExtend(flagResult(b, s), s.width), constant(b, s, 0)) : b.leS(b.signExtend(flagResult(b, s), s.width), constant(b, s, 0));
+      if (s.kind === 'logic')
+        return negate
+          ? b.gtS(b.signExtend(flagResult(b, s), s.width), constant(b, s, 0))
+          : b.leS(b.signExtend(flagResult(b, s), s.width), constant(b, s, 0));
       return not(b.or(zeroFlag(b, s), b.xor(signFlag(b, s), overflowFlag(b, s))));
   }
 }

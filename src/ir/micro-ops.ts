@@ -27,7 +27,11 @@ const shortTypes: Record<string, Type> = { i: 'i32', l: 'i64', f: 'f32', d: 'f64
 /** `'ii>i'`: two i32 operands, an i32 result; `'lv>'`: an i64 and a v128, none. i = i32, l = i64, f = f32, d = f64, v = v128. */
 function spec(effect: Effect, signature: string): MicroOpSpec {
   const [operands, result] = signature.split('>');
-  return { effect, operands: [...operands!].map((c) => shortTypes[c]!), result: result === '' ? null : shortTypes[result!]! };
+  return {
+    effect,
+    operands: [...operands!].map((c) => shortTypes[c]!),
+    result: result === '' ? null : shortTypes[result!]!,
+  };
 }
 const pure = (signature: string) => spec('pure', signature);
 
@@ -35,10 +39,72 @@ const names = <const N extends string, const S extends MicroOpSpec>(list: readon
   Object.fromEntries(list.map((n) => [n, of])) as unknown as Record<N, MicroOpSpec>;
 
 const integerOps = {
-  ...names(['i32.add', 'i32.sub', 'i32.mul', 'i32.and', 'i32.or', 'i32.xor', 'i32.shl', 'i32.shr_u', 'i32.shr_s', 'i32.rotl', 'i32.rotr', 'i32.div_u', 'i32.div_s', 'i32.rem_u', 'i32.rem_s', 'i32.eq', 'i32.ne', 'i32.lt_u', 'i32.lt_s', 'i32.le_u', 'i32.le_s', 'i32.gt_u', 'i32.gt_s', 'i32.ge_u', 'i32.ge_s'], pure('ii>i')),
+  ...names(
+    [
+      'i32.add',
+      'i32.sub',
+      'i32.mul',
+      'i32.and',
+      'i32.or',
+      'i32.xor',
+      'i32.shl',
+      'i32.shr_u',
+      'i32.shr_s',
+      'i32.rotl',
+      'i32.rotr',
+      'i32.div_u',
+      'i32.div_s',
+      'i32.rem_u',
+      'i32.rem_s',
+      'i32.eq',
+      'i32.ne',
+      'i32.lt_u',
+      'i32.lt_s',
+      'i32.le_u',
+      'i32.le_s',
+      'i32.gt_u',
+      'i32.gt_s',
+      'i32.ge_u',
+      'i32.ge_s',
+    ],
+    pure('ii>i'),
+  ),
   ...names(['i32.eqz', 'i32.clz', 'i32.ctz', 'i32.popcnt', 'i32.extend8_s', 'i32.extend16_s'], pure('i>i')),
-  ...names(['i64.add', 'i64.sub', 'i64.mul', 'i64.and', 'i64.or', 'i64.xor', 'i64.shl', 'i64.shr_u', 'i64.shr_s', 'i64.rotl', 'i64.rotr', 'i64.div_u', 'i64.div_s', 'i64.rem_u', 'i64.rem_s'], pure('ll>l')),
-  ...names(['i64.eq', 'i64.ne', 'i64.lt_u', 'i64.lt_s', 'i64.le_u', 'i64.le_s', 'i64.gt_u', 'i64.gt_s', 'i64.ge_u', 'i64.ge_s'], pure('ll>i')),
+  ...names(
+    [
+      'i64.add',
+      'i64.sub',
+      'i64.mul',
+      'i64.and',
+      'i64.or',
+      'i64.xor',
+      'i64.shl',
+      'i64.shr_u',
+      'i64.shr_s',
+      'i64.rotl',
+      'i64.rotr',
+      'i64.div_u',
+      'i64.div_s',
+      'i64.rem_u',
+      'i64.rem_s',
+    ],
+    pure('ll>l'),
+  ),
+  ...names(
+    [
+      'i64.eq',
+      'i64.ne',
+      'i64.lt_u',
+      'i64.lt_s',
+      'i64.le_u',
+      'i64.le_s',
+      'i64.gt_u',
+      'i64.gt_s',
+      'i64.ge_u',
+      'i64.ge_s',
+    ],
+    pure('ll>i'),
+  ),
   ...names(['i64.clz', 'i64.ctz', 'i64.popcnt', 'i64.extend8_s', 'i64.extend16_s', 'i64.extend32_s'], pure('l>l')),
   'i64.eqz': pure('l>i'),
   'i64.extend_u': pure('i>l'), // wasm: i64.extend_i32_u
@@ -48,10 +114,10 @@ const integerOps = {
   'i64.select': pure('ill>l'),
   'v128.select': pure('ivv>v'),
   // Partial registers: the 64-bit register and the new low 8 bits, bits 8-15, low 16 bits; and the read of bits 8-15.
-  'insert8': pure('li>l'),
-  'insert8h': pure('li>l'),
-  'insert16': pure('li>l'),
-  'extract8h': pure('l>i'),
+  insert8: pure('li>l'),
+  insert8h: pure('li>l'),
+  insert16: pure('li>l'),
+  extract8h: pure('l>i'),
   // Wide arithmetic, by calls into the arithmetic library: high half of a product; 128/64 division (high, low, divisor)
   // whose quotient must fit (the definition has raised #DE before); its remainder; parallel bit deposit and extract.
   'i64.mul_high_u': pure('ll>l'),
@@ -119,7 +185,7 @@ const memoryOps = {
   'address.base': pure('l>l'), // [displacement, width]
   'address.index': pure('ll>l'), // base, index [scale, displacement, width]
   // Segmentation outside flat mode: offset -> linear address, with limit and access check. [segment, bytes, write 0/1]
-  'segment': spec('fault', 'l>l'),
+  segment: spec('fault', 'l>l'),
   // Linear address -> value, zero-extended. [stack 0/1: a non-canonical address is #SS and not #GP]
   ...names(['load.8', 'load.16', 'load.32'], spec('memory', 'l>i')),
   'load.64': spec('memory', 'l>l'),
@@ -136,15 +202,15 @@ const memoryOps = {
 } as const;
 
 const controlOps = {
-  'insn': spec('control', '>'), // [rip, index in block]: an instruction begins
-  'when': spec('control', 'i>'), // what follows up to 'end' happens only if the operand is not zero
-  'end': spec('control', '>'),
-  'raise': spec('fault', '>'), // [vector, error code or -1]
+  insn: spec('control', '>'), // [rip, index in block]: an instruction begins
+  when: spec('control', 'i>'), // what follows up to 'end' happens only if the operand is not zero
+  end: spec('control', '>'),
+  raise: spec('fault', '>'), // [vector, error code or -1]
   'raise.if': spec('fault', 'i>'), // [vector, error code or -1]
-  'jump': spec('control', 'l>'), // target instruction pointer (not linear) [kind: 'jump' | 'call' | 'return', return address or 0n]
-  'branch': spec('control', 'i>'), // [taken, next]: constant instruction pointers
+  jump: spec('control', 'l>'), // target instruction pointer (not linear) [kind: 'jump' | 'call' | 'return', return address or 0n]
+  branch: spec('control', 'i>'), // [taken, next]: constant instruction pointers
   // A helper in plain TypeScript, [name, rip of this instruction, rip of the next]: arguments in the fields argument0-3. Ends the block.
-  'call': spec('control', '>'), // preceded by state.set64 argumentN
+  call: spec('control', '>'), // preceded by state.set64 argumentN
 } as const;
 
 export const microOps = { ...constants, ...integerOps, ...floatOps, ...stateOps, ...memoryOps, ...controlOps };

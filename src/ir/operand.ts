@@ -2,8 +2,20 @@
 import type { Width } from './types.ts';
 
 /** Segment registers by encoding. */
-export const ES = 0, CS = 1, SS = 2, DS = 3, FS = 4, GS = 5;
-export const RAX = 0, RCX = 1, RDX = 2, RBX = 3, RSP = 4, RBP = 5, RSI = 6, RDI = 7;
+export const ES = 0,
+  CS = 1,
+  SS = 2,
+  DS = 3,
+  FS = 4,
+  GS = 5;
+export const RAX = 0,
+  RCX = 1,
+  RDX = 2,
+  RBX = 3,
+  RSP = 4,
+  RBP = 5,
+  RSI = 6,
+  RDI = 7;
 
 export interface RegisterOperand {
   readonly kind: 'register';

@@ -21,7 +21,11 @@ export interface Surroundings {
   readonly liveOut: number;
 }
 
-export function optimise(nodes: readonly Node[], context: ExecutionContext, around: Surroundings = { liveOut: ARITHMETIC_FLAGS }): Node[] {
+export function optimise(
+  nodes: readonly Node[],
+  context: ExecutionContext,
+  around: Surroundings = { liveOut: ARITHMETIC_FLAGS },
+): Node[] {
   return withoutDeadFlags(forward(nodes, context), around.liveOut);
 }
 
@@ -56,7 +60,16 @@ function forward(nodes: readonly Node[], context: ExecutionContext): readonly No
         break;
       case 'flags.set': {
         const [kind, width] = node.imm as [FlagKind, Width];
-        flags = { source: { kind, width, a: args[0] as Value<'i64'>, b: args[1] as Value<'i64'>, carry: args[2] as Value<'i32'> }, merged: null };
+        flags = {
+          source: {
+            kind,
+            width,
+            a: args[0] as Value<'i64'>,
+            b: args[1] as Value<'i64'>,
+            carry: args[2] as Value<'i32'>,
+          },
+          merged: null,
+        };
         b.emit(node.op, args, kind, width);
         break;
       }
@@ -71,7 +84,13 @@ function forward(nodes: readonly Node[], context: ExecutionContext): readonly No
           b.emit('flags.set', [source.a, source.b, source.carry], 'bits', 32);
         } else {
           const before = flags.merged;
-          const merged = before === null ? { mask, word } : { mask: before.mask | mask, word: b.or(b.and(before.word, b.i32(before.mask & ~mask)), b.and(word, b.i32(mask))) };
+          const merged =
+            before === null
+              ? { mask, word }
+              : {
+                  mask: before.mask | mask,
+                  word: b.or(b.and(before.word, b.i32(before.mask & ~mask)), b.and(word, b.i32(mask))),
+                };
           flags = { source: null, merged };
           b.emit('flags.merge', [merged.word], merged.mask);
         }

@@ -122,7 +122,13 @@ function bodyEnd(nodes: readonly Node[], when: number): number {
 }
 
 /** Pure values, not yet emitted, that the effects in [from, to) need. */
-function reachable(nodes: readonly Node[], isPure: readonly boolean[], emitted: Uint8Array, from: number, to: number): Set<number> {
+function reachable(
+  nodes: readonly Node[],
+  isPure: readonly boolean[],
+  emitted: Uint8Array,
+  from: number,
+  to: number,
+): Set<number> {
   const found = new Set<number>();
   const visit = (v: number): void => {
     if (!isPure[v] || emitted[v] || found.has(v)) return;

@@ -22,7 +22,24 @@ export type RegisterSet = 'gpr' | 'segment' | 'table' | 'control' | 'debug' | 'm
 
 const sizes: Record<FieldType, number> = { u32: 4, u64: 8, v128: 16, f80: 16 };
 
-const gprNames = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'] as const;
+const gprNames = [
+  'rax',
+  'rcx',
+  'rdx',
+  'rbx',
+  'rsp',
+  'rbp',
+  'rsi',
+  'rdi',
+  'r8',
+  'r9',
+  'r10',
+  'r11',
+  'r12',
+  'r13',
+  'r14',
+  'r15',
+] as const;
 /** Segment registers in the order of their encodings, then the two system segments. */
 export const segmentNames = ['es', 'cs', 'ss', 'ds', 'fs', 'gs', 'ldtr', 'tr'] as const;
 export type SegmentName = (typeof segmentNames)[number];
@@ -64,7 +81,20 @@ function rows(): Row[] {
   // The page-directory-pointer registers of PAE paging, loaded with CR3.
   add('control', 'u64', 'pdpte0', 'pdpte1', 'pdpte2', 'pdpte3');
   add('debug', 'u64', 'dr0', 'dr1', 'dr2', 'dr3', 'dr6', 'dr7');
-  add('msr', 'u64', 'star', 'lstar', 'cstar', 'sfmask', 'kernelGsBase', 'tscAux', 'tscOffset', 'apicBase', 'pat', 'miscEnable');
+  add(
+    'msr',
+    'u64',
+    'star',
+    'lstar',
+    'cstar',
+    'sfmask',
+    'kernelGsBase',
+    'tscAux',
+    'tscOffset',
+    'apicBase',
+    'pat',
+    'miscEnable',
+  );
   add('msr', 'u64', 'sysenterCs', 'sysenterEsp', 'sysenterEip', 'mtrrDefType', 'debugCtl', 'featureControl');
   add('msr', 'u64', 'biosSign', 'tscAdjust', 'mcgStatus');
   for (let i = 0; i < 11; i++) add('msr', 'u64', `mtrrFixed${i}`);
@@ -143,4 +173,8 @@ export const jumpCacheOffset = tlbOffset + 4 * tlbBytes;
 export const tlbNeverOffset = 0x180000;
 /** Size of a vCPU's block. */
 export const cpuBytes = 0x200000;
-if (jumpCacheOffset + (1 << jumpCacheBits) * jumpCacheEntryBytes > tlbNeverOffset || tlbNeverOffset + tlbBytes > cpuBytes) throw new Error('layout: a vCPU block is too small');
+if (
+  jumpCacheOffset + (1 << jumpCacheBits) * jumpCacheEntryBytes > tlbNeverOffset ||
+  tlbNeverOffset + tlbBytes > cpuBytes
+)
+  throw new Error('layout: a vCPU block is too small');

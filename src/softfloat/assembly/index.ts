@@ -19,6 +19,7 @@ export {
   f80ToI64,
 } from './f80-convert';
 export { f80Compare, f80Examine, f80Extract, f80Rem, f80RoundToInt, f80Scale } from './f80-steps';
+export { div128, mulHighS, mulHighU, pdep, pext, rem128 } from './integer';
 export { condition, raised, result2M, result2Se, resultSe } from './result';
 export {
   f32Compare,
