@@ -1,5 +1,16 @@
 /** All families of instructions: importing this file completes the list of definitions. */
 import './arithmetic.ts';
+import './atomics.ts';
+import './bits.ts';
+import './bmi.ts';
+import './control.ts';
+import './decimal.ts';
+import './flag-control.ts';
+import './moves.ts';
+import './multiply.ts';
+import './shifts.ts';
+import './stack.ts';
+import './strings.ts';
 import { definitions } from './define.ts';
 import { type Form, parseForms } from './forms.ts';
 

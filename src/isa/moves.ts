@@ -50,11 +50,9 @@ function exchange(b: Builder, { dst, src }: Insn): void {
   const { old } = b.modify(dst, () => value);
   b.write(src, old);
 }
-define('XCHG', ['86 Eb,Gb lock', '87 Ev,Gv lock'], exchange);
-define('XCHG', ['90+r Zv,rAX'], (b, x) => {
-  // 90 without REX.B exchanges nothing: it does not even clear the upper half of RAX.
-  if ((x.dst as RegisterOperand).index !== RAX) exchange(b, x);
-});
+define('XCHG', ['86 Eb,Gb lock', '87 Ev,Gv lock', '90+r Zv,rAX'], exchange);
+// Not an exchange of eAX with itself, which would clear the upper half of RAX.
+define('NOP', ['90'], () => {});
 define('PAUSE', ['F3 90'], () => {});
 
 define('XLAT', ['D7'], (b, { addressWidth, segment }) => {
