@@ -48,34 +48,44 @@ define('CMPXCHG', ['0F B0 Eb,Gb lock', '0F B1 Ev,Gv lock'], (b, { dst, src, widt
 /** ZF alone changes. */
 const setZero = (b: Builder, equal: Value<'i32'>): void => b.mergeFlags(ZF, b.shl(equal, b.i32(6)));
 
-define('CMPXCHG8B', ['0F C7 /1 Mq lock'], (b, { dst }) => {
-  const pair = (high: number, low: number): Value<'i64'> =>
-    b.or(b.shl(b.emit<'i64'>('reg.get', [], high), b.i64(32)), b.toI64(b.register(low, 32), 32));
-  const expected = pair(RDX, RAX);
-  const replacement = pair(RCX, RBX);
-  const found = b.modify(dst, (old) => b.select(b.eq(old, expected), replacement, old)).old as Value<'i64'>;
-  const equal = b.eq(found, expected);
-  b.when(b.xor(equal, b.i32(1)), () => {
-    b.setRegister(RAX, 64, b.zeroExtend(found, 32));
-    b.setRegister(RDX, 64, b.shrU(found, b.i64(32)));
-  });
-  setZero(b, equal);
-}, 'cx8');
+define(
+  'CMPXCHG8B',
+  ['0F C7 /1 Mq lock'],
+  (b, { dst }) => {
+    const pair = (high: number, low: number): Value<'i64'> =>
+      b.or(b.shl(b.emit<'i64'>('reg.get', [], high), b.i64(32)), b.toI64(b.register(low, 32), 32));
+    const expected = pair(RDX, RAX);
+    const replacement = pair(RCX, RBX);
+    const found = b.modify(dst, (old) => b.select(b.eq(old, expected), replacement, old)).old as Value<'i64'>;
+    const equal = b.eq(found, expected);
+    b.when(b.xor(equal, b.i32(1)), () => {
+      b.setRegister(RAX, 64, b.zeroExtend(found, 32));
+      b.setRegister(RDX, 64, b.shrU(found, b.i64(32)));
+    });
+    setZero(b, equal);
+  },
+  'cx8',
+);
 
-define('CMPXCHG16B', ['0F C7 /1 Mdq lock w1'], (b, { dst }) => {
-  const memory = dst as MemoryOperand;
-  const stack = memory.segment === SS;
-  const address = b.address(memory, 16, true);
-  b.raiseIf(b.ne(b.and(address, b.i64(15)), b.i64(0)), GP, 0);
-  // Aligned, both halves lie in one page: the second cannot fault if the first did not.
-  const upper = b.add(address, b.i64(8));
-  const low = b.loadForWrite(address, 64, stack) as Value<'i64'>;
-  const high = b.loadForWrite(upper, 64, stack) as Value<'i64'>;
-  const equal = b.and(b.eq(low, b.register(RAX, 64)), b.eq(high, b.register(RDX, 64)));
-  b.store(address, 64, b.select(equal, b.register(RBX, 64), low), stack);
-  b.store(upper, 64, b.select(equal, b.register(RCX, 64), high), stack);
-  // Where they are equal, the registers hold these values already.
-  b.setRegister(RAX, 64, low);
-  b.setRegister(RDX, 64, high);
-  setZero(b, equal);
-}, 'cx16');
+define(
+  'CMPXCHG16B',
+  ['0F C7 /1 Mdq lock w1'],
+  (b, { dst }) => {
+    const memory = dst as MemoryOperand;
+    const stack = memory.segment === SS;
+    const address = b.address(memory, 16, true);
+    b.raiseIf(b.ne(b.and(address, b.i64(15)), b.i64(0)), GP, 0);
+    // Aligned, both halves lie in one page: the second cannot fault if the first did not.
+    const upper = b.add(address, b.i64(8));
+    const low = b.loadForWrite(address, 64, stack) as Value<'i64'>;
+    const high = b.loadForWrite(upper, 64, stack) as Value<'i64'>;
+    const equal = b.and(b.eq(low, b.register(RAX, 64)), b.eq(high, b.register(RDX, 64)));
+    b.store(address, 64, b.select(equal, b.register(RBX, 64), low), stack);
+    b.store(upper, 64, b.select(equal, b.register(RCX, 64), high), stack);
+    // Where they are equal, the registers hold these values already.
+    b.setRegister(RAX, 64, low);
+    b.setRegister(RDX, 64, high);
+    setZero(b, equal);
+  },
+  'cx16',
+);

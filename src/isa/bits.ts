@@ -5,7 +5,8 @@ import { type Operand, type RegisterOperand, SS } from '../ir/operand.ts';
 import type { Int, Value, Width } from '../ir/types.ts';
 import { define } from './define.ts';
 
-const truth = (b: Builder, v: Int): Value<'i32'> => (b.typeOf(v) === 'i64' ? b.wrap(v as Value<'i64'>) : (v as Value<'i32'>));
+const truth = (b: Builder, v: Int): Value<'i32'> =>
+  b.typeOf(v) === 'i64' ? b.wrap(v as Value<'i64'>) : (v as Value<'i32'>);
 
 type Change = ((b: Builder, old: Int, bit: Int) => Int) | null;
 
@@ -51,31 +52,48 @@ function bitScan(name: string, opcode: string, find: (b: Builder, v: Int, width:
   });
 }
 bitScan('BSF', 'BC', (b, v) => b.ctz(v));
-bitScan('BSR', 'BD', (b, v, width) => (width === 64 ? b.sub(b.i64(63), b.clz(v as Value<'i64'>)) : b.sub(b.i32(31), b.clz(v as Value<'i32'>))));
+bitScan('BSR', 'BD', (b, v, width) =>
+  width === 64 ? b.sub(b.i64(63), b.clz(v as Value<'i64'>)) : b.sub(b.i32(31), b.clz(v as Value<'i32'>)),
+);
 
 const counted = (b: Builder, source: Int, count: Int): void =>
   b.mergeFlags(ARITHMETIC_FLAGS, b.or(b.eqz(source), b.shl(b.eqz(count), b.i32(6))));
 
-define('TZCNT', ['F3 0F BC Gv,Ev'], (b, { dst, src, width }) => {
-  const value = b.read(src);
-  // A bit above a narrow operand bounds the count.
-  const count = b.ctz(width === 16 ? b.or(value, b.i32(0x1_0000)) : value);
-  b.write(dst, count);
-  counted(b, value, count);
-}, 'bmi1');
+define(
+  'TZCNT',
+  ['F3 0F BC Gv,Ev'],
+  (b, { dst, src, width }) => {
+    const value = b.read(src);
+    // A bit above a narrow operand bounds the count.
+    const count = b.ctz(width === 16 ? b.or(value, b.i32(0x1_0000)) : value);
+    b.write(dst, count);
+    counted(b, value, count);
+  },
+  'bmi1',
+);
 
-define('LZCNT', ['F3 0F BD Gv,Ev'], (b, { dst, src, width }) => {
-  const value = b.read(src);
-  const count = width === 16 ? b.sub(b.clz(value), b.i32(16)) : b.clz(value);
-  b.write(dst, count);
-  counted(b, value, count);
-}, 'lzcnt');
+define(
+  'LZCNT',
+  ['F3 0F BD Gv,Ev'],
+  (b, { dst, src, width }) => {
+    const value = b.read(src);
+    const count = width === 16 ? b.sub(b.clz(value), b.i32(16)) : b.clz(value);
+    b.write(dst, count);
+    counted(b, value, count);
+  },
+  'lzcnt',
+);
 
-define('POPCNT', ['F3 0F B8 Gv,Ev'], (b, { dst, src }) => {
-  const value = b.read(src);
-  b.write(dst, b.popcnt(value));
-  b.mergeFlags(ARITHMETIC_FLAGS, b.shl(b.eqz(value), b.i32(6)));
-}, 'popcnt');
+define(
+  'POPCNT',
+  ['F3 0F B8 Gv,Ev'],
+  (b, { dst, src }) => {
+    const value = b.read(src);
+    b.write(dst, b.popcnt(value));
+    b.mergeFlags(ARITHMETIC_FLAGS, b.shl(b.eqz(value), b.i32(6)));
+  },
+  'popcnt',
+);
 
 /** An addition whose only carry, in and out, is one flag. */
 function addWith(b: Builder, dst: Operand, src: Operand, width: Width, flag: typeof CF | typeof OF): void {

@@ -10,14 +10,20 @@ import { define } from './define.ts';
 /** Width of an integer operand. */
 const widthOf = (o: { readonly width: number }): Width => o.width as Width;
 
-define(
-  'MOV',
-  [
-    '88 Eb,Gb', '89 Ev,Gv', '8A Gb,Eb', '8B Gv,Ev', 'A0 AL,Ob', 'A1 rAX,Ov', 'A2 Ob,AL', 'A3 Ov,rAX', 'B0+r Zb,Ib', 'B8+r Zv,Iv',
-    'C6 /0 Eb,Ib', 'C7 /0 Ev,Iz',
-  ],
-  (b, { dst, src }) => b.write(dst, b.read(src)),
-);
+define('MOV', [
+  '88 Eb,Gb',
+  '89 Ev,Gv',
+  '8A Gb,Eb',
+  '8B Gv,Ev',
+  'A0 AL,Ob',
+  'A1 rAX,Ov',
+  'A2 Ob,AL',
+  'A3 Ov,rAX',
+  'B0+r Zb,Ib',
+  'B8+r Zv,Iv',
+  'C6 /0 Eb,Ib',
+  'C7 /0 Ev,Iz',
+], (b, { dst, src }) => b.write(dst, b.read(src)));
 
 define('MOVZX', ['0F B6 Gv,Eb', '0F B7 Gv,Ew'], (b, { dst, src }) => {
   const value = b.read(src);
@@ -29,11 +35,9 @@ const signExtendTo = (b: Builder, value: Int, from: Width, to: Width): Int =>
   to === 64 ? b.toI64Signed(value, from) : b.signExtend(value, from);
 
 define('MOVSX', ['0F BE Gv,Eb', '0F BF Gv,Ew'], (b, { dst, src }) =>
-  b.write(dst, signExtendTo(b, b.read(src), widthOf(src), widthOf(dst))),
-);
+  b.write(dst, signExtendTo(b, b.read(src), widthOf(src), widthOf(dst))));
 define('MOVSXD', ['63 Gv,Ez x64'], (b, { dst, src }) =>
-  b.write(dst, signExtendTo(b, b.read(src), widthOf(src), widthOf(dst))),
-);
+  b.write(dst, signExtendTo(b, b.read(src), widthOf(src), widthOf(dst))));
 
 // The address is cut to the address width, then to the operand width.
 define('LEA', ['8D Gv,M'], (b, { dst, src, width }) => {
@@ -74,10 +78,15 @@ define('CWD', ['99'], (b, { width }) => {
 });
 
 // The source is read, and may fault, whatever the condition.
-define('CMOVcc', ['0F 40+cc Gv,Ev'], (b, { dst, src, cc }) => {
-  const value = b.read(src);
-  b.write(dst, b.select(b.condition(cc), value, b.read(dst)));
-}, 'cmov');
+define(
+  'CMOVcc',
+  ['0F 40+cc Gv,Ev'],
+  (b, { dst, src, cc }) => {
+    const value = b.read(src);
+    b.write(dst, b.select(b.condition(cc), value, b.read(dst)));
+  },
+  'cmov',
+);
 
 define('SETcc', ['0F 90+cc Eb'], (b, { dst, cc }) => b.write(dst, b.condition(cc)));
 
@@ -99,10 +108,12 @@ function swapBytes(b: Builder, value: Int, width: 16 | 32 | 64): Int {
 
 // With an operand size of 16 bits the manual leaves the result undefined; processors clear the register's low half.
 define('BSWAP', ['0F C8+r Zv'], (b, { dst, width }) =>
-  b.write(dst, width === 16 ? b.i32(0) : swapBytes(b, b.read(dst), width as 32 | 64)),
-);
-define('MOVBE', ['0F 38 F0 Gv,Mv', '0F 38 F1 Mv,Gv'], (b, { dst, src, width }) =>
-  b.write(dst, swapBytes(b, b.read(src), width as 16 | 32 | 64)), 'movbe',
+  b.write(dst, width === 16 ? b.i32(0) : swapBytes(b, b.read(dst), width as 32 | 64)));
+define(
+  'MOVBE',
+  ['0F 38 F0 Gv,Mv', '0F 38 F1 Mv,Gv'],
+  (b, { dst, src, width }) => b.write(dst, swapBytes(b, b.read(src), width as 16 | 32 | 64)),
+  'movbe',
 );
 
 define('MOVNTI', ['NP 0F C3 My,Gy'], (b, { dst, src }) => b.write(dst, b.read(src)), 'sse2');

@@ -41,53 +41,47 @@ define('MUL', ['F6 /4 Eb', 'F7 /4 Ev'], (b, { dst, width }) => {
   productFlags(b, width, product, b.ne(high, b.i32(0)));
 });
 
-define('IMUL', ['F6 /5 Eb', 'F7 /5 Ev'], (b, { dst, width }) => {
-  const source = b.read(dst);
-  const accumulator = b.register(RAX, width);
+/** A signed product, and whether it needs more than its low half. */
+interface Product {
+  /** In the type of the width. */
+  readonly low: Int;
+  /** All of it; of 64-bit factors the high half. */
+  readonly whole: Int;
+  readonly overflow: Value<'i32'>;
+}
+function signedProduct(b: Builder, a: Int, c: Int, width: Width): Product {
   if (width === 64) {
-    const low = b.mul(accumulator, source) as Value<'i64'>;
-    const high: Value<'i64'> = b.emit('i64.mul_high_s', [accumulator, source]);
-    b.setRegister(RAX, 64, low);
-    b.setRegister(RDX, 64, high);
-    return productFlags(b, 64, low, b.ne(high, b.shrS(low, b.i64(63))));
+    const low = b.mul(a, c) as Value<'i64'>;
+    const high: Value<'i64'> = b.emit('i64.mul_high_s', [a, c]);
+    return { low, whole: high, overflow: b.ne(high, b.shrS(low, b.i64(63))) };
   }
   if (width === 32) {
-    const product = b.mul(b.toI64Signed(accumulator, 32), b.toI64Signed(source, 32));
-    const low = b.wrap(product);
-    b.setRegister(RAX, 32, low);
-    b.setRegister(RDX, 64, b.shrU(product, b.i64(32)));
-    return productFlags(b, 32, low, b.ne(product, b.extendS(low)));
+    const whole = b.mul(b.toI64Signed(a, 32), b.toI64Signed(c, 32));
+    const low = b.wrap(whole);
+    return { low, whole, overflow: b.ne(whole, b.extendS(low)) };
   }
-  const product = b.mul(b.signExtend(accumulator, width), b.signExtend(source, width));
-  b.setRegister(RAX, 16, product);
-  if (width === 16) b.setRegister(RDX, 16, b.shrU(product, b.i32(16)));
-  productFlags(b, width, product, b.ne(product, b.signExtend(product, width)));
+  const low = b.mul(b.signExtend(a, width), b.signExtend(c, width));
+  return { low, whole: low, overflow: b.ne(low, b.signExtend(low, width)) };
+}
+
+define('IMUL', ['F6 /5 Eb', 'F7 /5 Ev'], (b, { dst, width }) => {
+  const { low, whole, overflow } = signedProduct(b, b.register(RAX, width), b.read(dst), width);
+  b.setRegister(RAX, width === 8 ? 16 : width, low);
+  if (width === 64) b.setRegister(RDX, 64, whole);
+  else if (width === 32) b.setRegister(RDX, 64, b.shrU(whole as Value<'i64'>, b.i64(32)));
+  else if (width === 16) b.setRegister(RDX, 16, b.shrU(whole as Value<'i32'>, b.i32(16)));
+  productFlags(b, width, low, overflow);
 });
 
 /** The two- and three-operand forms: a product cut to the width of its factors. */
 function multiply(b: Builder, dst: Operand, one: Operand, other: Operand, width: Width): void {
-  const a = b.read(one);
-  const c = b.read(other);
-  if (width === 64) {
-    const low = b.mul(a, c) as Value<'i64'>;
-    const high: Value<'i64'> = b.emit('i64.mul_high_s', [a, c]);
-    b.write(dst, low);
-    return productFlags(b, 64, low, b.ne(high, b.shrS(low, b.i64(63))));
-  }
-  if (width === 32) {
-    const product = b.mul(b.toI64Signed(a, 32), b.toI64Signed(c, 32));
-    const low = b.wrap(product);
-    b.write(dst, low);
-    return productFlags(b, 32, low, b.ne(product, b.extendS(low)));
-  }
-  const product = b.mul(b.signExtend(a, width), b.signExtend(c, width));
-  b.write(dst, product);
-  productFlags(b, width, product, b.ne(product, b.signExtend(product, width)));
+  const { low, overflow } = signedProduct(b, b.read(one), b.read(other), width);
+  b.write(dst, low);
+  productFlags(b, width, low, overflow);
 }
 define('IMUL', ['0F AF Gv,Ev'], (b, { dst, src, width }) => multiply(b, dst, dst, src, width));
 define('IMUL', ['69 Gv,Ev,Iz', '6B Gv,Ev,Ibs'], (b, { operands, width }) =>
-  multiply(b, operands[0]!, operands[1]!, operands[2]!, width),
-);
+  multiply(b, operands[0]!, operands[1]!, operands[2]!, width));
 
 // The quotient fits if the dividend's upper half is below the divisor, which a divisor of zero never is above.
 define('DIV', ['F6 /6 Eb', 'F7 /6 Ev'], (b, { dst, width }) => {

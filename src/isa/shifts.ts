@@ -22,7 +22,12 @@ function countOf(b: Builder, o: Operand, width: Width): Value<'i32'> {
 const countFor = (b: Builder, count: Value<'i32'>, width: Width): Int => (width === 64 ? b.extendU(count) : count);
 
 const groupForms = (n: number): string[] => [
-  `C0 /${n} Eb,Ib`, `C1 /${n} Ev,Ib`, `D0 /${n} Eb,1`, `D1 /${n} Ev,1`, `D2 /${n} Eb,CL`, `D3 /${n} Ev,CL`,
+  `C0 /${n} Eb,Ib`,
+  `C1 /${n} Ev,Ib`,
+  `D0 /${n} Eb,1`,
+  `D1 /${n} Ev,1`,
+  `D2 /${n} Eb,CL`,
+  `D3 /${n} Ev,CL`,
 ];
 
 function shift(name: string, numbers: readonly number[], kind: FlagKind & ('shl' | 'shr' | 'sar')): void {
@@ -42,7 +47,8 @@ shift('SAR', [7], 'sar');
 
 const lowBit = (b: Builder, v: Int): Value<'i32'> =>
   b.and(b.typeOf(v) === 'i64' ? b.wrap(v as Value<'i64'>) : (v as Value<'i32'>), b.i32(1));
-const bitAt = (b: Builder, v: Int, n: number): Value<'i32'> => lowBit(b, b.shrU(v, b.typeOf(v) === 'i64' ? b.i64(n) : b.i32(n)));
+const bitAt = (b: Builder, v: Int, n: number): Value<'i32'> =>
+  lowBit(b, b.shrU(v, b.typeOf(v) === 'i64' ? b.i64(n) : b.i32(n)));
 /** CF and OF from two bits. */
 const carryAndOverflow = (b: Builder, carry: Value<'i32'>, overflow: Value<'i32'>): Value<'i32'> =>
   b.or(carry, b.shl(overflow, b.i32(11)));
@@ -70,7 +76,13 @@ rotate('ROL', 0, true);
 rotate('ROR', 1, false);
 
 /** Through the carry: the operand and CF make one number of width + 1 bits, CF on top. Up to 32 bits that fits an i64. */
-function rotateNarrowThroughCarry(b: Builder, dst: Operand, masked: Value<'i32'>, width: 8 | 16 | 32, left: boolean): void {
+function rotateNarrowThroughCarry(
+  b: Builder,
+  dst: Operand,
+  masked: Value<'i32'>,
+  width: 8 | 16 | 32,
+  left: boolean,
+): void {
   const bits = width + 1;
   const known = b.constantOf(masked);
   const modulo = known === undefined ? (b.remU(masked, b.i32(bits)) as Value<'i32'>) : b.i32(Number(known) % bits);
@@ -80,7 +92,9 @@ function rotateNarrowThroughCarry(b: Builder, dst: Operand, masked: Value<'i32'>
   let rotated!: Value<'i64'>;
   b.modify(dst, (old) => {
     const number = b.or(b.toI64(old, width), b.shl(carry, b.i64(width)));
-    rotated = left ? b.or(b.shl(number, count), b.shrU(number, rest)) : b.or(b.shrU(number, count), b.shl(number, rest));
+    rotated = left
+      ? b.or(b.shl(number, count), b.shrU(number, rest))
+      : b.or(b.shrU(number, count), b.shl(number, rest));
     return b.wrap(rotated);
   });
   b.when(masked, () => {
@@ -130,28 +144,35 @@ interface DoubleShift {
 }
 
 /** Up to 32 bits: destination and source as one i64. A 16-bit one holds the destination on both sides of the source. */
-function doubleShiftNarrow(b: Builder, old: Int, filler: Int, count: Value<'i32'>, width: 16 | 32, left: boolean): DoubleShift {
+function doubleShiftNarrow(
+  b: Builder,
+  old: Int,
+  filler: Int,
+  count: Value<'i32'>,
+  width: 16 | 32,
+  left: boolean,
+): DoubleShift {
   const by = b.extendU(count);
   const a = b.toI64(old, width);
   const c = b.toI64(filler, width);
   if (left) {
-    const parts =
-      width === 32
-        ? b.or(b.shl(a, b.i64(32)), c)
-        : b.or(b.or(b.shl(a, b.i64(32)), b.shl(c, b.i64(16))), a);
+    const parts = width === 32 ? b.or(b.shl(a, b.i64(32)), c) : b.or(b.or(b.shl(a, b.i64(32)), b.shl(c, b.i64(16))), a);
     const shifted = b.shrU(b.shl(parts, by), b.i64(32));
     // The last bit out stands just above the result, where there is room above it.
     const out = width === 32 ? lowBit(b, b.shrU(a, b.sub(b.i64(32), by))) : bitAt(b, shifted, 16);
     return { value: b.wrap(shifted), out };
   }
-  const parts =
-    width === 32
-      ? b.or(b.shl(c, b.i64(32)), a)
-      : b.or(b.or(b.shl(a, b.i64(32)), b.shl(c, b.i64(16))), a);
+  const parts = width === 32 ? b.or(b.shl(c, b.i64(32)), a) : b.or(b.or(b.shl(a, b.i64(32)), b.shl(c, b.i64(16))), a);
   return { value: b.wrap(b.shrU(parts, by)), out: lowBit(b, b.shrU(parts, b.sub(by, b.i64(1)))) };
 }
 
-function doubleShiftWide(b: Builder, a: Value<'i64'>, c: Value<'i64'>, count: Value<'i32'>, left: boolean): DoubleShift {
+function doubleShiftWide(
+  b: Builder,
+  a: Value<'i64'>,
+  c: Value<'i64'>,
+  count: Value<'i32'>,
+  left: boolean,
+): DoubleShift {
   const by = b.extendU(count);
   const back = b.sub(b.i64(64), by);
   // A count of zero would shift the filler by 64, which is by 0: the destination then stays as it is.

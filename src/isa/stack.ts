@@ -4,11 +4,25 @@
  */
 import type { Builder } from '../ir/builder.ts';
 import { ARITHMETIC_FLAGS } from '../ir/flags.ts';
-import { type ImmediateOperand, type MemoryOperand, type Operand, RAX, RBP, RBX, RCX, RDI, RDX, RSI, RSP, SS } from '../ir/operand.ts';
+import {
+  type ImmediateOperand,
+  type MemoryOperand,
+  type Operand,
+  RAX,
+  RBP,
+  RBX,
+  RCX,
+  RDI,
+  RDX,
+  RSI,
+  RSP,
+  SS,
+} from '../ir/operand.ts';
 import type { Int, Value, Width } from '../ir/types.ts';
 import { define, GP } from './define.ts';
 
-define('PUSH', ['50+r Zv d64', '68 Iz d64', '6A Ibs d64', 'FF /6 Ev d64'], (b, { dst, width }) => b.push(width, b.read(dst)));
+define('PUSH', ['50+r Zv d64', '68 Iz d64', '6A Ibs d64', 'FF /6 Ev d64'], (b, { dst, width }) =>
+  b.push(width, b.read(dst)));
 
 /** An address relative to rSP as it will be once `bytes` have been popped. */
 function addressAfterPop(b: Builder, o: MemoryOperand, bytes: number): Value<'i64'> {
@@ -27,7 +41,10 @@ function addressAfterPop(b: Builder, o: MemoryOperand, bytes: number): Value<'i6
 
 /** The stack pointer moves before a register is written, so that POP rSP loads what was popped. */
 function pop(b: Builder, dst: Operand, width: Width): void {
-  if (dst.kind !== 'memory') return b.write(dst, b.pop(width));
+  if (dst.kind !== 'memory') {
+    b.write(dst, b.pop(width));
+    return;
+  }
   const pointer = b.stackPointer();
   const value = b.loadStack(pointer, width);
   b.store(addressAfterPop(b, dst, width / 8), width, value, dst.segment === SS);
@@ -52,7 +69,9 @@ define('PUSHA', ['60 i64'], (b, { width }) => {
   const bytes = width / 8;
   const top = b.stackPointer();
   probePushes(b, top, all.length, width);
-  all.forEach((index, i) => b.storeStack(b.stackOffset(top, -(i + 1) * bytes), width, b.register(index, width)));
+  for (const [i, index] of all.entries()) {
+    b.storeStack(b.stackOffset(top, -(i + 1) * bytes), width, b.register(index, width));
+  }
   b.setStackPointer(b.stackOffset(top, -all.length * bytes));
 });
 

@@ -49,22 +49,19 @@ define('MOVS', ['A4 Yb,Xb rep', 'A5 Yv,Xv rep'], (b, x) =>
     b.write(x.dst, b.read(x.src));
     advance(b, x, RSI, RDI);
     return null;
-  }),
-);
+  }));
 define('STOS', ['AA Yb,AL rep', 'AB Yv,rAX rep'], (b, x) =>
   repeat(b, x, () => {
     b.write(x.dst, b.read(x.src));
     advance(b, x, RDI);
     return null;
-  }),
-);
+  }));
 define('LODS', ['AC AL,Xb rep', 'AD rAX,Xv rep'], (b, x) =>
   repeat(b, x, () => {
     b.write(x.dst, b.read(x.src));
     advance(b, x, RSI);
     return null;
-  }),
-);
+  }));
 
 /** Compares as CMP does; REPE goes on while equal, REPNE while not. */
 function compare(b: Builder, x: Insn, ...pointers: readonly number[]): Value<'i32'> {

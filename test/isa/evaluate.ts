@@ -77,7 +77,8 @@ const truth = (b: boolean): bigint => (b ? 1n : 0n);
 
 function divide(bits: number, name: string, a: bigint, c: bigint): bigint {
   if (c === 0n) throw new Error(`evaluate: ${name} by zero would trap`);
-  if (name === 'div_s' && a === -(1n << BigInt(bits - 1)) && c === -1n) throw new Error('evaluate: div_s overflow would trap');
+  if (name === 'div_s' && a === -(1n << BigInt(bits - 1)) && c === -1n)
+    throw new Error('evaluate: div_s overflow would trap');
   return name.startsWith('div') ? a / c : a % c;
 }
 
@@ -89,39 +90,70 @@ function countBits(n: bigint): number {
 function integerOp(bits: 32 | 64, name: string, a: bigint, c: bigint): bigint {
   const count = c & BigInt(bits - 1);
   switch (name) {
-    case 'add': return u(bits, a + c);
-    case 'sub': return u(bits, a - c);
-    case 'mul': return u(bits, a * c);
-    case 'and': return a & c;
-    case 'or': return a | c;
-    case 'xor': return a ^ c;
-    case 'shl': return u(bits, a << count);
-    case 'shr_u': return a >> count;
-    case 'shr_s': return u(bits, s(bits, a) >> count);
-    case 'rotl': return u(bits, a << count) | (a >> (BigInt(bits) - count));
-    case 'rotr': return (a >> count) | u(bits, a << (BigInt(bits) - count));
+    case 'add':
+      return u(bits, a + c);
+    case 'sub':
+      return u(bits, a - c);
+    case 'mul':
+      return u(bits, a * c);
+    case 'and':
+      return a & c;
+    case 'or':
+      return a | c;
+    case 'xor':
+      return a ^ c;
+    case 'shl':
+      return u(bits, a << count);
+    case 'shr_u':
+      return a >> count;
+    case 'shr_s':
+      return u(bits, s(bits, a) >> count);
+    case 'rotl':
+      return u(bits, a << count) | (a >> (BigInt(bits) - count));
+    case 'rotr':
+      return (a >> count) | u(bits, a << (BigInt(bits) - count));
     case 'div_u':
-    case 'rem_u': return divide(bits, name, a, c);
+    case 'rem_u':
+      return divide(bits, name, a, c);
     case 'div_s':
-    case 'rem_s': return u(bits, divide(bits, name, s(bits, a), s(bits, c)));
-    case 'eq': return truth(a === c);
-    case 'ne': return truth(a !== c);
-    case 'lt_u': return truth(a < c);
-    case 'le_u': return truth(a <= c);
-    case 'gt_u': return truth(a > c);
-    case 'ge_u': return truth(a >= c);
-    case 'lt_s': return truth(s(bits, a) < s(bits, c));
-    case 'le_s': return truth(s(bits, a) <= s(bits, c));
-    case 'gt_s': return truth(s(bits, a) > s(bits, c));
-    case 'ge_s': return truth(s(bits, a) >= s(bits, c));
-    case 'eqz': return truth(a === 0n);
-    case 'clz': return BigInt(bits - (a === 0n ? 0 : a.toString(2).length));
-    case 'ctz': return a === 0n ? BigInt(bits) : BigInt((a & -a).toString(2).length - 1);
-    case 'popcnt': return BigInt(countBits(a));
-    case 'extend8_s': return u(bits, s(8, a));
-    case 'extend16_s': return u(bits, s(16, a));
-    case 'extend32_s': return u(bits, s(32, a));
-    default: throw new Error(`evaluate: ${bits}-bit ${name} is not evaluated`);
+    case 'rem_s':
+      return u(bits, divide(bits, name, s(bits, a), s(bits, c)));
+    case 'eq':
+      return truth(a === c);
+    case 'ne':
+      return truth(a !== c);
+    case 'lt_u':
+      return truth(a < c);
+    case 'le_u':
+      return truth(a <= c);
+    case 'gt_u':
+      return truth(a > c);
+    case 'ge_u':
+      return truth(a >= c);
+    case 'lt_s':
+      return truth(s(bits, a) < s(bits, c));
+    case 'le_s':
+      return truth(s(bits, a) <= s(bits, c));
+    case 'gt_s':
+      return truth(s(bits, a) > s(bits, c));
+    case 'ge_s':
+      return truth(s(bits, a) >= s(bits, c));
+    case 'eqz':
+      return truth(a === 0n);
+    case 'clz':
+      return BigInt(bits - (a === 0n ? 0 : a.toString(2).length));
+    case 'ctz':
+      return a === 0n ? BigInt(bits) : BigInt((a & -a).toString(2).length - 1);
+    case 'popcnt':
+      return BigInt(countBits(a));
+    case 'extend8_s':
+      return u(bits, s(8, a));
+    case 'extend16_s':
+      return u(bits, s(16, a));
+    case 'extend32_s':
+      return u(bits, s(32, a));
+    default:
+      throw new Error(`evaluate: ${bits}-bit ${name} is not evaluated`);
   }
 }
 
@@ -139,14 +171,21 @@ function parallelBits(value: bigint, mask: bigint, deposit: boolean): bigint {
 
 function divide128(high: bigint, low: bigint, divisor: bigint): readonly [quotient: bigint, remainder: bigint] {
   const dividend = (high << 64n) | low;
-  if (divisor === 0n || dividend / divisor >> 64n !== 0n) throw new Error('evaluate: a 128-bit quotient does not fit');
+  if (divisor === 0n || (dividend / divisor) >> 64n !== 0n)
+    throw new Error('evaluate: a 128-bit quotient does not fit');
   return [dividend / divisor, dividend % divisor];
 }
 
-const CF = 1, PF = 4, AF = 16, ZF = 64, SF = 128, OF = 2048;
+const CF = 1,
+  PF = 4,
+  AF = 16,
+  ZF = 64,
+  SF = 128,
+  OF = 2048;
 /** The arithmetic flags that an operation leaves, straight from the manual. */
-function flagsAfter(kind: string, width: number, a: bigint, b: bigint, carry: bigint): number {
+function flagsAfter(kind: string, width: number, a: bigint, b: bigint, carryIn: bigint): number {
   if (kind === 'bits') return Number(a);
+  const carry = kind === 'add' || kind === 'sub' ? 0n : carryIn;
   const signed = (n: bigint) => s(width, n);
   let exact: bigint;
   let carryOut: boolean;
@@ -202,14 +241,27 @@ function flagsAfter(kind: string, width: number, a: bigint, b: bigint, carry: bi
   const result = u(width, exact);
   const even = countBits(result & 0xffn) % 2 === 0;
   return (
-    (carryOut ? CF : 0) | (even ? PF : 0) | (adjust ? AF : 0) | (result === 0n ? ZF : 0) |
-    (signed(result) < 0n ? SF : 0) | (overflow ? OF : 0)
+    (carryOut ? CF : 0) |
+    (even ? PF : 0) |
+    (adjust ? AF : 0) |
+    (result === 0n ? ZF : 0) |
+    (signed(result) < 0n ? SF : 0) |
+    (overflow ? OF : 0)
   );
 }
 
 function conditionHolds(flags: number, code: number): boolean {
   const is = (flag: number) => (flags & flag) !== 0;
-  const positive = [is(OF), is(CF), is(ZF), is(CF) || is(ZF), is(SF), is(PF), is(SF) !== is(OF), is(ZF) || is(SF) !== is(OF)][code >> 1]!;
+  const positive = [
+    is(OF),
+    is(CF),
+    is(ZF),
+    is(CF) || is(ZF),
+    is(SF),
+    is(PF),
+    is(SF) !== is(OF),
+    is(ZF) || is(SF) !== is(OF),
+  ][code >> 1]!;
   return positive !== ((code & 1) !== 0);
 }
 
@@ -243,27 +295,46 @@ const integerName = /^i(32|64)\.(.+)$/;
 export function evaluatePure(op: MicroOp, args: readonly bigint[], imm: readonly Immediate[]): bigint {
   const [a = 0n, b = 0n, c = 0n] = args;
   switch (op) {
-    case 'i32.const': return u(32, BigInt(imm[0] as number));
-    case 'i64.const': return u(64, imm[0] as bigint);
-    case 'v128.const': return vectorOf(imm[0] as readonly number[]);
-    case 'i64.extend_u': return a;
-    case 'i64.extend_s': return u(64, s(32, a));
-    case 'i32.wrap': return u(32, a);
+    case 'i32.const':
+      return u(32, BigInt(imm[0] as number));
+    case 'i64.const':
+      return u(64, imm[0] as bigint);
+    case 'v128.const':
+      return vectorOf(imm[0] as readonly number[]);
+    case 'i64.extend_u':
+      return a;
+    case 'i64.extend_s':
+      return u(64, s(32, a));
+    case 'i32.wrap':
+      return u(32, a);
     case 'i32.select':
     case 'i64.select':
-    case 'v128.select': return a !== 0n ? b : c;
-    case 'insert8': return (a & ~0xffn) | (b & 0xffn);
-    case 'insert8h': return (a & ~0xff00n) | ((b & 0xffn) << 8n);
-    case 'insert16': return (a & ~0xffffn) | (b & 0xffffn);
-    case 'extract8h': return (a >> 8n) & 0xffn;
-    case 'i64.mul_high_u': return (a * b) >> 64n;
-    case 'i64.mul_high_s': return u(64, (s(64, a) * s(64, b)) >> 64n);
-    case 'i64.div128_u': return divide128(a, b, c)[0];
-    case 'i64.rem128_u': return divide128(a, b, c)[1];
-    case 'i64.pdep': return parallelBits(a, b, true);
-    case 'i64.pext': return parallelBits(a, b, false);
-    case 'address.base': return u(imm[1] as number, a + BigInt(imm[0] as number));
-    case 'address.index': return u(imm[2] as number, a + (b << BigInt(imm[0] as number)) + BigInt(imm[1] as number));
+    case 'v128.select':
+      return a !== 0n ? b : c;
+    case 'insert8':
+      return (a & ~0xffn) | (b & 0xffn);
+    case 'insert8h':
+      return (a & ~0xff00n) | ((b & 0xffn) << 8n);
+    case 'insert16':
+      return (a & ~0xffffn) | (b & 0xffffn);
+    case 'extract8h':
+      return (a >> 8n) & 0xffn;
+    case 'i64.mul_high_u':
+      return (a * b) >> 64n;
+    case 'i64.mul_high_s':
+      return u(64, (s(64, a) * s(64, b)) >> 64n);
+    case 'i64.div128_u':
+      return divide128(a, b, c)[0];
+    case 'i64.rem128_u':
+      return divide128(a, b, c)[1];
+    case 'i64.pdep':
+      return parallelBits(a, b, true);
+    case 'i64.pext':
+      return parallelBits(a, b, false);
+    case 'address.base':
+      return u(imm[1] as number, a + BigInt(imm[0] as number));
+    case 'address.index':
+      return u(imm[2] as number, a + (b << BigInt(imm[0] as number)) + BigInt(imm[1] as number));
     default: {
       const match = integerName.exec(op);
       if (match === null) throw new Error(`evaluate: ${op} is not evaluated`);
@@ -303,22 +374,51 @@ function run(nodes: readonly Node[], guest: Guest): Outcome {
     const name = imm[0] as string;
     const index = imm[0] as number;
     switch (op) {
-      case 'reg.get': values[i] = gpr[index]!; break;
-      case 'reg.set': gpr[index] = a; break;
-      case 'xmm.get': values[i] = xmm[index]!; break;
-      case 'xmm.set': xmm[index] = a; break;
-      case 'state.get32': values[i] = u(32, guest.field(name)); break;
-      case 'state.get64': values[i] = guest.field(name); break;
+      case 'reg.get':
+        values[i] = gpr[index]!;
+        break;
+      case 'reg.set':
+        gpr[index] = a;
+        break;
+      case 'xmm.get':
+        values[i] = xmm[index]!;
+        break;
+      case 'xmm.set':
+        xmm[index] = a;
+        break;
+      case 'state.get32':
+        values[i] = u(32, guest.field(name));
+        break;
+      case 'state.get64':
+        values[i] = guest.field(name);
+        break;
       case 'state.set32':
-      case 'state.set64': fields.set(name, a); break;
-      case 'flags.set': guest.flags = flagsAfter(name, imm[1] as number, a, args[1]!, args[2]!); break;
-      case 'flags.merge': guest.flags = (guest.flags & ~index) | (Number(a) & index); break;
-      case 'flags.get': values[i] = BigInt(guest.flags & index); break;
-      case 'flags.test': values[i] = truth(conditionHolds(guest.flags, index)); break;
-      case 'segment': values[i] = segmented(guest, a, index, imm[1] as number, imm[2] === 1); break;
-      case 'probe.read': check(guest, a, index, false, imm[1] === 1); break;
-      case 'probe.write': check(guest, a, index, true, imm[1] === 1); break;
-      case 'insn': break;
+      case 'state.set64':
+        fields.set(name, a);
+        break;
+      case 'flags.set':
+        guest.flags = flagsAfter(name, imm[1] as number, a, args[1]!, args[2]!);
+        break;
+      case 'flags.merge':
+        guest.flags = (guest.flags & ~index) | (Number(a) & index);
+        break;
+      case 'flags.get':
+        values[i] = BigInt(guest.flags & index);
+        break;
+      case 'flags.test':
+        values[i] = truth(conditionHolds(guest.flags, index));
+        break;
+      case 'segment':
+        values[i] = segmented(guest, a, index, imm[1] as number, imm[2] === 1);
+        break;
+      case 'probe.read':
+        check(guest, a, index, false, imm[1] === 1);
+        break;
+      case 'probe.write':
+        check(guest, a, index, true, imm[1] === 1);
+        break;
+      case 'insn':
+        break;
       case 'when': {
         if (a !== 0n) break;
         for (let depth = 1; depth > 0; ) {
@@ -328,12 +428,19 @@ function run(nodes: readonly Node[], guest: Guest): Outcome {
         }
         break;
       }
-      case 'end': break;
-      case 'raise': return raise(imm);
-      case 'raise.if': if (a !== 0n) raise(imm); break;
-      case 'jump': return { kind: 'jump', target: a, how: imm[0] as 'jump' | 'call' | 'return' };
-      case 'branch': return { kind: 'jump', target: (a !== 0n ? imm[0] : imm[1]) as bigint, how: 'jump' };
-      case 'call': return { kind: 'call', helper: name };
+      case 'end':
+        break;
+      case 'raise':
+        return raise(imm);
+      case 'raise.if':
+        if (a !== 0n) raise(imm);
+        break;
+      case 'jump':
+        return { kind: 'jump', target: a, how: imm[0] as 'jump' | 'call' | 'return' };
+      case 'branch':
+        return { kind: 'jump', target: (a !== 0n ? imm[0] : imm[1]) as bigint, how: 'jump' };
+      case 'call':
+        return { kind: 'call', helper: name };
       default: {
         const match = memoryOp.exec(op);
         if (match === null) throw new Error(`evaluate: ${op} is not evaluated`);
