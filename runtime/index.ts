@@ -1,0 +1,26 @@
+/**
+ * The public face of the package: what `import … from 'jit86'` gives. Hosts are in `runtime/hosts`.
+ */
+export { MmioBus, PortBus } from './bus.ts';
+export { type Alarm, type Clock, HostClock, VirtualClock } from './devices/clock.ts';
+export { Debugcon } from './devices/debugcon.ts';
+export type { AccessSize, Device } from './devices/device.ts';
+export { ExitPort, exitStatus } from './devices/exit-port.ts';
+export { type IrqLine, irqLine, unconnectedLine } from './devices/irq-line.ts';
+export { PostPort } from './devices/post-port.ts';
+export { Serial16550 } from './devices/serial-16550.ts';
+export {
+  type ConfigurationCode,
+  ConfigurationError,
+  Jit86Error,
+  type LoaderCode,
+  LoaderError,
+  type StateCode,
+  StateError,
+} from './errors.ts';
+export * from './exits.ts';
+export type { FlatBinaryOptions } from './loaders/flat-binary.ts';
+export { type GuestRam, gpr, type InitialMode, type InitialState } from './loaders/initial-state.ts';
+export { type GuestFormat, guestFormat, type LoadedGuest, type LoadOptions, loadGuest } from './loaders/load.ts';
+export type { BootModule, BootOptions } from './loaders/multiboot.ts';
+export { attachBareDevices, type BareMachineDevices, type BareMachineHost } from './machines/bare.ts';
