@@ -124,8 +124,13 @@ class Encoder {
       }
       if ((node.op === 'reg.set' || node.op === 'xmm.set') && node.args[0] === carrier) {
         const target = isVector ? xmm[node.imm[0] as number]! : gpr[node.imm[0] as number]!;
-        for (let k = position + 1; k < p; k++)
-          for (const a of this.nodes[steps[k]!.node]!.args) if (this.reads(a, target)) return -1;
+        for (let k = position + 1; k < p; k++) {
+          const between = this.nodes[steps[k]!.node]!;
+          // POP rSP sets the register twice: the value that stays must not be put there before the other.
+          const written = between.op === 'reg.set' ? gpr : between.op === 'xmm.set' ? xmm : null;
+          if (written !== null && written[between.imm[0] as number] === target) return -1;
+          for (const a of between.args) if (this.reads(a, target)) return -1;
+        }
         const last = Math.max(this.lastUse[v]!, this.lastUse[carrier]!);
         for (let k = p + 1; k <= last; k++) {
           const later = this.nodes[steps[k]!.node]!;

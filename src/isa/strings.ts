@@ -65,8 +65,8 @@ define('LODS', ['AC AL,Xb rep', 'AD rAX,Xv rep'], (b, x) =>
 
 /** Compares as CMP does; REPE goes on while equal, REPNE while not. */
 function compare(b: Builder, x: Insn, ...pointers: readonly number[]): Value<'i32'> {
+  const second = b.read(x.src); // if both fault, the CPU that was measured reports the one at ES:rDI
   const first = b.read(x.dst);
-  const second = b.read(x.src);
   b.setFlags('sub', x.width, first, second);
   advance(b, x, ...pointers);
   return x.repeat === 'repne' ? b.ne(first, second) : b.eq(first, second);
