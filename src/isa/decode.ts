@@ -197,8 +197,7 @@ export function createDecoder(forms: readonly Form[]): Decode {
         pp = third & 3;
       }
       if (!long) {
-        rexW = rexR = rexX = rexB = 0;
-        vvvv &= 7;
+        rexW = rexR = rexX = rexB = 0; // vvvv keeps its top bit: an unused vvvv is all ones here, too
       }
       if (operandPrefix || repeat !== 0 || lock || rex !== 0) return undefinedAfter[at - offset]!;
       if (at >= end) return outOfBytes();
@@ -344,7 +343,7 @@ export function createDecoder(forms: readonly Form[]): Decode {
           break;
         }
         case 'vvvv':
-          operands.push(spec.registers[size]![vvvv]!);
+          operands.push(spec.registers[size]![long ? vvvv : vvvv & 7]!);
           break;
         case 'opcode': {
           const number = (opcode & 7) | rexB;

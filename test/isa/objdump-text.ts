@@ -1,0 +1,54 @@
+/** Brings objdump's text and ours to one spelling. */
+
+const prefixWord =
+  /^(?:rex(?:\.\w+)?|data16|data32|addr16|addr32|repz|repnz|rep|repne|repe|lock|bnd|notrack|xacquire|xrelease|[cdefgs]s) /;
+
+/** Mnemonics that objdump spells otherwise than the manual: it tells sizes by suffixes and has its own defaults. */
+const spellings: Readonly<Record<string, string>> = {
+  movabs: 'mov',
+  lret: 'retf',
+  sal: 'shl',
+  fwait: 'wait',
+  xlatb: 'xlat',
+  icebp: 'int1',
+  pushad: 'pusha',
+  popad: 'popa',
+};
+const sizedMnemonics =
+  /^(ret|retf|lret|push|pop|call|jmp|enter|leave|iret|pusha|popa|pushf|popf|loop|loope|loopne|[ls][gi]dt|sysret|sysexit)[wdlq]$/;
+const pointers: Readonly<Record<string, string>> = { byte: 'b', word: 'w', dword: 'd', qword: 'q' };
+const accumulators: Readonly<Record<string, string>> = { al: 'b', ax: 'w', eax: 'd', rax: 'q' };
+
+function stringInstruction(text: string): string | null {
+  const match = /^(movs|cmps|stos|lods|scas|ins|outs) (.*)$/.exec(text);
+  if (match === null) return null;
+  const pointer = /\b(byte|word|dword|qword) ptr/.exec(match[2]!)?.[1];
+  const accumulator = /\b(al|ax|eax|rax)\b/.exec(match[2]!)?.[1];
+  const suffix = pointer !== undefined ? pointers[pointer] : accumulator !== undefined ? accumulators[accumulator] : '';
+  return `${match[1]}${suffix}`;
+}
+
+/** `targetBits`: branch targets are compared in that many bits, for objdump does not cut them as a processor does. */
+export function normal(text: string, targetBits: 16 | 64): string {
+  let t = text.toLowerCase().replace(/\s+/g, ' ').trim();
+  const target = /# (0x[0-9a-f]+)/.exec(t)?.[1];
+  t = t.replace(/ ?#.*$/, '').replace(/,p[nt]\b/, '');
+  while (prefixWord.test(t)) t = t.replace(prefixWord, '');
+  t = t.replace(/, /g, ',').replace(/\boword\b/, 'xmmword');
+  t = t.replace(/\[[er]ip[+-]0x[0-9a-f]+\]/, `[${target}]`);
+  t = t.replace(/[er]iz\*1\+/, '').replace(/\+[er]iz\*[1248]/, '');
+  t = t.replace(/\b([cdefgs]s):(0x[0-9a-f]+)/, '$1:[$2]').replace(/\bds:\[0x/, '[0x');
+  const whole = stringInstruction(t);
+  if (whole !== null) return whole;
+  const [mnemonic, ...rest] = t.split(' ');
+  const name = mnemonic!.replace(sizedMnemonics, '$1');
+  if (name === 'xlat') return name;
+  if (targetBits === 16 && /^(?:j\w+|call|loop\w*) 0x[0-9a-f]+$/.test(`${name} ${rest.join(' ')}`)) {
+    return `${name} ${(Number(rest[0]) & 0xffff).toString(16)}`;
+  }
+  // An absolute address with the accumulator: objdump leaves the size out in the moffs forms.
+  if (name === 'mov' && /(?:^|,)(?:al|e?ax|rax)(?:,|$)/.test(rest.join(' '))) {
+    return `mov ${rest.join(' ').replace(/\w+ ptr (?=(?:..:)?\[0x)/, '')}`;
+  }
+  return [spellings[name] ?? name, ...rest].join(' ');
+}
