@@ -34,7 +34,7 @@ export function opinions(all: readonly Uint8Array[], mode: 16 | 32 | 64): Opinio
   try {
     const file = join(directory, 'code');
     const image = new Uint8Array(all.length * SLOT);
-    all.forEach((bytes, i) => image.set(padded(bytes), i * SLOT));
+    for (const [i, bytes] of all.entries()) image.set(padded(bytes), i * SLOT);
     writeFileSync(file, image);
     const run = spawnSync(
       'objdump',
