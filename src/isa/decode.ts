@@ -197,7 +197,7 @@ export function createDecoder(forms: readonly Form[]): Decode {
         pp = third & 3;
       }
       if (!long) {
-        rexW = rexR = rexX = rexB = 0; // vvvv keeps its top bit: an unused vvvv is all ones here, too
+        rexR = rexX = rexB = 0; // vvvv keeps its top bit: an unused vvvv is all ones here, too
       }
       if (operandPrefix || repeat !== 0 || lock || rex !== 0) return undefinedAfter[at - offset]!;
       if (at >= end) return outOfBytes();
@@ -439,7 +439,7 @@ export function createDecoder(forms: readonly Form[]): Decode {
       lock,
       segment: override >= 0 ? override : DS,
       mode,
-      rexW: rexW === 1,
+      rexW: long && rexW === 1,
       vectorLength,
       opcode: form.opcodePrefix | (form.fixedModrm === null ? opcode : modrm),
     };

@@ -462,7 +462,7 @@ export function parseForm(definition: Definition, text: string): Form {
     moffs: operands.some((o) => o.source === 'moffs'),
     usesVvvv,
     in64: !given.has('i64'),
-    outside64: !given.has('x64'),
+    outside64: !given.has('x64') && w !== 1,
     operandSize64: given.has('f64') ? 'always64' : given.has('d64') ? 'default64' : 'default32',
     lock: given.has('lock'),
     repeats: given.has('rep'),

@@ -25,6 +25,8 @@ const differs: readonly (readonly [instruction: RegExp, why: string])[] = [
   [/^MOVSXD$/, '66 48 63: objdump narrows the source, the processor does not'],
   [/^P?(?:INSR|EXTR|MOVMSK)/, 'the name of the general register depends on REX.W, what it gets does not'],
 ];
+/** F2 before BSF and BSR is ignored by the processor and an undefined instruction to objdump. */
+const ignoresF2 = /^BS[FR]$/;
 const knownDifference = (name: string) => differs.some(([instruction]) => instruction.test(name));
 
 for (const mode of modes) {
@@ -87,6 +89,7 @@ for (const mode of modes) {
       assert.notEqual(decoded.failure, 'truncated');
       if (decoded.failure !== null || knownDifference(decoded.definition.name)) return;
       const their = theirs[i]!;
+      if (their.bad && ignoresF2.test(decoded.definition.name)) return;
       compared++;
       if (their.bad || decoded.insn.length !== their.length) {
         wrong.push(
