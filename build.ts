@@ -85,7 +85,13 @@ const tools = ['package-lock.json', 'build.ts'];
 
 const typescript: Step = {
   name: 'typescript',
-  inputs: () => [...tools, 'tsconfig.json', 'tsconfig.build.json', ...files('{src,jit,runtime}/**/*.ts')],
+  inputs: () => [
+    ...tools,
+    'tsconfig.json',
+    'tsconfig.build.json',
+    ...files('{src,jit,runtime}/**/*.ts'),
+    'bench/guests/catalogue.ts',
+  ],
   output: 'dist/runtime/errors.js',
   script: 'tsconfig.build.json',
   make: () => {
@@ -112,7 +118,12 @@ const core: Step = {
 
 const web: Step = {
   name: 'web',
-  inputs: () => [...tools, 'dist/softfloat.wasm', 'dist/core.wasm', ...files('web/**/*', '{src,jit,runtime}/**/*.ts')],
+  inputs: () => [
+    ...tools,
+    'dist/softfloat.wasm',
+    'dist/core.wasm',
+    ...files('web/**/*', '{src,jit,runtime}/**/*.ts', 'bench/guests/catalogue.ts', 'bench/guests/built/**/*'),
+  ],
   output: 'dist/web/index.html',
   script: 'web/build.ts',
   make: (script) => script.buildWeb!(join(dist, 'web')),

@@ -19,8 +19,10 @@ export {
   StateError,
 } from './errors.ts';
 export * from './exits.ts';
+export type { Host, HostWorker } from './hosts/host.ts';
 export type { FlatBinaryOptions } from './loaders/flat-binary.ts';
 export { type GuestRam, gpr, type InitialMode, type InitialState } from './loaders/initial-state.ts';
 export { type GuestFormat, guestFormat, type LoadedGuest, type LoadOptions, loadGuest } from './loaders/load.ts';
 export type { BootModule, BootOptions } from './loaders/multiboot.ts';
 export { attachBareDevices, type BareMachineDevices, type BareMachineHost } from './machines/bare.ts';
+export * from './machines/machine.ts';

@@ -6,9 +6,16 @@
  * fastest counts: by then the hot code is compiled. A guest without marks is measured from its start to its end.
  */
 import { monotonicNanos } from '../hosts/node.ts';
+import type {
+  Engine,
+  Machine,
+  MachineFactory,
+  MachineOptions,
+  MachineStatistics,
+  RunEnd,
+} from '../machines/machine.ts';
 import type { BenchResult, EngineFigures } from './bench-result.ts';
 import { readNamedFile, startGuest } from './guest-file.ts';
-import type { Engine, Machine, MachineFactory, MachineOptions, MachineStatistics, RunEnd } from './machine.ts';
 
 /** A guest that is to be measured. */
 export interface BenchGuest {
@@ -24,7 +31,7 @@ export interface BenchGuest {
 
 export interface BenchOptions {
   readonly createMachine: MachineFactory;
-  readonly machine: Pick<MachineOptions, 'memory' | 'cpus' | 'x87' | 'cacheDirectory'>;
+  readonly machine: Pick<MachineOptions, 'memory' | 'cpus' | 'x87' | 'cache'>;
   /** Calls of the translated run. */
   readonly repeat: number;
   /** Seconds after which a run is given up. */

@@ -4,8 +4,8 @@
  */
 
 import { Jit86Error } from '../errors.ts';
-import { packageVersion } from '../hosts/node.ts';
-import type { MachineFactory } from './machine.ts';
+import { nodeHost, packageVersion } from '../hosts/node.ts';
+import type { MachineFactory } from '../machines/machine.ts';
 import { UsageError } from './options.ts';
 
 const help = `jit86: a full-system x86 emulator with a WebAssembly JIT
@@ -35,6 +35,7 @@ type Command = (args: readonly string[], output: Output) => Promise<number>;
 
 const commands: Readonly<Record<string, () => Promise<Command>>> = {
   run: async () => (await import('./run.ts')).run,
+  bench: async () => (await import('./bench.ts')).bench,
   disasm: async () => (await import('./disasm.ts')).disasm,
 };
 
@@ -73,10 +74,10 @@ export async function main(args: readonly string[]): Promise<void> {
     if (error.code !== 'EPIPE') throw error;
     process.exit(0);
   });
-  const { createMachine } = await import('./machine.ts');
+  const { createMachine } = await import('../machines/machine.ts');
   process.exitCode = await execute(args, {
     out: (text) => void process.stdout.write(text),
     error: (text) => void process.stderr.write(text),
-    createMachine,
+    createMachine: (options) => createMachine(options, nodeHost),
   });
 }

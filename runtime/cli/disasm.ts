@@ -3,9 +3,9 @@
  * that its definition records, then the block's translation.
  */
 import { basename } from 'node:path';
+import type { BlockListing } from '../machines/machine.ts';
 import type { Output } from './commands.ts';
 import { readModule, readNamedFile, startGuest } from './guest-file.ts';
-import type { BlockListing } from './machine.ts';
 import { imageOptions, machineOptions, readFlatOptions, readMachineOptions } from './machine-options.ts';
 import { type CommandSpec, commandHelp, parseCommand } from './options.ts';
 
@@ -54,7 +54,7 @@ export async function disasm(args: readonly string[], output: Output): Promise<n
   const modules = parsed.texts('initrd').map(readModule);
   const machine = await output.createMachine({
     ...options,
-    cacheDirectory: null,
+    cache: null,
     engine: 'interpreter',
     serial() {},
     debugcon() {},

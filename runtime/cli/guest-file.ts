@@ -5,7 +5,7 @@ import { Jit86Error } from '../errors.ts';
 import { readFileIfExists } from '../hosts/node.ts';
 import { type LoadedGuest, type LoadOptions, loadGuest } from '../loaders/load.ts';
 import type { BootModule } from '../loaders/multiboot.ts';
-import type { Machine } from './machine.ts';
+import type { Machine } from '../machines/machine.ts';
 import { UsageError } from './options.ts';
 
 /** @throws UsageError naming the file if it is not there or cannot be read */

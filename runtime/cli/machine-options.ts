@@ -4,7 +4,7 @@
 import { defaultCacheDirectory } from '../hosts/node.ts';
 import type { FlatBinaryOptions } from '../loaders/flat-binary.ts';
 import type { InitialMode } from '../loaders/initial-state.ts';
-import { engines, type MachineOptions, x87Modes } from './machine.ts';
+import { engines, type MachineOptions, x87Modes } from '../machines/machine.ts';
 import { type OptionSpec, type ParsedArguments, UsageError } from './options.ts';
 
 export const machineOptions = {
@@ -37,7 +37,7 @@ const mebibyte = 2 ** 20;
 export function readMachineOptions(
   args: ParsedArguments,
   defaultMemory = 256 * mebibyte,
-): Pick<MachineOptions, 'memory' | 'cpus' | 'x87' | 'cacheDirectory'> {
+): Pick<MachineOptions, 'memory' | 'cpus' | 'x87' | 'cache'> {
   const cache = args.text('cache');
   if (cache !== undefined && args.flag('no-cache')) {
     throw new UsageError(`--cache ${cache} and --no-cache exclude each other`);
@@ -47,7 +47,7 @@ export function readMachineOptions(
     memory: args.size('memory', mebibyte, defaultMemory),
     cpus: args.integer('cpus', 1, 255) ?? 1,
     x87: args.choice('x87', x87Modes, 'exact'),
-    cacheDirectory: args.flag('no-cache') ? null : (cache ?? defaultCacheDirectory()),
+    cache: args.flag('no-cache') ? null : (cache ?? defaultCacheDirectory()),
   };
 }
 

@@ -3,9 +3,9 @@
  */
 import { basename } from 'node:path';
 import { type ByteSink, fileSink, monotonicNanos, streamSink } from '../hosts/node.ts';
+import type { Machine, MachineStatistics, RunEnd } from '../machines/machine.ts';
 import { internalErrorStatus, type Output } from './commands.ts';
 import { readModule, readNamedFile, startGuest } from './guest-file.ts';
-import type { Machine, MachineStatistics, RunEnd } from './machine.ts';
 import {
   engineOption,
   imageOptions,

@@ -1,21 +1,10 @@
 /**
- * What the machine needs of a page: artifacts, workers, time. The sibling of `node.ts`, with the same names where both
- * have the same thing.
+ * What the machine needs of a page: artifacts, workers, time. The sibling of `node.ts`.
  */
-import type { HostWorker } from './host-worker.ts';
-
-/** Nanoseconds of the monotonic clock, from an arbitrary origin: the source of a `HostClock`. */
-export function monotonicNanos(): number {
-  return performance.now() * 1e6;
-}
-
-/** Whether the page may share memory with its workers: it is cross-origin isolated. */
-export function canShareMemory(): boolean {
-  return globalThis.crossOriginIsolated === true && typeof SharedArrayBuffer === 'function';
-}
+import type { Host, HostWorker } from './host.ts';
 
 /**
- * Fetches a file that lies beside the page, such as `core.wasm` or a guest.
+ * Fetches a file that lies beside the page, such as a guest.
  *
  * @throws if the server does not answer with it; the message names the file and the answer
  */
@@ -25,8 +14,7 @@ export async function fetchFile(url: string | URL): Promise<Uint8Array<ArrayBuff
   return new Uint8Array(await response.arrayBuffer());
 }
 
-/** Starts a module as a worker. */
-export function startWorker(module: URL): HostWorker {
+function startWorker(module: URL): HostWorker {
   const worker = new Worker(module, { type: 'module' });
   return {
     post: (message, transfer = []) => worker.postMessage(message, [...transfer]),
@@ -34,5 +22,16 @@ export function startWorker(module: URL): HostWorker {
     onError: (listener) => worker.addEventListener('error', ({ message }) => listener(new Error(message))),
     unref() {}, // a page has no end to hold up
     terminate: async () => worker.terminate(),
+  };
+}
+
+/** @param base where the artifacts lie: the folder of the page */
+export function browserHost(base: URL): Host {
+  return {
+    monotonicNanos: () => performance.now() * 1e6,
+    readArtifact: (name) => fetchFile(new URL(name, base)),
+    startWorker,
+    // Only a cross-origin isolated page may share memory with its workers.
+    sharesMemory: globalThis.crossOriginIsolated === true,
   };
 }

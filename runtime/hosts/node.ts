@@ -6,7 +6,7 @@ import { createWriteStream, existsSync, mkdirSync, readFileSync, statSync } from
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
-import type { HostWorker } from './host-worker.ts';
+import type { Host, HostWorker } from './host.ts';
 
 /** Nanoseconds of the monotonic clock, from an arbitrary origin: the source of a `HostClock`. */
 export function monotonicNanos(): number {
@@ -26,11 +26,6 @@ export function packageUrl(name: string): URL {
 /** The version of this package. */
 export function packageVersion(): string {
   return JSON.parse(readFileSync(packageUrl('package.json'), 'utf8')).version;
-}
-
-/** The bytes of an artifact. */
-export function readArtifact(name: string): Uint8Array<ArrayBuffer> {
-  return new Uint8Array(readFileSync(artifactUrl(name)));
 }
 
 /** The folder of the translation cache: `$XDG_CACHE_HOME/jit86`, or `~/.cache/jit86`. It need not exist. */
@@ -99,8 +94,7 @@ export async function fileSink(path: string): Promise<ByteSink> {
   return streamSink(stream, true);
 }
 
-/** Starts a module as a worker thread. */
-export function startWorker(module: URL): HostWorker {
+function startWorker(module: URL): HostWorker {
   const worker = new Worker(module);
   return {
     post: (message, transfer = []) => worker.postMessage(message, [...transfer]),
@@ -110,3 +104,11 @@ export function startWorker(module: URL): HostWorker {
     terminate: async () => void (await worker.terminate()),
   };
 }
+
+/** This process as a host. */
+export const nodeHost: Host = {
+  monotonicNanos,
+  readArtifact: async (name) => new Uint8Array(readFileSync(artifactUrl(name))),
+  startWorker,
+  sharesMemory: true,
+};

@@ -3,8 +3,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import type { RunEnd } from '../../runtime/cli/machine.ts';
 import { defaultCacheDirectory } from '../../runtime/hosts/node.ts';
+import type { RunEnd } from '../../runtime/machines/machine.ts';
 import { elf, multibootHeader } from '../loaders/images.ts';
 import { runScripted } from './script-machine.ts';
 
@@ -94,7 +94,7 @@ test('whatever is wrong with a command line is one line that names it, and statu
 });
 
 test('help and version come with status 0, for each command too', async () => {
-  for (const args of [['--help'], ['run', '--help'], ['disasm', '--help']]) {
+  for (const args of [['--help'], ['run', '--help'], ['bench', '--help'], ['disasm', '--help']]) {
     const { status, out, error } = await runScripted(args);
     assert.equal(status, 0, error);
     assert.match(out, /jit86/);
@@ -170,14 +170,14 @@ test('the options reach the machine', async () => {
       return undefined;
     },
   );
-  const { memory, cpus, engine, x87, cacheDirectory } = machines[0]!.options;
-  assert.deepEqual([memory, cpus, engine, x87, cacheDirectory], [8 * 2 ** 20, 2, 'jit', 'fast', '/tmp/c']);
+  const { memory, cpus, engine, x87, cache } = machines[0]!.options;
+  assert.deepEqual([memory, cpus, engine, x87, cache], [8 * 2 ** 20, 2, 'jit', 'fast', '/tmp/c']);
   const plainRun = await runScripted(['run', kernel, ...quiet]);
   assert.deepEqual(
-    [plainRun.machines[0]!.options.memory, plainRun.machines[0]!.options.cacheDirectory],
+    [plainRun.machines[0]!.options.memory, plainRun.machines[0]!.options.cache],
     [256 * 2 ** 20, defaultCacheDirectory()],
   );
-  assert.equal((await runScripted(['run', kernel, ...quiet, '--no-cache'])).machines[0]!.options.cacheDirectory, null);
+  assert.equal((await runScripted(['run', kernel, ...quiet, '--no-cache'])).machines[0]!.options.cache, null);
 });
 
 test('the cache lies under XDG_CACHE_HOME if that is an absolute path, else under the home folder', () => {

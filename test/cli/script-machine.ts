@@ -4,9 +4,9 @@
  */
 import { PortBus } from '../../runtime/bus.ts';
 import { execute } from '../../runtime/cli/commands.ts';
-import type { MachineFactory, MachineOptions, RunEnd, RunLimits } from '../../runtime/cli/machine.ts';
 import type { InitialState } from '../../runtime/loaders/initial-state.ts';
 import { attachBareDevices } from '../../runtime/machines/bare.ts';
+import type { MachineFactory, MachineOptions, RunEnd, RunLimits } from '../../runtime/machines/machine.ts';
 
 /** What a scripted guest can do. */
 export interface Script {

@@ -1,8 +1,9 @@
 /**
- * What the commands need of a machine, and the one place that makes it: the bare machine of `runtime/machines/bare.ts`
- * around a `Vm`. The commands know nothing else of the emulator, so they are tested with a machine of plain script.
+ * A machine as the command line and the page see it, and the one place that makes it: the bare machine of `bare.ts`
+ * around a `Vm`. They know nothing else of the emulator, so they are tested with a machine of plain script.
  */
 import { ConfigurationError } from '../errors.ts';
+import type { Host } from '../hosts/host.ts';
 import type { GuestRam, InitialState } from '../loaders/initial-state.ts';
 
 export const engines = ['auto', 'interpreter', 'jit'] as const;
@@ -18,8 +19,8 @@ export interface MachineOptions {
   readonly cpus: number;
   readonly engine: Engine;
   readonly x87: X87Mode;
-  /** Folder of the translation cache; null: none. */
-  readonly cacheDirectory: string | null;
+  /** Where translations are kept: a folder in Node, the name of a database in a page; null: nowhere. */
+  readonly cache: string | null;
   /** Takes each byte sent through the serial port. */
   readonly serial: (byte: number) => void;
   /** Takes each byte written to the debug console. */
@@ -96,7 +97,7 @@ export interface Machine {
 
 export type MachineFactory = (options: MachineOptions) => Promise<Machine>;
 
-/** Makes the machine that the commands run guests on. */
-export const createMachine: MachineFactory = async () => {
+/** Makes the machine on a host. */
+export async function createMachine(_options: MachineOptions, _host: Host): Promise<Machine> {
   throw new ConfigurationError('unsupported-host', 'this build has no processor core');
-};
+}
