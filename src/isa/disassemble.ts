@@ -1,10 +1,10 @@
 /**
  * Intel-syntax text of a decoded instruction, for `disasm` and for messages. RIP-relative operands show their target.
  */
+import { conditionNames } from '../ir/flag-names.ts';
 import type { MemoryOperand, Operand } from '../ir/operand.ts';
 import type { DecodedInstruction } from './decode.ts';
 
-const conditions = ['o', 'no', 'b', 'ae', 'e', 'ne', 'be', 'a', 's', 'ns', 'p', 'np', 'l', 'ge', 'le', 'g'];
 const words = ['ax', 'cx', 'dx', 'bx', 'sp', 'bp', 'si', 'di'];
 const lowBytes = ['al', 'cl', 'dl', 'bl', 'spl', 'bpl', 'sil', 'dil'];
 const highBytes = ['ah', 'ch', 'dh', 'bh'];
@@ -90,7 +90,7 @@ const JCXZ = 0xe3;
 /** Mnemonic in lower case: condition, size suffix and the like resolved. */
 export function mnemonic({ insn, definition, form }: DecodedInstruction): string {
   const name = definition.name.toLowerCase();
-  if (form.opcodes === 16) return name.replace(/cc$/, conditions[insn.cc]!);
+  if (form.opcodes === 16) return name.replace(/cc$/, conditionNames[insn.cc]!);
   if (isString(form.operands)) return `${name}${suffixes[insn.width]}`;
   if (form.map === 0 && form.vex === null) {
     const sized = sizedNames[form.opcode];
