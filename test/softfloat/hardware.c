@@ -102,13 +102,15 @@ static void f80SinCos(void) {
   out->condition = sw & 0x400;
   out->m2 = r2.m;
   out->se2 = r2.se;
-  if (sw & 0x400) r = r2, out->m = r.m, out->se = r.se, out->m2 = out->se2 = 0;
+  if (sw & 0x400) out->m = r2.m, out->se = r2.se;
 }
 static void f80Ptan(void) {
   X87("fninit; fldt %[a]; fnclex; fldcw %[fcw]; fptan; " STATUS "fstpt %[r2]; fstpt %[r]; fninit");
   if (sw & 0x400) r = r2;
   result80();
   out->condition = sw & 0x400;
+  out->m2 = r2.m;
+  out->se2 = r2.se;
 }
 static void sine(void) { f80Sin(); out->condition = sw & 0x400; }
 static void cosine(void) { f80Cos(); out->condition = sw & 0x400; }

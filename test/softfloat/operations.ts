@@ -100,6 +100,18 @@ export const exactOperations: readonly Operation[] = [
   sse('i64ToF64', ['i64']),
 ];
 
+/** The operations whose last bit is the processor's own affair. */
+export const transcendentalOperations: readonly Operation[] = [
+  x87('f80F2xm1', ['unit']),
+  x87('f80Yl2x', ['positive', 'f80']),
+  x87('f80Yl2xp1', ['small', 'f80']),
+  x87('f80Ptan', ['angle']),
+  x87('f80Patan', ['f80', 'f80']),
+  x87('f80Sin', ['angle']),
+  x87('f80Cos', ['angle']),
+  x87('f80SinCos', ['angle']),
+];
+
 /** One call of an operation. */
 export interface Request {
   readonly operation: Operation;
@@ -149,7 +161,7 @@ export function answerOf(softfloat: Softfloat, request: Request): Answer {
   }
   const value = softfloat[operation.function ?? operation.name]!(...call);
   const has80 = operation.result === 80;
-  const two = /Extract|SinCos/.test(operation.name);
+  const two = /Extract|SinCos|Ptan/.test(operation.name);
   const conditional = /Rem|Sin|Cos|Ptan/.test(operation.name);
   return {
     m: BigInt.asUintN(operation.result === 32 ? 32 : 64, BigInt(value)),

@@ -3,6 +3,8 @@
  * bit patterns; what does not fit a return value stands in the globals of result.ts.
  */
 
+export { f80Patan } from './arctangent';
+export { f80F2xm1, f80Yl2x, f80Yl2xp1 } from './exponential';
 export { f32Add, f32Div, f32Mul, f32Sqrt, f32Sub } from './f32';
 export { f64Add, f64Div, f64Mul, f64Sqrt, f64Sub } from './f64';
 export { f80Add, f80Div, f80Mul, f80Sqrt, f80Sub } from './f80-arithmetic';
@@ -46,3 +48,4 @@ export {
   i64ToF64,
 } from './sse-convert';
 export { f32Fma, f64Fma } from './sse-fma';
+export { f80Cos, f80Ptan, f80Sin, f80SinCos } from './trigonometric';
