@@ -1,4 +1,4 @@
-/** XADD, CMPXCHG, CMPXCHG8B, CMPXCHG16B. SDM volume 2. */
+/** XADD, CMPXCHG, CMPXCHG8B, CMPXCHG16B and the fences. SDM volume 2. */
 import type { Builder } from '../ir/builder.ts';
 import { ZF } from '../ir/flags.ts';
 import { type MemoryOperand, RAX, RBX, RCX, RDX, SS } from '../ir/operand.ts';
@@ -89,3 +89,8 @@ define(
   },
   'cx16',
 );
+
+// One vCPU sees its own accesses in program order, and the micro-ops of a block keep theirs.
+define('LFENCE', ['NP 0F AE /5!'], () => {}, 'sse2');
+define('MFENCE', ['NP 0F AE /6!'], () => {}, 'sse2');
+define('SFENCE', ['NP 0F AE /7!'], () => {}, 'sse');
