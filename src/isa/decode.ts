@@ -219,7 +219,10 @@ export function createDecoder(forms: readonly Form[]): Decode {
 
     // Form, ModRM.
     const selection = table.selections[slot] ?? table.select(slot);
-    if (selection.kind === 'none') return undefinedAfter[at - offset]!;
+    if (selection.kind === 'none') {
+      const peeked = vexByte && row === 0 ? 1 : 0; // at the byte that tells LES and LDS from VEX
+      return undefinedAfter[at - offset + peeked]!;
+    }
     let form: Form;
     let modrm = 0xc0;
     if (selection.kind === 'form') {
