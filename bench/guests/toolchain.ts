@@ -56,17 +56,24 @@ export function identityOptions(guest: Guest, variant: GuestVariant): readonly s
   ];
 }
 
-/** Runs tasks two at a time, and returns their results in order. */
+/** Runs tasks two at a time, and returns their results in order; once one has failed none is begun, and none is left running. */
 export async function runAll<Result>(tasks: readonly (() => Promise<Result>)[]): Promise<Result[]> {
   const results: Result[] = new Array(tasks.length);
   let next = 0;
   const work = async () => {
-    while (next < tasks.length) {
-      const index = next++;
-      results[index] = await tasks[index]!();
+    try {
+      while (next < tasks.length) {
+        const index = next++;
+        results[index] = await tasks[index]!();
+      }
+    } catch (error) {
+      next = tasks.length;
+      throw error;
     }
   };
-  await Promise.all([work(), work()]);
+  for (const outcome of await Promise.allSettled([work(), work()])) {
+    if (outcome.status === 'rejected') throw outcome.reason;
+  }
   return results;
 }
 
