@@ -7,6 +7,7 @@
 
 import { ARITHMETIC_FLAGS, type FlagKind } from './flags.ts';
 import { foldConstant } from './fold.ts';
+import { foldVector } from './fold-vector.ts';
 import { type Immediate, type MicroOp, microOps, type Node } from './micro-ops.ts';
 import type { Insn, MemoryOperand, Operand } from './operand.ts';
 import type { Int, IntType, Type, Value, Width } from './types.ts';
@@ -46,7 +47,7 @@ export class Builder {
   // --- recording
   emit<T extends Type>(op: MicroOp, args: readonly number[] = [], ...imm: Immediate[]): Value<T> {
     if (microOps[op].effect === 'pure') {
-      const folded = foldConstant(this, op, args);
+      const folded = foldConstant(this, op, args) ?? foldVector(this, op, args, imm);
       if (folded !== null) return folded as Value<T>;
       const key = `${op}|${args.join()}|${imm.join()}`;
       const seen = this.known.get(key);

@@ -5,6 +5,8 @@
  * Names of pure ones are WebAssembly's where WebAssembly has the operation (`i32.add`): those need no lowering arm, they
  * lower to the instruction of that name. The others have one arm each in jit/lower*.ts.
  */
+import { simdOps } from './simd-ops.ts';
+import { sseOps } from './sse-ops.ts';
 import type { Type } from './types.ts';
 
 /**
@@ -213,7 +215,7 @@ const controlOps = {
   call: spec('control', '>'), // preceded by state.set64 argumentN
 } as const;
 
-export const microOps = { ...constants, ...integerOps, ...floatOps, ...stateOps, ...memoryOps, ...controlOps };
+export const microOps = { ...constants, ...integerOps, ...floatOps, ...stateOps, ...memoryOps, ...controlOps, ...simdOps, ...sseOps };
 
 export type MicroOp = keyof typeof microOps;
 export type Immediate = number | bigint | string | readonly number[];

@@ -1,0 +1,73 @@
+/**
+ * The micro-ops of SSE floating point: each gives the exact x86 result under the MXCSR in force, sets MXCSR's sticky
+ * flags, and raises #XM (or #UD with CR4.OSXMMEXCPT clear) where an exception is not masked. SDM volume 1, chapters 10.2.3 and 11.5.
+ *
+ * Lowered in jit/lower-float.ts: the native operation, one classification of operands and result, and an exact slow way.
+ * They may fault, so they stand before the instruction's first change.
+ */
+import type { MicroOpSpec } from './micro-ops.ts';
+import type { Type } from './types.ts';
+
+const types: Record<string, Type> = { i: 'i32', l: 'i64', f: 'f32', d: 'f64', v: 'v128' };
+function row(signature: string): MicroOpSpec {
+  const [operands, result] = signature.split('>');
+  return { effect: 'memory', operands: [...operands!].map((c) => types[c]!), result: types[result!]! };
+}
+
+export const sseOps = {
+  // Scalars. `min` and `max` as MINSD and MAXSD: the second operand if one is a NaN or both are zeros.
+  'sse.f64.add': row('dd>d'),
+  'sse.f64.sub': row('dd>d'),
+  'sse.f64.mul': row('dd>d'),
+  'sse.f64.div': row('dd>d'),
+  'sse.f64.min': row('dd>d'),
+  'sse.f64.max': row('dd>d'),
+  'sse.f64.sqrt': row('d>d'),
+  'sse.f32.add': row('ff>f'),
+  'sse.f32.sub': row('ff>f'),
+  'sse.f32.mul': row('ff>f'),
+  'sse.f32.div': row('ff>f'),
+  'sse.f32.min': row('ff>f'),
+  'sse.f32.max': row('ff>f'),
+  'sse.f32.sqrt': row('f>f'),
+  // [predicate 0-7 of CMPSD]: 1 if it holds.
+  'sse.f64.cmp': row('dd>i'),
+  'sse.f32.cmp': row('ff>i'),
+  // [quiet: 1 = UCOMISD, 0 = COMISD]: ZF, PF, CF at their places in RFLAGS.
+  'sse.f64.compare': row('dd>i'),
+  'sse.f32.compare': row('ff>i'),
+  // Conversions. [truncate: 1 = CVTTSD2SI and its like] where floating point becomes an integer.
+  'sse.f64.promote': row('f>d'),
+  'sse.f32.demote': row('d>f'),
+  'sse.f64.from_i64': row('l>d'),
+  'sse.f32.from_i32': row('i>f'),
+  'sse.f32.from_i64': row('l>f'),
+  'sse.i32.from_f64': row('d>i'),
+  'sse.i64.from_f64': row('d>l'),
+  'sse.i32.from_f32': row('f>i'),
+  'sse.i64.from_f32': row('f>l'),
+  // The same on all lanes: flags are those of all lanes, and nothing changes if one of them faults.
+  'sse.f64x2.add': row('vv>v'),
+  'sse.f64x2.sub': row('vv>v'),
+  'sse.f64x2.mul': row('vv>v'),
+  'sse.f64x2.div': row('vv>v'),
+  'sse.f64x2.min': row('vv>v'),
+  'sse.f64x2.max': row('vv>v'),
+  'sse.f64x2.sqrt': row('v>v'),
+  'sse.f32x4.add': row('vv>v'),
+  'sse.f32x4.sub': row('vv>v'),
+  'sse.f32x4.mul': row('vv>v'),
+  'sse.f32x4.div': row('vv>v'),
+  'sse.f32x4.min': row('vv>v'),
+  'sse.f32x4.max': row('vv>v'),
+  'sse.f32x4.sqrt': row('v>v'),
+  'sse.f64x2.cmp': row('vv>v'), // [predicate]: lanes of ones where it holds
+  'sse.f32x4.cmp': row('vv>v'),
+  'sse.f64x2.promote': row('v>v'), // the two low lanes
+  'sse.f32x4.demote': row('v>v'), // to the two low lanes, the others zero
+  'sse.f32x4.from_i32x4': row('v>v'),
+  'sse.i32x4.from_f32x4': row('v>v'), // [truncate]
+  'sse.i32x4.from_f64x2': row('v>v'), // [truncate]; to the two low lanes, the others zero
+} as const;
+
+export type SseOp = keyof typeof sseOps;
