@@ -7,6 +7,7 @@
  * or a value slot. A slot holds 8 bytes (an i32 zero-extended), a v128 slot 16.
  */
 import { type Immediate, type MicroOp, microOps, specOf } from '../ir/micro-ops.ts';
+import { sseImmediates } from '../ir/sse-ops.ts';
 import type { Type } from '../ir/types.ts';
 
 /** `i32` and `i64`: that many bytes of immediate; `v128`: sixteen bytes. */
@@ -61,6 +62,7 @@ function split(op: MicroOp): Split {
     case 'address.index':
       return { fixed: [0, 1, 2, 3].flatMap((s) => widths.map((w) => [s, w])), dynamic: [null, 'i32', null] };
     default:
+      if (sseImmediates(op).length > 0) return { fixed: sseImmediates(op).map((n) => [n]), dynamic: [null] };
       if (/lane/.test(op)) return { fixed: Array.from({ length: lanes(op) }, (_, i) => [i]), dynamic: [null] };
       if (op.endsWith('.shuffle')) return { fixed: [[]], dynamic: ['v128'] };
       return none;

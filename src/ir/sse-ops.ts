@@ -71,3 +71,11 @@ export const sseOps = {
 } as const;
 
 export type SseOp = keyof typeof sseOps;
+
+/** The values that the immediate of an operation may have, or none: the interpreter has one case for each. */
+export function sseImmediates(op: string): readonly number[] {
+  if (!op.startsWith('sse.')) return [];
+  if (op.endsWith('.cmp')) return [0, 1, 2, 3, 4, 5, 6, 7];
+  if (op.endsWith('.compare') || /^sse\.i\d+(x\d)?\.from_/.test(op)) return [0, 1];
+  return [];
+}
