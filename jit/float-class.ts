@@ -17,7 +17,8 @@ export const typeOfShape = (shape: Shape): Type => (shape === 'f32' || shape ===
 export const isVector = (shape: Shape): boolean => shape === 'f32x4' || shape === 'f64x2';
 export const isDouble = (shape: Shape): boolean => shape === 'f64' || shape === 'f64x2';
 /** The bits of a scalar. */
-export const bitsOf = (e: Emitter, shape: Shape, x: Expr): Expr => e.op(shape === 'f64' ? 'i64.reinterpret' : 'i32.reinterpret', x);
+export const bitsOf = (e: Emitter, shape: Shape, x: Expr): Expr =>
+  e.op(shape === 'f64' ? 'i64.reinterpret' : 'i32.reinterpret', x);
 
 /** One bit pattern in all lanes. */
 function splat(e: Emitter, shape: Shape, pattern: bigint): Expr {
@@ -62,7 +63,10 @@ export function anySetAside(e: Emitter, shape: Shape, values: readonly (readonly
   }
   // Words are not negative and, for doubles, zero in their low halves: the least of them as 32-bit lanes is zero if one is.
   const least = values.map(([x, test]) => word(e, shape, x(), test)).reduce((a, c) => e.op('i32x4.min_s', a, c));
-  return e.op(`${integers(shape)}.bitmask`, e.op(`${integers(shape)}.eq`, least, e.v128(new Array<number>(16).fill(0))));
+  return e.op(
+    `${integers(shape)}.bitmask`,
+    e.op(`${integers(shape)}.eq`, least, e.v128(new Array<number>(16).fill(0))),
+  );
 }
 
 /**
@@ -108,7 +112,11 @@ export class Classes {
     const quiet = 1n << (fraction(shape) - 1n);
     const isQuiet = isVector(shape)
       ? e.op(`${integers(shape)}.ne`, e.op('v128.and', x(), splat(e, shape, quiet)), splat(e, shape, 0n))
-      : e.op(`${this.integer}.ne`, e.op(`${this.integer}.and`, bitsOf(e, shape, x()), this.constant(quiet)), this.constant(0n));
+      : e.op(
+          `${this.integer}.ne`,
+          e.op(`${this.integer}.and`, bitsOf(e, shape, x()), this.constant(quiet)),
+          this.constant(0n),
+        );
     return this.both(this.nan(x), this.not(isQuiet));
   }
   notFinite(x: Use): Expr {

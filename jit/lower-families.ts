@@ -1,3 +1,4 @@
 /** Every family of lowering arms: importing this file makes the lowering complete. */
+import './lower-convert.ts';
 import './lower-float.ts';
 import './lower-simd.ts';

@@ -1,7 +1,7 @@
 /** Vector operations whose form differs between WebAssembly and binaryen's interface; the table is src/ir/simd-ops.ts. */
 import type { MicroOp } from '../src/ir/micro-ops.ts';
 import { binaryenName, type SimdOp, simdImmediate, simdOps } from '../src/ir/simd-ops.ts';
-import { addArms, type Arm } from './lower.ts';
+import { type Arm, addArms } from './lower.ts';
 
 const arms: Partial<Record<MicroOp, Arm>> = {};
 for (const op of Object.keys(simdOps) as SimdOp[]) {

@@ -211,12 +211,42 @@ export function flagWord(b: Builder, s: FlagSource, mask: number): Value<'i32'> 
   return word ?? b.i32(0);
 }
 
+/** A condition code over the flags of COMISD and its like, as compares of the operands; null if the flags come from elsewhere. */
+function floatCondition(b: Builder, s: FlagSource, code: number): Value<'i32'> | null {
+  const word = b.nodes[s.a]!;
+  if (!isBits(s) || word.op !== 'i64.extend_u') return null;
+  const { op, args } = b.nodes[word.args[0]!]!;
+  if (op !== 'sse.f64.compare' && op !== 'sse.f32.compare') return null;
+  const [x, y] = args as [number, number];
+  const type = op === 'sse.f64.compare' ? 'f64' : 'f32';
+  const compare = (name: 'lt' | 'gt' | 'ge' | 'eq', p = x, q = y): Value<'i32'> => b.emit(`${type}.${name}`, [p, q]);
+  const ordered = () => (x === y ? compare('eq') : b.and(compare('eq', x, x), compare('eq', y, y)));
+  const negate = (code & 1) !== 0;
+  switch (code >> 1) {
+    case 1:
+      return negate ? compare('ge') : b.eqz(compare('ge'));
+    case 2:
+    case 7: {
+      const different = b.or(compare('lt'), compare('gt'));
+      return negate ? different : b.eqz(different);
+    }
+    case 3:
+      return negate ? compare('gt') : b.eqz(compare('gt'));
+    case 5:
+      return negate ? ordered() : b.eqz(ordered());
+    default: // OF, SF: clear
+      return b.i32(negate ? 1 : 0);
+  }
+}
+
 /** A condition code (low bit = negated) over a known source, with compares fused: 0 or 1. */
 export function condition(b: Builder, s: FlagSource, code: number): Value<'i32'> {
   const negate = (code & 1) !== 0;
   const not = (v: Value<'i32'>) => (negate ? b.eqz(v) : v);
   const signed = (v: Value<'i64'>) => b.signExtend(narrow(b, s, v), s.width);
   const isSub = s.kind === 'sub';
+  const float = floatCondition(b, s, code);
+  if (float !== null) return float;
   switch (code >> 1) {
     case 0:
       return not(overflowFlag(b, s));

@@ -13,6 +13,10 @@ import './stack.ts';
 import './strings.ts';
 import { definitions } from './define.ts';
 import { type Form, parseForms } from './forms.ts';
+import './sse-float.ts';
+import './sse-integer.ts';
+import './sse-move.ts';
+import './sse-state.ts';
 
 /** Every form of every definition; a wrong form string throws here, at start-up. */
 export const forms: readonly Form[] = parseForms(definitions);

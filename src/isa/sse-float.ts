@@ -3,7 +3,6 @@
  * result and the exceptions; what stands here is which lanes it takes and where they go. SDM volume 2.
  */
 import type { Builder } from '../ir/builder.ts';
-import { ARITHMETIC_FLAGS } from '../ir/flags.ts';
 import type { MicroOp } from '../ir/micro-ops.ts';
 import type { Insn, Operand } from '../ir/operand.ts';
 import type { Value } from '../ir/types.ts';
@@ -94,11 +93,11 @@ for (const [name, opcode, quiet] of [
 ] as const) {
   defineVector(`${name}S`, [`NP 0F ${opcode} Vss,Wss`], 'sse', (b, x) => {
     const source = readF32(b, x.src);
-    b.mergeFlags(ARITHMETIC_FLAGS, b.emit('sse.f32.compare', [f32Lane(b, destination(b, x)), source], quiet));
+    b.setFlags('bits', 32, b.emit('sse.f32.compare', [f32Lane(b, destination(b, x)), source], quiet));
   });
   defineVector(`${name}D`, [`66 0F ${opcode} Vsd,Wsd`], 'sse2', (b, x) => {
     const source = readF64(b, x.src);
-    b.mergeFlags(ARITHMETIC_FLAGS, b.emit('sse.f64.compare', [f64Lane(b, destination(b, x)), source], quiet));
+    b.setFlags('bits', 32, b.emit('sse.f64.compare', [f64Lane(b, destination(b, x)), source], quiet));
   });
 }
 

@@ -19,7 +19,10 @@ defineVector('LDMXCSR', ['NP 0F AE /2 Md'], 'sse', (b, x) => {
 defineVector('STMXCSR', ['NP 0F AE /3 Md'], 'sse', (b, x) => b.write(x.dst, b.state32('mxcsr')));
 
 function saveArea(b: Builder, x: Insn, write: boolean, helper: string): void {
-  if (b.context.x87 === 'device-not-available') return b.raise(NM);
+  if (b.context.x87 === 'device-not-available') {
+    b.raise(NM);
+    return;
+  }
   const o = x.dst as MemoryOperand;
   const address = alignedAddress(b, o, write);
   if (write) b.probeWrite(address, 512, o.segment === 2);

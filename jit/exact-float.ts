@@ -1,0 +1,134 @@
+/**
+ * How an SSE floating point operation is done exactly, results and exceptions (the micro-ops of src/ir/sse-ops.ts).
+ *
+ * As long as MXCSR rounds to nearest, masks all exceptions and has the inexact flag set already, the native operation is
+ * right whenever no other exception is raised: no denormal operand, no NaN, nothing that overflowed or underflowed. One
+ * cheap test on exponents says so for almost every value; the exact test behind it lets zeros and infinities pass where
+ * they are harmless. Since whatever is denormal is set aside, FTZ and DAZ do not matter to it.
+ *
+ * What does not pass goes the exact way: a region leaves before the instruction, and the interpreter calls softfloat.wasm.
+ */
+import type { Type } from '../src/ir/types.ts';
+import { useLibrary } from './arith.ts';
+import type { Emitter, Expr } from './emitter.ts';
+import { bitsOf, isDouble, isVector, type Shape, type Use } from './float-class.ts';
+import type { Reader } from './lower.ts';
+
+/** MXCSR's bits that make the fast way possible, and what they must be: masks, rounding control and the inexact flag. */
+export const FAST_MASK = 0x7fa0;
+export const FAST_VALUE = 0x1fa0;
+/** Whether the fast way may be taken under an MXCSR. */
+export const isFastMxcsr = (mxcsr: number): boolean => (mxcsr & FAST_MASK) === FAST_VALUE;
+
+const EXCEPTIONS = 0x3f;
+const CR4_OSXMMEXCPT = 0x400n;
+const UD = 6;
+const XM = 19;
+
+/** An operation on values that each may be used several times. */
+export interface Operation {
+  readonly result: Type;
+  /** The native result. */
+  native(e: Emitter): Expr;
+  /** Not zero if the fast way is in doubt. `r` is the native result. */
+  doubt(e: Emitter, r: Use): Expr;
+  /** Not zero if the doubt was justified. */
+  wrong(e: Emitter, r: Use): Expr;
+  /** The exact result, by calls that set the global `raised`; `each` must follow each call. */
+  exact(e: Emitter, mxcsr: Use, each: () => void): Expr;
+}
+
+export function perform(reader: Reader, operation: Operation): Expr {
+  const { e, inRegion } = reader;
+  const r = e.local(operation.result);
+  const result: Use = () => e.get(r, operation.result);
+  if (inRegion) {
+    e.set(r, operation.native(e));
+    e.if(operation.doubt(e, result), () => reader.exitIf(operation.wrong(e, result), XM));
+    return result();
+  }
+  const mxcsr = e.share(e.state32('mxcsr'), 'i32');
+  const done = e.label('exact');
+  e.block(done, () => {
+    e.if(e.op('i32.eq', e.op('i32.and', mxcsr(), e.i32(FAST_MASK)), e.i32(FAST_VALUE)), () => {
+      e.set(r, operation.native(e));
+      e.brIf(done, e.op('i32.eqz', operation.doubt(e, result)));
+      e.brIf(done, e.op('i32.eqz', operation.wrong(e, result)));
+    });
+    const raised = e.local('i32');
+    e.set(raised, e.i32(0));
+    const each = () => e.set(raised, e.op('i32.or', e.get(raised, 'i32'), e.global('raised', 'i32')));
+    e.set(r, operation.exact(e, mxcsr, each));
+    e.set(raised, e.op('i32.and', e.get(raised, 'i32'), e.i32(EXCEPTIONS)));
+    e.setState32('mxcsr', e.op('i32.or', mxcsr(), e.get(raised, 'i32')));
+    const unmasked = e.op(
+      'i32.and',
+      e.get(raised, 'i32'),
+      e.op('i32.xor', e.op('i32.shr_u', mxcsr(), e.i32(7)), e.i32(-1)),
+    );
+    e.if(unmasked, () => {
+      reader.exitIf(e.op('i64.eqz', e.op('i64.and', e.state64('cr4'), e.i64(CR4_OSXMMEXCPT))), UD);
+      reader.exitIf(e.i32(1), XM);
+    });
+  });
+  return result();
+}
+
+/** The softfloat function of a shape: `f64Add`. */
+export const exactName = (shape: Shape, name: string): string => `${isDouble(shape) ? 'f64' : 'f32'}${name}`;
+export const elementOf = (shape: Shape): 'f32' | 'f64' => (isDouble(shape) ? 'f64' : 'f32');
+export const integerOf = (shape: Shape): 'i32' | 'i64' => (isDouble(shape) ? 'i64' : 'i32');
+export const laneCount = (shape: Shape): number => (shape === 'f64x2' ? 2 : 4);
+export const integerLanes = (shape: Shape): string => (isDouble(shape) ? 'i64x2' : 'i32x4');
+
+/** Calls `one` with the bits of the operands, for each lane where there are lanes, and puts the results together. */
+export function eachLane(
+  e: Emitter,
+  shape: Shape,
+  operands: readonly Use[],
+  each: () => void,
+  one: (bits: Expr[]) => Expr,
+): Expr {
+  const integer = integerOf(shape);
+  if (!isVector(shape)) {
+    const value = e.share(one(operands.map((x) => bitsOf(e, shape, x()))), integer);
+    each();
+    return e.op(`${elementOf(shape)}.reinterpret`, value());
+  }
+  const lanes = integerLanes(shape);
+  const whole = e.local('v128');
+  e.set(whole, operands[0]!());
+  for (let i = 0; i < laneCount(shape); i++) {
+    const value = e.share(one(operands.map((x) => e.op(`${lanes}.extract_lane`, x(), i))), integer);
+    each();
+    e.set(whole, e.op(`${lanes}.replace_lane`, e.get(whole, 'v128'), i, value()));
+  }
+  return e.get(whole, 'v128');
+}
+
+/** One call of the library, its result once `each` has run. */
+export function once(e: Emitter, each: () => void, type: Type, call: Expr): Expr {
+  const value = e.share(call, type);
+  each();
+  return value();
+}
+// --- the functions of softfloat.wasm
+const library: Record<string, { parameters: Type[]; result: Type }> = {};
+for (const [name, t] of [
+  ['f32', 'i32'],
+  ['f64', 'i64'],
+] as const) {
+  for (const f of ['Add', 'Sub', 'Mul', 'Div', 'Min', 'Max'])
+    library[`${name}${f}`] = { parameters: [t, t, 'i32'], result: t };
+  library[`${name}Sqrt`] = { parameters: [t, 'i32'], result: t };
+  for (const f of ['Compare', 'CompareWith'])
+    library[`${name}${f}`] = { parameters: [t, t, 'i32', 'i32'], result: 'i32' };
+  library[`${name}ToI32`] = { parameters: [t, 'i32', 'i32'], result: 'i32' };
+  library[`${name}ToI64`] = { parameters: [t, 'i32', 'i32'], result: 'i64' };
+  library[`i32To${name.toUpperCase()}`] = { parameters: ['i32', 'i32'], result: t };
+  library[`i64To${name.toUpperCase()}`] = { parameters: ['i64', 'i32'], result: t };
+}
+library.f32ToF64 = { parameters: ['i32', 'i32'], result: 'i64' };
+library.f64ToF32 = { parameters: ['i64', 'i32'], result: 'i32' };
+delete library.i32ToF64; // always exact: f64.convert_i32_s
+useLibrary(library, { raised: 'i32' });
