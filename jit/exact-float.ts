@@ -21,6 +21,8 @@ export const FAST_VALUE = 0x1fa0;
 export const isFastMxcsr = (mxcsr: number): boolean => (mxcsr & FAST_MASK) === FAST_VALUE;
 
 const EXCEPTIONS = 0x3f;
+/** Invalid, denormal, zero divide. */
+const BEFORE = 7;
 const CR4_OSXMMEXCPT = 0x400n;
 const UD = 6;
 const XM = 19;
@@ -59,14 +61,12 @@ export function perform(reader: Reader, operation: Operation): Expr {
     e.set(raised, e.i32(0));
     const each = () => e.set(raised, e.op('i32.or', e.get(raised, 'i32'), e.global('raised', 'i32')));
     e.set(r, operation.exact(e, mxcsr, each));
-    e.set(raised, e.op('i32.and', e.get(raised, 'i32'), e.i32(EXCEPTIONS)));
+    // Exceptions found before computing that are not masked keep all lanes from computing: no others are raised then.
+    const open = e.share(e.op('i32.xor', e.op('i32.shr_u', mxcsr(), e.i32(7)), e.i32(-1)), 'i32');
+    const before = e.op('i32.and', e.op('i32.and', e.get(raised, 'i32'), open()), e.i32(BEFORE));
+    e.set(raised, e.op('i32.and', e.get(raised, 'i32'), e.select(before, e.i32(BEFORE), e.i32(EXCEPTIONS))));
     e.setState32('mxcsr', e.op('i32.or', mxcsr(), e.get(raised, 'i32')));
-    const unmasked = e.op(
-      'i32.and',
-      e.get(raised, 'i32'),
-      e.op('i32.xor', e.op('i32.shr_u', mxcsr(), e.i32(7)), e.i32(-1)),
-    );
-    e.if(unmasked, () => {
+    e.if(e.op('i32.and', e.get(raised, 'i32'), open()), () => {
       reader.exitIf(e.op('i64.eqz', e.op('i64.and', e.state64('cr4'), e.i64(CR4_OSXMMEXCPT))), UD);
       reader.exitIf(e.i32(1), XM);
     });

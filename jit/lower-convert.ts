@@ -2,9 +2,9 @@
 import type { Immediate, MicroOp } from '../src/ir/micro-ops.ts';
 import type { Type } from '../src/ir/types.ts';
 import type { Emitter, Expr } from './emitter.ts';
-import { once, type Operation, perform } from './exact-float.ts';
+import { type Operation, once, perform } from './exact-float.ts';
 import { anySetAside, bitsOf, Classes, type Shape, type Use } from './float-class.ts';
-import { addArms, type Arm, type Reader } from './lower.ts';
+import { type Arm, addArms, type Reader } from './lower.ts';
 
 const arms: Partial<Record<MicroOp, Arm>> = {};
 type Conversion = (reader: Reader, x: Use, imm: readonly Immediate[]) => Operation;

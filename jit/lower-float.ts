@@ -3,7 +3,7 @@ import type { MicroOp } from '../src/ir/micro-ops.ts';
 import type { Emitter, Expr } from './emitter.ts';
 import { eachLane, exactName, integerOf, perform } from './exact-float.ts';
 import { anySetAside, bitsOf, Classes, isDouble, isVector, type Shape, typeOfShape, type Use } from './float-class.ts';
-import { addArms, type Arm } from './lower.ts';
+import { type Arm, addArms } from './lower.ts';
 
 /** How an arithmetic operation with two operands may be wrong. */
 function wrongResult(e: Emitter, shape: Shape, name: string, a: Use, c: Use, r: Use): Expr {

@@ -72,10 +72,13 @@ const operandIndex = (o: Operand): number => {
   return o.index;
 };
 
-/** Address of a 16-byte operand that must be aligned: #GP(0) if it is not. */
+/** Address of a 16-byte operand that must be aligned: #GP(0) if it is not, even where the stack segment's limit fails too. */
 export function alignedAddress(b: Builder, o: MemoryOperand, write: boolean): Value<'i64'> {
+  const misaligned = (address: Value<'i64'>): void => b.raiseIf(b.ne(b.and(address, b.i64(15)), b.i64(0)), GP, 0);
+  const checked = b.context.codeSize !== 64 && !b.context.flat && isStack(o);
+  if (checked) misaligned(b.add(b.state64('ssBase'), b.effectiveAddress(o)));
   const address = b.address(o, 16, write);
-  b.raiseIf(b.ne(b.and(address, b.i64(15)), b.i64(0)), GP, 0);
+  if (!checked) misaligned(address);
   return address;
 }
 
