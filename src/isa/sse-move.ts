@@ -4,7 +4,6 @@
 import type { Builder } from '../ir/builder.ts';
 import type { Insn, MemoryOperand } from '../ir/operand.ts';
 import type { Value } from '../ir/types.ts';
-import { define } from './define.ts';
 import {
   defineVector,
   destination,
@@ -109,9 +108,6 @@ defineVector('MOVMSKPD', ['66 0F 50 Gd,Upd'], 'sse2', (b, x) =>
 defineVector('PMOVMSKB', ['66 0F D7 Gd,Ux'], 'sse2', (b, x) =>
   b.write(x.dst, b.emit('i8x16.bitmask', [readVector(b, x.src)])),
 );
-
-// Touches no vector register: CR0.TS and CR4.OSFXSR do not matter to it.
-define('MOVNTI', ['NP 0F C3 My,Gy'], (b, x) => b.write(x.dst, b.read(x.src)), 'sse2');
 
 /** Stores the bytes whose mask byte has its top bit set, at DS:rDI; only those can fault, and all of them before the first store. */
 defineVector('MASKMOVDQU', ['66 0F F7 Vx,Ux'], 'sse2', (b, x) => {
