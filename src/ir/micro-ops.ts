@@ -5,36 +5,12 @@
  * Names of pure ones are WebAssembly's where WebAssembly has the operation (`i32.add`): those need no lowering arm, they
  * lower to the instruction of that name. The others have one arm each in jit/lower*.ts.
  */
+import { type Effect, type MicroOpSpec, spec } from './micro-op-spec.ts';
 import { simdOps } from './simd-ops.ts';
 import { sseOps } from './sse-ops.ts';
-import type { Type } from './types.ts';
 
-/**
- * - `pure`: a function of its operands.
- * - `read`: also reads guest state (registers, flags, state fields).
- * - `write`: changes guest state; cannot fault.
- * - `memory`: may fault or leave; loads and stores of guest memory.
- * - `fault`: may fault; changes nothing.
- * - `control`: steers; ends a block or brackets a part of it.
- */
-export type Effect = 'pure' | 'read' | 'write' | 'memory' | 'fault' | 'control';
+export type { Effect, MicroOpSpec };
 
-export interface MicroOpSpec {
-  readonly operands: readonly Type[];
-  readonly result: Type | null;
-  readonly effect: Effect;
-}
-
-const shortTypes: Record<string, Type> = { i: 'i32', l: 'i64', f: 'f32', d: 'f64', v: 'v128' };
-/** `'ii>i'`: two i32 operands, an i32 result; `'lv>'`: an i64 and a v128, none. i = i32, l = i64, f = f32, d = f64, v = v128. */
-function spec(effect: Effect, signature: string): MicroOpSpec {
-  const [operands, result] = signature.split('>');
-  return {
-    effect,
-    operands: [...operands!].map((c) => shortTypes[c]!),
-    result: result === '' ? null : shortTypes[result!]!,
-  };
-}
 const pure = (signature: string) => spec('pure', signature);
 
 const names = <const N extends string, const S extends MicroOpSpec>(list: readonly N[], of: S) =>
@@ -215,7 +191,16 @@ const controlOps = {
   call: spec('control', '>'), // preceded by state.set64 argumentN
 } as const;
 
-export const microOps = { ...constants, ...integerOps, ...floatOps, ...stateOps, ...memoryOps, ...controlOps, ...simdOps, ...sseOps };
+export const microOps = {
+  ...constants,
+  ...integerOps,
+  ...floatOps,
+  ...stateOps,
+  ...memoryOps,
+  ...controlOps,
+  ...simdOps,
+  ...sseOps,
+};
 
 export type MicroOp = keyof typeof microOps;
 export type Immediate = number | bigint | string | readonly number[];

@@ -4,10 +4,7 @@
  * The table drives builder and lowering: an operation lowers to the WebAssembly instruction of its name, with its lane or
  * its shuffle pattern as an immediate where `simdImmediates` says so. WebAssembly core specification, "Vector Instructions".
  */
-import type { MicroOpSpec } from './micro-ops.ts';
-import type { Type } from './types.ts';
-
-const types: Record<string, Type> = { i: 'i32', l: 'i64', f: 'f32', d: 'f64', v: 'v128' };
+import { type MicroOpSpec, spec } from './micro-op-spec.ts';
 
 /** Rows `shape.name` for each shape and name: `'vv>v'` as in micro-ops.ts. */
 function rows<const S extends string, const N extends string>(
@@ -15,8 +12,7 @@ function rows<const S extends string, const N extends string>(
   signature: string,
   list: readonly N[],
 ): Record<`${S}.${N}`, MicroOpSpec> {
-  const [operands, result] = signature.split('>');
-  const row: MicroOpSpec = { effect: 'pure', operands: [...operands!].map((c) => types[c]!), result: types[result!]! };
+  const row = spec('pure', signature);
   return Object.fromEntries(shapes.flatMap((s) => list.map((n) => [`${s}.${n}`, row]))) as Record<
     `${S}.${N}`,
     MicroOpSpec

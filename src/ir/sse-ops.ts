@@ -5,14 +5,9 @@
  * Lowered in jit/lower-float.ts: the native operation, one classification of operands and result, and an exact slow way.
  * They may fault, so they stand before the instruction's first change.
  */
-import type { MicroOpSpec } from './micro-ops.ts';
-import type { Type } from './types.ts';
+import { spec } from './micro-op-spec.ts';
 
-const types: Record<string, Type> = { i: 'i32', l: 'i64', f: 'f32', d: 'f64', v: 'v128' };
-function row(signature: string): MicroOpSpec {
-  const [operands, result] = signature.split('>');
-  return { effect: 'memory', operands: [...operands!].map((c) => types[c]!), result: types[result!]! };
-}
+const row = (signature: string) => spec('memory', signature);
 
 export const sseOps = {
   // Scalars. `min` and `max` as MINSD and MAXSD: the second operand if one is a NaN or both are zeros.
