@@ -17,6 +17,7 @@ import { Emitter, type Expr, type MemoryLimits } from './emitter.ts';
 import { addFlagFunctions } from './flag-functions.ts';
 import { lower, type Reader } from './lower.ts';
 import { probe } from './probe.ts';
+import { callDepth } from './region-emitter.ts';
 import './lower-families.ts';
 
 const CPU = 0;
@@ -81,7 +82,7 @@ class CoreBuilder implements Reader {
         );
         e.if(miss, () => e.return(e.i32(leave.lookup)));
         e.if(at(16), () => {
-          e.set(rip, e.callIndirect(at(16), [this.get(CPU)], ['i32'], 'i64'));
+          e.set(rip, e.callIndirect(at(16), [this.get(CPU), e.i32(callDepth)], ['i32', 'i32'], 'i64'));
           e.if(e.op('i64.eq', e.get(rip, 'i64'), e.i64(LEFT)), () => e.return(e.state32('leave')));
           e.setState64('rip', e.get(rip, 'i64'));
           e.br('next');

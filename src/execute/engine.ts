@@ -64,7 +64,8 @@ export class Engine {
   private readonly jumps: JumpCache;
   private readonly helperNames: string[] = [];
   private readonly helperIndex = new Map<string, number>();
-  private readonly source: CodeSource;
+  /** Code bytes as the guest sees them now. */
+  readonly source: CodeSource;
   private currentPage = -1;
   private currentBytes: Uint8Array | null = null;
   private context!: Context;
@@ -123,6 +124,7 @@ export class Engine {
     this.jumps.drop(Number(BigInt.asUintN(32, block.rip)), Number(BigInt.asUintN(64, block.rip) >> 32n), block.context);
     if (block.address === this.state.u32[BLOCK]) this.stopAfterStore(block);
   }
+  /** A region was installed or has gone: look-ups are made again. */
   regionChanged(): void {
     this.jumps.flush();
   }
@@ -256,7 +258,7 @@ export class Engine {
     return this.physicalOf((linear & ~0xfffn) + 4096n) === block.second;
   }
   /** Physical address of code, or -1 (the fault is in the fault fields). */
-  private physicalOf(linear: bigint): number {
+  physicalOf(linear: bigint): number {
     const page = this.processor.mmu.fetchPage(
       Number(BigInt.asUintN(32, linear)),
       Number(BigInt.asIntN(32, linear >> 32n)),

@@ -4,8 +4,8 @@
  * at every point where a fault or a leave can show the state.
  */
 import { Builder, type ExecutionContext } from './builder.ts';
-import { ARITHMETIC_FLAGS, condition, conditionFlags, type FlagKind, type FlagSource, flagWord } from './flags.ts';
-import { mayFault, type Node } from './micro-ops.ts';
+import { ARITHMETIC_FLAGS, condition, conditionFlags, FLAG_CARRY_BIT, type FlagKind, type FlagSource, flagWord } from './flags.ts';
+import { mayFault, microOps, type Node } from './micro-ops.ts';
 import type { Value, Width } from './types.ts';
 
 /** What is known of the flags at a point: a source, and bits that later replaced some of them. */
@@ -29,12 +29,21 @@ export function optimise(
   return withoutDeadFlags(forward(nodes, context), around.liveOut);
 }
 
-/** Copies the nodes through a new builder, forwarding registers and fusing conditions. */
-function forward(nodes: readonly Node[], context: ExecutionContext): readonly Node[] {
+/** Kind and width of the operation that set the flags, where a block is entered. */
+export interface FlagProducer {
+  readonly kind: FlagKind;
+  readonly width: Width;
+}
+
+/**
+ * Copies the nodes through a new builder, forwarding registers and fusing conditions. `producer`: what set the flags that
+ * stand in the lazy flag fields when the block begins, if that is known.
+ */
+export function forward(nodes: readonly Node[], context: ExecutionContext, producer: FlagProducer | null = null): readonly Node[] {
   const b = new Builder(context);
   const map: number[] = [];
   let registers = new Map<string, number>();
-  let flags: FlagState = { source: null, merged: null };
+  let flags: FlagState = { source: producer === null ? null : incoming(b, producer), merged: null };
   const outer: { registers: Map<string, number>; flags: FlagState }[] = [];
 
   for (let i = 0; i < nodes.length; i++) {
@@ -123,7 +132,28 @@ function forward(nodes: readonly Node[], context: ExecutionContext): readonly No
         map[i] = b.emit(node.op, args, ...node.imm);
     }
   }
-  return b.nodes;
+  return withoutUnused(b.nodes);
+}
+
+const nothing: Node = { op: 'i32.const', args: [], imm: [0] };
+
+/** Blanks what only computes or reads and that nobody needs. */
+function withoutUnused(nodes: readonly Node[]): Node[] {
+  const used = new Uint8Array(nodes.length);
+  const result = [...nodes];
+  for (let i = nodes.length - 1; i >= 0; i--) {
+    const { op, args } = nodes[i]!;
+    const { effect } = microOps[op];
+    if ((effect === 'pure' || effect === 'read') && used[i] === 0) result[i] = nothing;
+    else for (const a of args) used[a] = 1;
+  }
+  return result;
+}
+
+/** The lazy flag fields as a source. */
+function incoming(b: Builder, { kind, width }: FlagProducer): FlagSource {
+  const carry = b.and(b.shrU(b.state32('flagKind'), b.i32(FLAG_CARRY_BIT)), b.i32(1));
+  return { kind, width, a: b.state64('flagA'), b: b.state64('flagB'), carry };
 }
 
 /** The flags in `mask` where the block itself says what they are. */
@@ -148,11 +178,10 @@ function knownCondition(b: Builder, state: FlagState, code: number): Value<'i32'
  * Drops flag writes that are overwritten before anyone can see them, and pure micro-ops with them (the readers emit a
  * pure micro-op only where it is used). A carry that only `inc` or `dec` hands on is dropped with the flags' users.
  */
-function withoutDeadFlags(nodes: readonly Node[], liveOut: number): Node[] {
+export function withoutDeadFlags(nodes: readonly Node[], liveOut: number): Node[] {
   const result: Node[] = [...nodes];
   let live = liveOut;
   const afterBody: number[] = [];
-  const nothing: Node = { op: 'i32.const', args: [], imm: [0] };
   for (let i = nodes.length - 1; i >= 0; i--) {
     const node = nodes[i]!;
     switch (node.op) {

@@ -6,6 +6,7 @@ import { CodeMemory } from '../../src/execute/code-memory.ts';
 import { Contexts } from '../../src/execute/context.ts';
 import { Engine } from '../../src/execute/engine.ts';
 import type { Processor } from '../../src/execute/processor.ts';
+import { Translator } from '../../jit/translator.ts';
 import { Mmu } from '../../src/mmu/mmu.ts';
 import { PhysicalMemory } from '../../src/mmu/physical-memory.ts';
 import { CpuState } from '../../src/state/cpu-state.ts';
@@ -36,6 +37,9 @@ export class VectorRunner implements Processor {
   readonly ram: Uint8Array;
   private readonly ramView: DataView;
   private readonly code: CodeMemory;
+  readonly translator: Translator;
+  /** How many vectors had a translation. */
+  translated = 0;
   private faulted = false;
   private mapped = '';
   private nextTable = ROOT;
@@ -50,15 +54,19 @@ export class VectorRunner implements Processor {
     this.memory.add({ kind: 'ram', start: 0, length: ramBytes, hostOffset: ramBase });
     this.mmu = new Mmu(this.state, this.memory);
     this.code = new CodeMemory(memory.buffer, codeBase, codeBytes, this.memory);
+    const contexts = new Contexts();
+    const table = new WebAssembly.Table({ element: 'anyfunc', initial: 16 });
     this.engine = new Engine({
       processor: this,
       memory,
-      table: new WebAssembly.Table({ element: 'anyfunc', initial: 16 }),
+      table,
       coreModule: core,
       arithmetic,
-      contexts: new Contexts(),
+      contexts,
       code: this.code,
     });
+    this.translator = new Translator({ engine: this.engine, contexts, code: this.code, memory, table, arithmetic, shared: false, maximumBytes: 1 << 24 });
+    this.engine.regions = this.translator;
     this.code.onDrop = (block) => this.engine.blockDropped(block);
     this.memory.onCodeWrite = (physical, bytes) => {
       this.code.written(physical, bytes);
@@ -163,6 +171,19 @@ export class VectorRunner implements Processor {
   interpret(v: Vector): ActualState {
     this.prepare(v);
     for (let i = 0; i < 1000 && !this.faulted && this.state.get64('rip') === v.ip; i++) this.engine.step();
+    return this.outcome();
+  }
+
+  /** Executes it in a translation, with the look-aside table warm (or `cold`: empty, so that most of it is left to the interpreter). */
+  translate(v: Vector, cold = false): ActualState {
+    this.prepare(v);
+    this.translator.dropAll();
+    if (this.translator.force(v.ip, this.engine.contexts.current(this.state))) this.translated++;
+    if (cold) this.mmu.flushAll();
+    else {
+      this.mmu.probe(v.data >>> 0, Math.floor(v.data / 2 ** 32), 4096, 'modify', false);
+    }
+    for (let i = 0; i < 1000 && !this.faulted && this.state.get64('rip') === v.ip; i++) this.engine.run(1);
     return this.outcome();
   }
 

@@ -1,0 +1,447 @@
+/**
+ * One region as a WebAssembly function `(cpu, depth) -> next instruction pointer`: guest registers, lazy flags and the
+ * instruction budget live in locals; the memory image is exact wherever the region leaves.
+ *
+ * It never faults and never touches a device: an instruction that misses the look-aside table or would fault is left to
+ * the interpreter, before it has changed anything (`LEFT`, with the reason in the field `leave`).
+ */
+import { LEFT, leave } from '../src/execute/leave.ts';
+import { FLAG_CARRY_BIT, flagCode, type FlagKind } from '../src/ir/flags.ts';
+import { microOps, type Node } from '../src/ir/micro-ops.ts';
+import { type Schedule, schedule } from '../src/ir/schedule.ts';
+import type { Type, Width } from '../src/ir/types.ts';
+import { jumpCacheBits, jumpCacheEntryBytes, jumpCacheOffset, offsetOf, segmentNames, tlbOffsets } from '../src/state/layout.ts';
+import type { Emitter, Expr } from './emitter.ts';
+import { lower, type Reader } from './lower.ts';
+import { probe } from './probe.ts';
+import type { Region, RegionBlock } from './region.ts';
+import { emitStructured } from './structure.ts';
+
+const CPU = 0;
+const DEPTH = 1;
+const gprNames = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'];
+/** How deep guest calls nest as WebAssembly calls before they go through the dispatcher again. */
+export const callDepth = 400;
+
+/** A register's local and where its image is. */
+interface RegisterLocal {
+  readonly local: number;
+  readonly type: Type;
+  readonly offset: number;
+  readonly written: boolean;
+}
+
+/** Instructions of a block that the region does itself. */
+const emittedInstructions = (block: RegionBlock): number => (block.terminator.kind === 'leave' ? block.instructions - 1 : block.instructions);
+
+export class RegionEmitter implements Reader {
+  readonly e: Emitter;
+  readonly inRegion = true;
+  private readonly region: Region;
+  private readonly registers = new Map<string, RegisterLocal>();
+  private readonly next: number;
+  private readonly code: number;
+  private readonly budget: number;
+  private readonly flagKind: number;
+  private readonly flagA: number;
+  private readonly flagB: number;
+  private readonly target: number;
+  private readonly need: number[] = [];
+  // The block being emitted.
+  private nodes: readonly Node[] = [];
+  private values = new Map<number, () => Expr>();
+  private plan!: Schedule;
+  private rip = 0n;
+  private index = 0;
+  private count = 0;
+  private hosts = new Map<string, () => Expr>();
+
+  private constructor(e: Emitter, region: Region) {
+    this.e = e;
+    this.region = region;
+    this.next = e.local('i64');
+    this.code = e.local('i32');
+    this.budget = e.local('i32');
+    this.flagKind = e.local('i32');
+    this.flagA = e.local('i64');
+    this.flagB = e.local('i64');
+    this.target = e.local('i32');
+    this.collectRegisters();
+    this.computeNeed();
+  }
+
+  /** Adds the region as an exported function. */
+  static add(e: Emitter, name: string, region: Region): void {
+    e.addFunction(name, ['i32', 'i32'], 'i64', () => new RegionEmitter(e, region).emit(), true);
+  }
+
+  private collectRegisters(): void {
+    const used = new Map<string, boolean>();
+    for (const { nodes } of this.region.blocks) {
+      for (const { op, imm } of nodes) {
+        if (op === 'reg.get' || op === 'xmm.get') {
+          const key = `${op[0]}${imm[0]}`;
+          if (!used.has(key)) used.set(key, false);
+        } else if (op === 'reg.set' || op === 'xmm.set') used.set(`${op[0]}${imm[0]}`, true);
+      }
+    }
+    for (const [key, written] of used) {
+      const type: Type = key[0] === 'x' ? 'v128' : 'i64';
+      const n = Number(key.slice(1));
+      this.registers.set(key, { local: this.e.local(type), type, offset: offsetOf(type === 'v128' ? `xmm${n}` : gprNames[n]!), written });
+    }
+  }
+
+  /** Instructions on the longest way from each block to the next place that checks the budget. */
+  private computeNeed(): void {
+    for (const block of [...this.region.blocks].reverse()) {
+      let longest = 0;
+      if (block.terminator.kind !== 'call') {
+        for (const s of block.successors) if (s.order > block.order) longest = Math.max(longest, this.need[s.order]!);
+      }
+      this.need[block.order] = emittedInstructions(block) + longest;
+    }
+  }
+
+  // --- small things
+  private i32(local: number): Expr {
+    return this.e.get(local, 'i32');
+  }
+  private i64(local: number): Expr {
+    return this.e.get(local, 'i64');
+  }
+  private fill(): void {
+    const { e } = this;
+    for (const r of this.registers.values()) e.set(r.local, e.load(r.type, this.i32(CPU), r.offset));
+    e.set(this.flagKind, e.state32('flagKind'));
+    e.set(this.flagA, e.state64('flagA'));
+    e.set(this.flagB, e.state64('flagB'));
+    e.set(this.budget, e.state32('budget'));
+  }
+  private spill(): void {
+    const { e } = this;
+    for (const r of this.registers.values()) if (r.written) e.store(r.type, this.i32(CPU), e.get(r.local, r.type), r.offset);
+    this.spillFlags();
+    e.setState32('budget', this.i32(this.budget));
+  }
+  private spillFlags(): void {
+    const { e } = this;
+    e.setState32('flagKind', this.i32(this.flagKind));
+    e.setState64('flagA', this.i64(this.flagA));
+    e.setState64('flagB', this.i64(this.flagB));
+  }
+
+  private emit(): void {
+    const { e, region } = this;
+    this.fill();
+    e.block('exit', () => {
+      e.block('left', () => {
+        this.checkBudget(region.entry);
+        emitStructured(
+          { successors: region.blocks.map((b) => b.successors.map((s) => s.order)), predecessors: region.blocks.map((b) => b.predecessors.map((p) => p.order)) },
+          {
+            block: (label, body) => e.block(label, body),
+            loop: (label, body) => e.loop(label, body),
+            br: (label) => e.br(label),
+            node: (n, go) => this.block(region.blocks[n]!, go),
+            dispatch: (labels) => e.switch(labels, labels[0]!, this.i32(this.target)),
+            setTarget: (n) => e.set(this.target, e.i32(n)),
+            backEdge: (to) => this.checkBudget(region.blocks[to]!),
+          },
+        );
+        e.unreachable();
+      });
+      // Left before an instruction: its pointer is in `next`, the reason in `code`.
+      e.setState64('rip', this.i64(this.next));
+      e.setState32('leave', this.i32(this.code));
+      e.set(this.next, e.i64(LEFT));
+    });
+    this.spill();
+    e.return(this.i64(this.next));
+  }
+
+  /** Leaves if the budget does not cover the way from here to the next check. */
+  private checkBudget(block: RegionBlock): void {
+    const { e } = this;
+    e.if(e.op('i32.lt_s', this.i32(this.budget), e.i32(this.need[block.order]!)), () => {
+      e.set(this.next, e.i64(block.rip));
+      e.set(this.code, e.i32(leave.budget));
+      e.br('left');
+    });
+  }
+  private exit(next: Expr): void {
+    this.e.set(this.next, next);
+    this.e.br('exit');
+  }
+  private refund(): void {
+    const { e } = this;
+    const rest = this.count - this.index;
+    if (rest > 0) e.set(this.budget, e.op('i32.add', this.i32(this.budget), e.i32(rest)));
+  }
+  /** Leaves before the current instruction: the interpreter does it. */
+  exitIf(condition: Expr): void {
+    const { e } = this;
+    e.if(condition, () => {
+      this.refund();
+      e.set(this.next, e.i64(this.rip));
+      e.set(this.code, e.i32(leave.retry));
+      e.br('left');
+    });
+  }
+
+  // --- a block
+  private block(block: RegionBlock, go: (to: number) => void): void {
+    const { e } = this;
+    this.nodes = block.nodes;
+    this.plan = schedule(block.nodes);
+    this.values = new Map();
+    this.hosts = new Map();
+    const { terminator } = block;
+    // The instruction that is the interpreter's is not emitted: the region ends before it.
+    const lastInsn = terminator.kind === 'leave' ? block.nodes.findLastIndex((n) => n.op === 'insn') : -1;
+    const counted = emittedInstructions(block);
+    if (counted > 0) e.set(this.budget, e.op('i32.sub', this.i32(this.budget), e.i32(counted)));
+    this.count = counted;
+    const { steps } = this.plan;
+    this.steps(steps, 0, lastInsn);
+    const last = block.nodes.at(-1)!;
+    const successor = (rip: bigint) => block.successors.find((s) => s.rip === rip);
+    const pass = (rip: bigint) => {
+      const to = successor(rip);
+      if (to === undefined) this.exit(e.i64(rip));
+      else go(to.order);
+    };
+    switch (terminator.kind) {
+      case 'leave':
+        return this.exit(e.i64(this.nodes[lastInsn]!.imm[0] as bigint));
+      case 'jump':
+        return pass(terminator.target);
+      case 'branch': {
+        if (terminator.taken === terminator.next) return pass(terminator.next);
+        return e.if(this.value(last.args[0]!), () => pass(terminator.taken), () => pass(terminator.next));
+      }
+      case 'indirect':
+        return this.exit(this.value(last.args[0]!));
+      case 'call':
+        this.call(last, terminator.target, terminator.returnAddress);
+        return pass(terminator.returnAddress);
+      default:
+        return terminator satisfies never;
+    }
+  }
+
+  /** Emits steps from `from` up to the matching end of a `when`, or to the last. Returns the place after them. */
+  private steps(steps: Schedule['steps'], from: number, stopAt: number): number {
+    const { e } = this;
+    for (let p = from; p < steps.length; p++) {
+      const { node: v, save } = steps[p]!;
+      const node = this.nodes[v]!;
+      if (stopAt >= 0 && v >= stopAt && !save && microOps[node.op].effect !== 'pure') return steps.length;
+      if (save) {
+        const r = this.registers.get(`${node.op[0]}${node.imm[0]}`)!;
+        const saved = e.share(e.get(r.local, r.type), r.type);
+        this.values.set(v, saved);
+        continue;
+      }
+      if (node.op === 'end') return p;
+      if (node.op === 'when') {
+        let after = p;
+        const hosts = this.hosts;
+        e.if(this.value(node.args[0]!), () => {
+          this.hosts = new Map(hosts);
+          after = this.steps(steps, p + 1, stopAt);
+        });
+        this.hosts = hosts;
+        p = after;
+        continue;
+      }
+      this.node(v, node);
+    }
+    return steps.length;
+  }
+
+  private value(v: number): Expr {
+    const known = this.values.get(v);
+    if (known !== undefined) return known();
+    const { op, imm } = this.nodes[v]!;
+    if (op === 'reg.get' || op === 'xmm.get') {
+      const r = this.registers.get(`${op[0]}${imm[0]}`)!;
+      return this.e.get(r.local, r.type);
+    }
+    throw new Error(`region: value ${v} (${op}) is used before it is made`);
+  }
+  /** Keeps an expression: at once in a local if it is used more than once or must not move. */
+  private keep(v: number, expr: Expr, move: boolean): void {
+    const type = microOps[this.nodes[v]!.op].result!;
+    if (move && this.plan.uses[v]! === 1) this.values.set(v, () => expr);
+    else this.values.set(v, this.e.share(expr, type));
+  }
+
+  private node(v: number, node: Node): void {
+    const { e } = this;
+    const { op, args, imm } = node;
+    const arg = (i: number) => this.value(args[i]!);
+    switch (op) {
+      case 'i32.const':
+      case 'i64.const':
+      case 'f32.const':
+      case 'f64.const':
+      case 'v128.const':
+        this.values.set(v, () => lower(this, op, [], imm));
+        return;
+      case 'insn':
+        this.rip = imm[0] as bigint;
+        this.index = imm[1] as number;
+        return;
+      case 'reg.set':
+      case 'xmm.set':
+        e.set(this.registers.get(`${op[0]}${imm[0]}`)!.local, arg(0));
+        return;
+      case 'state.get32':
+        return this.keep(v, imm[0] === 'flagKind' ? this.i32(this.flagKind) : e.state32(imm[0] as string), false);
+      case 'state.get64':
+        return this.keep(v, imm[0] === 'flagA' ? this.i64(this.flagA) : imm[0] === 'flagB' ? this.i64(this.flagB) : e.state64(imm[0] as string), false);
+      case 'state.set32':
+        return e.setState32(imm[0] as string, arg(0));
+      case 'state.set64':
+        return e.setState64(imm[0] as string, arg(0));
+      case 'flags.set': {
+        const code = flagCode(imm[0] as FlagKind, imm[1] as Width);
+        const carry = this.nodes[args[2]!]!;
+        // All operands first: they may read the old flags.
+        const a = arg(0);
+        const b = arg(1);
+        if (carry.op === 'i32.const') {
+          const keptB = e.share(b, 'i64');
+          e.set(this.flagA, a);
+          e.set(this.flagB, keptB());
+          e.set(this.flagKind, e.i32(code | ((carry.imm[0] as number) << FLAG_CARRY_BIT)));
+        } else {
+          const keptA = e.share(a, 'i64');
+          const keptB = e.share(b, 'i64');
+          e.set(this.flagKind, e.op('i32.or', e.i32(code), e.op('i32.shl', arg(2), e.i32(FLAG_CARRY_BIT))));
+          e.set(this.flagA, keptA());
+          e.set(this.flagB, keptB());
+        }
+        return;
+      }
+      case 'flags.merge': {
+        const mask = imm[0] as number;
+        const word = e.share(arg(0), 'i32');
+        this.spillFlags();
+        const old = e.op('i32.and', e.call('flagsWord', [this.i32(CPU)], 'i32'), e.i32(~mask));
+        e.set(this.flagA, e.op('i64.extend_u', e.op('i32.or', old, e.op('i32.and', word(), e.i32(mask)))));
+        e.set(this.flagKind, e.i32(0));
+        return;
+      }
+      case 'flags.get':
+        this.spillFlags();
+        return this.keep(v, e.op('i32.and', e.call('flagsWord', [this.i32(CPU)], 'i32'), e.i32(imm[0] as number)), false);
+      case 'flags.test':
+        this.spillFlags();
+        return this.keep(v, e.call('flagsTest', [this.i32(CPU), e.i32(imm[0] as number)], 'i32'), false);
+      case 'segment':
+        return this.segment(v, node);
+      case 'raise.if':
+        return this.exitIf(arg(0));
+      case 'probe.read':
+      case 'probe.write': {
+        const address = e.share(arg(0), 'i64');
+        const { hit } = probe(e, this.table(op === 'probe.write'), address, imm[0] as number);
+        return this.exitIf(e.op('i32.eqz', hit));
+      }
+      case 'jump':
+      case 'branch':
+        return; // the terminator
+      case 'call':
+      case 'raise':
+      case 'reg.get':
+      case 'xmm.get':
+      case 'when':
+      case 'end':
+        throw new Error(`region: ${op} cannot stand here`);
+      default:
+        if (/^(load|modify|store)\./.test(op)) return this.memory(v, node);
+        return this.general(v, node);
+    }
+  }
+
+  private general(v: number, { op, args, imm }: Node): void {
+    const { effect, result } = microOps[op];
+    const expr = lower(this, op, args.map((a) => this.value(a)), imm);
+    if (result === null) this.e.emit(expr);
+    else this.keep(v, expr, effect === 'pure');
+  }
+
+  private table(write: boolean): Expr {
+    const { e } = this;
+    const user = this.region.context.cpl === 3;
+    return e.op('i32.add', this.i32(CPU), e.i32(tlbOffsets[user ? (write ? 'userWrite' : 'userRead') : write ? 'supervisorWrite' : 'supervisorRead']));
+  }
+
+  private memory(v: number, { op, args }: Node): void {
+    const { e } = this;
+    const [name, bits] = op.split('.') as [string, string];
+    const bytes = Number(bits) / 8;
+    const type: Type = bytes === 16 ? 'v128' : bytes === 8 ? 'i64' : 'i32';
+    const suffix = bytes === 1 ? '8' : bytes === 2 ? '16' : '';
+    const write = name !== 'load';
+    const key = `${args[0]},${write},${bytes}`;
+    let host = this.hosts.get(key);
+    if (host === undefined) {
+      const address = e.share(this.value(args[0]!), 'i64');
+      const found = probe(e, this.table(write), address, bytes);
+      this.exitIf(e.op('i32.eqz', found.hit));
+      host = e.share(found.host(), 'i32');
+      this.hosts.set(key, host);
+      if (write) this.hosts.set(`${args[0]},false,${bytes}`, host); // a writable page is readable
+    }
+    if (name === 'store') return e.store(type, host(), this.value(args[1]!), 0, `store${suffix}` as 'store');
+    this.keep(v, e.load(type, host(), 0, (suffix === '' ? 'load' : `load${suffix}_u`) as 'load'), false);
+  }
+
+  private segment(v: number, { args, imm }: Node): void {
+    const { e } = this;
+    const [segment, bytes, write] = imm as [number, number, number];
+    const name = segmentNames[segment]!;
+    const offset = e.share(this.value(args[0]!), 'i64');
+    const range = `${name}${write ? 'Write' : 'Read'}`;
+    const below = e.op('i64.lt_u', offset(), e.op('i64.extend_u', e.state32(`${range}Low`)));
+    const above = e.op('i64.gt_u', e.op('i64.add', offset(), e.i64(BigInt(bytes - 1))), e.op('i64.extend_u', e.state32(`${range}High`)));
+    this.exitIf(e.op('i32.or', below, above));
+    this.keep(v, e.op('i64.and', e.op('i64.add', e.state64(`${name}Base`), offset()), e.i64(0xffffffffn)), false);
+  }
+
+  /**
+   * A guest call is a WebAssembly call of the region that stands at the target, if the jump cache has one; it returns the
+   * guest's next instruction pointer, normally the return address. Anything else goes up to the dispatcher.
+   */
+  private call(last: Node, target: bigint | null, returnAddress: bigint): void {
+    const { e } = this;
+    const to = target === null ? e.share(this.value(last.args[0]!), 'i64') : () => e.i64(target);
+    const entry = this.jumpEntry(target, to);
+    const at = (offset: number) => e.load('i32', entry(), jumpCacheOffset + offset);
+    this.spill();
+    const other = e.op('i32.or', e.op('i64.ne', e.load('i64', entry(), jumpCacheOffset), to()), e.op('i32.ne', at(8), e.i32(this.region.context.id)));
+    const none = e.op('i32.or', e.op('i32.eqz', at(16)), e.op('i32.eqz', this.i32(DEPTH)));
+    e.if(e.op('i32.or', other, none), () => e.return(to()));
+    e.set(this.next, e.callIndirect(at(16), [this.i32(CPU), e.op('i32.sub', this.i32(DEPTH), e.i32(1))], ['i32', 'i32'], 'i64'));
+    e.if(e.op('i64.ne', this.i64(this.next), e.i64(returnAddress)), () => e.return(this.i64(this.next)));
+    this.fill();
+    const back = this.region.blocks.find((b) => b.rip === returnAddress);
+    if (back !== undefined) this.checkBudget(back);
+  }
+  /** Address of the target's jump cache entry, less the cache's offset. */
+  private jumpEntry(target: bigint | null, to: () => Expr): () => Expr {
+    const { e } = this;
+    const mask = (1 << jumpCacheBits) - 1;
+    if (target !== null) {
+      const low = Number(BigInt.asUintN(32, target));
+      const offset = ((low ^ (low >>> 12)) & mask) * jumpCacheEntryBytes;
+      return e.share(e.op('i32.add', this.i32(CPU), e.i32(offset)), 'i32');
+    }
+    const low = e.share(e.op('i32.wrap', to()), 'i32');
+    const index = e.op('i32.and', e.op('i32.xor', low(), e.op('i32.shr_u', low(), e.i32(12))), e.i32(mask));
+    return e.share(e.op('i32.add', this.i32(CPU), e.op('i32.mul', index, e.i32(jumpCacheEntryBytes))), 'i32');
+  }
+}

@@ -1,0 +1,247 @@
+/**
+ * A region: the control-flow graph that is reached from one hot entry by following jumps, branches and the returns of
+ * calls, but not calls themselves. It becomes one WebAssembly function.
+ */
+import type { Context } from '../src/execute/context.ts';
+import { type CodeSource, recordBlock } from '../src/execute/frontend.ts';
+import { ARITHMETIC_FLAGS, conditionFlags } from '../src/ir/flags.ts';
+import { mayFault, type Node } from '../src/ir/micro-ops.ts';
+import { type FlagProducer, forward, withoutDeadFlags } from '../src/ir/optimise.ts';
+
+/** How a block ends. Instruction pointers are numbers: signed in 64-bit mode. */
+export type Terminator =
+  | { readonly kind: 'jump'; readonly target: bigint }
+  | { readonly kind: 'branch'; readonly taken: bigint; readonly next: bigint }
+  /** Calls the target (its value is the last node's operand) and goes on at the return address. */
+  | { readonly kind: 'call'; readonly target: bigint | null; readonly returnAddress: bigint }
+  /** Leaves for the instruction pointer in the last node's operand. */
+  | { readonly kind: 'indirect' }
+  /** The last instruction is the interpreter's: a helper, a certain exception. */
+  | { readonly kind: 'leave' };
+
+export interface RegionBlock {
+  readonly rip: bigint;
+  readonly instructions: number;
+  readonly length: number;
+  readonly terminator: Terminator;
+  nodes: readonly Node[];
+  successors: RegionBlock[];
+  predecessors: RegionBlock[];
+  /** Place in reverse postorder. */
+  order: number;
+}
+
+export interface Region {
+  readonly entry: RegionBlock;
+  /** In reverse postorder. */
+  readonly blocks: readonly RegionBlock[];
+  readonly context: Context;
+  readonly instructions: number;
+}
+
+const maximumInstructions = 800;
+const maximumBlocks = 200;
+
+function terminatorOf(nodes: readonly Node[]): Terminator {
+  const last = nodes.at(-1)!;
+  switch (last.op) {
+    case 'branch':
+      return { kind: 'branch', taken: last.imm[0] as bigint, next: last.imm[1] as bigint };
+    case 'jump': {
+      const target = nodes[last.args[0]!]!;
+      const known = target.op === 'i64.const' ? (target.imm[0] as bigint) : null;
+      if (last.imm[0] === 'call') return { kind: 'call', target: known, returnAddress: last.imm[1] as bigint };
+      return known === null || last.imm[0] === 'return' ? { kind: 'indirect' } : { kind: 'jump', target: known };
+    }
+    default:
+      return { kind: 'leave' };
+  }
+}
+function successorsOf(t: Terminator): bigint[] {
+  switch (t.kind) {
+    case 'jump':
+      return [t.target];
+    case 'branch':
+      return t.taken === t.next ? [t.next] : [t.taken, t.next];
+    case 'call':
+      return [t.returnAddress];
+    default:
+      return [];
+  }
+}
+
+/** Forms the region at `rip`, or null if its first instruction is the interpreter's. */
+export function formRegion(source: CodeSource, context: Context, rip: bigint): Region | null {
+  const blocks = discover(source, context, rip);
+  const entry = blocks.get(rip);
+  if (entry === undefined) return null;
+  if (entry.terminator.kind === 'leave' && entry.instructions === 1) return null;
+  const ordered = inReversePostorder(entry, blocks);
+  fuseFlags(ordered, context);
+  return { entry, blocks: ordered, context, instructions: ordered.reduce((n, b) => n + b.instructions, 0) };
+}
+
+function discover(source: CodeSource, context: Context, entry: bigint): Map<bigint, RegionBlock> {
+  const blocks = new Map<bigint, RegionBlock>();
+  /** Instruction -> the block that holds it, to split a block that is jumped into. */
+  const owner = new Map<bigint, RegionBlock>();
+  const work = [entry];
+  let instructions = 0;
+  const record = (rip: bigint, maximum?: number): RegionBlock | null => {
+    const made = recordBlock(source, context, rip, maximum);
+    if ('fetchFault' in made) return null;
+    const terminator = terminatorOf(made.nodes);
+    const block: RegionBlock = { rip, instructions: made.instructions, length: made.length, terminator, nodes: made.nodes, successors: [], predecessors: [], order: -1 };
+    blocks.set(rip, block);
+    for (const node of made.nodes) if (node.op === 'insn') owner.set(node.imm[0] as bigint, block);
+    instructions += made.instructions;
+    return block;
+  };
+  while (work.length > 0) {
+    const rip = work.shift()!;
+    if (blocks.has(rip)) continue;
+    if (blocks.size >= maximumBlocks || instructions >= maximumInstructions) break;
+    const holder = owner.get(rip);
+    if (holder !== undefined) {
+      // Jumped into the middle: the first part becomes a block of its own that falls through.
+      let count = 0;
+      for (const node of holder.nodes) {
+        if (node.op !== 'insn') continue;
+        if (node.imm[0] === rip) break;
+        count++;
+      }
+      instructions -= holder.instructions;
+      record(holder.rip, count);
+    }
+    // A block must not run into one that is there already.
+    const made = record(rip);
+    if (made === null) continue;
+    let count = 0;
+    for (const node of made.nodes) {
+      if (node.op !== 'insn') continue;
+      if (count > 0 && blocks.has(node.imm[0] as bigint)) {
+        const overlapped = blocks.get(node.imm[0] as bigint)!;
+        instructions -= made.instructions;
+        record(rip, count);
+        for (const inner of overlapped.nodes) if (inner.op === 'insn') owner.set(inner.imm[0] as bigint, overlapped);
+        break;
+      }
+      count++;
+    }
+    work.push(...successorsOf(blocks.get(rip)!.terminator));
+  }
+  return blocks;
+}
+
+function inReversePostorder(entry: RegionBlock, blocks: ReadonlyMap<bigint, RegionBlock>): RegionBlock[] {
+  for (const block of blocks.values()) {
+    block.successors = successorsOf(block.terminator).flatMap((rip) => blocks.get(rip) ?? []);
+  }
+  const order: RegionBlock[] = [];
+  const seen = new Set<RegionBlock>();
+  const stack: { block: RegionBlock; next: number }[] = [{ block: entry, next: 0 }];
+  seen.add(entry);
+  while (stack.length > 0) {
+    const top = stack.at(-1)!;
+    // The last successor first: the taken branch of a loop stays near its head.
+    const successor = top.block.successors[top.block.successors.length - 1 - top.next++];
+    if (successor === undefined) {
+      order.push(top.block);
+      stack.pop();
+    } else if (!seen.has(successor)) {
+      seen.add(successor);
+      stack.push({ block: successor, next: 0 });
+    }
+  }
+  order.reverse();
+  order.forEach((block, i) => {
+    block.order = i;
+    block.predecessors = [];
+  });
+  for (const block of order) for (const s of block.successors) s.predecessors.push(block);
+  return order;
+}
+
+/** What a block does to the lazy flags, as far as the next block's conditions care. */
+type FlagEffect = 'same' | 'unknown' | FlagProducer;
+
+function flagEffect(block: RegionBlock): FlagEffect {
+  if (block.terminator.kind === 'call') return 'unknown';
+  let effect: FlagEffect = 'same';
+  let depth = 0;
+  for (const node of block.nodes) {
+    if (node.op === 'when') depth++;
+    else if (node.op === 'end') depth--;
+    else if (node.op === 'flags.merge') effect = 'unknown';
+    else if (node.op === 'flags.set') effect = depth > 0 ? 'unknown' : ({ kind: node.imm[0], width: node.imm[1] } as FlagProducer);
+  }
+  return effect;
+}
+
+/** Fuses conditions with producers in earlier blocks, then drops the flags that no block can see. */
+function fuseFlags(blocks: readonly RegionBlock[], context: Context): void {
+  const effects = blocks.map(flagEffect);
+  const incoming: (FlagProducer | 'unknown' | undefined)[] = blocks.map(() => undefined);
+  incoming[0] = 'unknown';
+  for (let changed = true; changed; ) {
+    changed = false;
+    for (const block of blocks) {
+      let merged = incoming[block.order];
+      for (const p of block.predecessors) {
+        const effect = effects[p.order]!;
+        const out = effect === 'same' ? incoming[p.order] : effect;
+        if (out === undefined || merged === 'unknown') continue;
+        if (merged === undefined) merged = out;
+        else if (out === 'unknown' || out.kind !== merged.kind || out.width !== merged.width) merged = 'unknown';
+      }
+      if (merged !== incoming[block.order]) {
+        incoming[block.order] = merged;
+        changed = true;
+      }
+    }
+  }
+  for (const block of blocks) {
+    const producer = incoming[block.order];
+    block.nodes = forward(block.nodes, context, producer === undefined || producer === 'unknown' ? null : producer);
+  }
+  // Flags live into each block: looked at by a condition, a fault or a leave before they are set.
+  const liveIn = blocks.map(() => 0);
+  for (let changed = true; changed; ) {
+    changed = false;
+    for (let i = blocks.length - 1; i >= 0; i--) {
+      const live = liveBefore(blocks[i]!.nodes, liveOut(blocks[i]!, liveIn));
+      if (live !== liveIn[i]) {
+        liveIn[i] = live;
+        changed = true;
+      }
+    }
+  }
+  for (const block of blocks) block.nodes = withoutDeadFlags(block.nodes, liveOut(block, liveIn));
+}
+
+function liveOut(block: RegionBlock, liveIn: readonly number[]): number {
+  const { kind } = block.terminator;
+  const inside = successorsOf(block.terminator).length === block.successors.length;
+  if (kind === 'call' || kind === 'indirect' || kind === 'leave' || !inside) return ARITHMETIC_FLAGS;
+  let live = 0;
+  // A back edge may leave when the budget ends.
+  for (const s of block.successors) live |= s.order <= block.order ? ARITHMETIC_FLAGS : liveIn[s.order]!;
+  return live;
+}
+
+function liveBefore(nodes: readonly Node[], out: number): number {
+  let live = out;
+  let depth = 0;
+  for (let i = nodes.length - 1; i >= 0; i--) {
+    const node = nodes[i]!;
+    if (node.op === 'end') depth++;
+    else if (node.op === 'when') depth--;
+    else if (node.op === 'flags.set') live = depth > 0 ? live : 0;
+    else if (node.op === 'flags.merge') live = depth > 0 ? live : live & ~(node.imm[0] as number);
+    else if (node.op === 'flags.get') live |= node.imm[0] as number;
+    else if (node.op === 'flags.test') live |= conditionFlags(node.imm[0] as number);
+    else if (node.op === 'call' || mayFault(node.op)) live = ARITHMETIC_FLAGS;
+    else if ((node.op === 'state.get64' || node.op === 'state.get32') && String(node.imm[0]).startsWith('flag')) live = ARITHMETIC_FLAGS;
+  }
+  return live;
+}

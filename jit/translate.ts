@@ -1,0 +1,56 @@
+/** Regions to a WebAssembly module: what the compiler, on this thread or in a worker, does for one request. */
+import type { Context } from '../src/execute/context.ts';
+import type { CodeSource } from '../src/execute/frontend.ts';
+import { importLibrary } from './arith.ts';
+import { coreMemory } from './core-memory.ts';
+import { Emitter } from './emitter.ts';
+import { formRegion, type Region } from './region.ts';
+import { RegionEmitter } from './region-emitter.ts';
+import './lower-families.ts';
+
+export interface Translation {
+  readonly bytes: Uint8Array;
+  /** Linear ranges of code that the region was made from. */
+  readonly ranges: readonly { readonly start: bigint; readonly length: number }[];
+  readonly instructions: number;
+  readonly blocks: number;
+}
+
+/** The module of the region at `rip`, or null if there is nothing to translate. Its function is exported as `region`. */
+export function translate(source: CodeSource, context: Context, rip: bigint, shared: boolean): Translation | null {
+  const region = formRegion(source, context, rip);
+  return region === null ? null : assemble(region, shared);
+}
+
+/** The module's text, for people. */
+export function translationText(source: CodeSource, context: Context, rip: bigint): string | null {
+  const region = formRegion(source, context, rip);
+  if (region === null) return null;
+  const e = build(region, false);
+  const text = e.text();
+  e.dispose();
+  return text;
+}
+
+function build(region: Region, shared: boolean): Emitter {
+  const e = new Emitter();
+  e.importMemory({ ...coreMemory, shared });
+  e.importTable(1);
+  e.importFunction('flagsWord', 'core', ['i32'], 'i32');
+  e.importFunction('flagsTest', 'core', ['i32', 'i32'], 'i32');
+  importLibrary(e);
+  RegionEmitter.add(e, 'region', region);
+  return e;
+}
+
+function assemble(region: Region, shared: boolean): Translation {
+  const e = build(region, shared);
+  const bytes = e.binary();
+  e.dispose();
+  return {
+    bytes,
+    ranges: region.blocks.map((b) => ({ start: b.rip, length: b.length })),
+    instructions: region.instructions,
+    blocks: region.blocks.length,
+  };
+}
