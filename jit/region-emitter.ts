@@ -55,6 +55,8 @@ export class RegionEmitter implements Reader {
   private index = 0;
   private count = 0;
   private hosts = new Map<string, () => Expr>();
+  /** Passes control to an instruction pointer: within the region, or out of it. */
+  private pass: (rip: bigint) => void = () => {};
 
   private constructor(e: Emitter, region: Region) {
     this.e = e;
@@ -197,6 +199,15 @@ export class RegionEmitter implements Reader {
     this.values = new Map();
     this.hosts = new Map();
     const { terminator } = block;
+    this.pass = (rip) => {
+      const to = block.successors.find((s) => s.rip === rip);
+      if (to === undefined) this.exit(e.i64(rip));
+      else {
+        const { nodes, plan, values, hosts, count, pass } = this;
+        go(to.order); // may emit the successor here
+        Object.assign(this, { nodes, plan, values, hosts, count, pass });
+      }
+    };
     // The instruction that is the interpreter's is not emitted: the region ends before it.
     const lastInsn = terminator.kind === 'leave' ? block.nodes.findLastIndex((n) => n.op === 'insn') : -1;
     const counted = emittedInstructions(block);
@@ -205,12 +216,7 @@ export class RegionEmitter implements Reader {
     const { steps } = this.plan;
     this.steps(steps, 0, lastInsn);
     const last = block.nodes.at(-1)!;
-    const successor = (rip: bigint) => block.successors.find((s) => s.rip === rip);
-    const pass = (rip: bigint) => {
-      const to = successor(rip);
-      if (to === undefined) this.exit(e.i64(rip));
-      else go(to.order);
-    };
+    const { pass } = this;
     switch (terminator.kind) {
       case 'leave':
         return this.exit(e.i64(this.nodes[lastInsn]!.imm[0] as bigint));
@@ -350,9 +356,14 @@ export class RegionEmitter implements Reader {
         const { hit } = probe(e, this.table(op === 'probe.write'), address, imm[0] as number);
         return this.exitIf(e.op('i32.eqz', hit));
       }
-      case 'jump':
+      case 'jump': {
+        if (v === this.nodes.length - 1) return; // the terminator
+        const target = this.nodes[args[0]!]!;
+        return target.op === 'i64.const' ? this.pass(target.imm[0] as bigint) : this.exit(arg(0));
+      }
       case 'branch':
-        return; // the terminator
+        if (v === this.nodes.length - 1) return;
+        return e.if(arg(0), () => this.pass(imm[0] as bigint), () => this.pass(imm[1] as bigint));
       case 'call':
       case 'raise':
       case 'reg.get':

@@ -57,7 +57,24 @@ function terminatorOf(nodes: readonly Node[]): Terminator {
       return { kind: 'leave' };
   }
 }
-function successorsOf(t: Terminator): bigint[] {
+/** Where a block jumps to from its middle: a repeated string instruction to itself. */
+export function innerTargets(nodes: readonly Node[]): bigint[] {
+  const targets: bigint[] = [];
+  nodes.forEach((node, i) => {
+    if (i === nodes.length - 1) return;
+    if (node.op === 'branch') targets.push(node.imm[0] as bigint, node.imm[1] as bigint);
+    if (node.op !== 'jump') return;
+    const target = nodes[node.args[0]!]!;
+    if (target.op === 'i64.const') targets.push(target.imm[0] as bigint);
+  });
+  return targets;
+}
+function successorsOf(block: RegionBlock): bigint[] {
+  const inner = innerTargets(block.nodes);
+  const last = lastSuccessors(block.terminator);
+  return [...last, ...inner]; // a target twice is two edges
+}
+function lastSuccessors(t: Terminator): bigint[] {
   switch (t.kind) {
     case 'jump':
       return [t.target];
@@ -128,14 +145,14 @@ function discover(source: CodeSource, context: Context, entry: bigint): Map<bigi
       }
       count++;
     }
-    work.push(...successorsOf(blocks.get(rip)!.terminator));
+    work.push(...successorsOf(blocks.get(rip)!));
   }
   return blocks;
 }
 
 function inReversePostorder(entry: RegionBlock, blocks: ReadonlyMap<bigint, RegionBlock>): RegionBlock[] {
   for (const block of blocks.values()) {
-    block.successors = successorsOf(block.terminator).flatMap((rip) => blocks.get(rip) ?? []);
+    block.successors = successorsOf(block).flatMap((rip) => blocks.get(rip) ?? []);
   }
   const order: RegionBlock[] = [];
   const seen = new Set<RegionBlock>();
@@ -221,7 +238,7 @@ function fuseFlags(blocks: readonly RegionBlock[], context: Context): void {
 
 function liveOut(block: RegionBlock, liveIn: readonly number[]): number {
   const { kind } = block.terminator;
-  const inside = successorsOf(block.terminator).length === block.successors.length;
+  const inside = successorsOf(block).length === block.successors.length;
   if (kind === 'call' || kind === 'indirect' || kind === 'leave' || !inside) return ARITHMETIC_FLAGS;
   let live = 0;
   // A back edge may leave when the budget ends.
@@ -240,7 +257,7 @@ function liveBefore(nodes: readonly Node[], out: number): number {
     else if (node.op === 'flags.merge') live = depth > 0 ? live : live & ~(node.imm[0] as number);
     else if (node.op === 'flags.get') live |= node.imm[0] as number;
     else if (node.op === 'flags.test') live |= conditionFlags(node.imm[0] as number);
-    else if (node.op === 'call' || mayFault(node.op)) live = ARITHMETIC_FLAGS;
+    else if (node.op === 'call' || ((node.op === 'jump' || node.op === 'branch') && depth > 0) || mayFault(node.op)) live = ARITHMETIC_FLAGS;
     else if ((node.op === 'state.get64' || node.op === 'state.get32') && String(node.imm[0]).startsWith('flag')) live = ARITHMETIC_FLAGS;
   }
   return live;

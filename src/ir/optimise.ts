@@ -210,6 +210,11 @@ export function withoutDeadFlags(nodes: readonly Node[], liveOut: number): Node[
       case 'call':
         live = ARITHMETIC_FLAGS;
         break;
+      case 'jump':
+      case 'branch':
+        // Out of the middle of a block (a repeated string instruction): who knows who looks.
+        if (afterBody.length > 0) live = ARITHMETIC_FLAGS;
+        break;
       default:
         if (mayFault(node.op)) live = ARITHMETIC_FLAGS;
     }
