@@ -47,7 +47,7 @@ export class DecodeTable {
     const bOrL = slot & 1;
     const matching = this.candidates[slot >> 4]!.filter(
       (f) =>
-        (f.prefix === 'any' || f.prefix === prefix) &&
+        acceptsPrefix(f, prefix) &&
         (f.w === null || f.w === w) &&
         (f.vex === null ||
           ((typeof f.vex.w !== 'number' || f.vex.w === w) && (f.vex.length === null || f.vex.length === bOrL))),
@@ -67,6 +67,11 @@ export class DecodeTable {
   workOutAll(): void {
     for (let slot = 0; slot < slotCount; slot++) if (this.candidates[slot >> 4]!.length > 0) this.select(slot);
   }
+}
+
+function acceptsPrefix(form: Form, prefix: (typeof prefixes)[number]): boolean {
+  if (form.prefix === 'NFx') return prefix === 'none' || prefix === '66';
+  return form.prefix === 'any' || form.prefix === prefix;
 }
 
 /** With REX.B a `+r` opcode names another register than the exact opcode in its range (NOP 90): the exact one gives way. */

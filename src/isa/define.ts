@@ -4,7 +4,7 @@
  *
  * A form string is `[prefixes] opcode [/n] [operands] [options]`, fields separated by blanks:
  *
- *   prefixes   `NP` (no 66, F3, F2 allowed as mandatory), `66`, `F3`, `F2`: a mandatory prefix. Without one of them the
+ *   prefixes   `NP` (no 66, F3, F2 allowed as mandatory), `NFx` (no F3, F2; 66 = operand size), `66`, `F3`, `F2`: a mandatory prefix. Without one of them the
  *              form takes whatever prefixes there are (66 = operand size). F2 and F3 hide 66: a `66` form wants neither.
  *              A mandatory 66 is not an operand size besides. `VEX`, with `.NP/.66/.F3/.F2`, `.0F/.0F38/.0F3A`,
  *              `.L0/.L1/.LIG`, `.W0/.W1/.WIG`: `VEX.NP.0F38.L0 F2`, W left out = W is the operand size (REX.W), L left

@@ -52,7 +52,7 @@ export interface OperandSpec {
   readonly fixed: readonly Operand[];
 }
 
-export type MandatoryPrefix = 'any' | 'none' | '66' | 'F3' | 'F2';
+export type MandatoryPrefix = 'any' | 'none' | 'NFx' | '66' | 'F3' | 'F2';
 
 export interface VexConditions {
   /** null = either. */
@@ -353,9 +353,9 @@ export function parseForm(definition: Definition, text: string): Form {
     }
     if (map === 0) throw wrong('VEX without an opcode map');
     vex = { length, w };
-  } else if (first === 'NP') {
+  } else if (first === 'NP' || first === 'NFx') {
     words.shift();
-    prefix = 'none';
+    prefix = first === 'NP' ? 'none' : 'NFx';
   } else if ((first === '66' || first === 'F3' || first === 'F2') && /^[0-9A-Fa-f]{2}/.test(words[1] ?? '')) {
     words.shift();
     prefix = first;

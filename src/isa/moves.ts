@@ -111,7 +111,7 @@ define('BSWAP', ['0F C8+r Zv'], (b, { dst, width }) =>
   b.write(dst, width === 16 ? b.i32(0) : swapBytes(b, b.read(dst), width as 32 | 64)));
 define(
   'MOVBE',
-  ['0F 38 F0 Gv,Mv', '0F 38 F1 Mv,Gv'],
+  ['NFx 0F 38 F0 Gv,Mv', 'NFx 0F 38 F1 Mv,Gv'],
   (b, { dst, src, width }) => b.write(dst, swapBytes(b, b.read(src), width as 16 | 32 | 64)),
   'movbe',
 );
@@ -119,6 +119,6 @@ define(
 define('MOVNTI', ['NP 0F C3 My,Gy'], (b, { dst, src }) => b.write(dst, b.read(src)), 'sse2');
 
 // Hints: no access, whatever the operand.
-define('PREFETCHW', ['0F 0D Ev'], () => {}, 'prefetchw');
+define('PREFETCHW', ['0F 0D Mb'], () => {}, 'prefetchw');
 define('PREFETCH', ['0F 18 Ev'], () => {}, 'nopl');
 define('NOP', ['0F 19 Ev', '0F 1A Ev', '0F 1B Ev', '0F 1C Ev', '0F 1D Ev', '0F 1E Ev', '0F 1F Ev'], () => {}, 'nopl');

@@ -140,6 +140,14 @@ test('a mandatory prefix wins over a form without one, F2 and F3 hide 66', () =>
   assert.equal(nameOf(decodeWith(list, 'f2660f6fc1')), 'undefined');
 });
 
+test('NFx takes 66 as the operand size and no F2 or F3', () => {
+  const list = parsed('MOVBE', 'NFx 0F 38 F0 Gv,Mv');
+  assert.equal((decodeWith(list, '0f38f003') as DecodedInstruction).insn.width, 32);
+  assert.equal((decodeWith(list, '660f38f003') as DecodedInstruction).insn.width, 16);
+  assert.equal(nameOf(decodeWith(list, 'f30f38f003')), 'undefined');
+  assert.equal(nameOf(decodeWith(list, '66f20f38f003')), 'undefined');
+});
+
 test('fixed ModRM bytes, extensions and mod select among the forms of one opcode', () => {
   const list = [
     ...parsed('SGDT', '0F 01 /0 Ms'),
