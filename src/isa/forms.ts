@@ -264,7 +264,19 @@ function immediateOperand(form: string, text: string): OperandSpec {
   }
 }
 
+const specs = new Map<string, OperandSpec>();
+
+/** The specification of an operand; forms share it. */
 function operandSpec(form: string, text: string): OperandSpec {
+  let made = specs.get(text);
+  if (made === undefined) {
+    made = parseOperand(form, text);
+    specs.set(text, made);
+  }
+  return made;
+}
+
+function parseOperand(form: string, text: string): OperandSpec {
   const fixed = fixedOperand(text);
   if (fixed !== null) return fixed;
   const letter = text[0] ?? '';
