@@ -9,8 +9,9 @@ import type { State, Vector } from './vectors.ts';
 interface Cell {
   run: number;
   passed: number;
-  /** of the passed: vectors in which the recording CPU has its own behaviour and the documented one is expected */
+  /** of those run: vectors in which makers differ */
   vendor: number;
+  vendorPassed: number;
 }
 /** The misses of one instruction name in one class. */
 export interface Miss {
@@ -42,11 +43,12 @@ export class Score {
     let row = this.#cells.get(cls);
     if (!row) this.#cells.set(cls, (row = new Map()));
     let cell = row.get(mode);
-    if (!cell) row.set(mode, (cell = { run: 0, passed: 0, vendor: 0 }));
+    if (!cell) row.set(mode, (cell = { run: 0, passed: 0, vendor: 0, vendorPassed: 0 }));
     cell.run++;
+    if (vector.vendor !== undefined) cell.vendor++;
     if (differences.length === 0) {
       cell.passed++;
-      if (vector.vendor !== undefined) cell.vendor++;
+      if (vector.vendor !== undefined) cell.vendorPassed++;
       return true;
     }
     const key = `${cls} ${name}`;

@@ -121,8 +121,8 @@ export class SectionReader {
     for (let i = 0; i < 2; i++) {
       this.#patch(window);
       const { words, flags, fcw, fsw, ftw, mxcsr } = this.#state;
-      for (const word of words) hash = Math.imul(hash ^ word, 0x01000193);
-      for (const word of [flags, fcw, fsw, ftw, mxcsr]) hash = Math.imul(hash ^ word, 0x01000193);
+      for (const word of words) hash = mix(hash, word);
+      for (const word of [flags, fcw, fsw, ftw, mxcsr]) hash = mix(hash, word);
     }
     return hash >>> 0;
   }
@@ -238,6 +238,11 @@ export class SectionReader {
 function dataPage(mode: number, high: boolean): number {
   if (mode !== 64) return 0x30000000;
   return high ? 0x1234567000 : 0x34567000;
+}
+
+/** One step of the checksum; the rotation keeps two differences in a top bit from cancelling out. */
+function mix(hash: number, word: number): number {
+  return Math.imul(((hash << 5) | (hash >>> 27)) ^ word, 0x01000193);
 }
 
 /** The checksum of a section as decoded here; equal to `section.checksum` if the oracle had the same states. */

@@ -77,7 +77,7 @@ export interface Vector {
   readonly fswUndefined: number;
   /** the precision of the result is implementation-defined */
   readonly approximate: boolean;
-  /** why the recording CPU differs here from what Intel documents (`out` is then Intel's) */
+  /** why makers differ here; `out` is what Intel documents, or the recorded outcome where it documents nothing */
   readonly vendor: string | undefined;
 }
 

@@ -69,7 +69,7 @@ static void put_record(const struct vector *v, u32 skipped) {
 /* A section's checksum covers every state before and after, so that a reader knows that it drew the same. */
 static u32 fold(u32 hash, const void *bytes, size_t n) {
   u32 word;
-  for (const u8 *p = bytes; n; n -= 4, p += 4) { memcpy(&word, p, 4); hash = (hash ^ word) * 0x01000193; }
+  for (const u8 *p = bytes; n; n -= 4, p += 4) { memcpy(&word, p, 4); hash = ((hash << 5 | hash >> 27) ^ word) * 0x01000193; }
   return hash;
 }
 static u32 fold_state(u32 hash, const struct state *s) {

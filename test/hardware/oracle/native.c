@@ -15,6 +15,7 @@
 #include <asm/ldt.h>
 #include "oracle.h"
 
+u32 hw_mxcsr = 0x1f80; /* the host's: drawing rounds to nearest */
 u64 hw_gpr[16], hw_flags, hw_target, hw_host_rsp;
 u16 hw_ds, hw_ss;
 struct { u32 offset; u16 selector; } __attribute__((packed)) hw_far;
@@ -37,7 +38,7 @@ asm(".text\n"
 " mov hw_gpr+64(%rip), %r8\n mov hw_gpr+72(%rip), %r9\n mov hw_gpr+80(%rip), %r10\n mov hw_gpr+88(%rip), %r11\n"
 " mov hw_gpr+96(%rip), %r12\n mov hw_gpr+104(%rip), %r13\n mov hw_gpr+112(%rip), %r14\n mov hw_gpr+120(%rip), %r15\n"
 " jmp *hw_return(%rip)\n"
-"hw_resume:\n cld\n fninit\n vzeroupper\n pop %r15\n pop %r14\n pop %r13\n pop %r12\n pop %rbp\n pop %rbx\n ret\n"
+"hw_resume:\n cld\n fninit\n vzeroupper\n ldmxcsr hw_mxcsr(%rip)\n pop %r15\n pop %r14\n pop %r13\n pop %r12\n pop %rbp\n pop %rbx\n ret\n"
 ".local hw_return\n.comm hw_return,8,8\n");
 
 static struct { u64 gpr[16], rip, flags, cr2; u32 trap, error; int signal; u8 fx[512], ymm_high[256]; } taken;
