@@ -1,6 +1,7 @@
 /** The evaluators of lazy flags whose producer is not known, generated from the formulas of src/ir/flags.ts. */
 import { Builder } from '../src/ir/builder.ts';
-import { ARITHMETIC_FLAGS, condition, FLAG_CARRY_BIT, type FlagSource, flagKinds, flagWord } from '../src/ir/flags.ts';
+import { condition, type FlagSource, flagWord } from '../src/ir/flag-formulas.ts';
+import { ARITHMETIC_FLAGS, FLAG_CARRY_BIT, flagKinds } from '../src/ir/flags.ts';
 import { schedule } from '../src/ir/schedule.ts';
 import type { Value, Width } from '../src/ir/types.ts';
 import { offsetOf } from '../src/state/layout.ts';

@@ -6,11 +6,18 @@
  * the interpreter, before it has changed anything (`LEFT`, with the reason in the field `leave`).
  */
 import { LEFT, leave } from '../src/execute/leave.ts';
-import { FLAG_CARRY_BIT, flagCode, type FlagKind } from '../src/ir/flags.ts';
+import { FLAG_CARRY_BIT, type FlagKind, flagCode } from '../src/ir/flags.ts';
 import { microOps, type Node } from '../src/ir/micro-ops.ts';
 import { type Schedule, schedule } from '../src/ir/schedule.ts';
 import type { Type, Width } from '../src/ir/types.ts';
-import { jumpCacheBits, jumpCacheEntryBytes, jumpCacheOffset, offsetOf, segmentNames, tlbOffsets } from '../src/state/layout.ts';
+import {
+  jumpCacheBits,
+  jumpCacheEntryBytes,
+  jumpCacheOffset,
+  offsetOf,
+  segmentNames,
+  tlbOffsets,
+} from '../src/state/layout.ts';
 import type { Emitter, Expr } from './emitter.ts';
 import { lower, type Reader } from './lower.ts';
 import { probe } from './probe.ts';
@@ -19,7 +26,24 @@ import { emitStructured } from './structure.ts';
 
 const CPU = 0;
 const DEPTH = 1;
-const gprNames = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'];
+const gprNames = [
+  'rax',
+  'rcx',
+  'rdx',
+  'rbx',
+  'rsp',
+  'rbp',
+  'rsi',
+  'rdi',
+  'r8',
+  'r9',
+  'r10',
+  'r11',
+  'r12',
+  'r13',
+  'r14',
+  'r15',
+];
 /** How deep guest calls nest as WebAssembly calls before they go through the dispatcher again. */
 export const callDepth = 400;
 
@@ -32,7 +56,8 @@ interface RegisterLocal {
 }
 
 /** Instructions of a block that the region does itself. */
-const emittedInstructions = (block: RegionBlock): number => (block.terminator.kind === 'leave' ? block.instructions - 1 : block.instructions);
+const emittedInstructions = (block: RegionBlock): number =>
+  block.terminator.kind === 'leave' ? block.instructions - 1 : block.instructions;
 
 export class RegionEmitter implements Reader {
   readonly e: Emitter;
@@ -90,7 +115,12 @@ export class RegionEmitter implements Reader {
     for (const [key, written] of used) {
       const type: Type = key[0] === 'x' ? 'v128' : 'i64';
       const n = Number(key.slice(1));
-      this.registers.set(key, { local: this.e.local(type), type, offset: offsetOf(type === 'v128' ? `xmm${n}` : gprNames[n]!), written });
+      this.registers.set(key, {
+        local: this.e.local(type),
+        type,
+        offset: offsetOf(type === 'v128' ? `xmm${n}` : gprNames[n]!),
+        written,
+      });
     }
   }
 
@@ -122,7 +152,8 @@ export class RegionEmitter implements Reader {
   }
   private spill(): void {
     const { e } = this;
-    for (const r of this.registers.values()) if (r.written) e.store(r.type, this.i32(CPU), e.get(r.local, r.type), r.offset);
+    for (const r of this.registers.values())
+      if (r.written) e.store(r.type, this.i32(CPU), e.get(r.local, r.type), r.offset);
     this.spillFlags();
     e.setState32('budget', this.i32(this.budget));
   }
@@ -140,7 +171,10 @@ export class RegionEmitter implements Reader {
       e.block('left', () => {
         this.checkBudget(region.entry);
         emitStructured(
-          { successors: region.blocks.map((b) => b.successors.map((s) => s.order)), predecessors: region.blocks.map((b) => b.predecessors.map((p) => p.order)) },
+          {
+            successors: region.blocks.map((b) => b.successors.map((s) => s.order)),
+            predecessors: region.blocks.map((b) => b.predecessors.map((p) => p.order)),
+          },
           {
             block: (label, body) => e.block(label, body),
             loop: (label, body) => e.loop(label, body),
@@ -224,7 +258,11 @@ export class RegionEmitter implements Reader {
         return pass(terminator.target);
       case 'branch': {
         if (terminator.taken === terminator.next) return pass(terminator.next);
-        return e.if(this.value(last.args[0]!), () => pass(terminator.taken), () => pass(terminator.next));
+        return e.if(
+          this.value(last.args[0]!),
+          () => pass(terminator.taken),
+          () => pass(terminator.next),
+        );
       }
       case 'indirect':
         return this.exit(this.value(last.args[0]!));
@@ -306,7 +344,15 @@ export class RegionEmitter implements Reader {
       case 'state.get32':
         return this.keep(v, imm[0] === 'flagKind' ? this.i32(this.flagKind) : e.state32(imm[0] as string), false);
       case 'state.get64':
-        return this.keep(v, imm[0] === 'flagA' ? this.i64(this.flagA) : imm[0] === 'flagB' ? this.i64(this.flagB) : e.state64(imm[0] as string), false);
+        return this.keep(
+          v,
+          imm[0] === 'flagA'
+            ? this.i64(this.flagA)
+            : imm[0] === 'flagB'
+              ? this.i64(this.flagB)
+              : e.state64(imm[0] as string),
+          false,
+        );
       case 'state.set32':
         return e.setState32(imm[0] as string, arg(0));
       case 'state.set64':
@@ -342,7 +388,11 @@ export class RegionEmitter implements Reader {
       }
       case 'flags.get':
         this.spillFlags();
-        return this.keep(v, e.op('i32.and', e.call('flagsWord', [this.i32(CPU)], 'i32'), e.i32(imm[0] as number)), false);
+        return this.keep(
+          v,
+          e.op('i32.and', e.call('flagsWord', [this.i32(CPU)], 'i32'), e.i32(imm[0] as number)),
+          false,
+        );
       case 'flags.test':
         this.spillFlags();
         return this.keep(v, e.call('flagsTest', [this.i32(CPU), e.i32(imm[0] as number)], 'i32'), false);
@@ -363,7 +413,11 @@ export class RegionEmitter implements Reader {
       }
       case 'branch':
         if (v === this.nodes.length - 1) return;
-        return e.if(arg(0), () => this.pass(imm[0] as bigint), () => this.pass(imm[1] as bigint));
+        return e.if(
+          arg(0),
+          () => this.pass(imm[0] as bigint),
+          () => this.pass(imm[1] as bigint),
+        );
       case 'call':
       case 'raise':
       case 'reg.get':
@@ -379,7 +433,12 @@ export class RegionEmitter implements Reader {
 
   private general(v: number, { op, args, imm }: Node): void {
     const { effect, result } = microOps[op];
-    const expr = lower(this, op, args.map((a) => this.value(a)), imm);
+    const expr = lower(
+      this,
+      op,
+      args.map((a) => this.value(a)),
+      imm,
+    );
     if (result === null) this.e.emit(expr);
     else this.keep(v, expr, effect === 'pure');
   }
@@ -387,7 +446,11 @@ export class RegionEmitter implements Reader {
   private table(write: boolean): Expr {
     const { e } = this;
     const user = this.region.context.cpl === 3;
-    return e.op('i32.add', this.i32(CPU), e.i32(tlbOffsets[user ? (write ? 'userWrite' : 'userRead') : write ? 'supervisorWrite' : 'supervisorRead']));
+    return e.op(
+      'i32.add',
+      this.i32(CPU),
+      e.i32(tlbOffsets[user ? (write ? 'userWrite' : 'userRead') : write ? 'supervisorWrite' : 'supervisorRead']),
+    );
   }
 
   private memory(v: number, { op, args }: Node): void {
@@ -418,7 +481,11 @@ export class RegionEmitter implements Reader {
     const offset = e.share(this.value(args[0]!), 'i64');
     const range = `${name}${write ? 'Write' : 'Read'}`;
     const below = e.op('i64.lt_u', offset(), e.op('i64.extend_u', e.state32(`${range}Low`)));
-    const above = e.op('i64.gt_u', e.op('i64.add', offset(), e.i64(BigInt(bytes - 1))), e.op('i64.extend_u', e.state32(`${range}High`)));
+    const above = e.op(
+      'i64.gt_u',
+      e.op('i64.add', offset(), e.i64(BigInt(bytes - 1))),
+      e.op('i64.extend_u', e.state32(`${range}High`)),
+    );
     this.exitIf(e.op('i32.or', below, above));
     this.keep(v, e.op('i64.and', e.op('i64.add', e.state64(`${name}Base`), offset()), e.i64(0xffffffffn)), false);
   }
@@ -433,10 +500,17 @@ export class RegionEmitter implements Reader {
     const entry = this.jumpEntry(target, to);
     const at = (offset: number) => e.load('i32', entry(), jumpCacheOffset + offset);
     this.spill();
-    const other = e.op('i32.or', e.op('i64.ne', e.load('i64', entry(), jumpCacheOffset), to()), e.op('i32.ne', at(8), e.i32(this.region.context.id)));
+    const other = e.op(
+      'i32.or',
+      e.op('i64.ne', e.load('i64', entry(), jumpCacheOffset), to()),
+      e.op('i32.ne', at(8), e.i32(this.region.context.id)),
+    );
     const none = e.op('i32.or', e.op('i32.eqz', at(16)), e.op('i32.eqz', this.i32(DEPTH)));
     e.if(e.op('i32.or', other, none), () => e.return(to()));
-    e.set(this.next, e.callIndirect(at(16), [this.i32(CPU), e.op('i32.sub', this.i32(DEPTH), e.i32(1))], ['i32', 'i32'], 'i64'));
+    e.set(
+      this.next,
+      e.callIndirect(at(16), [this.i32(CPU), e.op('i32.sub', this.i32(DEPTH), e.i32(1))], ['i32', 'i32'], 'i64'),
+    );
     e.if(e.op('i64.ne', this.i64(this.next), e.i64(returnAddress)), () => e.return(this.i64(this.next)));
     this.fill();
     const back = this.region.blocks.find((b) => b.rip === returnAddress);

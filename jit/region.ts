@@ -108,7 +108,16 @@ function discover(source: CodeSource, context: Context, entry: bigint): Map<bigi
     const made = recordBlock(source, context, rip, maximum);
     if ('fetchFault' in made) return null;
     const terminator = terminatorOf(made.nodes);
-    const block: RegionBlock = { rip, instructions: made.instructions, length: made.length, terminator, nodes: made.nodes, successors: [], predecessors: [], order: -1 };
+    const block: RegionBlock = {
+      rip,
+      instructions: made.instructions,
+      length: made.length,
+      terminator,
+      nodes: made.nodes,
+      successors: [],
+      predecessors: [],
+      order: -1,
+    };
     blocks.set(rip, block);
     for (const node of made.nodes) if (node.op === 'insn') owner.set(node.imm[0] as bigint, block);
     instructions += made.instructions;
@@ -190,7 +199,8 @@ function flagEffect(block: RegionBlock): FlagEffect {
     if (node.op === 'when') depth++;
     else if (node.op === 'end') depth--;
     else if (node.op === 'flags.merge') effect = 'unknown';
-    else if (node.op === 'flags.set') effect = depth > 0 ? 'unknown' : ({ kind: node.imm[0], width: node.imm[1] } as FlagProducer);
+    else if (node.op === 'flags.set')
+      effect = depth > 0 ? 'unknown' : ({ kind: node.imm[0], width: node.imm[1] } as FlagProducer);
   }
   return effect;
 }
@@ -257,8 +267,10 @@ function liveBefore(nodes: readonly Node[], out: number): number {
     else if (node.op === 'flags.merge') live = depth > 0 ? live : live & ~(node.imm[0] as number);
     else if (node.op === 'flags.get') live |= node.imm[0] as number;
     else if (node.op === 'flags.test') live |= conditionFlags(node.imm[0] as number);
-    else if (node.op === 'call' || ((node.op === 'jump' || node.op === 'branch') && depth > 0) || mayFault(node.op)) live = ARITHMETIC_FLAGS;
-    else if ((node.op === 'state.get64' || node.op === 'state.get32') && String(node.imm[0]).startsWith('flag')) live = ARITHMETIC_FLAGS;
+    else if (node.op === 'call' || ((node.op === 'jump' || node.op === 'branch') && depth > 0) || mayFault(node.op))
+      live = ARITHMETIC_FLAGS;
+    else if ((node.op === 'state.get64' || node.op === 'state.get32') && String(node.imm[0]).startsWith('flag'))
+      live = ARITHMETIC_FLAGS;
   }
   return live;
 }

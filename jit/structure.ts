@@ -62,13 +62,15 @@ export function emitStructured(graph: FlowGraph, e: FlowEmitter): void {
   const isMerge = (n: number) => forwardIn(n) > 1;
   const isLoop = (n: number) => graph.predecessors[n]!.some((p) => p >= n);
 
-  const go = (from: number) => (to: number): void => {
-    if (to <= from) {
-      e.backEdge(to);
-      e.br(`l${to}`);
-    } else if (isMerge(to)) e.br(`m${to}`);
-    else tree(to);
-  };
+  const go =
+    (from: number) =>
+    (to: number): void => {
+      if (to <= from) {
+        e.backEdge(to);
+        e.br(`l${to}`);
+      } else if (isMerge(to)) e.br(`m${to}`);
+      else tree(to);
+    };
   const tree = (n: number): void => {
     const merges = children[n]!.filter(isMerge);
     if (isLoop(n)) e.loop(`l${n}`, () => within(n, merges));

@@ -3,7 +3,7 @@
  * them when their code changes or there are too many.
  */
 import type { CodeMemory, CodeUser, InterpreterBlock } from '../src/execute/code-memory.ts';
-import { type Context, type Contexts } from '../src/execute/context.ts';
+import type { Context, Contexts } from '../src/execute/context.ts';
 import type { CoreExports, Engine, Regions } from '../src/execute/engine.ts';
 import { linearOf } from '../src/execute/frontend.ts';
 import { type Translation, translate } from './translate.ts';
@@ -48,7 +48,14 @@ export class Translator implements Regions {
   private readonly freeSlots: number[] = [];
   private nextSlot = 1;
   private liveBytes = 0;
-  readonly statistics: TranslatorStatistics = { regions: 0, bytes: 0, instructions: 0, compileMillis: 0, invalidated: 0, dropped: 0 };
+  readonly statistics: TranslatorStatistics = {
+    regions: 0,
+    bytes: 0,
+    instructions: 0,
+    compileMillis: 0,
+    invalidated: 0,
+    dropped: 0,
+  };
 
   constructor(parts: TranslatorParts) {
     this.parts = parts;
@@ -106,7 +113,15 @@ export class Translator implements Regions {
       core: { flagsWord, flagsTest } as WebAssembly.ModuleImports,
       arith: arithmetic as WebAssembly.ModuleImports,
     });
-    const region: Installed = { context: context.id, key, slot, bytes: made.bytes.length, instructions: made.instructions, pages, parts };
+    const region: Installed = {
+      context: context.id,
+      key,
+      slot,
+      bytes: made.bytes.length,
+      instructions: made.instructions,
+      pages,
+      parts,
+    };
     table.set(slot, instance.exports.region as () => bigint);
     let map = this.installed.get(context.id);
     if (map === undefined) {

@@ -59,7 +59,6 @@ export function recordBlock(
     let offset = Number(linear & 0xfffn);
     if ((linear & ~0xfffn) !== firstPage) break; // the next page is another block
     let decoded = decode(bytes, offset, 4096 - offset, ip, mode);
-    let length: number;
     let crossing = false;
     if (decoded.failure === 'truncated') {
       // The instruction goes on in the next page: decode it from a copy of both ends.
@@ -78,7 +77,7 @@ export function recordBlock(
       crossing = true;
       offset = 0;
     }
-    length = decoded.failure === null ? decoded.insn.length : decoded.length;
+    const length = decoded.failure === null ? decoded.insn.length : decoded.length;
     b.emit('insn', [], ip, count);
     count++;
     if (!context.flat && Number(ip) + length - 1 > context.csLimit) {

@@ -2,7 +2,7 @@
  * Identities of lane and vector micro-ops, applied as they are recorded: scalar floating point passes from instruction to
  * instruction as an f64 and not through the register that holds it.
  */
-import type { Builder } from './builder.ts';
+import type { Recording } from './fold.ts';
 import type { Immediate, MicroOp } from './micro-ops.ts';
 import type { Value } from './types.ts';
 
@@ -10,11 +10,11 @@ const laneBytes: Record<string, number> = { f64x2: 8, i64x2: 8, f32x4: 4, i32x4:
 const scalarOf: Record<string, string> = { f64x2: 'f64', i64x2: 'i64', f32x4: 'f32', i32x4: 'i32' };
 
 /** A value of the type that the lanes of `shape` have, from the lanes of `from` (the same size). */
-function recast(b: Builder, v: Value, from: string, shape: string): Value {
+function recast(b: Recording, v: Value, from: string, shape: string): Value {
   return from === shape ? v : b.emit(`${scalarOf[shape]!}.reinterpret` as MicroOp, [v]);
 }
 
-function extract(b: Builder, shape: string, vector: Value, lane: number): Value | null {
+function extract(b: Recording, shape: string, vector: Value, lane: number): Value | null {
   const size = laneBytes[shape];
   if (size === undefined) return null;
   const node = b.nodes[vector]!;
@@ -39,7 +39,12 @@ function extract(b: Builder, shape: string, vector: Value, lane: number): Value 
 }
 
 /** What a pure micro-op on vectors or floating point bits is equal to, or null. */
-export function foldVector(b: Builder, op: MicroOp, args: readonly number[], imm: readonly Immediate[]): Value | null {
+export function foldVector(
+  b: Recording,
+  op: MicroOp,
+  args: readonly number[],
+  imm: readonly Immediate[],
+): Value | null {
   const [shape, name] = op.split('.') as [string, string];
   switch (name) {
     case 'extract_lane':

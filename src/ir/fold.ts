@@ -1,13 +1,21 @@
 /** Constant folding and identities of pure integer micro-ops, applied as they are recorded. */
-import type { Builder } from './builder.ts';
-import type { MicroOp } from './micro-ops.ts';
-import type { Value } from './types.ts';
+import type { Immediate, MicroOp, Node } from './micro-ops.ts';
+import type { Type, Value } from './types.ts';
+
+/** What folding sees of a builder. */
+export interface Recording {
+  readonly nodes: readonly Node[];
+  constantOf(v: Value): bigint | undefined;
+  i32(n: number): Value<'i32'>;
+  i64(n: number | bigint): Value<'i64'>;
+  emit<T extends Type>(op: MicroOp, args?: readonly number[], ...imm: Immediate[]): Value<T>;
+}
 
 const s32 = (n: bigint) => BigInt.asIntN(32, n);
 const u = (bits: number, n: bigint) => BigInt.asUintN(bits, n);
 
 /** The value of a pure micro-op whose operands decide it, or null. */
-export function foldConstant(b: Builder, op: MicroOp, args: readonly number[]): Value | null {
+export function foldConstant(b: Recording, op: MicroOp, args: readonly number[]): Value | null {
   if (args.length === 0) return null;
   const first = b.constantOf(args[0] as Value);
   const second = args.length > 1 ? b.constantOf(args[1] as Value) : undefined;
@@ -76,14 +84,14 @@ export function foldConstant(b: Builder, op: MicroOp, args: readonly number[]): 
   }
 }
 
-function unary(b: Builder, op: MicroOp, arg: Value): Value | null {
+function unary(b: Recording, op: MicroOp, arg: Value): Value | null {
   const node = b.nodes[arg]!;
   if (op === 'i32.wrap' && (node.op === 'i64.extend_u' || node.op === 'i64.extend_s')) return node.args[0] as Value;
   return null;
 }
 
 /** How many low bits of a value may be set, as far as its micro-op says. */
-function bitsOf(b: Builder, v: Value): number {
+function bitsOf(b: Recording, v: Value): number {
   const node = b.nodes[v]!;
   switch (node.op) {
     case 'load.8':
@@ -113,7 +121,7 @@ function bitsOf(b: Builder, v: Value): number {
 }
 
 /** A mask of low ones over a value that has no other bits is the value; a mask over a mask is one mask. */
-function maskOf(b: Builder, v: Value, mask: bigint, bits: number): Value | null {
+function maskOf(b: Recording, v: Value, mask: bigint, bits: number): Value | null {
   const m = u(bits, mask);
   const low = (m & (m + 1n)) === 0n ? m.toString(2).length : 0;
   if (low > 0 && bitsOf(b, v) <= low) return v;

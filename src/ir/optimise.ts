@@ -4,7 +4,8 @@
  * at every point where a fault or a leave can show the state.
  */
 import { Builder, type ExecutionContext } from './builder.ts';
-import { ARITHMETIC_FLAGS, condition, conditionFlags, FLAG_CARRY_BIT, type FlagKind, type FlagSource, flagWord } from './flags.ts';
+import { condition, type FlagSource, flagWord } from './flag-formulas.ts';
+import { ARITHMETIC_FLAGS, conditionFlags, FLAG_CARRY_BIT, type FlagKind } from './flags.ts';
 import { mayFault, microOps, type Node } from './micro-ops.ts';
 import type { Value, Width } from './types.ts';
 
@@ -39,7 +40,11 @@ export interface FlagProducer {
  * Copies the nodes through a new builder, forwarding registers and fusing conditions. `producer`: what set the flags that
  * stand in the lazy flag fields when the block begins, if that is known.
  */
-export function forward(nodes: readonly Node[], context: ExecutionContext, producer: FlagProducer | null = null): readonly Node[] {
+export function forward(
+  nodes: readonly Node[],
+  context: ExecutionContext,
+  producer: FlagProducer | null = null,
+): readonly Node[] {
   const b = new Builder(context);
   const map: number[] = [];
   let registers = new Map<string, number>();

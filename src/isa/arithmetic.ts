@@ -1,16 +1,24 @@
 /** ADD, ADC, SUB, SBB, AND, OR, XOR, CMP, TEST, INC, DEC, NEG, NOT. SDM volume 2. */
-import type { FlagKind } from '../ir/flags.ts';
-import type { Int } from '../ir/types.ts';
+
 import type { Builder } from '../ir/builder.ts';
-import type { Width } from '../ir/types.ts';
+import type { FlagKind } from '../ir/flags.ts';
+import type { Int, Width } from '../ir/types.ts';
 import { define } from './define.ts';
 
 /** The forms that the eight classic instructions share; `n` is the instruction's place among them. */
 const classicForms = (n: number, lock: string): string[] => {
   const op = (k: number) => (n * 8 + k).toString(16).toUpperCase().padStart(2, '0');
   return [
-    `${op(0)} Eb,Gb ${lock}`, `${op(1)} Ev,Gv ${lock}`, `${op(2)} Gb,Eb`, `${op(3)} Gv,Ev`, `${op(4)} AL,Ib`, `${op(5)} rAX,Iz`,
-    `80 /${n} Eb,Ib ${lock}`, `81 /${n} Ev,Iz ${lock}`, `82 /${n} Eb,Ib i64 ${lock}`, `83 /${n} Ev,Ibs ${lock}`,
+    `${op(0)} Eb,Gb ${lock}`,
+    `${op(1)} Ev,Gv ${lock}`,
+    `${op(2)} Gb,Eb`,
+    `${op(3)} Gv,Ev`,
+    `${op(4)} AL,Ib`,
+    `${op(5)} rAX,Iz`,
+    `80 /${n} Eb,Ib ${lock}`,
+    `81 /${n} Ev,Iz ${lock}`,
+    `82 /${n} Eb,Ib i64 ${lock}`,
+    `83 /${n} Ev,Ibs ${lock}`,
   ];
 };
 
@@ -47,14 +55,28 @@ define('CMP', classicForms(7, ''), (b, { dst, src, width }) => {
   b.setFlags('sub', width, b.read(dst), b.read(src));
 });
 
-define('TEST', ['84 Eb,Gb', '85 Ev,Gv', 'A8 AL,Ib', 'A9 rAX,Iz', 'F6 /0 Eb,Ib', 'F6 /1 Eb,Ib', 'F7 /0 Ev,Iz', 'F7 /1 Ev,Iz'], (b, { dst, src, width }) => {
+define('TEST', [
+  '84 Eb,Gb',
+  '85 Ev,Gv',
+  'A8 AL,Ib',
+  'A9 rAX,Iz',
+  'F6 /0 Eb,Ib',
+  'F6 /1 Eb,Ib',
+  'F7 /0 Ev,Iz',
+  'F7 /1 Ev,Iz',
+], (b, { dst, src, width }) => {
   b.setFlags('logic', width, b.and(b.read(dst), b.read(src)));
 });
 
-for (const [name, n, plus, kind] of [['INC', 0, 0x40, 'inc'], ['DEC', 1, 0x48, 'dec']] as const) {
+for (const [name, n, plus, kind] of [
+  ['INC', 0, 0x40, 'inc'],
+  ['DEC', 1, 0x48, 'dec'],
+] as const) {
   define(name, [`${plus.toString(16)}+r Zv i64`, `FE /${n} Eb lock`, `FF /${n} Ev lock`], (b, { dst, width }) => {
     const carry = b.carry();
-    const { old } = b.modify(dst, (a) => (kind === 'inc' ? b.add(a, b.constant(width, 1)) : b.sub(a, b.constant(width, 1))));
+    const { old } = b.modify(dst, (a) =>
+      kind === 'inc' ? b.add(a, b.constant(width, 1)) : b.sub(a, b.constant(width, 1)),
+    );
     b.setFlags(kind, width, old, undefined, carry);
   });
 }

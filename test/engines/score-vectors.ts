@@ -15,7 +15,10 @@ for (const [cls, url] of vectorFiles()) {
   if (args.length > 0 && !args.includes(cls)) continue;
   for (const vector of readVectors(url, { every })) {
     try {
-      score.add(vector, engine === 'interpreter' ? runner.interpret(vector) : runner.translate(vector, engine === 'cold'));
+      score.add(
+        vector,
+        engine === 'interpreter' ? runner.interpret(vector) : runner.translate(vector, engine === 'cold'),
+      );
     } catch (error) {
       score.count(vector, [`host error: ${(error as Error).message}`]);
     }

@@ -2,11 +2,12 @@
  * Runs recorded hardware vectors on a bare engine: the vector's two pages mapped through real page tables, segments and
  * control registers set as the vector's machine has them, and exceptions recorded in place of being delivered.
  */
+
+import { Translator } from '../../jit/translator.ts';
 import { CodeMemory } from '../../src/execute/code-memory.ts';
 import { Contexts } from '../../src/execute/context.ts';
 import { Engine } from '../../src/execute/engine.ts';
 import type { Processor } from '../../src/execute/processor.ts';
-import { Translator } from '../../jit/translator.ts';
 import { Mmu } from '../../src/mmu/mmu.ts';
 import { PhysicalMemory } from '../../src/mmu/physical-memory.ts';
 import { CpuState } from '../../src/state/cpu-state.ts';
@@ -65,7 +66,16 @@ export class VectorRunner implements Processor {
       contexts,
       code: this.code,
     });
-    this.translator = new Translator({ engine: this.engine, contexts, code: this.code, memory, table, arithmetic, shared: false, maximumBytes: 1 << 24 });
+    this.translator = new Translator({
+      engine: this.engine,
+      contexts,
+      code: this.code,
+      memory,
+      table,
+      arithmetic,
+      shared: false,
+      maximumBytes: 1 << 24,
+    });
     this.engine.regions = this.translator;
     this.code.onDrop = (block) => this.engine.blockDropped(block);
     this.memory.onCodeWrite = (physical, bytes) => {

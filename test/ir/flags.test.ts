@@ -2,14 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Builder } from '../../src/ir/builder.ts';
-import {
-  ARITHMETIC_FLAGS,
-  condition,
-  type FlagKind,
-  type FlagSource,
-  flagKinds,
-  flagWord,
-} from '../../src/ir/flags.ts';
+import { condition, type FlagSource, flagWord } from '../../src/ir/flag-formulas.ts';
+import { ARITHMETIC_FLAGS, type FlagKind, flagKinds } from '../../src/ir/flags.ts';
 import type { Value, Width } from '../../src/ir/types.ts';
 import { evaluate, Guest } from '../isa/evaluate.ts';
 import { userContext } from '../isa/vector-run.ts';

@@ -25,7 +25,7 @@ let remainder: u64 = 0;
 
 /** (high, low) / divisor; the caller knows that high < divisor. Leaves the remainder beside it. */
 function divide(high: u64, low: u64, divisor: u64): u64 {
-  if (high == 0) {
+  if (high === 0) {
     remainder = low % divisor;
     return low / divisor;
   }
@@ -34,7 +34,7 @@ function divide(high: u64, low: u64, divisor: u64): u64 {
   const d = divisor << shift;
   const dHigh = d >> 32;
   const dLow = d & 0xffffffff;
-  const n: u64 = shift == 0 ? high : (high << shift) | (low >> (64 - shift));
+  const n: u64 = shift === 0 ? high : (high << shift) | (low >> (64 - shift));
   const rest = low << shift;
   const q1 = digit(n, rest >> 32, dHigh, dLow);
   const n1 = ((n << 32) | (rest >> 32)) - q1 * d;
@@ -43,8 +43,7 @@ function divide(high: u64, low: u64, divisor: u64): u64 {
   return (q1 << 32) | q0;
 }
 
-// @ts-ignore: a decorator of AssemblyScript
-@inline
+// @ts-expect-error: a decorator of AssemblyScript
 function digit(n: u64, next: u64, dHigh: u64, dLow: u64): u64 {
   let q = n / dHigh;
   let r = n - q * dHigh;
