@@ -1,0 +1,170 @@
+/**
+ * System instructions: control, debug and descriptor-table registers, MSRs, CPUID, time, flags that need a privilege, cache
+ * and fence instructions. SDM volume 2. Most are one helper of src/system; what is simple is recorded directly.
+ */
+import type { Builder } from '../ir/builder.ts';
+import type { MemoryOperand, NumberedOperand, RegisterOperand } from '../ir/operand.ts';
+import { SS } from '../ir/operand.ts';
+import type { Value } from '../ir/types.ts';
+import { define, GP, UD } from './define.ts';
+
+/** Records #GP(0) and says so unless CPL is 0. */
+function refused(b: Builder): boolean {
+  if (b.context.cpl === 0) return false;
+  b.raise(GP, 0);
+  return true;
+}
+const privileged = (name: string, forms: readonly string[], helper: string) =>
+  define(name, forms, (b, x) => {
+    if (!refused(b)) b.call(helper, x);
+  });
+
+// --- processor identification, time, MSRs
+define('CPUID', ['0F A2'], (b, x) => b.call('cpuid', x));
+define('RDTSC', ['0F 31'], (b, x) => b.call('rdtsc', x));
+define('RDTSCP', ['0F 01 F9'], (b, x) => b.call('rdtscp', x), 'rdtscp');
+privileged('RDMSR', ['0F 32'], 'rdmsr');
+privileged('WRMSR', ['0F 30'], 'wrmsr');
+
+// --- flags
+const IF = 0x200;
+define('CLI', ['FA'], (b) => {
+  const { protectedMode, cpl, iopl } = b.context;
+  if (protectedMode && cpl > iopl) return b.raise(GP, 0);
+  b.setState32('rflagsRest', b.and(b.state32('rflagsRest'), b.i32(~IF)));
+});
+define('STI', ['FB'], (b, x) => b.call('sti', x));
+define('POPF', ['9D d64'], (b, x) => {
+  if (b.context.virtual8086 && b.context.iopl < 3) return b.raise(GP, 0);
+  const value = b.pop(x.width);
+  b.call('popf', x, value, b.i32(x.width / 8));
+});
+define('CLAC', ['NP 0F 01 CA'], (b, x) => (b.context.cpl !== 0 ? b.raise(UD) : b.call('clac', x)));
+define('STAC', ['NP 0F 01 CB'], (b, x) => (b.context.cpl !== 0 ? b.raise(UD) : b.call('stac', x)));
+privileged('HLT', ['F4'], 'hlt');
+
+// --- control and debug registers
+const isControl = (index: number) => index === 0 || index === 2 || index === 3 || index === 4 || index === 8;
+define('MOV', ['0F 20 Rq,Cq x64', '0F 20 Rd,Cd i64'], (b, x) => {
+  const { index } = x.src as NumberedOperand;
+  if (!isControl(index)) return b.raise(UD);
+  if (refused(b)) return;
+  if (index === 8) b.call('mov-from-cr8', x, b.i32((x.dst as RegisterOperand).index));
+  else b.write(x.dst, b.fromI64(b.state64(`cr${index}`), x.mode === 64 ? 64 : 32));
+});
+define('MOV', ['0F 22 Cq,Rq x64', '0F 22 Cd,Rd i64'], (b, x) => {
+  const { index } = x.dst as NumberedOperand;
+  if (!isControl(index)) return b.raise(UD);
+  if (refused(b)) return;
+  b.call('mov-to-cr', x, b.i32(index), b.read(x.src));
+});
+define('MOV', ['0F 21 Rq,Dq x64', '0F 21 Rd,Dd i64'], (b, x) => {
+  if (!refused(b))
+    b.call('mov-from-dr', x, b.i32((x.src as NumberedOperand).index), b.i32((x.dst as RegisterOperand).index));
+});
+define('MOV', ['0F 23 Dq,Rq x64', '0F 23 Dd,Rd i64'], (b, x) => {
+  if (!refused(b)) b.call('mov-to-dr', x, b.i32((x.dst as NumberedOperand).index), b.read(x.src));
+});
+privileged('CLTS', ['0F 06'], 'clts');
+define('LMSW', ['0F 01 /6 Ew'], (b, x) => {
+  if (!refused(b)) b.call('lmsw', x, b.read(x.dst));
+});
+define('SMSW', ['0F 01 /4 Rv', '0F 01 /4 Mw'], (b, { dst, width }) => {
+  b.write(dst, b.fromI64(b.state64('cr0'), width));
+});
+define('INVLPG', ['0F 01 /7@ M'], (b, x) => {
+  if (refused(b)) return;
+  const memory = x.dst as MemoryOperand;
+  b.call('invlpg', x, b.i32(memory.segment), b.effectiveAddress(memory));
+});
+privileged('INVD', ['0F 08'], 'wbinvd');
+privileged('WBINVD', ['0F 09'], 'wbinvd');
+
+// --- descriptor tables
+/** Linear address of what follows at `bytes` after a linear address. */
+const further = (b: Builder, address: Value<'i64'>, bytes: number) =>
+  b.emit<'i64'>('address.base', [address], bytes, b.context.codeSize === 64 ? 64 : 32);
+
+for (const [name, extension, table] of [
+  ['SGDT', 0, 'gdtr'],
+  ['SIDT', 1, 'idtr'],
+] as const)
+  define(name, [`0F 01 /${extension}@ Ms`], (b, x) => {
+    const memory = x.dst as MemoryOperand;
+    const wide = x.mode === 64;
+    const stack = memory.segment === SS;
+    const address = b.address(memory, wide ? 10 : 6, true);
+    b.probeWrite(address, wide ? 10 : 6, stack);
+    b.store(address, 16, b.state32(`${table}Limit`), stack);
+    const base = b.state64(`${table}Base`);
+    b.store(further(b, address, 2), wide ? 64 : 32, wide ? base : b.wrap(base), stack);
+  });
+
+for (const [name, extension, helper] of [
+  ['LGDT', 2, 'lgdt'],
+  ['LIDT', 3, 'lidt'],
+] as const)
+  define(name, [`0F 01 /${extension}@ Ms`], (b, x) => {
+    if (refused(b)) return;
+    const memory = x.dst as MemoryOperand;
+    const wide = x.mode === 64;
+    const stack = memory.segment === SS;
+    const address = b.address(memory, wide ? 10 : 6, false);
+    const limit = b.load(address, 16, stack);
+    const base = b.load(further(b, address, 2), wide ? 64 : 32, stack);
+    // With a 16-bit operand size the base has 24 bits.
+    const cut = !wide && x.width === 16 ? b.and(base, b.i32(0xff_ffff)) : base;
+    b.call(helper, x, cut, limit);
+  });
+
+for (const [name, extension, field] of [
+  ['SLDT', 0, 'ldtrSelector'],
+  ['STR', 1, 'trSelector'],
+] as const)
+  define(name, [`0F 00 /${extension} Rv protected`, `0F 00 /${extension} Mw protected`], (b, { dst, width }) => {
+    const value = b.state32(field);
+    b.write(dst, width === 64 ? b.extendU(value) : value);
+  });
+for (const [name, extension, helper] of [
+  ['LLDT', 2, 'lldt'],
+  ['LTR', 3, 'ltr'],
+] as const)
+  define(name, [`0F 00 /${extension} Ew protected`], (b, x) => {
+    if (!refused(b)) b.call(helper, x, b.read(x.dst));
+  });
+for (const [name, extension, helper] of [
+  ['VERR', 4, 'verr'],
+  ['VERW', 5, 'verw'],
+] as const)
+  define(name, [`0F 00 /${extension} Ew protected`], (b, x) => b.call(helper, x, b.read(x.dst)));
+for (const [name, opcode, helper] of [
+  ['LAR', '0F 02', 'lar'],
+  ['LSL', '0F 03', 'lsl'],
+] as const)
+  define(name, [`${opcode} Gv,Ew protected`], (b, x) => {
+    b.call(helper, x, b.read(x.src), b.i32((x.dst as RegisterOperand).index | (x.width << 8)));
+  });
+
+const ZF = 0x40;
+define('ARPL', ['63 Ew,Gw i64 protected'], (b, { dst, src }) => {
+  const wanted = b.and(b.read(src), b.i32(3));
+  let lower = b.i32(0);
+  b.modify(dst, (old) => {
+    lower = b.ltU(b.and(old, b.i32(3)), wanted);
+    return b.select(lower, b.or(b.and(old, b.i32(~3)), wanted), old);
+  });
+  b.mergeFlags(ZF, b.shl(lower, b.i32(6)));
+});
+
+// --- order and caches: accesses are in program order, and there is nothing to flush
+define('LFENCE', ['NP 0F AE /5!'], () => {}, 'sse2');
+define('MFENCE', ['NP 0F AE /6!'], () => {}, 'sse2');
+define('SFENCE', ['NP 0F AE /7!'], () => {}, 'sse');
+define(
+  'CLFLUSH',
+  ['NP 0F AE /7@ Mb'],
+  (b, { dst }) => {
+    b.read(dst); // faults as a byte load does
+  },
+  'clflush',
+);

@@ -1,0 +1,238 @@
+/**
+ * Control and debug registers: what may be written to them and what follows, mode switches included; HLT, INVLPG. SDM volume
+ * 3, section 2.5, chapter 11 (mode switching) and section 19.2 (debug registers).
+ */
+
+import { physicalAddressBits } from '../mmu/walk.ts';
+import { offsetOf } from '../state/layout.ts';
+import { DB } from '../state/vectors.ts';
+import { TSS16_AVAILABLE, TSS16_BUSY } from './descriptors.ts';
+import { GuestFault, generalProtection, undefinedOpcode } from './fault.ts';
+import { readPointers, setPointers } from './page-pointers.ts';
+import {
+  CR0_AM,
+  CR0_CD,
+  CR0_EM,
+  CR0_ET,
+  CR0_MP,
+  CR0_NE,
+  CR0_NW,
+  CR0_PE,
+  CR0_PG,
+  CR0_TS,
+  CR0_WP,
+  CR4_DE,
+  CR4_FSGSBASE,
+  CR4_MCE,
+  CR4_OSFXSR,
+  CR4_OSXMMEXCPT,
+  CR4_PAE,
+  CR4_PCE,
+  CR4_PGE,
+  CR4_PSE,
+  CR4_SMAP,
+  CR4_SMEP,
+  CR4_TSD,
+  EFER_LMA,
+  EFER_LME,
+  isCanonical,
+  type Processor,
+} from './processor.ts';
+import { refreshRanges, reviveSegments } from './segments.ts';
+
+const CR0 = offsetOf('cr0') >> 2;
+const CR3 = offsetOf('cr3') >> 2;
+const CR4 = offsetOf('cr4') >> 2;
+const EFER = offsetOf('efer') >> 2;
+const HALTED = offsetOf('halted') >> 2;
+
+const CR0_KNOWN = CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG;
+const CR4_ALWAYS =
+  CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_FSGSBASE | CR4_SMEP | CR4_SMAP;
+const reservedHigh = -(2 ** (physicalAddressBits - 32)) >>> 0;
+
+/** The bits of CR4 that this CPU has. */
+const cr4Known = (p: Processor): number => CR4_ALWAYS | (p.features.has('fxsr') ? CR4_OSFXSR | CR4_OSXMMEXCPT : 0);
+
+/** PAE paging outside IA-32e mode is what the new control bits ask for. */
+const usesPointers = (cr0: number, cr4: number, efer: number): boolean =>
+  (cr0 & CR0_PG) !== 0 && (cr4 & CR4_PAE) !== 0 && (efer & EFER_LMA) === 0;
+
+/** MOV to CR0. @throws GuestFault #GP(0) for a combination that does not exist */
+export function writeCr0(p: Processor, low: number, high: number): void {
+  const { u32 } = p.state;
+  if (high !== 0) throw generalProtection();
+  if ((low & CR0_PG) !== 0 && (low & CR0_PE) === 0) throw generalProtection();
+  if ((low & CR0_NW) !== 0 && (low & CR0_CD) === 0) throw generalProtection();
+  const value = ((low & CR0_KNOWN) | CR0_ET) >>> 0;
+  const old = u32[CR0]!;
+  const changed = old ^ value;
+  let efer = p.efer;
+  if ((changed & CR0_PG) !== 0) {
+    if ((value & CR0_PG) !== 0) {
+      if ((efer & EFER_LME) !== 0) {
+        const type = p.tr.access & 15;
+        if ((p.cr4 & CR4_PAE) === 0 || (p.cs.access & 0x2000) !== 0) throw generalProtection();
+        if (p.tr.usable && (type === TSS16_AVAILABLE || type === TSS16_BUSY)) throw generalProtection();
+        efer |= EFER_LMA;
+      }
+    } else {
+      if (p.code64) throw generalProtection();
+      efer &= ~EFER_LMA;
+    }
+  }
+  if ((changed & (CR0_PG | CR0_CD | CR0_NW)) !== 0 && usesPointers(value, p.cr4, efer)) {
+    const entries = readPointers(p, u32[CR3]!);
+    if (entries === null) throw generalProtection();
+    setPointers(p, entries);
+  }
+  u32[CR0] = value;
+  u32[EFER] = efer;
+  if ((changed & CR0_PE) !== 0) {
+    if ((value & CR0_PE) === 0) {
+      p.setCpl(0);
+      reviveSegments(p);
+    }
+    refreshRanges(p);
+  }
+  if ((changed & (CR0_PG | CR0_WP | CR0_PE)) !== 0) p.mmu.reconfigure();
+  else if ((changed & CR0_AM) !== 0) p.mmu.updatePrivilege();
+  p.engine.contextChanged();
+}
+
+/** MOV to CR3: drops what the look-aside tables hold. */
+export function writeCr3(p: Processor, low: number, high: number): void {
+  const { u32 } = p.state;
+  if ((high & reservedHigh) !== 0) throw generalProtection();
+  if (usesPointers(p.cr0, p.cr4, p.efer)) {
+    const entries = readPointers(p, low);
+    if (entries === null) throw generalProtection();
+    setPointers(p, entries);
+  }
+  u32[CR3] = low;
+  u32[CR3 + 1] = high;
+  p.mmu.reconfigure();
+}
+
+export function writeCr4(p: Processor, low: number, high: number): void {
+  const { u32 } = p.state;
+  if (high !== 0 || (low & ~cr4Known(p)) !== 0) throw generalProtection();
+  const changed = u32[CR4]! ^ low;
+  if (p.longMode && (low & CR4_PAE) === 0) throw generalProtection();
+  const paging = CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP | CR4_SMAP;
+  if ((changed & paging) !== 0 && usesPointers(p.cr0, low, p.efer)) {
+    const entries = readPointers(p, u32[CR3]!);
+    if (entries === null) throw generalProtection();
+    setPointers(p, entries);
+  }
+  u32[CR4] = low;
+  if ((changed & paging) !== 0) p.mmu.reconfigure();
+  p.engine.contextChanged();
+}
+
+/** CR8 is the local APIC's task priority; without an APIC a register of its own. */
+export function writeCr8(p: Processor, low: number, high: number): void {
+  if (high !== 0 || low > 15) throw generalProtection();
+  p.state.set32('cr8', low);
+  if (p.apic !== null) p.apic.taskPriority = low;
+}
+
+/** `mov-to-cr` (number, value). */
+export function movToCr(p: Processor): void {
+  const index = p.argument(0);
+  const low = p.argument(1);
+  const high = p.argumentHigh(1);
+  if (index !== 0 && index !== 2 && index !== 3 && index !== 4 && index !== 8) throw undefinedOpcode();
+  p.requireCpl0();
+  if (index === 0) writeCr0(p, low, high);
+  else if (index === 2) p.state.set64('cr2', p.argument64(1));
+  else if (index === 3) writeCr3(p, low, high);
+  else if (index === 4) writeCr4(p, low, high);
+  else writeCr8(p, low, high);
+  p.advance();
+}
+
+/** `mov-from-cr8` (general register). */
+export function movFromCr8(p: Processor): void {
+  p.requireCpl0();
+  p.setGpr(p.argument(0), 64, p.apic === null ? p.state.get32('cr8') : p.apic.taskPriority);
+  p.advance();
+}
+
+/** `lmsw` (value): the low four bits of CR0; PE cannot be cleared. */
+export function lmsw(p: Processor): void {
+  p.requireCpl0();
+  const value = (p.argument(0) & 15) | (p.cr0 & CR0_PE);
+  writeCr0(p, ((p.cr0 & ~15) | value) >>> 0, 0);
+  p.advance();
+}
+
+/** `clts`. */
+export function clts(p: Processor): void {
+  p.requireCpl0();
+  p.state.u32[CR0] = p.cr0 & ~CR0_TS;
+  p.engine.contextChanged();
+  p.advance();
+}
+
+/** `invlpg` (segment, offset). */
+export function invlpg(p: Processor): void {
+  p.requireCpl0();
+  const linear = p.linearOf(p.argument(0), p.argumentAddress(1));
+  if (isCanonical(linear)) p.mmu.flushPage(linear);
+  p.advance();
+}
+
+/** `hlt`: the field `halted`; an event clears it. */
+export function hlt(p: Processor): void {
+  p.requireCpl0();
+  p.state.u32[HALTED] = 1;
+  p.advance();
+}
+
+/** `wbinvd`: caches are not modelled. WBINVD and INVD. */
+export function wbinvd(p: Processor): void {
+  p.requireCpl0();
+  p.advance();
+}
+
+// --- debug registers
+const DR6_FIXED = 0xffff_0ff0;
+const DR6_BD = 1 << 13;
+const DR7_GD = 1 << 13;
+
+function debugRegister(p: Processor, index: number): string {
+  if (index === 4 || index === 5) {
+    if ((p.cr4 & CR4_DE) !== 0) throw undefinedOpcode();
+    index += 2;
+  }
+  p.requireCpl0();
+  if ((p.state.get32('dr7') & DR7_GD) !== 0) {
+    p.state.set64('dr6', p.state.get64('dr6') | BigInt(DR6_BD));
+    p.state.set64('dr7', p.state.get64('dr7') & ~BigInt(DR7_GD));
+    throw new GuestFault(DB);
+  }
+  return `dr${index}`;
+}
+
+/** `mov-to-dr` (number, value). */
+export function movToDr(p: Processor): void {
+  const name = debugRegister(p, p.argument(0));
+  const low = p.argument(1);
+  const high = p.argumentHigh(1);
+  if (name === 'dr6' || name === 'dr7') {
+    if (high !== 0) throw generalProtection();
+    const value = name === 'dr6' ? (low & 0xe00f) | DR6_FIXED : (low & 0xffff_23ff) | 0x400;
+    p.state.set64(name, BigInt(value >>> 0));
+    p.engine.contextChanged();
+  } else p.state.set64(name, p.argument64(1));
+  p.advance();
+}
+
+/** `mov-from-dr` (number, general register). */
+export function movFromDr(p: Processor): void {
+  const name = debugRegister(p, p.argument(0));
+  const value = p.state.get64(name);
+  p.setGpr(p.argument(1), p.code64 ? 64 : 32, Number(value & 0xffff_ffffn), Number(value >> 32n));
+  p.advance();
+}

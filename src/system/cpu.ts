@@ -1,0 +1,108 @@
+/** A virtual CPU's architecture: its state and everything that long instructions and events do with it. No engine inside. */
+import type { PhysicalMemory } from '../mmu/physical-memory.ts';
+import type { CpuState } from '../state/cpu-state.ts';
+import { layout, segmentNames } from '../state/layout.ts';
+import { DB, NMI, NO_ERROR_CODE } from '../state/vectors.ts';
+import { type HelperName, runHelper } from './helpers.ts';
+import { deliver, deliverException, type EventKind } from './interrupts.ts';
+import { CR0_CD, CR0_ET, CR0_NW, Processor, RFLAGS_IF, type Surroundings } from './processor.ts';
+import { ACCESS_REAL, ACCESS_USABLE } from './segment-register.ts';
+import { refreshRanges } from './segments.ts';
+
+const DR6_BS = 1 << 14;
+
+export class Cpu {
+  readonly processor: Processor;
+
+  /** The CPU is reset. */
+  constructor(state: CpuState, memory: PhysicalMemory, around: Surroundings) {
+    this.processor = new Processor(state, memory, around);
+    this.reset();
+  }
+
+  /** Power-on state: real mode, F000:FFF0 with CS base FFFF0000H. SDM volume 3, table 10-1. */
+  reset(): void {
+    const p = this.processor;
+    const { state } = p;
+    for (const field of layout.values()) {
+      if (field.set === null) continue;
+      const bytes = field.type === 'u32' ? 4 : field.type === 'u64' ? 8 : 16;
+      state.u8.fill(0, field.offset, field.offset + bytes);
+    }
+    for (const name of segmentNames) {
+      state.set32(`${name}Limit`, 0xffff);
+      state.set32(`${name}Access`, ACCESS_REAL);
+    }
+    state.set32('ldtrAccess', ACCESS_USABLE | 0x82);
+    state.set32('trAccess', ACCESS_USABLE | 0x8b);
+    p.cs.selector = 0xf000;
+    p.cs.base = 0xffff_0000;
+    state.set64('rip', 0xfff0n);
+    state.set64('rdx', 0x0003_06a9n);
+    state.set32('gdtrLimit', 0xffff);
+    state.set32('idtrLimit', 0xffff);
+    state.set64('cr0', BigInt((CR0_CD | CR0_NW | CR0_ET) >>> 0));
+    state.set64('dr6', 0xffff_0ff0n);
+    state.set64('dr7', 0x400n);
+    state.set64('xcr0', 1n);
+    state.set32('fcw', 0x40);
+    state.set32('ftw', 0xff);
+    state.set32('mxcsr', 0x1f80);
+    state.set64('pat', 0x0007_0406_0007_0406n);
+    state.set64('apicBase', 0xfee0_0000n | (p.apic === null ? 0n : 0x800n) | (p.index === 0 ? 0x100n : 0n));
+    state.set64('miscEnable', 1n);
+    p.setRflags(2);
+    this.stateReplaced();
+  }
+
+  /** After the fields were written from outside (a loader, the API, a snapshot): everything derived from them is made anew. */
+  stateReplaced(): void {
+    const p = this.processor;
+    refreshRanges(p);
+    p.mmu.reconfigure();
+    p.engine.contextChanged();
+  }
+
+  /**
+   * Runs a helper by name: `rip` is at its instruction, `next` after it. Guest faults are delivered; afterwards `rip`,
+   * `halted` and `shutdown` say how to go on.
+   */
+  runHelper(name: HelperName, next: bigint): void {
+    runHelper(this.processor, name, Number(BigInt.asIntN(64, next)));
+  }
+
+  /** Delivers an event. For `exception` and `external` the frame holds the current `rip`. */
+  deliver(vector: number, kind: EventKind, errorCode: number = NO_ERROR_CODE): void {
+    deliver(this.processor, vector, kind, errorCode, this.processor.rip);
+  }
+
+  /** Delivers the fault in the fields faultVector, faultErrorCode and faultAddress to the instruction at `rip`. */
+  deliverFault(): void {
+    const { processor: p } = this;
+    deliverException(p, p.state.get32('faultVector'), p.state.get32('faultErrorCode'));
+  }
+
+  /** The trap after an instruction that began with EFLAGS.TF set. */
+  deliverSingleStep(): void {
+    const { processor: p } = this;
+    p.state.set64('dr6', p.state.get64('dr6') | BigInt(DR6_BS));
+    deliver(p, DB, 'exception', NO_ERROR_CODE, p.rip);
+  }
+
+  /** May a maskable interrupt be delivered before the next instruction? */
+  get interruptible(): boolean {
+    const { processor: p } = this;
+    return (p.rflagsRest & RFLAGS_IF) !== 0 && p.interruptShadow === 0;
+  }
+  deliverInterrupt(vector: number): void {
+    this.deliver(vector, 'external');
+  }
+  /** Delivers an NMI unless one is being handled or the shadow of MOV SS is over the next instruction. */
+  deliverNmi(): boolean {
+    const { processor: p } = this;
+    if (p.state.get32('nmiBlocked') !== 0 || p.interruptShadow === 2) return false;
+    p.state.set32('nmiBlocked', 1);
+    this.deliver(NMI, 'external');
+    return true;
+  }
+}

@@ -1,0 +1,192 @@
+/**
+ * CPUID: a vendor-compatible processor that reports exactly what exists: the features of src/isa that have definitions, and
+ * the system features that this directory implements. SDM volume 2, CPUID.
+ */
+import { physicalAddressBits } from '../mmu/walk.ts';
+import type { Processor } from './processor.ts';
+
+/** EAX, EBX, ECX, EDX. */
+export type Leaf = readonly [number, number, number, number];
+
+const zero: Leaf = [0, 0, 0, 0];
+/** Family 6, model 3AH, stepping 9. */
+const SIGNATURE = 0x0003_06a9;
+const BRAND = 'jit86 virtual processor';
+const VENDOR = 'GenuineIntel';
+const HYPERVISOR = 'jit86jit86  ';
+const MAXIMUM = 0x16;
+const MAXIMUM_EXTENDED = 0x8000_0008;
+
+const text = (s: string, at: number): number => {
+  let word = 0;
+  for (let i = 3; i >= 0; i--) word = (word << 8) | (at + i < s.length ? s.charCodeAt(at + i) : 0);
+  return word >>> 0;
+};
+
+type Bits = readonly (readonly [feature: string | true, bit: number])[];
+const word = (p: Processor, bits: Bits): number => {
+  let made = 0;
+  for (const [feature, bit] of bits) if (feature === true || p.features.has(feature)) made |= 1 << bit;
+  return made >>> 0;
+};
+
+// `true` = a feature of the system architecture that is always there.
+const leaf1Edx: Bits = [
+  ['fpu', 0],
+  [true, 2],
+  [true, 3],
+  [true, 4],
+  [true, 5],
+  [true, 6],
+  [true, 7],
+  ['cx8', 8],
+  ['sep', 11],
+  [true, 12],
+  [true, 13],
+  [true, 14],
+  ['cmov', 15],
+  [true, 16],
+  [true, 17],
+  ['clflush', 19],
+  ['mmx', 23],
+  ['fxsr', 24],
+  ['sse', 25],
+  ['sse2', 26],
+];
+const leaf1Ecx: Bits = [
+  ['sse3', 0],
+  ['ssse3', 9],
+  ['cx16', 13],
+  ['sse4.1', 19],
+  ['sse4.2', 20],
+  ['movbe', 22],
+  ['popcnt', 23],
+  [true, 31],
+];
+const leaf7Ebx: Bits = [
+  [true, 0],
+  [true, 1],
+  ['bmi1', 3],
+  [true, 7],
+  ['bmi2', 8],
+  ['adx', 19],
+  [true, 20],
+];
+const ARCH_CAPABILITIES = 1 << 29;
+const extended1Edx: Bits = [
+  ['syscall', 11],
+  [true, 20],
+  [true, 26],
+  ['rdtscp', 27],
+  [true, 29],
+];
+const extended1Ecx: Bits = [
+  ['lahf64', 0],
+  ['lzcnt', 5],
+  ['prefetchw', 8],
+];
+
+const APIC = 1 << 9;
+const X2APIC = 1 << 21;
+const TSC_DEADLINE = 1 << 24;
+const HTT = 1 << 28;
+const CLFLUSH_LINE = 8;
+
+/** Deterministic cache parameters: 32 KiB L1 data and code, 256 KiB L2, 8 MiB L3, lines of 64 bytes. */
+function caches(p: Processor, subleaf: number): Leaf {
+  const make = (type: number, level: number, ways: number, sets: number, sharing: number): Leaf => [
+    (type | (level << 5) | (1 << 8) | ((sharing - 1) << 14) | ((p.cpus - 1) << 26)) >>> 0,
+    (63 | ((ways - 1) << 22)) >>> 0,
+    sets - 1,
+    0,
+  ];
+  switch (subleaf) {
+    case 0:
+      return make(1, 1, 8, 64, 1);
+    case 1:
+      return make(2, 1, 8, 64, 1);
+    case 2:
+      return make(3, 2, 8, 512, 1);
+    case 3:
+      return make(3, 3, 16, 8192, p.cpus);
+    default:
+      return zero;
+  }
+}
+
+/** Extended topology: one thread per core, all cores in one package. */
+function topology(p: Processor, subleaf: number): Leaf {
+  const coreBits = Math.ceil(Math.log2(p.cpus));
+  if (subleaf === 0) return [0, 1, 0x100, p.index];
+  if (subleaf === 1) return [coreBits, p.cpus, 0x201, p.index];
+  return [0, 0, subleaf & 0xff, p.index];
+}
+
+/** The answer to CPUID with EAX = leaf, ECX = subleaf. */
+export function cpuidLeaf(p: Processor, leaf: number, subleaf: number): Leaf {
+  const basic = leaf < 0x4000_0000;
+  // Beyond the last leaf: as the last basic one.
+  if (basic && leaf > MAXIMUM) leaf = MAXIMUM;
+  switch (leaf) {
+    case 0:
+      return [MAXIMUM, text(VENDOR, 0), text(VENDOR, 8), text(VENDOR, 4)];
+    case 1: {
+      const apic = p.apic === null ? 0 : APIC;
+      const x2apic = p.apic !== null && p.features.has('x2apic') ? X2APIC : 0;
+      const deadline = p.apic !== null && p.features.has('tsc-deadline') ? TSC_DEADLINE : 0;
+      return [
+        SIGNATURE,
+        ((p.index << 24) | (p.cpus << 16) | (CLFLUSH_LINE << 8)) >>> 0,
+        (word(p, leaf1Ecx) | x2apic | deadline) >>> 0,
+        (word(p, leaf1Edx) | apic | (p.cpus > 1 ? HTT : 0)) >>> 0,
+      ];
+    }
+    case 2:
+      return [0x00ff_ff01, 0, 0, 0]; // see leaf 4
+    case 4:
+      return caches(p, subleaf);
+    case 7:
+      return subleaf === 0 ? [0, word(p, leaf7Ebx), 0, ARCH_CAPABILITIES] : zero;
+    case 0xb:
+      return topology(p, subleaf);
+    case 0x15:
+      return [1, 1, p.tsc.hertz, 0];
+    case 0x16: {
+      const megahertz = Math.min(0xffff, Math.round(p.tsc.hertz / 1e6));
+      return [megahertz, megahertz, 100, 0];
+    }
+    case 0x4000_0000:
+      return [0x4000_0000, text(HYPERVISOR, 0), text(HYPERVISOR, 4), text(HYPERVISOR, 8)];
+    case 0x8000_0000:
+      return [MAXIMUM_EXTENDED, 0, 0, 0];
+    case 0x8000_0001: {
+      // Intel shows SYSCALL in 64-bit mode only.
+      const edx = word(p, extended1Edx);
+      return [0, 0, word(p, extended1Ecx), p.code64 ? edx : (edx & ~(1 << 11)) >>> 0];
+    }
+    case 0x8000_0002:
+    case 0x8000_0003:
+    case 0x8000_0004: {
+      const at = (leaf - 0x8000_0002) * 16;
+      return [text(BRAND, at), text(BRAND, at + 4), text(BRAND, at + 8), text(BRAND, at + 12)];
+    }
+    case 0x8000_0006:
+      return [0, 0, 0x0100_6040, 0]; // L2: 256 KiB, 8 ways, 64-byte lines
+    case 0x8000_0007:
+      return [0, 0, 0, 1 << 8]; // invariant TSC
+    case 0x8000_0008:
+      return [physicalAddressBits | (48 << 8), 0, 0, 0];
+    default:
+      return zero;
+  }
+}
+
+/** `cpuid`. */
+export function cpuid(p: Processor): void {
+  const answer = cpuidLeaf(p, p.gpr32(0), p.gpr32(1));
+  p.setGpr(0, 64, answer[0]);
+  p.setGpr(3, 64, answer[1]);
+  p.setGpr(1, 64, answer[2]);
+  p.setGpr(2, 64, answer[3]);
+  p.advance();
+}

@@ -1,0 +1,35 @@
+/** What the privileged architecture needs from the outside: the engine that runs instructions, and the machine around the CPU. */
+
+/** The execution engine, as the helpers see it. */
+export interface Engine {
+  /** The six arithmetic flags as they stand now, at their places in RFLAGS; the other bits are zero. */
+  flags(): number;
+  /** Replaces the six arithmetic flags by those of an RFLAGS word. */
+  setFlags(word: number): void;
+  /** Mode, CPL, a code or stack segment, or a control bit that decides about instructions has changed. */
+  contextChanged(): void;
+}
+
+/** The I/O ports. Values are unsigned. */
+export interface Ports {
+  read(port: number, bytes: 1 | 2 | 4): number;
+  write(port: number, bytes: 1 | 2 | 4, value: number): void;
+}
+
+/** The time-stamp counter before IA32_TSC_ADJUST and offsets. */
+export interface TimeStampCounter {
+  read(): bigint;
+  readonly hertz: number;
+}
+
+/** The local APIC as far as instructions and MSRs reach it. A CPU without one has null. */
+export interface LocalApic {
+  /** CR8: bits 7-4 of the task priority. */
+  taskPriority: number;
+  /** IA32_APIC_BASE was written. */
+  baseChanged(base: bigint): void;
+  /** x2APIC registers (800H-83FH) and IA32_TSC_DEADLINE (6E0H); null = #GP. */
+  readMsr(index: number): bigint | null;
+  /** @returns false = #GP */
+  writeMsr(index: number, value: bigint): boolean;
+}

@@ -1,0 +1,62 @@
+/** POPF, CLI and STI: who may change which flag. SDM volume 2, POPF, CLI, STI; volume 3, section 2.3. */
+import { generalProtection, undefinedOpcode } from './fault.ts';
+import {
+  type Processor,
+  RFLAGS_AC,
+  RFLAGS_ARITHMETIC,
+  RFLAGS_DF,
+  RFLAGS_ID,
+  RFLAGS_IF,
+  RFLAGS_IOPL,
+  RFLAGS_NT,
+  RFLAGS_RF,
+  RFLAGS_TF,
+  RFLAGS_VIF,
+  RFLAGS_VIP,
+} from './processor.ts';
+
+/** `popf` (value, bytes of the operand size): the value has been popped; the definition has checked IOPL in virtual-8086 mode. */
+export function popf(p: Processor): void {
+  const value = p.argument(0);
+  const narrow = p.argument(1) === 2;
+  let mask = RFLAGS_ARITHMETIC | RFLAGS_TF | RFLAGS_DF | RFLAGS_NT;
+  if (!narrow) mask |= RFLAGS_AC | RFLAGS_ID;
+  if (!p.virtual8086) {
+    if (p.cpl <= p.iopl) mask |= RFLAGS_IF;
+    if (p.cpl === 0) mask |= RFLAGS_IOPL;
+  } else mask |= RFLAGS_IF; // IOPL is 3
+  let kept = p.rflags & ~mask;
+  if (!narrow) {
+    kept &= ~RFLAGS_RF;
+    if (!p.virtual8086 && p.cpl === 0) kept &= ~(RFLAGS_VIF | RFLAGS_VIP);
+  }
+  p.setRflags(kept | (value & mask));
+  p.advance();
+}
+
+const mayChangeIf = (p: Processor): boolean => !p.protectedMode || p.cpl <= p.iopl;
+
+/** `cli`. */
+export function cli(p: Processor): void {
+  if (!mayChangeIf(p)) throw generalProtection();
+  p.setRflagsRest(p.rflagsRest & ~RFLAGS_IF);
+  p.advance();
+}
+
+/** `sti`: interrupts wait for one more instruction if they were off. */
+export function sti(p: Processor): void {
+  if (!mayChangeIf(p)) throw generalProtection();
+  if ((p.rflagsRest & RFLAGS_IF) === 0) p.interruptShadow = 1;
+  p.setRflagsRest(p.rflagsRest | RFLAGS_IF);
+  p.advance();
+}
+
+function setAc(p: Processor, on: boolean): void {
+  if (p.cpl !== 0) throw undefinedOpcode();
+  p.setRflagsRest(on ? p.rflagsRest | RFLAGS_AC : p.rflagsRest & ~RFLAGS_AC);
+  p.advance();
+}
+/** `clac`. */
+export const clac = (p: Processor): void => setAc(p, false);
+/** `stac`. */
+export const stac = (p: Processor): void => setAc(p, true);

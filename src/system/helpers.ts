@@ -1,0 +1,98 @@
+/**
+ * The helpers by the names that definitions use (`b.call('iret', x, …)`), and the one place where a guest's fault in one of
+ * them becomes an exception. Arguments lie in the fields argument0-3; each function says what it takes.
+ */
+import { offsetOf } from '../state/layout.ts';
+import { DB, NO_ERROR_CODE } from '../state/vectors.ts';
+import { clts, hlt, invlpg, lmsw, movFromCr8, movFromDr, movToCr, movToDr, wbinvd } from './control.ts';
+import { cpuid } from './cpuid.ts';
+import { GuestFault } from './fault.ts';
+import { clac, cli, popf, stac, sti } from './flags-register.ts';
+import { deliver, deliverException } from './interrupts.ts';
+import { iret } from './iret.ts';
+import { rdmsr, wrmsr } from './msr.ts';
+import { ins, outs, portIn, portOut } from './port-io.ts';
+import type { Processor } from './processor.ts';
+import { loadFarPointer, moveToSegment, popSegment } from './segments.ts';
+import { int, int1, int3, into } from './software-interrupts.ts';
+import { swapgs, syscall, sysenter, sysexit, sysret } from './syscall.ts';
+import { lar, lgdt, lidt, lldt, lsl, ltr, verr, verw } from './tables.ts';
+import { rdtsc, rdtscp } from './time.ts';
+import { farCall, farJump, farReturn } from './transfers.ts';
+
+/** Does one instruction; throws GuestFault. Leaves `rip` where the guest goes on. */
+export type Helper = (p: Processor) => void;
+
+export const helpers = {
+  'mov-to-segment': moveToSegment,
+  'pop-segment': popSegment,
+  'load-far-pointer': loadFarPointer,
+  'far-jump': farJump,
+  'far-call': farCall,
+  'far-return': farReturn,
+  iret,
+  int,
+  int1,
+  int3,
+  into,
+  popf,
+  cli,
+  sti,
+  clac,
+  stac,
+  hlt,
+  clts,
+  lmsw,
+  invlpg,
+  wbinvd,
+  'mov-to-cr': movToCr,
+  'mov-from-cr8': movFromCr8,
+  'mov-to-dr': movToDr,
+  'mov-from-dr': movFromDr,
+  lgdt,
+  lidt,
+  lldt,
+  ltr,
+  lar,
+  lsl,
+  verr,
+  verw,
+  rdmsr,
+  wrmsr,
+  cpuid,
+  rdtsc,
+  rdtscp,
+  syscall,
+  sysret,
+  sysenter,
+  sysexit,
+  swapgs,
+  in: portIn,
+  out: portOut,
+  ins,
+  outs,
+} as const satisfies Record<string, Helper>;
+
+export type HelperName = keyof typeof helpers;
+export const helperNames = Object.keys(helpers) as readonly HelperName[];
+
+const SHADOW = offsetOf('interruptShadow') >> 2;
+
+/**
+ * Runs a helper. The guest's faults are delivered here and never escape; an error of another kind is a bug in the host.
+ * @param next instruction pointer after the instruction (the field `rip` is still at it)
+ */
+export function runHelper(p: Processor, name: HelperName, next: number): void {
+  p.next = next;
+  p.state.u32[SHADOW] = 0; // a shadow covers one instruction: this one
+  try {
+    helpers[name](p);
+    if (p.debugTrap) {
+      p.debugTrap = false;
+      deliver(p, DB, 'exception', NO_ERROR_CODE, p.rip);
+    }
+  } catch (thrown) {
+    if (!(thrown instanceof GuestFault)) throw thrown;
+    deliverException(p, thrown.vector, thrown.errorCode);
+  }
+}

@@ -1,0 +1,69 @@
+/**
+ * Guest memory by linear address as the helpers see it: a fault is thrown. `system…` accesses are the processor's own
+ * (descriptor tables, TSS, IDT): supervisor accesses whatever the CPL; the others are made with the rights of the CPL.
+ */
+import type { Mmu } from '../mmu/mmu.ts';
+import type { CpuState } from '../state/cpu-state.ts';
+import { offsetOf } from '../state/layout.ts';
+import { PF_FAULT } from '../state/vectors.ts';
+import { GuestFault } from './fault.ts';
+
+const FAULT_VECTOR = offsetOf('faultVector') >> 2;
+const FAULT_CODE = offsetOf('faultErrorCode') >> 2;
+const twoTo32 = 2 ** 32;
+
+export class LinearMemory {
+  private readonly u32: Uint32Array;
+  private readonly mmu: Mmu;
+  /** The EXT bit of error codes while an event is being delivered. */
+  external = 0;
+
+  constructor(state: CpuState, mmu: Mmu) {
+    this.u32 = state.u32;
+    this.mmu = mmu;
+  }
+  /** Throws the fault that the MMU left in the state. */
+  private fault(): GuestFault {
+    const vector = this.u32[FAULT_VECTOR]!;
+    const code = this.u32[FAULT_CODE]!;
+    return new GuestFault(vector, vector === PF_FAULT ? code : code | this.external);
+  }
+
+  /** @param implicit see the file's head; `stack`: a non-canonical address is #SS */
+  load(linear: number, bytes: 1 | 2 | 4, implicit: boolean, stack = false): number {
+    if (!this.mmu.load(linear, bytes, implicit, stack)) throw this.fault();
+    return this.mmu.low;
+  }
+  /** 64 bits as a signed number: exact for canonical addresses; others stay non-canonical. */
+  loadAddress(linear: number, implicit: boolean, stack = false): number {
+    if (!this.mmu.load(linear, 8, implicit, stack)) throw this.fault();
+    return this.mmu.low + (this.mmu.high | 0) * twoTo32;
+  }
+  store(linear: number, bytes: 1 | 2 | 4 | 8, low: number, high: number, implicit: boolean, stack = false): void {
+    if (!this.mmu.store(linear, bytes, low, high, implicit, stack)) throw this.fault();
+  }
+  /** Faults if a write of `bytes` (at most a page) would. */
+  probeWrite(linear: number, bytes: number, implicit: boolean, stack = false): void {
+    if (!this.mmu.prepareLinear(linear, bytes, true, implicit, stack)) throw this.fault();
+  }
+  probeRead(linear: number, bytes: number, implicit: boolean): void {
+    if (!this.mmu.prepareLinear(linear, bytes, false, implicit, false)) throw this.fault();
+  }
+
+  system8(linear: number): number {
+    return this.load(linear, 1, true);
+  }
+  system16(linear: number): number {
+    return this.load(linear, 2, true);
+  }
+  system32(linear: number): number {
+    return this.load(linear, 4, true);
+  }
+  systemAddress(linear: number): number {
+    return this.loadAddress(linear, true);
+  }
+  /** The upper half of the last 64-bit load, as it was in memory. */
+  get high(): number {
+    return this.mmu.high;
+  }
+}

@@ -1,0 +1,185 @@
+/** Model-specific registers: RDMSR and WRMSR. SDM volume 4. A register that is not in the table is #GP(0). */
+import { physicalAddressBits } from '../mmu/walk.ts';
+import { writeEfer } from './efer.ts';
+import { generalProtection } from './fault.ts';
+import { isCanonical, type Processor } from './processor.ts';
+import { FS, GS } from './segment-register.ts';
+import { setTimeStamp, setTimeStampAdjust, timeStamp } from './time.ts';
+
+interface Msr {
+  readonly read: (p: Processor) => bigint;
+  /** Throws #GP(0) for a value that the register does not take; absent = read-only. */
+  readonly write?: (p: Processor, value: bigint) => void;
+}
+
+const canonical = (value: bigint): boolean => isCanonical(Number(BigInt.asIntN(64, value)));
+const physicalMask = (1n << BigInt(physicalAddressBits)) - 1n;
+
+/** A field of the layout; `allowed` = the bits that may be set. */
+const field = (name: string, allowed = 0xffff_ffff_ffff_ffffn): Msr => ({
+  read: (p) => p.state.get64(name),
+  write: (p, value) => {
+    if ((value & ~allowed) !== 0n) throw generalProtection();
+    p.state.set64(name, value);
+  },
+});
+/** A field that holds a linear address. */
+const address = (name: string): Msr => ({
+  read: (p) => p.state.get64(name),
+  write: (p, value) => {
+    if (!canonical(value)) throw generalProtection();
+    p.state.set64(name, value);
+  },
+});
+const constant = (value: bigint): Msr => ({ read: () => value });
+/** Can be written, reads as a constant: hardware switches that mean nothing here. */
+const ignored = (value = 0n): Msr => ({ read: () => value, write: () => {} });
+
+const patTypes = [0n, 1n, 4n, 5n, 6n, 7n];
+const mtrrTypes = [0n, 1n, 4n, 5n, 6n];
+const allBytes = (value: bigint, types: readonly bigint[]): boolean => {
+  for (let i = 0n; i < 64n; i += 8n) if (!types.includes((value >> i) & 0xffn)) return false;
+  return true;
+};
+const typed = (name: string, types: readonly bigint[]): Msr => ({
+  read: (p) => p.state.get64(name),
+  write: (p, value) => {
+    if (!allBytes(value, types)) throw generalProtection();
+    p.state.set64(name, value);
+  },
+});
+
+const APIC_BASE_ENABLE = 1n << 11n;
+const APIC_BASE_X2APIC = 1n << 10n;
+const APIC_BASE_BSP = 1n << 8n;
+
+const apicBase: Msr = {
+  read: (p) => p.state.get64('apicBase'),
+  write: (p, value) => {
+    const old = p.state.get64('apicBase');
+    const x2apic = p.features.has('x2apic') ? APIC_BASE_X2APIC : 0n;
+    const allowed = (physicalMask & ~0xfffn) | APIC_BASE_ENABLE | APIC_BASE_BSP | x2apic;
+    if ((value & ~allowed) !== 0n) throw generalProtection();
+    // x2APIC mode needs an enabled APIC, and is left only by disabling it.
+    if ((value & APIC_BASE_X2APIC) !== 0n && (value & APIC_BASE_ENABLE) === 0n) throw generalProtection();
+    if ((old & APIC_BASE_X2APIC) !== 0n && (value & APIC_BASE_X2APIC) === 0n && (value & APIC_BASE_ENABLE) !== 0n)
+      throw generalProtection();
+    p.state.set64('apicBase', value);
+    p.apic?.baseChanged(value);
+  },
+};
+
+/** IA32_ARCH_CAPABILITIES: none of the speculation faults exist in a machine that does not speculate. */
+const notVulnerable =
+  (1n << 0n) |
+  (1n << 3n) |
+  (1n << 4n) |
+  (1n << 5n) |
+  (1n << 6n) |
+  (1n << 8n) |
+  (1n << 13n) |
+  (1n << 14n) |
+  (1n << 15n) |
+  (1n << 20n) |
+  (1n << 24n) |
+  (1n << 26n) |
+  (1n << 27n) |
+  (1n << 62n);
+
+const table = new Map<number, Msr>([
+  [0x10, { read: timeStamp, write: setTimeStamp }],
+  [0x17, constant(0n)], // IA32_PLATFORM_ID
+  [0x1b, apicBase],
+  [0x3a, { read: (p) => p.state.get64('featureControl') | 1n }], // locked, VMX off
+  [0x3b, { read: (p) => p.state.get64('tscAdjust'), write: setTimeStampAdjust }],
+  [0x79, ignored()], // BIOS_UPDT_TRIG
+  [0x8b, field('biosSign')],
+  [0xfe, constant(0x508n)], // IA32_MTRRCAP: 8 variable ranges, fixed ranges, write combining
+  [0x10a, constant(notVulnerable)],
+  [0x174, field('sysenterCs', 0xffff_ffffn)],
+  [0x175, address('sysenterEsp')],
+  [0x176, address('sysenterEip')],
+  [0x179, constant(0n)], // IA32_MCG_CAP: no banks
+  [0x17a, field('mcgStatus', 7n)],
+  [0x1a0, field('miscEnable')],
+  [0x1d9, field('debugCtl', 3n)],
+  [0x277, typed('pat', patTypes)],
+  [0x2ff, field('mtrrDefType', 0xcffn)],
+  [0xc000_0080, { read: (p) => p.state.get64('efer'), write: writeEfer }],
+  [0xc000_0081, field('star')],
+  [0xc000_0082, address('lstar')],
+  [0xc000_0083, address('cstar')],
+  [0xc000_0084, field('sfmask', 0xffff_ffffn)],
+  [
+    0xc000_0100,
+    {
+      read: (p) => p.state.get64('fsBase'),
+      write: (p, value) => writeBase(p, FS, value),
+    },
+  ],
+  [
+    0xc000_0101,
+    {
+      read: (p) => p.state.get64('gsBase'),
+      write: (p, value) => writeBase(p, GS, value),
+    },
+  ],
+  [0xc000_0102, address('kernelGsBase')],
+  [0xc000_0103, field('tscAux', 0xffff_ffffn)],
+]);
+const fixedRanges = [0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f];
+for (const [i, index] of fixedRanges.entries()) table.set(index, typed(`mtrrFixed${i}`, mtrrTypes));
+for (let i = 0; i < 8; i++) {
+  table.set(0x200 + i * 2, field(`mtrrBase${i}`, (physicalMask & ~0xfffn) | 0xffn));
+  table.set(0x201 + i * 2, field(`mtrrMask${i}`, (physicalMask & ~0xfffn) | 0x800n));
+}
+
+function writeBase(p: Processor, segment: number, value: bigint): void {
+  if (!canonical(value)) throw generalProtection();
+  p.segments[segment]!.base = Number(BigInt.asIntN(64, value));
+}
+
+const isApicRegister = (index: number): boolean => (index >= 0x800 && index < 0x840) || index === 0x6e0;
+
+/** @throws GuestFault #GP(0) */
+export function readMsr(p: Processor, index: number): bigint {
+  if (isApicRegister(index)) {
+    const value = p.apic?.readMsr(index) ?? null;
+    if (value === null) throw generalProtection();
+    return value;
+  }
+  const msr = table.get(index);
+  if (msr === undefined) throw generalProtection();
+  return msr.read(p);
+}
+
+/** @throws GuestFault #GP(0) */
+export function writeMsr(p: Processor, index: number, value: bigint): void {
+  if (isApicRegister(index)) {
+    if (p.apic?.writeMsr(index, value) !== true) throw generalProtection();
+    return;
+  }
+  const write = table.get(index)?.write;
+  if (write === undefined) throw generalProtection();
+  write(p, value);
+}
+
+const RAX = 0;
+const RCX = 1;
+const RDX = 2;
+
+/** `rdmsr`. */
+export function rdmsr(p: Processor): void {
+  p.requireCpl0();
+  const value = readMsr(p, p.gpr32(RCX));
+  p.setGpr(RAX, 64, Number(value & 0xffff_ffffn));
+  p.setGpr(RDX, 64, Number(value >> 32n));
+  p.advance();
+}
+
+/** `wrmsr`. */
+export function wrmsr(p: Processor): void {
+  p.requireCpl0();
+  writeMsr(p, p.gpr32(RCX), (BigInt(p.gpr32(RDX)) << 32n) | BigInt(p.gpr32(RAX)));
+  p.advance();
+}

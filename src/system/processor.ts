@@ -1,0 +1,329 @@
+/**
+ * One vCPU's architectural state with names, and what its helpers work with. No semantics here: those are functions over a
+ * Processor, one noun per file.
+ *
+ * Addresses (RIP, RSP, bases) are numbers, signed in 64-bit mode, see src/mmu/mmu.ts; 64-bit data are BigInts.
+ */
+import { Mmu } from '../mmu/mmu.ts';
+import type { PhysicalMemory } from '../mmu/physical-memory.ts';
+import type { CpuState } from '../state/cpu-state.ts';
+import { offsetOf, segmentNames } from '../state/layout.ts';
+import { UD } from '../state/vectors.ts';
+import type { Engine, LocalApic, Ports, TimeStampCounter } from './engine.ts';
+import { GuestFault, generalProtection } from './fault.ts';
+import { LinearMemory } from './linear-memory.ts';
+import { ACCESS_DB, ACCESS_L, CS, FS, GS, LDTR, SegmentRegister, SS, TR } from './segment-register.ts';
+
+export const CR0_PE = 1 << 0;
+export const CR0_MP = 1 << 1;
+export const CR0_EM = 1 << 2;
+export const CR0_TS = 1 << 3;
+export const CR0_ET = 1 << 4;
+export const CR0_NE = 1 << 5;
+export const CR0_WP = 1 << 16;
+export const CR0_AM = 1 << 18;
+export const CR0_NW = 1 << 29;
+export const CR0_CD = 1 << 30;
+export const CR0_PG = 1 << 31;
+export const CR4_TSD = 1 << 2;
+export const CR4_DE = 1 << 3;
+export const CR4_PSE = 1 << 4;
+export const CR4_PAE = 1 << 5;
+export const CR4_MCE = 1 << 6;
+export const CR4_PGE = 1 << 7;
+export const CR4_PCE = 1 << 8;
+export const CR4_OSFXSR = 1 << 9;
+export const CR4_OSXMMEXCPT = 1 << 10;
+export const CR4_FSGSBASE = 1 << 16;
+export const CR4_SMEP = 1 << 20;
+export const CR4_SMAP = 1 << 21;
+export const EFER_SCE = 1 << 0;
+export const EFER_LME = 1 << 8;
+export const EFER_LMA = 1 << 10;
+export const EFER_NXE = 1 << 11;
+
+export const RFLAGS_ARITHMETIC = 0x8d5;
+export const RFLAGS_TF = 0x100;
+export const RFLAGS_IF = 0x200;
+export const RFLAGS_DF = 0x400;
+export const RFLAGS_IOPL = 0x3000;
+export const RFLAGS_NT = 0x4000;
+export const RFLAGS_RF = 0x1_0000;
+export const RFLAGS_VM = 0x2_0000;
+export const RFLAGS_AC = 0x4_0000;
+export const RFLAGS_VIF = 0x8_0000;
+export const RFLAGS_VIP = 0x10_0000;
+export const RFLAGS_ID = 0x20_0000;
+/** The flags that the field rflagsRest holds besides bit 1, which is always set. */
+const REST =
+  RFLAGS_TF |
+  RFLAGS_IF |
+  RFLAGS_DF |
+  RFLAGS_IOPL |
+  RFLAGS_NT |
+  RFLAGS_RF |
+  RFLAGS_VM |
+  RFLAGS_AC |
+  RFLAGS_VIF |
+  RFLAGS_VIP |
+  RFLAGS_ID;
+
+const word = (name: string) => offsetOf(name) >> 2;
+const RIP = word('rip');
+const RSP = word('rsp');
+const GPR = word('rax');
+const REST_AT = word('rflagsRest');
+const CPL = word('cpl');
+const CR0 = word('cr0');
+const CR4 = word('cr4');
+const EFER = word('efer');
+const SHADOW = word('interruptShadow');
+const ARGUMENT = word('argument0');
+const GDTR_BASE = word('gdtrBase');
+const GDTR_LIMIT = word('gdtrLimit');
+const IDTR_BASE = word('idtrBase');
+const IDTR_LIMIT = word('idtrLimit');
+const twoTo32 = 2 ** 32;
+
+/** Is a number from a 64-bit register or memory a canonical address? */
+export const isCanonical = (address: number): boolean => address >= -(2 ** 47) && address < 2 ** 47;
+
+/** What a CPU is connected to. */
+export interface Surroundings {
+  readonly engine: Engine;
+  readonly ports: Ports;
+  readonly tsc: TimeStampCounter;
+  readonly apic: LocalApic | null;
+  /** Features whose instructions have definitions (src/isa); CPUID reports these and no others. */
+  readonly features: ReadonlySet<string>;
+  /** Number of this CPU (its APIC id), and how many there are. */
+  readonly index: number;
+  readonly cpus: number;
+}
+
+export class Processor {
+  readonly state: CpuState;
+  readonly memory: PhysicalMemory;
+  readonly mmu: Mmu;
+  readonly linear: LinearMemory;
+  /** By encoding, then LDTR and TR. */
+  readonly segments: readonly SegmentRegister[];
+  readonly engine: Engine;
+  readonly ports: Ports;
+  readonly tsc: TimeStampCounter;
+  readonly apic: LocalApic | null;
+  readonly features: ReadonlySet<string>;
+  readonly index: number;
+  readonly cpus: number;
+  /** Instruction pointer after the instruction whose helper is running. */
+  next = 0;
+  /** The helper asks for a #DB trap after it (a task switch to a TSS with its T flag set). */
+  debugTrap = false;
+  private readonly u32: Uint32Array;
+  private readonly i32: Int32Array;
+
+  constructor(state: CpuState, memory: PhysicalMemory, around: Surroundings) {
+    this.state = state;
+    this.u32 = state.u32;
+    this.i32 = state.i32;
+    this.memory = memory;
+    this.mmu = new Mmu(state, memory);
+    this.linear = new LinearMemory(state, this.mmu);
+    this.segments = segmentNames.map((name) => new SegmentRegister(state, name));
+    this.engine = around.engine;
+    this.ports = around.ports;
+    this.tsc = around.tsc;
+    this.apic = around.apic;
+    this.features = around.features;
+    this.index = around.index;
+    this.cpus = around.cpus;
+  }
+
+  // --- general registers
+  get rip(): number {
+    return this.u32[RIP]! + this.i32[RIP + 1]! * twoTo32;
+  }
+  set rip(value: number) {
+    this.u32[RIP] = value;
+    this.i32[RIP + 1] = Math.floor(value / twoTo32);
+  }
+  /** RSP as an address. */
+  get rsp(): number {
+    return this.u32[RSP]! + this.i32[RSP + 1]! * twoTo32;
+  }
+  get rspLow(): number {
+    return this.u32[RSP]!;
+  }
+  get rspHigh(): number {
+    return this.u32[RSP + 1]!;
+  }
+  /** Writes the stack pointer as a push does: the low 16 or 32 bits (zero-extended), or all 64. */
+  setStackPointer(value: number, width: 16 | 32 | 64): void {
+    const { u32 } = this;
+    if (width === 16) u32[RSP] = (u32[RSP]! & 0xffff_0000) | (value & 0xffff);
+    else {
+      u32[RSP] = value;
+      u32[RSP + 1] = width === 64 ? Math.floor(value / twoTo32) : 0;
+    }
+  }
+  /** The low 32 bits of a general register. */
+  gpr32(index: number): number {
+    return this.u32[GPR + index * 2]!;
+  }
+  /** Writes a general register's low `width` bits as instructions do. */
+  setGpr(index: number, width: 8 | 16 | 32 | 64, low: number, high = 0): void {
+    const at = GPR + index * 2;
+    const { u32 } = this;
+    if (width === 8) u32[at] = (u32[at]! & ~0xff) | (low & 0xff);
+    else if (width === 16) u32[at] = (u32[at]! & ~0xffff) | (low & 0xffff);
+    else {
+      u32[at] = low;
+      u32[at + 1] = width === 64 ? high : 0;
+    }
+  }
+
+  // --- arguments of the running helper
+  /** The low 32 bits of an argument, unsigned. */
+  argument(index: number): number {
+    return this.u32[ARGUMENT + index * 2]!;
+  }
+  argumentHigh(index: number): number {
+    return this.u32[ARGUMENT + index * 2 + 1]!;
+  }
+  /** All 64 bits as a signed number: for addresses. */
+  argumentAddress(index: number): number {
+    return this.u32[ARGUMENT + index * 2]! + this.i32[ARGUMENT + index * 2 + 1]! * twoTo32;
+  }
+  argument64(index: number): bigint {
+    return this.state.u64[(ARGUMENT >> 1) + index]!;
+  }
+
+  // --- modes
+  get cr0(): number {
+    return this.u32[CR0]!;
+  }
+  get cr4(): number {
+    return this.u32[CR4]!;
+  }
+  get efer(): number {
+    return this.u32[EFER]!;
+  }
+  get protectedMode(): boolean {
+    return (this.u32[CR0]! & CR0_PE) !== 0;
+  }
+  get virtual8086(): boolean {
+    return (this.u32[REST_AT]! & RFLAGS_VM) !== 0;
+  }
+  /** Real or virtual-8086 mode: selectors are paragraphs. */
+  get realAddressing(): boolean {
+    return (this.u32[CR0]! & CR0_PE) === 0 || (this.u32[REST_AT]! & RFLAGS_VM) !== 0;
+  }
+  /** IA-32e mode is active (64-bit or compatibility mode). */
+  get longMode(): boolean {
+    return (this.u32[EFER]! & EFER_LMA) !== 0;
+  }
+  get code64(): boolean {
+    return (this.u32[EFER]! & EFER_LMA) !== 0 && (this.cs.access & ACCESS_L) !== 0;
+  }
+  get cpl(): number {
+    return this.u32[CPL]!;
+  }
+  /** Changes the privilege level; whoever does so tells the engine as well. */
+  setCpl(cpl: number): void {
+    this.u32[CPL] = cpl;
+    this.mmu.updatePrivilege();
+  }
+  get iopl(): number {
+    return (this.u32[REST_AT]! >> 12) & 3;
+  }
+  get interruptShadow(): number {
+    return this.u32[SHADOW]!;
+  }
+  set interruptShadow(value: number) {
+    this.u32[SHADOW] = value;
+  }
+  /** Width of the stack pointer. */
+  get stackWidth(): 16 | 32 | 64 {
+    if (this.code64) return 64;
+    return (this.ss.access & ACCESS_DB) !== 0 ? 32 : 16;
+  }
+
+  // --- flags
+  get rflags(): number {
+    return this.engine.flags() | this.u32[REST_AT]! | 2;
+  }
+  /** The flags without the arithmetic ones. */
+  get rflagsRest(): number {
+    return this.u32[REST_AT]!;
+  }
+  /** Replaces all of RFLAGS. */
+  setRflags(value: number): void {
+    this.engine.setFlags(value & RFLAGS_ARITHMETIC);
+    this.setRflagsRest(value);
+  }
+  setRflagsRest(value: number): void {
+    const old = this.u32[REST_AT]!;
+    const made = (value & REST) | 2;
+    this.u32[REST_AT] = made;
+    const changed = old ^ made;
+    if ((changed & RFLAGS_AC) !== 0) this.mmu.updatePrivilege();
+    if ((changed & (RFLAGS_VM | RFLAGS_IOPL | RFLAGS_TF | RFLAGS_AC)) !== 0) this.engine.contextChanged();
+  }
+
+  // --- segments and tables
+  get cs(): SegmentRegister {
+    return this.segments[CS]!;
+  }
+  get ss(): SegmentRegister {
+    return this.segments[SS]!;
+  }
+  get ldtr(): SegmentRegister {
+    return this.segments[LDTR]!;
+  }
+  get tr(): SegmentRegister {
+    return this.segments[TR]!;
+  }
+  get gdtrBase(): number {
+    return this.u32[GDTR_BASE]! + this.i32[GDTR_BASE + 1]! * twoTo32;
+  }
+  get gdtrLimit(): number {
+    return this.u32[GDTR_LIMIT]!;
+  }
+  get idtrBase(): number {
+    return this.u32[IDTR_BASE]! + this.i32[IDTR_BASE + 1]! * twoTo32;
+  }
+  get idtrLimit(): number {
+    return this.u32[IDTR_LIMIT]!;
+  }
+  /** Linear address of a place in a system structure (GDT, IDT, TSS). */
+  systemLinear(base: number, offset: number): number {
+    return this.longMode ? base + offset : (base + offset) >>> 0;
+  }
+  /** Offset in a segment -> linear address, without checks. */
+  linearOf(segment: number, offset: number): number {
+    if (!this.code64) return (this.segments[segment]!.base + offset) >>> 0;
+    return segment === FS || segment === GS ? this.segments[segment]!.base + offset : offset;
+  }
+
+  // --- faults
+  /** An exception whose error code names a selector. */
+  selectorFault(vector: number, selector: number): GuestFault {
+    return new GuestFault(vector, (selector & 0xfffc) | this.linear.external);
+  }
+  /** An error code of zero, but for the EXT bit. */
+  zeroFault(vector: number): GuestFault {
+    return new GuestFault(vector, this.linear.external);
+  }
+  /** #GP(0) unless CPL is 0. */
+  requireCpl0(): void {
+    if (this.cpl !== 0) throw generalProtection();
+  }
+  /** #UD in real and virtual-8086 mode. */
+  requireProtectedMode(): void {
+    if (this.realAddressing) throw new GuestFault(UD);
+  }
+  /** The instruction is done. */
+  advance(): void {
+    this.rip = this.next;
+  }
+}

@@ -1,0 +1,123 @@
+/**
+ * A stack as helpers push frames to it and pop them from it: the current one or one of an inner ring. Pushes are collected,
+ * probed together and only then written, so that a frame is written whole or not at all.
+ */
+import { SS_FAULT } from '../state/vectors.ts';
+import type { Descriptor } from './descriptors.ts';
+import { GuestFault } from './fault.ts';
+import type { Processor } from './processor.ts';
+import { ACCESS_DB, ACCESS_DOWN } from './segment-register.ts';
+
+const MOST = 48;
+type ItemBytes = 2 | 4 | 8;
+
+export class Stack {
+  readonly width: 16 | 32 | 64;
+  /** Moves as items are pushed and popped; the register is the caller's affair. */
+  pointer: number;
+  private readonly p: Processor;
+  private readonly base: number;
+  private readonly firstOffset: number;
+  private readonly lastOffset: number;
+  /** Supervisor accesses, whatever the CPL. */
+  private readonly implicit: boolean;
+  private readonly selector: number;
+
+  private readonly at = new Float64Array(MOST);
+  private readonly bytes = new Uint8Array(MOST);
+  private readonly low = new Uint32Array(MOST);
+  private readonly high = new Uint32Array(MOST);
+  private count = 0;
+
+  private constructor(
+    p: Processor,
+    width: 16 | 32 | 64,
+    pointer: number,
+    base: number,
+    first: number,
+    last: number,
+    implicit: boolean,
+    selector: number,
+  ) {
+    this.p = p;
+    this.width = width;
+    this.pointer = width === 16 ? pointer & 0xffff : width === 32 ? pointer >>> 0 : pointer;
+    this.base = base;
+    this.firstOffset = first;
+    this.lastOffset = last;
+    this.implicit = implicit;
+    this.selector = selector;
+  }
+
+  /** The stack in use, with the rights of the CPL. */
+  static current(p: Processor): Stack {
+    const width = p.stackWidth;
+    if (width === 64) return new Stack(p, 64, p.rsp, 0, 0, 0, false, 0);
+    const { ss } = p;
+    return new Stack(p, width, p.rspLow, ss.base, ss.writeLow, ss.writeHigh, false, 0);
+  }
+  /** A stack that is about to be loaded, at privilege level `cpl`: faults name its selector. */
+  static inner(p: Processor, ss: Descriptor, pointer: number, cpl: number): Stack {
+    const width = (ss.access & ACCESS_DB) !== 0 ? 32 : 16;
+    const down = (ss.access & ACCESS_DOWN) !== 0;
+    const first = down ? ss.limit + 1 : 0;
+    const last = down ? (width === 32 ? 0xffff_ffff : 0xffff) : ss.limit;
+    return new Stack(p, width, pointer, ss.base, first, last, cpl !== 3, ss.selector);
+  }
+  /** The flat stack of 64-bit mode. */
+  static wide(p: Processor, pointer: number, implicit: boolean): Stack {
+    return new Stack(p, 64, pointer, 0, 0, 0, implicit, 0);
+  }
+  private cut(pointer: number): number {
+    return this.width === 16 ? pointer & 0xffff : this.width === 32 ? pointer >>> 0 : pointer;
+  }
+  private linear(offset: number, bytes: number): number {
+    if (this.width === 64) return offset;
+    if (offset < this.firstOffset || offset + bytes - 1 > this.lastOffset)
+      throw new GuestFault(SS_FAULT, (this.selector & 0xfffc) | this.p.linear.external);
+    return (this.base + offset) >>> 0;
+  }
+
+  push(bytes: ItemBytes, low: number, high = 0): void {
+    this.pointer = this.cut(this.pointer - bytes);
+    const i = this.count++;
+    this.at[i] = this.linear(this.pointer, bytes);
+    this.bytes[i] = bytes;
+    this.low[i] = low;
+    this.high[i] = high;
+  }
+  /** Pushes an address given as a number. */
+  pushAddress(bytes: ItemBytes, address: number): void {
+    this.push(bytes, address >>> 0, Math.floor(address / 2 ** 32) >>> 0);
+  }
+  /** Faults if a pushed item cannot be written. */
+  probe(): void {
+    for (let i = 0; i < this.count; i++) this.p.linear.probeWrite(this.at[i]!, this.bytes[i]!, this.implicit, true);
+  }
+  /** Writes what was pushed, after {@link probe}. */
+  write(): void {
+    for (let i = 0; i < this.count; i++)
+      this.p.linear.store(this.at[i]!, this.bytes[i]! as ItemBytes, this.low[i]!, this.high[i]!, this.implicit, true);
+    this.count = 0;
+  }
+
+  /** Pops an item, zero-extended; 64-bit items through {@link popAddress}. */
+  pop(bytes: 2 | 4): number {
+    const value = this.p.linear.load(this.linear(this.pointer, bytes), bytes, this.implicit, true);
+    this.pointer = this.cut(this.pointer + bytes);
+    return value;
+  }
+  popAddress(): number {
+    const value = this.p.linear.loadAddress(this.linear(this.pointer, 8), this.implicit, true);
+    this.pointer += 8;
+    return value;
+  }
+  /** Pops an item of 2, 4 or 8 bytes as a signed number (8) or an unsigned one. */
+  popItem(bytes: ItemBytes): number {
+    return bytes === 8 ? this.popAddress() : this.pop(bytes);
+  }
+  /** Moves the pointer over `bytes` bytes (parameters). */
+  skip(bytes: number): void {
+    this.pointer = this.cut(this.pointer + bytes);
+  }
+}
