@@ -20,8 +20,8 @@ for (const [name, helper, direct, extension] of [
     }
   });
 
-define('RET', ['CB'], (b, x) => b.call('far-return', x, bytes(b, x), b.i32(0)));
-define('RET', ['CA Iw'], (b, x) =>
+define('RETF', ['CB'], (b, x) => b.call('far-return', x, bytes(b, x), b.i32(0)));
+define('RETF', ['CA Iw'], (b, x) =>
   b.call('far-return', x, bytes(b, x), b.i32(Number((x.dst as ImmediateOperand).value))));
 define('IRET', ['CF'], (b, x) => b.call('iret', x, bytes(b, x)));
 

@@ -29,7 +29,7 @@ function setParagraph(b: Builder, index: number, value: Int): void {
   b.setState64(`${segmentNames[index]}Base`, b.extendU(b.shl(paragraph, b.i32(4))));
 }
 
-define('MOV', ['8E Sw,Ew'], (b, x) => {
+define('MOV', ['8E Sw,Rv', '8E Sw,Mw'], (b, x) => {
   const { index } = x.dst as NumberedOperand;
   if (index === CS) return b.raise(UD);
   const value = b.read(x.src);

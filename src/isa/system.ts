@@ -34,11 +34,6 @@ define('CLI', ['FA'], (b) => {
   b.setState32('rflagsRest', b.and(b.state32('rflagsRest'), b.i32(~IF)));
 });
 define('STI', ['FB'], (b, x) => b.call('sti', x));
-define('POPF', ['9D d64'], (b, x) => {
-  if (b.context.virtual8086 && b.context.iopl < 3) return b.raise(GP, 0);
-  const value = b.pop(x.width);
-  b.call('popf', x, value, b.i32(x.width / 8));
-});
 define('CLAC', ['NP 0F 01 CA'], (b, x) => (b.context.cpl !== 0 ? b.raise(UD) : b.call('clac', x)));
 define('STAC', ['NP 0F 01 CB'], (b, x) => (b.context.cpl !== 0 ? b.raise(UD) : b.call('stac', x)));
 privileged('HLT', ['F4'], 'hlt');
@@ -72,13 +67,13 @@ define('LMSW', ['0F 01 /6 Ew'], (b, x) => {
 define('SMSW', ['0F 01 /4 Rv', '0F 01 /4 Mw'], (b, { dst, width }) => {
   b.write(dst, b.fromI64(b.state64('cr0'), width));
 });
-define('INVLPG', ['0F 01 /7@ M'], (b, x) => {
+define('INVLPG', ['0F 01 /7@ Mb'], (b, x) => {
   if (refused(b)) return;
   const memory = x.dst as MemoryOperand;
   b.call('invlpg', x, b.i32(memory.segment), b.effectiveAddress(memory));
 });
 privileged('INVD', ['0F 08'], 'wbinvd');
-privileged('WBINVD', ['0F 09'], 'wbinvd');
+privileged('WBINVD', ['NP 0F 09'], 'wbinvd');
 
 // --- descriptor tables
 /** Linear address of what follows at `bytes` after a linear address. */
@@ -141,7 +136,7 @@ for (const [name, opcode, helper] of [
   ['LAR', '0F 02', 'lar'],
   ['LSL', '0F 03', 'lsl'],
 ] as const)
-  define(name, [`${opcode} Gv,Ew protected`], (b, x) => {
+  define(name, [`${opcode} Gv,Rv protected`, `${opcode} Gv,Mw protected`], (b, x) => {
     b.call(helper, x, b.read(x.src), b.i32((x.dst as RegisterOperand).index | (x.width << 8)));
   });
 
@@ -156,10 +151,7 @@ define('ARPL', ['63 Ew,Gw i64 protected'], (b, { dst, src }) => {
   b.mergeFlags(ZF, b.shl(lower, b.i32(6)));
 });
 
-// --- order and caches: accesses are in program order, and there is nothing to flush
-define('LFENCE', ['NP 0F AE /5!'], () => {}, 'sse2');
-define('MFENCE', ['NP 0F AE /6!'], () => {}, 'sse2');
-define('SFENCE', ['NP 0F AE /7!'], () => {}, 'sse');
+// --- caches: there is nothing to flush
 define(
   'CLFLUSH',
   ['NP 0F AE /7@ Mb'],

@@ -15,10 +15,10 @@ import {
   RFLAGS_VIP,
 } from './processor.ts';
 
-/** `popf` (value, bytes of the operand size): the value has been popped; the definition has checked IOPL in virtual-8086 mode. */
+/** `popf` (value, operand size in bits): the value has been popped; the definition has checked IOPL in virtual-8086 mode. */
 export function popf(p: Processor): void {
   const value = p.argument(0);
-  const narrow = p.argument(1) === 2;
+  const narrow = p.argument(1) === 16;
   let mask = RFLAGS_ARITHMETIC | RFLAGS_TF | RFLAGS_DF | RFLAGS_NT;
   if (!narrow) mask |= RFLAGS_AC | RFLAGS_ID;
   if (!p.virtual8086) {

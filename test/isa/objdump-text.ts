@@ -50,5 +50,9 @@ export function normal(text: string, targetBits: 16 | 64): string {
   if (name === 'mov' && /(?:^|,)(?:al|e?ax|rax)(?:,|$)/.test(rest.join(' '))) {
     return `mov ${rest.join(' ').replace(/\w+ ptr (?=(?:..:)?\[0x)/, '')}`;
   }
+  // objdump has no far pointers of 16:64, no size for table registers, and 66 makes its FS base instructions 16 bits wide.
+  if (/^(?:rd|wr)[fg]sbase$/.test(name)) return name;
+  if (/^(?:call|jmp)$/.test(name)) return `${name} ${rest.join(' ').replace(/\b(?:tbyte|fword|dword) ptr/, 'far ptr')}`;
+  if (/^(?:l[sfg]s|[ls][gi]dt)$/.test(name)) return `${name} ${rest.join(' ').replace(/\w+ ptr /, '')}`;
   return [spellings[name] ?? name, ...rest].join(' ');
 }

@@ -44,6 +44,7 @@ for (const mode of modes) {
     let compared = 0;
     samples.forEach(({ form, bytes }, i) => {
       if (knownDifference(form.definition.name)) return;
+      if (/\bdr(?:[89]|1\d)\b/.test(theirs[i]!.text)) return; // debug registers above 7 do not exist
       const decoded = decode(padded(bytes), 0, SLOT, addressOf(i), mode);
       const their = theirs[i]!;
       const length = decoded.failure === null ? decoded.insn.length : -1;
