@@ -278,10 +278,10 @@ function timesLogarithm(high: u64, lower: u64, exact: bool, bm: u64, bse: u32, c
     product = (product << shift) | (productLow >> (64 - shift));
     productLow <<= shift;
   }
-  const result = roundPack80(sign, exponent - <i32>shift, product, productLow, control | 0x300);
+  const result = roundPack80(sign, exponent - <i32>shift, product, productLow, control | 0x300, denormal);
   // Processors call even these logarithms inexact.
   const tiny = (resultSe & 0x7fff) === 0 && <i64>result > 0;
-  addRaised(denormal | PRECISION | (tiny ? UNDERFLOW : 0));
+  addRaised(PRECISION | (tiny ? UNDERFLOW : 0));
   return result;
 }
 

@@ -32,6 +32,12 @@ export function isInfinite80(m: u64, se: u32): bool {
   return (se & 0x7fff) === 0x7fff && m === TOP;
 }
 
+/** A number that is neither zero nor infinite: normal, denormal or pseudo-denormal. */
+export function isOrdinary80(m: u64, se: u32): bool {
+  const exponent = se & 0x7fff;
+  return exponent === 0 ? m !== 0 : exponent !== 0x7fff && m >> 63 !== 0;
+}
+
 /** A denormal or pseudo-denormal. */
 export function isDenormal80(m: u64, se: u32): bool {
   return (se & 0x7fff) === 0 && m !== 0;

@@ -78,9 +78,7 @@ export function f80Scale(am: u64, ase: u32, bm: u64, bse: u32, control: u32): u6
   const size = <i32>(bse & 0x7fff) - 16383;
   let distance = size < 0 ? 0 : size > 16 ? 0x20000 : <i32>(bm >> (63 - size));
   if ((bse & 0x8000) !== 0) distance = -distance;
-  const result = roundPack80(sign, exponent80(am, ase) + distance, am << clz(am), 0, control | 0x300);
-  addRaised(denormal);
-  return result;
+  return roundPack80(sign, exponent80(am, ase) + distance, am << clz(am), 0, control | 0x300, denormal);
 }
 
 /** FXTRACT: the exponent of a is the result, its significand (in [1, 2)) the second one. */
@@ -163,9 +161,7 @@ export function f80Rem(am: u64, ase: u32, bm: u64, bse: u32, nearest: u32, contr
     return pack(ase & 0x8000, 0);
   }
   const shift = <i32>clz(rest);
-  const result = roundPack80(sign, exponent - shift, rest << shift, 0, control | 0x300);
-  addRaised(denormal);
-  return result;
+  return roundPack80(sign, exponent - shift, rest << shift, 0, control | 0x300, denormal);
 }
 
 /** The quotient of dividend * 2^count by divisor, both normalised, count 0 to 63; the remainder goes to `low`. */

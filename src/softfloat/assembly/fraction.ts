@@ -2,7 +2,6 @@
  * Fractions of 128 bits (two words, value below one) for the transcendental instructions, and the last step that they share. The
  * lower word of a result is left in `low` (see wide.ts).
  */
-import { addRaised } from './result';
 import { roundPack80 } from './round-pack';
 import { divide128, low, multiplyHigh, wide } from './wide';
 
@@ -62,7 +61,5 @@ export function finish(sign: u32, exponent: i32, high: u64, lower: u64, control:
     high = (high << shift) | (lower >> (64 - shift));
     lower <<= shift;
   }
-  const result = roundPack80(sign, exponent - <i32>shift, high, lower | 1, control | 0x300);
-  addRaised(denormal);
-  return result;
+  return roundPack80(sign, exponent - <i32>shift, high, lower | 1, control | 0x300, denormal);
 }

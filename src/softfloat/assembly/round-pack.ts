@@ -35,38 +35,57 @@ function discarded(control: u32): u32 {
   return precision === 0 ? 40 : precision === 0x200 ? 11 : 0;
 }
 
+/** Whether a result with this biased exponent is rounded by `packNearest80`: 64 bits, to nearest, in range even after a carry. */
+export function isPlain80(exponent: i32, control: u32): bool {
+  return <bool>(u32((control & 0xf00) === 0x300) & u32(<u32>(exponent - 1) < 0x7ffd));
+}
+
+/** Rounds sign * (high : lower) in the plain case; `before` are exceptions that the operands have raised. */
+export function packNearest80(sign: u32, exponent: i32, high: u64, lower: u64, before: u32): u64 {
+  const up = u64(lower > TOP - (high & 1));
+  const rounded = high + up;
+  setRaised(before | (u32(lower !== 0) << 5) | ((<u32>up) << 9));
+  // A carry out of the significand leaves zero: the next power of two.
+  const carried = u32(rounded === 0);
+  return pack(sign | (exponent + carried), rounded | ((<u64>carried) << 63));
+}
+
 /**
  * The 80-bit number sign * (high : lower) with the biased exponent `exponent`, which may lie outside of the format.
  * Sign is 0 or 0x8000. Sets `raised` and `resultSe`; control is the x87 control word.
  */
-export function roundPack80(sign: u32, exponent: i32, high: u64, lower: u64, control: u32): u64 {
-  if ((control & 0xf00) === 0x300 && <u32>(exponent - 1) < 0x7ffd) {
-    // 64 bits, to nearest, in range even if the rounding carries
-    const up = u64((lower > TOP) | ((lower === TOP) & ((high & 1) !== 0)));
-    const rounded = high + up;
-    setRaised(lower === 0 ? 0 : PRECISION | ((<u32>up) << 9));
-    if (rounded === 0) return pack(sign | (exponent + 1), TOP);
-    return pack(sign | exponent, rounded);
+export function roundPack80(sign: u32, exponent: i32, high: u64, lower: u64, control: u32, before: u32): u64 {
+  if (<u32>(exponent - 1) >= 0x7ffd) return roundPack80Slow(sign, exponent, high, lower, control, before);
+  const bits = discarded(control);
+  let fraction = lower;
+  if (bits !== 0) {
+    fraction = (high << (64 - bits)) | u64(lower !== 0);
+    high = (high >> bits) << bits;
   }
-  return roundPack80Slow(sign, exponent, high, lower, control);
+  const up = u64(roundsUp((control >> 10) & 3, sign !== 0, ((high >> bits) & 1) !== 0, fraction));
+  const rounded = high + (up << bits);
+  setRaised(before | (u32(fraction !== 0) << 5) | ((<u32>up) << 9));
+  const carried = u32(rounded === 0);
+  return pack(sign | (exponent + carried), rounded | ((<u64>carried) << 63));
 }
 
-function roundPack80Slow(sign: u32, exponent: i32, high: u64, lower: u64, control: u32): u64 {
+/** Results at or beyond the ends of the exponent's range. */
+function roundPack80Slow(sign: u32, exponent: i32, high: u64, lower: u64, control: u32, before: u32): u64 {
   const mode = (control >> 10) & 3;
   const bits = discarded(control);
   const unit = (<u64>1) << bits;
   let kept = high & (0 - unit);
   let fraction = bits === 0 ? lower : (high << (64 - bits)) | u64(lower !== 0);
-  let flags: u32 = 0;
+  let flags = before;
   let up = roundsUp(mode, sign !== 0, (kept & unit) !== 0, fraction);
   if (exponent <= 0) {
     const tiny = exponent < 0 || !(up && kept === 0 - unit);
     if (tiny && (control & UNDERFLOW) === 0) {
-      flags = UNDERFLOW;
+      flags |= UNDERFLOW;
       exponent += BIAS_ADJUST;
       if (exponent <= 0) {
         // Only FSCALE goes so far below: the adjusted result is a zero.
-        setRaised(UNDERFLOW | PRECISION);
+        setRaised(before | UNDERFLOW | PRECISION);
         return pack(sign, 0);
       }
     } else {
@@ -75,7 +94,7 @@ function roundPack80Slow(sign: u32, exponent: i32, high: u64, lower: u64, contro
       fraction = bits === 0 ? low : (high << (64 - bits)) | u64(low !== 0);
       exponent = 0;
       up = roundsUp(mode, sign !== 0, (kept & unit) !== 0, fraction);
-      if (fraction !== 0) flags = PRECISION | (tiny ? UNDERFLOW : 0) | (up ? ROUNDED_UP : 0);
+      if (fraction !== 0) flags |= PRECISION | (tiny ? UNDERFLOW : 0) | (up ? ROUNDED_UP : 0);
       if (up) kept += unit;
       setRaised(flags);
       return pack(sign | u32(kept >> 63), kept);
@@ -95,12 +114,12 @@ function roundPack80Slow(sign: u32, exponent: i32, high: u64, lower: u64, contro
       flags |= OVERFLOW;
       if (exponent >= 0x7fff) {
         // again FSCALE alone
-        setRaised(OVERFLOW | PRECISION | ROUNDED_UP);
+        setRaised(before | OVERFLOW | PRECISION | ROUNDED_UP);
         return pack(sign | 0x7fff, TOP);
       }
     } else {
       const infinite = mode === NEAREST || (mode === DOWN && sign !== 0) || (mode === UP && sign === 0);
-      setRaised(OVERFLOW | PRECISION | (infinite ? ROUNDED_UP : 0));
+      setRaised(before | OVERFLOW | PRECISION | (infinite ? ROUNDED_UP : 0));
       return infinite ? pack(sign | 0x7fff, TOP) : pack(sign | 0x7ffe, 0 - unit);
     }
   }

@@ -92,12 +92,13 @@ export function shiftRightJam(value: u64, count: u32): u64 {
 export function squareRoot(high: u64, lower: u64): u64 {
   // 52 good bits from the machine's own square root, then one Newton step, then an exact correction.
   const estimate = sqrt(<f64>(<i64>(high >> 1)) * 2.0);
-  let root: u64 = estimate >= 4294967295.9999995 ? ~(<u64>0) : <u64>(estimate * 4294967296.0);
+  const inverse = 0.5 / (estimate * 4294967296.0);
+  let root = (<u64>(<i64>(estimate * 2147483648.0))) << 1;
   let square = root * root;
   let restLow = lower - square;
   let restHigh = <i64>(high - multiplyHigh(root, root) - u64(lower < square));
   const rest = <f64>restHigh * 18446744073709551616.0 + <f64>(<i64>(restLow >> 1)) * 2.0;
-  const step = <i64>nearest(rest / (<f64>(<i64>(root >> 1)) * 4.0));
+  const step = <i64>(rest * inverse);
   const moved = root + <u64>step;
   root = step > 0 && moved < root ? ~(<u64>0) : moved;
   square = root * root;
