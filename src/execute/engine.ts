@@ -70,6 +70,8 @@ export class Engine {
   private currentBytes: Uint8Array | null = null;
   private context!: Context;
   private storeRecord = 0;
+  private eventsAfterFault = false;
+  private runBudget = 0;
 
   constructor(parts: EngineParts) {
     const { processor, memory, table, coreModule, arithmetic, contexts, code } = parts;
@@ -139,8 +141,9 @@ export class Engine {
     while (left > 0) {
       const slice = Math.min(left, largestSlice);
       i32[BUDGET] = slice;
+      this.runBudget = left - slice;
       const code = this.core.enter(base, 0);
-      let events = this.left(code);
+      let events = this.leave(code);
       const rest = i32[BUDGET]!;
       left -= slice - rest;
       if (code === leave.budget && rest > 0 && left === rest) {
@@ -155,25 +158,29 @@ export class Engine {
     return { end: 'budget', left: 0 };
   }
 
+  /** Instructions that `run` still has, exact in a helper (a device's callback). */
+  get left(): number {
+    return this.runBudget + this.state.i32[BUDGET]!;
+  }
+
   /** Executes one instruction, in the interpreter. True = events want a look. A fault counts as executed here. */
   step(): boolean {
     const block = this.block(true);
-    if (block === null) return false; // the fetch faulted and was delivered
+    if (block === null) return this.eventsAfterFault; // the fetch faulted and was delivered
     this.state.i32[BUDGET] = 1;
     const code = this.core.enter(this.state.base, block.address);
-    return code === leave.done ? false : this.left(code);
+    return code === leave.done ? false : this.leave(code);
   }
 
   /** Does what generated code left for. True = events want a look. */
-  private left(code: number): boolean {
+  private leave(code: number): boolean {
     switch (code) {
       case leave.budget:
       case leave.attention:
       case leave.done:
         return false;
       case leave.lookup:
-        this.lookup();
-        return false;
+        return this.lookup();
       case leave.hot: {
         const block = this.code.find(this.context.id, this.ripKey(), false);
         this.jumps.resetCount(this.state.u32[RIP]!, 1); // past the threshold: no second leave until it is looked up again
@@ -181,8 +188,7 @@ export class Engine {
         return false;
       }
       case leave.fault:
-        this.fault();
-        return false;
+        return this.fault();
       case leave.retry:
         return this.retry();
       case leave.stop:
@@ -209,16 +215,17 @@ export class Engine {
     const { u32, i32 } = this.state;
     return i32[RIP + 1]! * twoTo32 + u32[RIP]!;
   }
-  private lookup(): void {
+  private lookup(): boolean {
     const { u32 } = this.state;
     const key = this.ripKey();
     const slot = this.regions?.find(this.context, key) ?? 0;
     const block = slot === 0 ? this.block(false) : null;
     if (block === null && slot === 0) {
       this.state.i32[BUDGET]!--; // a fault that was delivered counts as an instruction: nothing goes on for ever
-      return;
+      return this.eventsAfterFault;
     }
     this.jumps.set(u32[RIP]!, u32[RIP + 1]!, this.context.id, block?.address ?? 0, slot, 0);
+    return false;
   }
 
   /** The interpreter's block at rip, made if need be; null = the fetch faulted and the fault was delivered. */
@@ -231,7 +238,7 @@ export class Engine {
     const rip = this.state.u64[RIP >> 1]!;
     const made = interpreterBlock(this.source, context, BigInt.asIntN(64, rip), single ? 1 : undefined);
     if ('fetchFault' in made) {
-      this.processor.deliverFault();
+      this.eventsAfterFault = this.processor.deliverFault();
       return null;
     }
     const linear = linearOf(context, BigInt.asIntN(64, rip));
@@ -301,7 +308,7 @@ export class Engine {
     while (index + 1 < block.starts.length && block.starts[index + 1]! <= record) index++;
     return index;
   }
-  private fault(): void {
+  private fault(): boolean {
     const { u32, i32, u64 } = this.state;
     const block = this.code.at(u32[BLOCK]!);
     if (block === undefined)
@@ -309,7 +316,7 @@ export class Engine {
     const index = Engine.indexOf(block, u32[RECORD]!);
     i32[BUDGET]! += block.instructions - index - 1; // the faulting one counts: nothing goes on for ever
     u64[RIP >> 1] = BigInt.asUintN(64, block.rips[index]!);
-    this.processor.deliverFault();
+    return this.processor.deliverFault();
   }
 
   /** A store of the running block has overwritten the block itself: it ends after the instruction that stores. */

@@ -9,9 +9,9 @@ export interface Processor {
   readonly memory: PhysicalMemory;
   /**
    * Runs a helper by name with rip at its instruction; guest faults inside are delivered. True = the run loop must look
-   * at the vCPU's events (halt, shutdown, interrupt window, exit to the embedder).
+   * at the vCPU's events (halt, shutdown, interrupt shadow, a stop that was asked for).
    */
   runHelper(name: string, nextRip: bigint): boolean;
-  /** Delivers the fault in faultVector, faultErrorCode and faultAddress; rip is at the faulting instruction. */
-  deliverFault(): void;
+  /** Delivers the fault in faultVector, faultErrorCode and faultAddress; rip is at the faulting instruction. True: as above. */
+  deliverFault(): boolean;
 }

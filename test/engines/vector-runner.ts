@@ -86,8 +86,9 @@ export class VectorRunner implements Processor {
   runHelper(name: string): boolean {
     throw new NoHelpers(`helper ${name}`);
   }
-  deliverFault(): void {
+  deliverFault(): boolean {
     this.faulted = true;
+    return true;
   }
 
   private table(): number {

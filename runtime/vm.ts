@@ -1,0 +1,100 @@
+/**
+ * A virtual machine: one WebAssembly memory that holds the vCPUs' state, the interpreter's blocks and guest RAM, and the
+ * vCPUs on it.
+ */
+import { Contexts } from '../src/execute/context.ts';
+import { definitions } from '../src/isa/define.ts';
+import { PhysicalMemory } from '../src/mmu/physical-memory.ts';
+import { cpuBytes } from '../src/state/layout.ts';
+import type { Ports, TimeStampCounter } from '../src/system/engine.ts';
+import { Translator } from '../jit/translator.ts';
+import { ConfigurationError } from './errors.ts';
+import type { InitialState } from './loaders/initial-state.ts';
+import { enterInitialState } from './initial-entry.ts';
+import { Vcpu } from './vcpu.ts';
+import '../src/isa/all.ts';
+
+const pageBytes = 65536;
+const cpuBase = 0x10000;
+const codeBytes = 0x1000000;
+const translatedBytes = 64 << 20;
+
+/** The modules that the build made. */
+export interface VmModules {
+  readonly core: WebAssembly.Module;
+  readonly arithmetic: WebAssembly.Module;
+}
+
+export interface VmOptions {
+  /** Bytes of guest RAM from guest-physical address 0, a multiple of 4096. */
+  readonly memory: number;
+  readonly cpus: number;
+  readonly modules: VmModules;
+  readonly ports: Ports;
+  readonly tsc: TimeStampCounter;
+  /** False: only interpret. */
+  readonly translate: boolean;
+}
+
+export class Vm {
+  readonly memory: WebAssembly.Memory;
+  /** Guest RAM. */
+  readonly ram: Uint8Array;
+  readonly physical: PhysicalMemory;
+  readonly contexts = new Contexts();
+  readonly vcpus: readonly Vcpu[];
+  readonly translators: readonly Translator[];
+
+  /** @throws ConfigurationError naming the value that cannot be had */
+  constructor(options: VmOptions) {
+    const { memory: ramBytes, cpus, modules } = options;
+    if (!Number.isInteger(ramBytes) || ramBytes <= 0 || ramBytes % 4096 !== 0)
+      throw new ConfigurationError('bad-memory-size', `memory of ${ramBytes} bytes: not a positive multiple of 4096`);
+    const codeBase = cpuBase + cpus * cpuBytes;
+    const ramBase = codeBase + cpus * codeBytes;
+    const pages = Math.ceil((ramBase + ramBytes) / pageBytes);
+    if (pages > 65536) throw new ConfigurationError('bad-memory-size', `memory of ${ramBytes} bytes: more than this host can map`);
+    this.memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
+    this.ram = new Uint8Array(this.memory.buffer, ramBase, ramBytes);
+    this.physical = new PhysicalMemory(this.memory.buffer);
+    this.physical.add({ kind: 'ram', start: 0, length: ramBytes, hostOffset: ramBase });
+    const table = new WebAssembly.Table({ element: 'anyfunc', initial: 4096 });
+    const arithmetic = new WebAssembly.Instance(modules.arithmetic).exports;
+    const features = new Set<string>(definitions.map((d) => d.feature));
+    this.vcpus = Array.from({ length: cpus }, (_, index) => new Vcpu({
+      memory: this.memory,
+      table,
+      base: cpuBase + index * cpuBytes,
+      codeBase: codeBase + index * codeBytes,
+      codeBytes,
+      physical: this.physical,
+      contexts: this.contexts,
+      core: modules.core,
+      arithmetic,
+      ports: options.ports,
+      tsc: options.tsc,
+      features,
+      index,
+      cpus,
+    }));
+    this.translators = options.translate ? this.vcpus.map((vcpu) => {
+      const translator = new Translator({ engine: vcpu.engine, contexts: this.contexts, code: vcpu.code, memory: this.memory, table, arithmetic, shared: false, maximumBytes: translatedBytes });
+      vcpu.engine.regions = translator;
+      return translator;
+    }) : [];
+    this.physical.onCodeWrite = (physical, bytes) => {
+      for (const vcpu of this.vcpus) vcpu.code.written(physical, bytes);
+    };
+  }
+
+  vcpu(index: number): Vcpu {
+    const vcpu = this.vcpus[index];
+    if (vcpu === undefined) throw new ConfigurationError('bad-option', `vCPU ${index}: the machine has ${this.vcpus.length}`);
+    return vcpu;
+  }
+
+  /** Puts a vCPU into the state that a loader asks for. */
+  start(index: number, state: InitialState): void {
+    enterInitialState(this.vcpu(index), this.physical, state);
+  }
+}
