@@ -82,7 +82,9 @@ class CoreBuilder implements Reader {
         );
         e.if(miss, () => e.return(e.i32(leave.lookup)));
         e.if(at(16), () => {
+          e.setState64('translated', e.op('i64.add', e.state64('translated'), e.op('i64.extend_s', e.state32('budget'))));
           e.set(rip, e.callIndirect(at(16), [this.get(CPU), e.i32(callDepth)], ['i32', 'i32'], 'i64'));
+          e.setState64('translated', e.op('i64.sub', e.state64('translated'), e.op('i64.extend_s', e.state32('budget'))));
           e.if(e.op('i64.eq', e.get(rip, 'i64'), e.i64(LEFT)), () => e.return(e.state32('leave')));
           e.setState64('rip', e.get(rip, 'i64'));
           e.br('next');

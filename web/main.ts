@@ -7,7 +7,8 @@
 import { catalogue } from '../bench/guests/catalogue.ts';
 import { browserHost, fetchFile } from '../runtime/hosts/browser.ts';
 import { loadGuest } from '../runtime/loaders/load.ts';
-import { createMachine, engines } from '../runtime/machines/machine.ts';
+import { createMachine } from '../runtime/machines/bare-machine.ts';
+import { engines } from '../runtime/machines/machine.ts';
 
 const memory = 128 * 2 ** 20;
 const query = new URLSearchParams(location.search);

@@ -74,7 +74,7 @@ export async function main(args: readonly string[]): Promise<void> {
     if (error.code !== 'EPIPE') throw error;
     process.exit(0);
   });
-  const { createMachine } = await import('../machines/machine.ts');
+  const { createMachine } = await import('../machines/bare-machine.ts');
   process.exitCode = await execute(args, {
     out: (text) => void process.stdout.write(text),
     error: (text) => void process.stderr.write(text),

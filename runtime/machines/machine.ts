@@ -1,9 +1,7 @@
 /**
- * A machine as the command line and the page see it, and the one place that makes it: the bare machine of `bare.ts`
- * around a `Vm`. They know nothing else of the emulator, so they are tested with a machine of plain script.
+ * A machine as the command line and the page see it. They know nothing else of the emulator, so they are tested with a
+ * machine of plain script; `bare-machine.ts` makes the real one.
  */
-import { ConfigurationError } from '../errors.ts';
-import type { Host } from '../hosts/host.ts';
 import type { GuestRam, InitialState } from '../loaders/initial-state.ts';
 
 export const engines = ['auto', 'interpreter', 'jit'] as const;
@@ -96,8 +94,3 @@ export interface Machine {
 }
 
 export type MachineFactory = (options: MachineOptions) => Promise<Machine>;
-
-/** Makes the machine on a host. */
-export async function createMachine(_options: MachineOptions, _host: Host): Promise<Machine> {
-  throw new ConfigurationError('unsupported-host', 'this build has no processor core');
-}

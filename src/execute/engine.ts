@@ -163,6 +163,11 @@ export class Engine {
     return this.runBudget + this.state.i32[BUDGET]!;
   }
 
+  /** Instructions retired in translated regions. */
+  get translated(): number {
+    return Number(this.state.get64('translated'));
+  }
+
   /** Executes one instruction, in the interpreter. True = events want a look. A fault counts as executed here. */
   step(): boolean {
     const block = this.block(true);

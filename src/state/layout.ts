@@ -103,7 +103,7 @@ function rows(): Row[] {
   add('event', 'u32', 'shutdown');
   add('event', 'u32', 'cpl', 'interruptShadow', 'halted', 'pendingVector', 'pendingErrorCode', 'nmiBlocked', 'smm');
   // Run control.
-  add(null, 'u64', 'instructions'); // retired so far, at the last leave
+  add(null, 'u64', 'translated'); // instructions retired in translated regions
   add(null, 'u32', 'budget'); // instructions left in this slice (signed); regions and blocks count it down
   add(null, 'u32', 'attention'); // set from anywhere: leave at the next region head, back edge or block end
   add(null, 'u32', 'context'); // id of the execution context (mode bits), part of every code look-up
