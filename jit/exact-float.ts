@@ -15,10 +15,11 @@ import { bitsOf, isDouble, isVector, type Shape, type Use } from './float-class.
 import type { Reader } from './lower.ts';
 
 /** MXCSR's bits that make the fast way possible, and what they must be: masks, rounding control and the inexact flag. */
-export const FAST_MASK = 0x7fa0;
-export const FAST_VALUE = 0x1fa0;
-/** Whether the fast way may be taken under an MXCSR. */
-export const isFastMxcsr = (mxcsr: number): boolean => (mxcsr & FAST_MASK) === FAST_VALUE;
+const FAST_MASK = 0x7fa0;
+const FAST_VALUE = 0x1fa0;
+/** Not zero if the fast way may not be taken under an MXCSR. */
+export const notFast = (e: Emitter, mxcsr: Expr): Expr =>
+  e.op('i32.ne', e.op('i32.and', mxcsr, e.i32(FAST_MASK)), e.i32(FAST_VALUE));
 
 const EXCEPTIONS = 0x3f;
 /** Invalid, denormal, zero divide. */
@@ -32,8 +33,8 @@ export interface Operation {
   readonly result: Type;
   /** The native result. */
   native(e: Emitter): Expr;
-  /** Not zero if the fast way is in doubt. `r` is the native result. */
-  doubt(e: Emitter, r: Use): Expr;
+  /** Not zero if the fast way is in doubt, null if it never is. `r` is the native result. */
+  doubt(e: Emitter, r: Use): Expr | null;
   /** Not zero if the doubt was justified. */
   wrong(e: Emitter, r: Use): Expr;
   /** The exact result, by calls that set the global `raised`; `each` must follow each call. */
@@ -46,15 +47,18 @@ export function perform(reader: Reader, operation: Operation): Expr {
   const result: Use = () => e.get(r, operation.result);
   if (inRegion) {
     e.set(r, operation.native(e));
-    e.if(operation.doubt(e, result), () => reader.exitIf(operation.wrong(e, result), XM));
+    const doubt = operation.doubt(e, result);
+    if (doubt !== null) e.if(doubt, () => reader.exitIf(operation.wrong(e, result), XM));
     return result();
   }
   const mxcsr = e.share(e.state32('mxcsr'), 'i32');
   const done = e.label('exact');
   e.block(done, () => {
-    e.if(e.op('i32.eq', e.op('i32.and', mxcsr(), e.i32(FAST_MASK)), e.i32(FAST_VALUE)), () => {
+    e.if(e.op('i32.eqz', notFast(e, mxcsr())), () => {
       e.set(r, operation.native(e));
-      e.brIf(done, e.op('i32.eqz', operation.doubt(e, result)));
+      const doubt = operation.doubt(e, result);
+      if (doubt === null) return e.br(done);
+      e.brIf(done, e.op('i32.eqz', doubt));
       e.brIf(done, e.op('i32.eqz', operation.wrong(e, result)));
     });
     const raised = e.local('i32');

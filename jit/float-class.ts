@@ -56,8 +56,9 @@ function word(e: Emitter, shape: Shape, x: Expr, test: Test): Expr {
   return e.op('v128.and', plusOne, splat(e, shape, exponentMask(shape) & ~(kept << fraction(shape))));
 }
 
-/** 1 (or not zero) if one of the values, in any lane, is set aside by its test. */
-export function anySetAside(e: Emitter, shape: Shape, values: readonly (readonly [Use, Test])[]): Expr {
+/** Not zero if one of the values, in any lane, is set aside by its test; null if there is none. */
+export function anySetAside(e: Emitter, shape: Shape, values: readonly (readonly [Use, Test])[]): Expr | null {
+  if (values.length === 0) return null;
   if (!isVector(shape)) {
     return values.map(([x, test]) => e.op('i32.eqz', word(e, shape, x(), test))).reduce((a, c) => e.op('i32.or', a, c));
   }
@@ -130,6 +131,7 @@ export class Classes {
     return this.e.op(isVector(this.shape) ? 'v128.and' : 'i32.and', a, c);
   }
   either(...all: Expr[]): Expr {
+    if (all.length === 0) return isVector(this.shape) ? splat(this.e, this.shape, 0n) : this.e.i32(0);
     return all.reduce((a, c) => this.e.op(isVector(this.shape) ? 'v128.or' : 'i32.or', a, c));
   }
   not(a: Expr): Expr {

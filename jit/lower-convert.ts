@@ -1,5 +1,6 @@
 /** SSE conversions between singles, doubles and integers; exact-float.ts says how. */
 import type { Immediate, MicroOp } from '../src/ir/micro-ops.ts';
+import { sseKnown } from '../src/ir/sse-ops.ts';
 import type { Type } from '../src/ir/types.ts';
 import type { Emitter, Expr } from './emitter.ts';
 import { type Operation, once, perform } from './exact-float.ts';
@@ -12,12 +13,13 @@ const conversion =
   (type: Type, of: Conversion): Arm =>
   (reader, args, imm) =>
     perform(reader, of(reader, reader.e.share(args[0]!, type), imm));
-const never = (e: Emitter): Expr => e.i32(0);
+const never = (): null => null;
+const nothing = (e: Emitter): Expr => e.i32(0);
 
-arms['sse.f64.promote'] = conversion('f32', (_, x) => ({
+arms['sse.f64.promote'] = conversion('f32', (_, x, imm) => ({
   result: 'f64',
   native: (e) => e.op('f64.promote', x()),
-  doubt: (e) => anySetAside(e, 'f32', [[x, 'number']]),
+  doubt: (e) => (sseKnown('sse.f64.promote', imm, 0) === 3 ? null : anySetAside(e, 'f32', [[x, 'number']])),
   wrong: (e) => {
     const is = new Classes(e, 'f32');
     return is.either(is.denormal(x), is.nan(x));
@@ -45,7 +47,7 @@ const fromInteger = (from: 'i32' | 'i64', to: 'f32' | 'f64'): Arm =>
     result: to,
     native: (e) => e.op(`${to}.convert_s.${from}`, x()),
     doubt: never,
-    wrong: never,
+    wrong: nothing,
     exact: (e, mxcsr, each) => {
       const integer = to === 'f64' ? 'i64' : 'i32';
       return e.op(
@@ -156,7 +158,7 @@ arms['sse.f32x4.from_i32x4'] = conversion('v128', (_, x) => ({
   result: 'v128',
   native: (e) => e.op('f32x4.convert_i32x4_s', x()),
   doubt: never,
-  wrong: never,
+  wrong: nothing,
   exact: (e, mxcsr, each) =>
     lanesOf(e, 'i32x4', 4, each, (i) => e.call('i32ToF32', [lane(e, 'i32x4', x, i), mxcsr()], 'i32')),
 }));

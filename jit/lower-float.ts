@@ -1,24 +1,48 @@
 /** SSE floating point arithmetic and comparisons, scalar and packed; exact-float.ts says how. */
-import type { MicroOp } from '../src/ir/micro-ops.ts';
+import type { Immediate, MicroOp } from '../src/ir/micro-ops.ts';
+import { sseKnown } from '../src/ir/sse-ops.ts';
 import type { Emitter, Expr } from './emitter.ts';
 import { eachLane, exactName, integerOf, perform } from './exact-float.ts';
-import { anySetAside, bitsOf, Classes, isDouble, isVector, type Shape, typeOfShape, type Use } from './float-class.ts';
+import {
+  anySetAside,
+  bitsOf,
+  Classes,
+  isDouble,
+  isVector,
+  type Shape,
+  type Test,
+  typeOfShape,
+  type Use,
+} from './float-class.ts';
+import { CLEAN, ORDERED } from './float-facts.ts';
 import { type Arm, addArms } from './lower.ts';
 
-/** How an arithmetic operation with two operands may be wrong. */
-function wrongResult(e: Emitter, shape: Shape, name: string, a: Use, c: Use, r: Use): Expr {
+/** The operands of which a region does not know yet all that `facts` says. */
+function unknown(op: string, imm: readonly Immediate[], operands: readonly Use[], facts: number): Use[] {
+  return operands.filter((_, i) => (sseKnown(op, imm, i) & facts) !== facts);
+}
+const tests = (operands: readonly Use[], test: Test): (readonly [Use, Test])[] =>
+  operands.map((x) => [x, test] as const);
+
+/** How an arithmetic operation with two operands may be wrong; `open`: the operands that may be denormal. */
+function wrongResult(
+  e: Emitter,
+  shape: Shape,
+  name: string,
+  [a, c]: readonly [Use, Use],
+  open: readonly Use[],
+  r: Use,
+): Expr {
   const is = new Classes(e, shape);
-  const operands = is.either(is.denormal(a), is.denormal(c));
+  const common = [...open.map((x) => is.denormal(x)), is.notFinite(r)];
   switch (name) {
     case 'add':
     case 'sub': // what is tiny is exact, but it would be a denormal operand next, and FTZ may be on
-      return is.any(is.either(operands, is.notFinite(r), is.denormal(r)));
+      return is.any(is.either(...common, is.denormal(r)));
     case 'mul':
-      return is.any(
-        is.either(operands, is.notFinite(r), is.both(is.small(r), is.not(is.either(is.zero(a), is.zero(c))))),
-      );
+      return is.any(is.either(...common, is.both(is.small(r), is.not(is.either(is.zero(a), is.zero(c))))));
     default: // div
-      return is.any(is.either(operands, is.notFinite(r), is.both(is.small(r), is.not(is.zero(a)))));
+      return is.any(is.either(...common, is.both(is.small(r), is.not(is.zero(a)))));
   }
 }
 
@@ -36,18 +60,15 @@ for (const shape of shapes) {
     ['div', 'Div'],
   ] as const) {
     const sum = name === 'add' || name === 'sub';
-    arms[`sse.${shape}.${name}`] = (reader, args) => {
+    const op = `sse.${shape}.${name}` as const;
+    arms[op] = (reader, args, imm) => {
       const [a, c] = twice(reader.e, shape, args) as [Use, Use];
+      const open = unknown(op, imm, [a, c], CLEAN);
       return perform(reader, {
         result: type,
         native: (e) => e.op(`${shape}.${name}`, a(), c()),
-        doubt: (e, r) =>
-          anySetAside(e, shape, [
-            [r, sum ? 'number' : 'result'],
-            [a, 'operand'],
-            [c, 'operand'],
-          ]),
-        wrong: (e, r) => wrongResult(e, shape, name, a, c, r),
+        doubt: (e, r) => anySetAside(e, shape, [[r, sum ? 'number' : 'result'], ...tests(open, 'operand')]),
+        wrong: (e, r) => wrongResult(e, shape, name, [a, c], open, r),
         exact: (e, mxcsr, each) =>
           eachLane(e, shape, [a, c], each, (bits) =>
             e.call(exactName(shape, exact), [...bits, mxcsr()], integerOf(shape)),
@@ -55,19 +76,17 @@ for (const shape of shapes) {
       });
     };
   }
-  arms[`sse.${shape}.sqrt`] = (reader, args) => {
+  const root = `sse.${shape}.sqrt` as const;
+  arms[root] = (reader, args, imm) => {
     const [a] = twice(reader.e, shape, args) as [Use];
+    const open = unknown(root, imm, [a], CLEAN);
     return perform(reader, {
       result: type,
       native: (e) => e.op(`${shape}.sqrt`, a()),
-      doubt: (e, r) =>
-        anySetAside(e, shape, [
-          [r, 'number'],
-          [a, 'operand'],
-        ]),
+      doubt: (e, r) => anySetAside(e, shape, [[r, 'number'], ...tests(open, 'operand')]),
       wrong: (e, r) => {
         const is = new Classes(e, shape);
-        return is.any(is.either(is.denormal(a), is.nan(r)));
+        return is.any(is.either(...open.map((x) => is.denormal(x)), is.nan(r)));
       },
       exact: (e, mxcsr, each) =>
         eachLane(e, shape, [a], each, (bits) => e.call(exactName(shape, 'Sqrt'), [...bits, mxcsr()], integerOf(shape))),
@@ -78,20 +97,18 @@ for (const shape of shapes) {
     ['min', 'Min'],
     ['max', 'Max'],
   ] as const) {
-    arms[`sse.${shape}.${name}`] = (reader, args) => {
+    const op = `sse.${shape}.${name}` as const;
+    arms[op] = (reader, args, imm) => {
       const [a, c] = twice(reader.e, shape, args) as [Use, Use];
+      const open = unknown(op, imm, [a, c], CLEAN | ORDERED);
       return perform(reader, {
         result: type,
         native: (e) => {
           if (isVector(shape)) return e.op(`${shape}.p${name}`, c(), a());
           return e.select(e.op(`${shape}.${name === 'min' ? 'lt' : 'gt'}`, a(), c()), a(), c());
         },
-        doubt: (e) =>
-          anySetAside(e, shape, [
-            [a, 'number'],
-            [c, 'number'],
-          ]),
-        wrong: (e) => unfit(e, shape, a, c, false),
+        doubt: (e) => anySetAside(e, shape, tests(open, 'number')),
+        wrong: (e) => unfit(e, shape, open, false),
         exact: (e, mxcsr, each) =>
           eachLane(e, shape, [a, c], each, (bits) =>
             e.call(exactName(shape, exact), [...bits, mxcsr()], integerOf(shape)),
@@ -99,18 +116,16 @@ for (const shape of shapes) {
       });
     };
   }
-  arms[`sse.${shape}.cmp`] = (reader, args, [predicate]) => {
+  const comparison = `sse.${shape}.cmp` as const;
+  arms[comparison] = (reader, args, imm) => {
     const [a, c] = twice(reader.e, shape, args) as [Use, Use];
-    const n = predicate as number;
+    const open = unknown(comparison, imm, [a, c], CLEAN | ORDERED);
+    const n = imm[0] as number;
     return perform(reader, {
       result: isVector(shape) ? 'v128' : 'i32',
       native: (e) => holds(e, shape, n, a, c),
-      doubt: (e) =>
-        anySetAside(e, shape, [
-          [a, 'number'],
-          [c, 'number'],
-        ]),
-      wrong: (e) => unfit(e, shape, a, c, n === 0 || n === 3 || n === 4 || n === 7),
+      doubt: (e) => anySetAside(e, shape, tests(open, 'number')),
+      wrong: (e) => unfit(e, shape, open, n === 0 || n === 3 || n === 4 || n === 7),
       exact: (e, mxcsr, each) => {
         const call = (bits: Expr[]) => e.call(exactName(shape, 'CompareWith'), [...bits, mxcsr(), e.i32(n)], 'i32');
         if (isVector(shape)) {
@@ -130,10 +145,10 @@ for (const shape of shapes) {
 }
 
 /** Operands of a comparison that raise an exception: denormals, NaNs unless they are quiet and the comparison is. */
-function unfit(e: Emitter, shape: Shape, a: Use, c: Use, quiet: boolean): Expr {
+function unfit(e: Emitter, shape: Shape, operands: readonly Use[], quiet: boolean): Expr {
   const is = new Classes(e, shape);
   const of = (x: Use) => is.either(is.denormal(x), quiet ? is.signallingNan(x) : is.nan(x));
-  return is.any(is.either(of(a), of(c)));
+  return is.any(is.either(...operands.map(of)));
 }
 
 /** The predicates of CMPPS: EQ LT LE UNORD, and their opposites. */
@@ -162,8 +177,11 @@ function holds(e: Emitter, shape: Shape, predicate: number, a: Use, c: Use): Exp
 }
 
 for (const shape of ['f32', 'f64'] as const) {
-  arms[`sse.${shape}.compare`] = (reader, args, [quiet]) => {
+  const op = `sse.${shape}.compare` as const;
+  arms[op] = (reader, args, imm) => {
     const [a, c] = twice(reader.e, shape, args) as [Use, Use];
+    const open = unknown(op, imm, [a, c], CLEAN | ORDERED);
+    const [quiet] = imm;
     return perform(reader, {
       result: 'i32',
       native: (e) => {
@@ -172,12 +190,8 @@ for (const shape of ['f32', 'f64'] as const) {
         if (quiet === 0) return e.op('i32.or', below, equal);
         return e.op('i32.or', e.op('i32.or', below, equal), e.op('i32.mul', holds(e, shape, 3, a, c), e.i32(0x45)));
       },
-      doubt: (e) =>
-        anySetAside(e, shape, [
-          [a, 'number'],
-          [c, 'number'],
-        ]),
-      wrong: (e) => unfit(e, shape, a, c, quiet === 1),
+      doubt: (e) => anySetAside(e, shape, tests(open, 'number')),
+      wrong: (e) => unfit(e, shape, open, quiet === 1),
       exact: (e, mxcsr, each) => {
         const word = e.call(
           exactName(shape, 'Compare'),

@@ -19,6 +19,9 @@ import {
   tlbOffsets,
 } from '../src/state/layout.ts';
 import type { Emitter, Expr } from './emitter.ts';
+import { notFast } from './exact-float.ts';
+import { Classes, isVector, typeOfShape } from './float-class.ts';
+import { CLEAN, markFacts, ORDERED } from './float-facts.ts';
 import { lower, type Reader } from './lower.ts';
 import { probe } from './probe.ts';
 import type { Region, RegionBlock } from './region.ts';
@@ -169,6 +172,7 @@ export class RegionEmitter implements Reader {
     this.fill();
     e.block('exit', () => {
       e.block('left', () => {
+        this.checkFloat();
         this.checkBudget(region.entry);
         emitStructured(
           {
@@ -194,6 +198,32 @@ export class RegionEmitter implements Reader {
     });
     this.spill();
     e.return(this.i64(this.next));
+  }
+
+  /** Refuses an MXCSR or registers for which the region's floating point operations are not made. */
+  private checkFloat(): void {
+    const { e, region } = this;
+    const demands = markFacts(region);
+    if (!region.blocks.some((b) => b.nodes.some((n) => n.op.startsWith('sse.')))) return;
+    const refuseIf = (condition: Expr) => {
+      e.if(condition, () => {
+        e.set(this.next, e.i64(region.entry.rip));
+        e.set(this.code, e.i32(leave.refuse));
+        e.br('left');
+      });
+    };
+    refuseIf(notFast(e, e.state32('mxcsr')));
+    for (const { register, shape, facts } of demands) {
+      const whole = e.get(this.registers.get(`x${register}`)!.local, 'v128');
+      const number = isVector(shape) ? whole : e.op(`${shape}x${shape === 'f64' ? 2 : 4}.extract_lane`, whole, 0);
+      const x = e.share(number, typeOfShape(shape));
+      const is = new Classes(e, shape);
+      const wrong = [
+        ...((facts & CLEAN) !== 0 ? [is.denormal(x)] : []),
+        ...((facts & ORDERED) !== 0 ? [is.nan(x)] : []),
+      ];
+      refuseIf(is.any(is.either(...wrong)));
+    }
   }
 
   /** Leaves if the budget does not cover the way from here to the next check. */

@@ -196,6 +196,8 @@ export class Engine {
         return this.fault();
       case leave.retry:
         return this.retry();
+      case leave.refuse:
+        return this.refused();
       case leave.stop:
         this.stopped();
         return false;
@@ -206,6 +208,12 @@ export class Engine {
     }
   }
 
+  private refused(): boolean {
+    const block = this.block(false);
+    if (block === null) return false;
+    const code = this.core.enter(this.state.base, block.address);
+    return code === leave.budget ? this.retry() : this.left(code);
+  }
   private retry(): boolean {
     const { i32 } = this.state;
     const budget = i32[BUDGET]!;

@@ -16,6 +16,8 @@ export const leave = {
   retry: 7,
   /** A block that was to be executed once is done. */
   done: 8,
+  /** A region does not take the state it finds: interpret a block. */
+  refuse: 10,
   /** The running block's code was overwritten: rip is exact, go on with a look-up. */
   stop: 9,
 } as const;

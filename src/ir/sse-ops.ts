@@ -74,3 +74,9 @@ export function sseImmediates(op: string): readonly number[] {
   if (op.endsWith('.compare') || /^sse\.i\d+(x\d)?\.from_/.test(op)) return [0, 1];
   return [];
 }
+
+/** What a region has found out about operand `i`: bit 0 = no denormal, bit 1 = no NaN, in all its lanes. 0 = nothing. */
+export function sseKnown(op: string, imm: readonly unknown[], i: number): number {
+  const word = imm[sseImmediates(op).length > 0 ? 1 : 0];
+  return typeof word === 'number' ? (word >> (2 * i)) & 3 : 0;
+}

@@ -14,7 +14,7 @@ defineVector('LDMXCSR', ['NP 0F AE /2 Md'], 'sse', (b, x) => {
   const word = b.read(x.dst) as Value<'i32'>;
   b.raiseIf(b.gtU(word, b.i32(MXCSR_MASK)), GP, 0);
   b.setState32('mxcsr', word);
-  b.jump(b.i64(x.next)); // what follows is translated for another MXCSR
+  b.jump(b.i64(x.next), 'return'); // regions rely on MXCSR: all that are active are left
 });
 defineVector('STMXCSR', ['NP 0F AE /3 Md'], 'sse', (b, x) => b.write(x.dst, b.state32('mxcsr')));
 
