@@ -210,9 +210,9 @@ export class Engine {
 
   private refused(): boolean {
     const block = this.block(false);
-    if (block === null) return false;
+    if (block === null) return this.eventsAfterFault;
     const code = this.core.enter(this.state.base, block.address);
-    return code === leave.budget ? this.retry() : this.left(code);
+    return code === leave.budget ? this.retry() : this.leave(code);
   }
   private retry(): boolean {
     const { i32 } = this.state;
