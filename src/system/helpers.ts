@@ -8,6 +8,7 @@ import { clts, hlt, invlpg, lmsw, movFromCr8, movFromDr, movToCr, movToDr, wbinv
 import { cpuid } from './cpuid.ts';
 import { GuestFault } from './fault.ts';
 import { clac, cli, popf, stac, sti } from './flags-register.ts';
+import { fxrstor, fxsave } from './fx-state.ts';
 import { deliver, deliverException } from './interrupts.ts';
 import { iret } from './iret.ts';
 import { rdmsr, wrmsr } from './msr.ts';
@@ -71,6 +72,8 @@ export const helpers = {
   out: portOut,
   ins,
   outs,
+  fxsave,
+  fxrstor,
 } as const satisfies Record<string, Helper>;
 
 export type HelperName = keyof typeof helpers;

@@ -72,6 +72,7 @@ export function iret(p: Processor): void {
     return;
   }
   const pointer = stack.popItem(bytes);
+  const pointerLow = p.linear.low;
   const pointerHigh = bytes === 8 ? p.linear.high : 0;
   const stackSelector = stack.popItem(bytes) & 0xffff;
   const ss = checkReturnStack(p, stackSelector, cpl, toLong);
@@ -81,7 +82,7 @@ export function iret(p: Processor): void {
   changeFlags(p, flags, mask);
   loadCode(p, selector, code, cpl);
   loadStack(p, stackSelector, ss);
-  if (p.stackWidth === 64) p.setGpr(4, 64, pointer >>> 0, pointerHigh);
+  if (p.stackWidth === 64) p.setGpr(4, 64, pointerLow, pointerHigh);
   else p.setStackPointer(pointer, p.stackWidth);
   if (outward) dropInnerSegments(p);
   p.rip = target;

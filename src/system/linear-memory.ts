@@ -50,6 +50,20 @@ export class LinearMemory {
     if (!this.mmu.prepareLinear(linear, bytes, false, implicit, false)) throw this.fault();
   }
 
+  /** Whole areas (a multiple of four bytes), with the rights of the CPL. */
+  readBytes(linear: number, into: Uint8Array): void {
+    for (let i = 0; i < into.length; i += 4) {
+      const value = this.load(linear + i, 4, false);
+      for (let k = 0; k < 4; k++) into[i + k] = value >>> (8 * k);
+    }
+  }
+  writeBytes(linear: number, from: Uint8Array): void {
+    for (let i = 0; i < from.length; i += 4) {
+      const value = from[i]! | (from[i + 1]! << 8) | (from[i + 2]! << 16) | (from[i + 3]! << 24);
+      this.store(linear + i, 4, value, 0, false);
+    }
+  }
+
   system8(linear: number): number {
     return this.load(linear, 1, true);
   }
@@ -62,7 +76,10 @@ export class LinearMemory {
   systemAddress(linear: number): number {
     return this.loadAddress(linear, true);
   }
-  /** The upper half of the last 64-bit load, as it was in memory. */
+  /** The halves of the last load, as they were in memory. */
+  get low(): number {
+    return this.mmu.low;
+  }
   get high(): number {
     return this.mmu.high;
   }
