@@ -16,6 +16,9 @@ export interface Translation {
   readonly blocks: number;
 }
 
+/** Name of the i-th function of a module. */
+export const regionName = (i: number): string => (i === 0 ? 'region' : `region${i}`);
+
 /** The module of the region at `rip`, or null if there is nothing to translate. Its function is exported as `region`. */
 export function translate(source: CodeSource, context: Context, rip: bigint, shared: boolean): Translation | null {
   const region = formRegion(source, context, rip);
@@ -26,29 +29,34 @@ export function translate(source: CodeSource, context: Context, rip: bigint, sha
 export function translationText(source: CodeSource, context: Context, rip: bigint): string | null {
   const region = formRegion(source, context, rip);
   if (region === null) return null;
-  const e = build(region, false);
+  const e = build([region], false);
   const text = e.text();
   e.dispose();
   return text;
 }
 
-function build(region: Region, shared: boolean): Emitter {
+/** One module of several regions; the function of the i-th is exported as `region`, `region1`, `region2` … */
+export function assembleRegions(regions: readonly Region[], shared: boolean): Uint8Array {
+  const e = build(regions, shared);
+  const bytes = e.binary();
+  e.dispose();
+  return bytes;
+}
+
+function build(regions: readonly Region[], shared: boolean): Emitter {
   const e = new Emitter();
   e.importMemory({ ...coreMemory, shared });
   e.importTable(1);
   e.importFunction('flagsWord', 'core', ['i32'], 'i32');
   e.importFunction('flagsTest', 'core', ['i32', 'i32'], 'i32');
   importLibrary(e);
-  RegionEmitter.add(e, 'region', region);
+  regions.forEach((region, i) => RegionEmitter.add(e, regionName(i), region));
   return e;
 }
 
 function assemble(region: Region, shared: boolean): Translation {
-  const e = build(region, shared);
-  const bytes = e.binary();
-  e.dispose();
   return {
-    bytes,
+    bytes: assembleRegions([region], shared),
     ranges: region.blocks.map((b) => ({ start: b.rip, length: b.length })),
     instructions: region.instructions,
     blocks: region.blocks.length,

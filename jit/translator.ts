@@ -41,6 +41,16 @@ export interface TranslatorParts {
   readonly maximumBytes: number;
 }
 
+/** What a module of regions imports. */
+export function regionImports(
+  core: CoreExports,
+  memory: WebAssembly.Memory,
+  table: WebAssembly.Table,
+  arithmetic: WebAssembly.Exports,
+): WebAssembly.Imports {
+  return { env: { memory, table }, core: { ...core }, arith: { ...arithmetic } } as WebAssembly.Imports;
+}
+
 export class Translator implements Regions {
   private readonly parts: TranslatorParts;
   private readonly installed = new Map<number, Map<number, Installed>>();
@@ -107,12 +117,7 @@ export class Translator implements Regions {
     if (this.liveBytes + made.bytes.length > this.parts.maximumBytes) this.dropAll();
     const slot = this.freeSlots.pop() ?? this.nextSlot++;
     if (slot >= table.length) table.grow(Math.max(1024, table.length));
-    const { flagsWord, flagsTest } = engine.core as CoreExports & { flagsTest: unknown };
-    const instance = new WebAssembly.Instance(module, {
-      env: { memory, table },
-      core: { flagsWord, flagsTest } as WebAssembly.ModuleImports,
-      arith: arithmetic as WebAssembly.ModuleImports,
-    });
+    const instance = new WebAssembly.Instance(module, regionImports(engine.core, memory, table, arithmetic));
     const region: Installed = {
       context: context.id,
       key,
