@@ -82,9 +82,15 @@ class CoreBuilder implements Reader {
         );
         e.if(miss, () => e.return(e.i32(leave.lookup)));
         e.if(at(16), () => {
-          e.setState64('translated', e.op('i64.add', e.state64('translated'), e.op('i64.extend_s', e.state32('budget'))));
+          e.setState64(
+            'translated',
+            e.op('i64.add', e.state64('translated'), e.op('i64.extend_s', e.state32('budget'))),
+          );
           e.set(rip, e.callIndirect(at(16), [this.get(CPU), e.i32(callDepth)], ['i32', 'i32'], 'i64'));
-          e.setState64('translated', e.op('i64.sub', e.state64('translated'), e.op('i64.extend_s', e.state32('budget'))));
+          e.setState64(
+            'translated',
+            e.op('i64.sub', e.state64('translated'), e.op('i64.extend_s', e.state32('budget'))),
+          );
           e.if(e.op('i64.eq', e.get(rip, 'i64'), e.i64(LEFT)), () => e.return(e.state32('leave')));
           e.setState64('rip', e.get(rip, 'i64'));
           e.br('next');
@@ -161,6 +167,9 @@ class CoreBuilder implements Reader {
     this.e.setState32('faultVector', vector);
     this.e.setState32('faultErrorCode', errorCode);
     this.fault();
+  }
+  inexactClear(): Expr {
+    throw new Error('core: only a region asks for this');
   }
   exitIf(condition: Expr, vector: number, errorCode = -1): void {
     this.e.if(condition, () => this.raise(this.e.i32(vector), this.e.i32(errorCode)));

@@ -6,6 +6,8 @@
  * cheap test on exponents says so for almost every value; the exact test behind it lets zeros and infinities pass where
  * they are harmless. Since whatever is denormal is set aside, FTZ and DAZ do not matter to it.
  *
+ * While the inexact flag is clear, a region does the operation as long as it can tell that nothing was rounded.
+ *
  * What does not pass goes the exact way: a region leaves before the instruction, and the interpreter calls softfloat.wasm.
  */
 import type { Type } from '../src/ir/types.ts';
@@ -14,12 +16,14 @@ import type { Emitter, Expr } from './emitter.ts';
 import { bitsOf, isDouble, isVector, type Shape, type Use } from './float-class.ts';
 import type { Reader } from './lower.ts';
 
-/** MXCSR's bits that make the fast way possible, and what they must be: masks, rounding control and the inexact flag. */
+/** MXCSR's masks, rounding control and inexact flag: what they must be on the fast way. */
 const FAST_MASK = 0x7fa0;
 const FAST_VALUE = 0x1fa0;
-/** Not zero if the fast way may not be taken under an MXCSR. */
-export const notFast = (e: Emitter, mxcsr: Expr): Expr =>
-  e.op('i32.ne', e.op('i32.and', mxcsr, e.i32(FAST_MASK)), e.i32(FAST_VALUE));
+/** MXCSR's inexact flag. */
+export const INEXACT = 0x20;
+/** Not zero if a region may not do floating point under an MXCSR, whatever its inexact flag. */
+export const unfitMxcsr = (e: Emitter, mxcsr: Expr): Expr =>
+  e.op('i32.ne', e.op('i32.and', mxcsr, e.i32(FAST_MASK & ~INEXACT)), e.i32(FAST_VALUE & ~INEXACT));
 
 const EXCEPTIONS = 0x3f;
 /** Invalid, denormal, zero divide. */
@@ -33,12 +37,28 @@ export interface Operation {
   readonly result: Type;
   /** The native result. */
   native(e: Emitter): Expr;
-  /** Not zero if the fast way is in doubt, null if it never is. `r` is the native result. */
-  doubt(e: Emitter, r: Use): Expr | null;
+  /** Conditions of which one is not zero if the fast way is in doubt. `r` is the native result. */
+  doubts(e: Emitter, r: Use): Expr[];
   /** Not zero if the doubt was justified. */
   wrong(e: Emitter, r: Use): Expr;
+  /** Not zero if the result was rounded or may have been; left out if it never is. */
+  inexact?(e: Emitter, r: Use): Expr;
   /** The exact result, by calls that set the global `raised`; `each` must follow each call. */
   exact(e: Emitter, mxcsr: Use, each: () => void): Expr;
+}
+
+/** Does `cold` if one of the conditions is not zero: one compare and branch for each on the common way. */
+function unlessAll(e: Emitter, conditions: readonly Expr[], cold: () => void): void {
+  if (conditions.length === 0) return;
+  const fine = e.label('fine');
+  const doubt = e.label('doubt');
+  e.block(fine, () => {
+    e.block(doubt, () => {
+      for (const condition of conditions.slice(0, -1)) e.brIf(doubt, condition);
+      e.brIf(fine, e.op('i32.eqz', conditions.at(-1)));
+    });
+    cold();
+  });
 }
 
 export function perform(reader: Reader, operation: Operation): Expr {
@@ -47,19 +67,28 @@ export function perform(reader: Reader, operation: Operation): Expr {
   const result: Use = () => e.get(r, operation.result);
   if (inRegion) {
     e.set(r, operation.native(e));
-    const doubt = operation.doubt(e, result);
-    if (doubt !== null) e.if(doubt, () => reader.exitIf(operation.wrong(e, result), XM));
+    const { inexact } = operation;
+    const flagClear = inexact === undefined ? null : reader.inexactClear();
+    const doubts = operation.doubts(e, result);
+    if (flagClear !== null) doubts.push(flagClear);
+    unlessAll(e, doubts, () => {
+      reader.exitIf(operation.wrong(e, result), XM);
+      if (flagClear !== null) e.if(reader.inexactClear(), () => reader.exitIf(inexact!(e, result), XM));
+    });
     return result();
   }
   const mxcsr = e.share(e.state32('mxcsr'), 'i32');
-  const done = e.label('exact');
+  const done = e.label('done');
+  const slow = e.label('slow');
   e.block(done, () => {
-    e.if(e.op('i32.eqz', notFast(e, mxcsr())), () => {
-      e.set(r, operation.native(e));
-      const doubt = operation.doubt(e, result);
-      if (doubt === null) return e.br(done);
-      e.brIf(done, e.op('i32.eqz', doubt));
-      e.brIf(done, e.op('i32.eqz', operation.wrong(e, result)));
+    e.block(slow, () => {
+      e.if(e.op('i32.eq', e.op('i32.and', mxcsr(), e.i32(FAST_MASK)), e.i32(FAST_VALUE)), () => {
+        e.set(r, operation.native(e));
+        unlessAll(e, operation.doubts(e, result), () => {
+          e.brIf(slow, operation.wrong(e, result));
+        });
+        e.br(done);
+      });
     });
     const raised = e.local('i32');
     e.set(raised, e.i32(0));

@@ -56,18 +56,14 @@ function word(e: Emitter, shape: Shape, x: Expr, test: Test): Expr {
   return e.op('v128.and', plusOne, splat(e, shape, exponentMask(shape) & ~(kept << fraction(shape))));
 }
 
-/** Not zero if one of the values, in any lane, is set aside by its test; null if there is none. */
-export function anySetAside(e: Emitter, shape: Shape, values: readonly (readonly [Use, Test])[]): Expr | null {
-  if (values.length === 0) return null;
-  if (!isVector(shape)) {
-    return values.map(([x, test]) => e.op('i32.eqz', word(e, shape, x(), test))).reduce((a, c) => e.op('i32.or', a, c));
-  }
+/** Conditions of which one is not zero if one of the values, in any lane, is set aside by its test. */
+export function setAside(e: Emitter, shape: Shape, values: readonly (readonly [Use, Test])[]): Expr[] {
+  if (values.length === 0) return [];
+  if (!isVector(shape)) return values.map(([x, test]) => e.op('i32.eqz', word(e, shape, x(), test)));
   // Words are not negative and, for doubles, zero in their low halves: the least of them as 32-bit lanes is zero if one is.
   const least = values.map(([x, test]) => word(e, shape, x(), test)).reduce((a, c) => e.op('i32x4.min_s', a, c));
-  return e.op(
-    `${integers(shape)}.bitmask`,
-    e.op(`${integers(shape)}.eq`, least, e.v128(new Array<number>(16).fill(0))),
-  );
+  const zero = e.op(`${integers(shape)}.eq`, least, e.v128(new Array<number>(16).fill(0)));
+  return [e.op(`${integers(shape)}.bitmask`, zero)];
 }
 
 /**

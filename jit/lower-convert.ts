@@ -4,7 +4,7 @@ import { sseKnown } from '../src/ir/sse-ops.ts';
 import type { Type } from '../src/ir/types.ts';
 import type { Emitter, Expr } from './emitter.ts';
 import { type Operation, once, perform } from './exact-float.ts';
-import { anySetAside, bitsOf, Classes, type Shape, type Use } from './float-class.ts';
+import { bitsOf, Classes, type Shape, setAside, type Use } from './float-class.ts';
 import { type Arm, addArms, type Reader } from './lower.ts';
 
 const arms: Partial<Record<MicroOp, Arm>> = {};
@@ -13,13 +13,13 @@ const conversion =
   (type: Type, of: Conversion): Arm =>
   (reader, args, imm) =>
     perform(reader, of(reader, reader.e.share(args[0]!, type), imm));
-const never = (): null => null;
+const never = (): Expr[] => [];
 const nothing = (e: Emitter): Expr => e.i32(0);
 
 arms['sse.f64.promote'] = conversion('f32', (_, x, imm) => ({
   result: 'f64',
   native: (e) => e.op('f64.promote', x()),
-  doubt: (e) => (sseKnown('sse.f64.promote', imm, 0) === 3 ? null : anySetAside(e, 'f32', [[x, 'number']])),
+  doubts: (e) => (sseKnown('sse.f64.promote', imm, 0) === 3 ? [] : setAside(e, 'f32', [[x, 'number']])),
   wrong: (e) => {
     const is = new Classes(e, 'f32');
     return is.either(is.denormal(x), is.nan(x));
@@ -30,8 +30,9 @@ arms['sse.f64.promote'] = conversion('f32', (_, x, imm) => ({
 arms['sse.f32.demote'] = conversion('f64', (_, x) => ({
   result: 'f32',
   native: (e) => e.op('f32.demote', x()),
-  doubt: (e, r) => anySetAside(e, 'f32', [[r, 'result']]),
+  doubts: (e, r) => setAside(e, 'f32', [[r, 'result']]),
   wrong: (e, r) => demoted(e, 'f32', r, () => new Classes(e, 'f64').zero(x)),
+  inexact: (e, r) => e.op('f64.ne', e.op('f64.promote', r()), x()),
   exact: (e, mxcsr, each) =>
     e.op('f32.reinterpret', once(e, each, 'i32', e.call('f64ToF32', [bitsOf(e, 'f64', x()), mxcsr()], 'i32'))),
 }));
@@ -46,8 +47,18 @@ const fromInteger = (from: 'i32' | 'i64', to: 'f32' | 'f64'): Arm =>
   conversion(from, (_, x) => ({
     result: to,
     native: (e) => e.op(`${to}.convert_s.${from}`, x()),
-    doubt: never,
+    doubts: never,
     wrong: nothing,
+    inexact: (e, r) => {
+      // Back to an integer; the limit itself comes back changed.
+      const wide = () => (to === 'f64' ? r() : e.op('f64.promote', r()));
+      const back = e.op(`${from}.trunc_s_sat.f64`, wide());
+      return e.op(
+        'i32.or',
+        e.op(`${from}.ne`, back, x()),
+        e.op('f64.ge', wide(), e.f64(from === 'i64' ? 2 ** 63 : 2 ** 31)),
+      );
+    },
     exact: (e, mxcsr, each) => {
       const integer = to === 'f64' ? 'i64' : 'i32';
       return e.op(
@@ -76,8 +87,9 @@ function toInteger(from: 'f32' | 'f64', to: 'i32' | 'i64'): Arm {
         const bits = e.op('i64.reinterpret', e.op('f64.add', whole(e), e.f64(MAGIC)));
         return to === 'i32' ? e.op('i32.wrap', bits) : e.op('i64.sub', bits, e.i64(MAGIC_BITS));
       },
-      doubt: (e) => e.op('i32.eqz', below(e, to === 'i32' ? 2 ** 31 - 1 : 2 ** 51)),
-      wrong: (e) => e.i32(1),
+      doubts: (e) => [e.op('i32.eqz', below(e, to === 'i32' ? 2 ** 31 - 1 : 2 ** 51))],
+      wrong: (e) => e.op('i32.eqz', below(e, to === 'i32' ? 2 ** 31 - 1 : 2 ** 51)),
+      inexact: (e) => e.op('f64.ne', e.op('f64.trunc', wide(e)), wide(e)),
       exact: (e, mxcsr, each) =>
         once(
           e,
@@ -121,7 +133,7 @@ arms['sse.f64x2.promote'] = conversion('v128', ({ e: emitter }, x) => {
   return {
     result: 'v128',
     native: (e) => e.op('f64x2.promote_low_f32x4', low()),
-    doubt: (e) => anySetAside(e, 'f32x4', [[low, 'number']]),
+    doubts: (e) => setAside(e, 'f32x4', [[low, 'number']]),
     wrong: (e) => {
       const is = new Classes(e, 'f32x4');
       return is.any(is.either(is.denormal(low), is.nan(low)));
@@ -134,9 +146,9 @@ arms['sse.f32x4.demote'] = conversion('v128', (_, x) => ({
   result: 'v128',
   native: (e) => e.op('f32x4.demote_f64x2_zero', x()),
   // The classes are those of singles that must be normal as doubles again.
-  doubt: (e, r) => {
+  doubts: (e, r) => {
     const again = e.share(e.op('f64x2.promote_low_f32x4', r()), 'v128');
-    return e.op('i64x2.bitmask', e.op('v128.not', inSingleRange(e, again)));
+    return [e.op('i64x2.bitmask', e.op('v128.not', inSingleRange(e, again)))];
   },
   wrong: (e, r) => {
     const again = e.share(e.op('f64x2.promote_low_f32x4', r()), 'v128');
@@ -145,6 +157,7 @@ arms['sse.f32x4.demote'] = conversion('v128', (_, x) => ({
       e.op('v128.andnot', e.op('v128.not', inSingleRange(e, again)), new Classes(e, 'f64x2').zero(x)),
     );
   },
+  inexact: (e, r) => e.op('v128.any_true', e.op('f64x2.ne', e.op('f64x2.promote_low_f32x4', r()), x())),
   exact: (e, mxcsr, each) =>
     lanesOf(e, 'i32x4', 2, each, (i) => e.call('f64ToF32', [lane(e, 'i64x2', x, i), mxcsr()], 'i32')),
 }));
@@ -157,38 +170,39 @@ function inSingleRange(e: Emitter, x: Use): Expr {
 arms['sse.f32x4.from_i32x4'] = conversion('v128', (_, x) => ({
   result: 'v128',
   native: (e) => e.op('f32x4.convert_i32x4_s', x()),
-  doubt: never,
+  doubts: never,
   wrong: nothing,
+  inexact: (e, r) => {
+    const changed = e.op('i32x4.ne', e.op('i32x4.trunc_sat_f32x4_s', r()), x());
+    const limit = e.op('f32x4.ge', r(), e.op('f32x4.splat', e.f32(2 ** 31)));
+    return e.op('v128.any_true', e.op('v128.or', changed, limit));
+  },
   exact: (e, mxcsr, each) =>
     lanesOf(e, 'i32x4', 4, each, (i) => e.call('i32ToF32', [lane(e, 'i32x4', x, i), mxcsr()], 'i32')),
 }));
-arms['sse.i32x4.from_f32x4'] = conversion('v128', (_, x, [truncate]) => ({
-  result: 'v128',
-  native: (e) => e.op('i32x4.trunc_sat_f32x4_s', truncate === 1 ? x() : e.op('f32x4.nearest', x())),
-  doubt: (e) =>
-    e.op(
-      'i32x4.bitmask',
-      e.op('v128.not', e.op('f32x4.lt', e.op('f32x4.abs', x()), e.op('f32x4.splat', e.f32(2 ** 31)))),
-    ),
-  wrong: (e) => e.i32(1),
-  exact: (e, mxcsr, each) =>
-    lanesOf(e, 'i32x4', 4, each, (i) =>
-      e.call('f32ToI32', [lane(e, 'i32x4', x, i), mxcsr(), e.i32(truncate as number)], 'i32'),
-    ),
-}));
-arms['sse.i32x4.from_f64x2'] = conversion('v128', (_, x, [truncate]) => ({
-  result: 'v128',
-  native: (e) => e.op('i32x4.trunc_sat_f64x2_s_zero', truncate === 1 ? x() : e.op('f64x2.nearest', x())),
-  doubt: (e) =>
-    e.op(
-      'i64x2.bitmask',
-      e.op('v128.not', e.op('f64x2.lt', e.op('f64x2.abs', x()), e.op('f64x2.splat', e.f64(2 ** 31 - 1)))),
-    ),
-  wrong: (e) => e.i32(1),
-  exact: (e, mxcsr, each) =>
-    lanesOf(e, 'i32x4', 2, each, (i) =>
-      e.call('f64ToI32', [lane(e, 'i64x2', x, i), mxcsr(), e.i32(truncate as number)], 'i32'),
-    ),
-}));
+/** Packed to integers. */
+function toIntegers(from: 'f32x4' | 'f64x2', native: string, limit: number, call: string): Arm {
+  const count = from === 'f32x4' ? 4 : 2;
+  const integers = from === 'f32x4' ? 'i32x4' : 'i64x2';
+  return conversion('v128', (_, x, [truncate]) => {
+    const outside = (e: Emitter): Expr => {
+      const splat = e.op(`${from}.splat`, from === 'f32x4' ? e.f32(limit) : e.f64(limit));
+      return e.op(`${integers}.bitmask`, e.op('v128.not', e.op(`${from}.lt`, e.op(`${from}.abs`, x()), splat)));
+    };
+    return {
+      result: 'v128',
+      native: (e) => e.op(native, truncate === 1 ? x() : e.op(`${from}.nearest`, x())),
+      doubts: (e) => [outside(e)],
+      wrong: outside,
+      inexact: (e) => e.op('v128.any_true', e.op(`${from}.ne`, e.op(`${from}.trunc`, x()), x())),
+      exact: (e, mxcsr, each) =>
+        lanesOf(e, 'i32x4', count, each, (i) =>
+          e.call(call, [lane(e, integers, x, i), mxcsr(), e.i32(truncate as number)], 'i32'),
+        ),
+    };
+  });
+}
+arms['sse.i32x4.from_f32x4'] = toIntegers('f32x4', 'i32x4.trunc_sat_f32x4_s', 2 ** 31, 'f32ToI32');
+arms['sse.i32x4.from_f64x2'] = toIntegers('f64x2', 'i32x4.trunc_sat_f64x2_s_zero', 2 ** 31 - 1, 'f64ToI32');
 
 addArms(arms);

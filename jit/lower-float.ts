@@ -4,17 +4,18 @@ import { sseKnown } from '../src/ir/sse-ops.ts';
 import type { Emitter, Expr } from './emitter.ts';
 import { eachLane, exactName, integerOf, perform } from './exact-float.ts';
 import {
-  anySetAside,
   bitsOf,
   Classes,
   isDouble,
   isVector,
   type Shape,
+  setAside,
   type Test,
   typeOfShape,
   type Use,
 } from './float-class.ts';
 import { CLEAN, ORDERED } from './float-facts.ts';
+import { inexactProduct, inexactQuotient, inexactRoot, inexactSum } from './float-inexact.ts';
 import { type Arm, addArms } from './lower.ts';
 
 /** The operands of which a region does not know yet all that `facts` says. */
@@ -67,8 +68,12 @@ for (const shape of shapes) {
       return perform(reader, {
         result: type,
         native: (e) => e.op(`${shape}.${name}`, a(), c()),
-        doubt: (e, r) => anySetAside(e, shape, [[r, sum ? 'number' : 'result'], ...tests(open, 'operand')]),
+        doubts: (e, r) => setAside(e, shape, [[r, sum ? 'number' : 'result'], ...tests(open, 'operand')]),
         wrong: (e, r) => wrongResult(e, shape, name, [a, c], open, r),
+        inexact: (e, r) => {
+          if (name === 'mul') return inexactProduct(e, shape, a, c, r);
+          return name === 'div' ? inexactQuotient(e, shape, a, c, r) : inexactSum(e, shape, name, a, c, r);
+        },
         exact: (e, mxcsr, each) =>
           eachLane(e, shape, [a, c], each, (bits) =>
             e.call(exactName(shape, exact), [...bits, mxcsr()], integerOf(shape)),
@@ -83,11 +88,12 @@ for (const shape of shapes) {
     return perform(reader, {
       result: type,
       native: (e) => e.op(`${shape}.sqrt`, a()),
-      doubt: (e, r) => anySetAside(e, shape, [[r, 'number'], ...tests(open, 'operand')]),
+      doubts: (e, r) => setAside(e, shape, [[r, 'number'], ...tests(open, 'operand')]),
       wrong: (e, r) => {
         const is = new Classes(e, shape);
         return is.any(is.either(...open.map((x) => is.denormal(x)), is.nan(r)));
       },
+      inexact: (e, r) => inexactRoot(e, shape, a, r),
       exact: (e, mxcsr, each) =>
         eachLane(e, shape, [a], each, (bits) => e.call(exactName(shape, 'Sqrt'), [...bits, mxcsr()], integerOf(shape))),
     });
@@ -107,7 +113,7 @@ for (const shape of shapes) {
           if (isVector(shape)) return e.op(`${shape}.p${name}`, c(), a());
           return e.select(e.op(`${shape}.${name === 'min' ? 'lt' : 'gt'}`, a(), c()), a(), c());
         },
-        doubt: (e) => anySetAside(e, shape, tests(open, 'number')),
+        doubts: (e) => setAside(e, shape, tests(open, 'number')),
         wrong: (e) => unfit(e, shape, open, false),
         exact: (e, mxcsr, each) =>
           eachLane(e, shape, [a, c], each, (bits) =>
@@ -124,7 +130,7 @@ for (const shape of shapes) {
     return perform(reader, {
       result: isVector(shape) ? 'v128' : 'i32',
       native: (e) => holds(e, shape, n, a, c),
-      doubt: (e) => anySetAside(e, shape, tests(open, 'number')),
+      doubts: (e) => setAside(e, shape, tests(open, 'number')),
       wrong: (e) => unfit(e, shape, open, n === 0 || n === 3 || n === 4 || n === 7),
       exact: (e, mxcsr, each) => {
         const call = (bits: Expr[]) => e.call(exactName(shape, 'CompareWith'), [...bits, mxcsr(), e.i32(n)], 'i32');
@@ -190,7 +196,7 @@ for (const shape of ['f32', 'f64'] as const) {
         if (quiet === 0) return e.op('i32.or', below, equal);
         return e.op('i32.or', e.op('i32.or', below, equal), e.op('i32.mul', holds(e, shape, 3, a, c), e.i32(0x45)));
       },
-      doubt: (e) => anySetAside(e, shape, tests(open, 'number')),
+      doubts: (e) => setAside(e, shape, tests(open, 'number')),
       wrong: (e) => unfit(e, shape, open, quiet === 1),
       exact: (e, mxcsr, each) => {
         const word = e.call(

@@ -11,8 +11,10 @@ import type { Emitter, Expr } from './emitter.ts';
 /** What an arm may ask of its reader beside the emitter. */
 export interface Reader {
   readonly e: Emitter;
-  /** True in a translated region: its key says that the fast state of MXCSR holds, and `exitIf` leaves. */
+  /** True in a translated region: MXCSR was tested at its entry (jit/exact-float.ts), and `exitIf` leaves. */
   readonly inRegion: boolean;
+  /** In a region: not zero while MXCSR's inexact flag is clear. */
+  inexactClear(): Expr;
   /**
    * If `condition`: a region leaves before this instruction with exact state (the interpreter then executes it); the
    * interpreter raises `vector` with `errorCode` (-1 = none).

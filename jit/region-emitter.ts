@@ -19,7 +19,7 @@ import {
   tlbOffsets,
 } from '../src/state/layout.ts';
 import type { Emitter, Expr } from './emitter.ts';
-import { notFast } from './exact-float.ts';
+import { INEXACT, unfitMxcsr } from './exact-float.ts';
 import { Classes, isVector, typeOfShape } from './float-class.ts';
 import { CLEAN, markFacts, ORDERED } from './float-facts.ts';
 import { lower, type Reader } from './lower.ts';
@@ -74,6 +74,8 @@ export class RegionEmitter implements Reader {
   private readonly flagA: number;
   private readonly flagB: number;
   private readonly target: number;
+  /** Not zero while MXCSR's inexact flag is clear. */
+  private readonly inexact: number;
   private readonly need: number[] = [];
   // The block being emitted.
   private nodes: readonly Node[] = [];
@@ -96,6 +98,7 @@ export class RegionEmitter implements Reader {
     this.flagA = e.local('i64');
     this.flagB = e.local('i64');
     this.target = e.local('i32');
+    this.inexact = e.local('i32');
     this.collectRegisters();
     this.computeNeed();
   }
@@ -200,6 +203,10 @@ export class RegionEmitter implements Reader {
     e.return(this.i64(this.next));
   }
 
+  inexactClear(): Expr {
+    return this.i32(this.inexact);
+  }
+
   /** Refuses an MXCSR or registers for which the region's floating point operations are not made. */
   private checkFloat(): void {
     const { e, region } = this;
@@ -212,7 +219,8 @@ export class RegionEmitter implements Reader {
         e.br('left');
       });
     };
-    refuseIf(notFast(e, e.state32('mxcsr')));
+    refuseIf(unfitMxcsr(e, e.state32('mxcsr')));
+    e.set(this.inexact, e.op('i32.eqz', e.op('i32.and', e.state32('mxcsr'), e.i32(INEXACT))));
     for (const { register, shape, facts } of demands) {
       const whole = e.get(this.registers.get(`x${register}`)!.local, 'v128');
       const number = isVector(shape) ? whole : e.op(`${shape}x${shape === 'f64' ? 2 : 4}.extract_lane`, whole, 0);
