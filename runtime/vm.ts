@@ -2,15 +2,16 @@
  * A virtual machine: one WebAssembly memory that holds the vCPUs' state, the interpreter's blocks and guest RAM, and the
  * vCPUs on it.
  */
+
+import { Translator } from '../jit/translator.ts';
 import { Contexts } from '../src/execute/context.ts';
 import { definitions } from '../src/isa/define.ts';
 import { PhysicalMemory } from '../src/mmu/physical-memory.ts';
 import { cpuBytes } from '../src/state/layout.ts';
 import type { Ports, TimeStampCounter } from '../src/system/engine.ts';
-import { Translator } from '../jit/translator.ts';
 import { ConfigurationError } from './errors.ts';
-import type { InitialState } from './loaders/initial-state.ts';
 import { enterInitialState } from './initial-entry.ts';
+import type { InitialState } from './loaders/initial-state.ts';
 import { Vcpu } from './vcpu.ts';
 import '../src/isa/all.ts';
 
@@ -42,6 +43,9 @@ export class Vm {
   readonly ram: Uint8Array;
   readonly physical: PhysicalMemory;
   readonly contexts = new Contexts();
+  /** Translated regions' functions, and the arithmetic library that they call. */
+  readonly table: WebAssembly.Table;
+  readonly arithmetic: WebAssembly.Exports;
   readonly vcpus: readonly Vcpu[];
   readonly translators: readonly Translator[];
 
@@ -53,35 +57,53 @@ export class Vm {
     const codeBase = cpuBase + cpus * cpuBytes;
     const ramBase = codeBase + cpus * codeBytes;
     const pages = Math.ceil((ramBase + ramBytes) / pageBytes);
-    if (pages > 65536) throw new ConfigurationError('bad-memory-size', `memory of ${ramBytes} bytes: more than this host can map`);
+    if (pages > 65536)
+      throw new ConfigurationError('bad-memory-size', `memory of ${ramBytes} bytes: more than this host can map`);
     this.memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
     this.ram = new Uint8Array(this.memory.buffer, ramBase, ramBytes);
     this.physical = new PhysicalMemory(this.memory.buffer);
     this.physical.add({ kind: 'ram', start: 0, length: ramBytes, hostOffset: ramBase });
     const table = new WebAssembly.Table({ element: 'anyfunc', initial: 4096 });
     const arithmetic = new WebAssembly.Instance(modules.arithmetic).exports;
+    this.table = table;
+    this.arithmetic = arithmetic;
     const features = new Set<string>(definitions.map((d) => d.feature));
-    this.vcpus = Array.from({ length: cpus }, (_, index) => new Vcpu({
-      memory: this.memory,
-      table,
-      base: cpuBase + index * cpuBytes,
-      codeBase: codeBase + index * codeBytes,
-      codeBytes,
-      physical: this.physical,
-      contexts: this.contexts,
-      core: modules.core,
-      arithmetic,
-      ports: options.ports,
-      tsc: options.tsc,
-      features,
-      index,
-      cpus,
-    }));
-    this.translators = options.translate ? this.vcpus.map((vcpu) => {
-      const translator = new Translator({ engine: vcpu.engine, contexts: this.contexts, code: vcpu.code, memory: this.memory, table, arithmetic, shared: false, maximumBytes: translatedBytes });
-      vcpu.engine.regions = translator;
-      return translator;
-    }) : [];
+    this.vcpus = Array.from(
+      { length: cpus },
+      (_, index) =>
+        new Vcpu({
+          memory: this.memory,
+          table,
+          base: cpuBase + index * cpuBytes,
+          codeBase: codeBase + index * codeBytes,
+          codeBytes,
+          physical: this.physical,
+          contexts: this.contexts,
+          core: modules.core,
+          arithmetic,
+          ports: options.ports,
+          tsc: options.tsc,
+          features,
+          index,
+          cpus,
+        }),
+    );
+    this.translators = options.translate
+      ? this.vcpus.map((vcpu) => {
+          const translator = new Translator({
+            engine: vcpu.engine,
+            contexts: this.contexts,
+            code: vcpu.code,
+            memory: this.memory,
+            table,
+            arithmetic,
+            shared: false,
+            maximumBytes: translatedBytes,
+          });
+          vcpu.engine.regions = translator;
+          return translator;
+        })
+      : [];
     this.physical.onCodeWrite = (physical, bytes) => {
       for (const vcpu of this.vcpus) vcpu.code.written(physical, bytes);
     };
@@ -89,7 +111,8 @@ export class Vm {
 
   vcpu(index: number): Vcpu {
     const vcpu = this.vcpus[index];
-    if (vcpu === undefined) throw new ConfigurationError('bad-option', `vCPU ${index}: the machine has ${this.vcpus.length}`);
+    if (vcpu === undefined)
+      throw new ConfigurationError('bad-option', `vCPU ${index}: the machine has ${this.vcpus.length}`);
     return vcpu;
   }
 

@@ -29,6 +29,9 @@ export type HelperIndex = (name: string) => number;
 /** Bytes before the first record: instruction count (u32), spare (u32). */
 export const blockHeaderBytes = 8;
 
+/** Where a block is written before it is copied out: one encoder works at a time, on one thread. */
+const scratch = new DataView(new ArrayBuffer(1 << 16));
+
 class Encoder {
   private readonly nodes: readonly Node[];
   private readonly helper: HelperIndex;
@@ -36,7 +39,7 @@ class Encoder {
   private readonly place: Int32Array;
   private readonly lastUse: Int32Array;
   private readonly clean: Uint8Array;
-  private readonly view = new DataView(new ArrayBuffer(1 << 16));
+  private readonly view = scratch;
   private at = blockHeaderBytes;
   private readonly freeSlots: number[] = [];
   private readonly dying = new Map<number, number[]>();

@@ -1,233 +1,251 @@
 /**
- * Runs recorded hardware vectors on a bare engine: the vector's two pages mapped through real page tables, segments and
- * control registers set as the vector's machine has them, and exceptions recorded in place of being delivered.
+ * Runs recorded hardware vectors on whole vCPUs: the machine that `test/hardware/machine.ts` describes stands in guest RAM,
+ * the vector's instruction runs at CPL 3, and whatever ends it goes through the guest's IDT to a handler that halts. The
+ * outcome is read from the frame on the kernel's stack.
  */
-
-import { Translator } from '../../jit/translator.ts';
-import { CodeMemory } from '../../src/execute/code-memory.ts';
-import { Contexts } from '../../src/execute/context.ts';
-import { Engine } from '../../src/execute/engine.ts';
-import type { Processor } from '../../src/execute/processor.ts';
-import { Mmu } from '../../src/mmu/mmu.ts';
-import { PhysicalMemory } from '../../src/mmu/physical-memory.ts';
-import { CpuState } from '../../src/state/cpu-state.ts';
-import { cpuBytes, offsetOf } from '../../src/state/layout.ts';
+import { formRegion, type Region } from '../../jit/region.ts';
+import { Vm } from '../../runtime/vm.ts';
+import { type CodeSource, linearOf } from '../../src/execute/frontend.ts';
+import { layout, offsetOf } from '../../src/state/layout.ts';
 import type { ActualState } from '../hardware/compare.ts';
+import {
+  buildMachine,
+  deliveredException,
+  ending,
+  IMAGE,
+  loadVector,
+  type Machine,
+  RFLAGS_ALWAYS,
+  readWindow,
+} from '../hardware/machine.ts';
 import type { Mode, Vector } from '../hardware/vectors.ts';
-import { loadModules } from './modules.ts';
+import { vmModules } from './modules.ts';
+import { RegionBatch } from './region-batch.ts';
 
-const cpuBase = 0x10000;
-const codeBase = cpuBase + cpuBytes;
-const codeBytes = 0x400000;
-const ramBase = codeBase + codeBytes;
-const ramBytes = 0x80000;
-const ROOT = 0x10000;
-const CODE_PAGE = 0x4000;
-const DATA_PAGE = 0x5000;
-const gprNames = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi'];
-const gpr = [...gprNames, ...Array.from({ length: 8 }, (_, i) => `r${8 + i}`)].map(offsetOf);
+/** `cold`: the look-aside tables are empty and the vCPU is entered for one instruction at a time. */
+export type EngineKind = 'interpreter' | 'translation' | 'cold';
+
+/** More instructions than the longest vector's repetitions. */
+const MAXIMUM = 4000;
 const ARITHMETIC = 0x8d5;
+const DIRECTION = 0x400;
+const DATA_BYTES = 4096;
+const INEXACT = 0x20;
+const MASKED_INEXACT = 0x1000;
+const RFLAGS_RF = 0x10000n;
+const gprOffset = offsetOf('rax');
+const at = {
+  rip: offsetOf('rip'),
+  rsp: offsetOf('rsp'),
+  st: Array.from({ length: 8 }, (_, i) => offsetOf(`fpr${i}`)),
+  xmm: offsetOf('xmm0'),
+  ymmHigh: offsetOf('ymmHigh0'),
+};
+/** End of the fields; tables follow. */
+const fieldBytes = Math.max(...[...layout.values()].map((f) => f.offset)) + 16;
 
-class NoHelpers extends Error {}
+/** A virtual machine for one mode, ready at CPL 3. */
+class VectorMachine {
+  readonly vm: Vm;
+  readonly machine: Machine;
+  readonly batch: RegionBatch;
+  /** The vCPU's fields before any vector. */
+  private readonly ready: Uint8Array;
 
-export class VectorRunner implements Processor {
-  readonly state: CpuState;
-  readonly memory: PhysicalMemory;
-  readonly mmu: Mmu;
-  readonly engine: Engine;
-  readonly ram: Uint8Array;
-  private readonly ramView: DataView;
-  private readonly code: CodeMemory;
-  readonly translator: Translator;
-  /** How many vectors had a translation. */
-  translated = 0;
-  private faulted = false;
-  private mapped = '';
-  private nextTable = ROOT;
-
-  constructor() {
-    const { core, arithmetic } = loadModules();
-    const memory = new WebAssembly.Memory({ initial: (ramBase + ramBytes) >> 16, maximum: 65536 });
-    this.state = new CpuState(memory.buffer, cpuBase);
-    this.ram = new Uint8Array(memory.buffer, ramBase, ramBytes);
-    this.ramView = new DataView(memory.buffer, ramBase, ramBytes);
-    this.memory = new PhysicalMemory(memory.buffer);
-    this.memory.add({ kind: 'ram', start: 0, length: ramBytes, hostOffset: ramBase });
-    this.mmu = new Mmu(this.state, this.memory);
-    this.code = new CodeMemory(memory.buffer, codeBase, codeBytes, this.memory);
-    const contexts = new Contexts();
-    const table = new WebAssembly.Table({ element: 'anyfunc', initial: 16 });
-    this.engine = new Engine({
-      processor: this,
-      memory,
-      table,
-      coreModule: core,
-      arithmetic,
-      contexts,
-      code: this.code,
+  constructor(mode: Mode) {
+    this.vm = new Vm({
+      memory: IMAGE.size,
+      cpus: 1,
+      modules: vmModules(),
+      ports: { read: () => 0xffffffff, write: () => {} },
+      tsc: { read: () => 0n, hertz: 1e9 },
+      translate: false,
     });
-    this.translator = new Translator({
-      engine: this.engine,
-      contexts,
-      code: this.code,
-      memory,
-      table,
-      arithmetic,
-      shared: false,
-      maximumBytes: 1 << 24,
-    });
-    this.engine.regions = this.translator;
-    this.code.onDrop = (block) => this.engine.blockDropped(block);
-    this.memory.onCodeWrite = (physical, bytes) => {
-      this.code.written(physical, bytes);
-    };
-  }
-
-  runHelper(name: string): boolean {
-    throw new NoHelpers(`helper ${name}`);
-  }
-  deliverFault(): boolean {
-    this.faulted = true;
-    return true;
-  }
-
-  private table(): number {
-    const at = this.nextTable;
-    this.nextTable += 0x1000;
-    this.ram.fill(0, at, at + 0x1000);
-    return at;
-  }
-  private mapLong(root: number, linear: number, physical: number): void {
-    let at = root;
-    for (let level = 3; level > 0; level--) {
-      const slot = at + (Math.floor(linear / 2 ** (12 + 9 * level)) % 512) * 8;
-      if (this.ramView.getUint32(slot, true) === 0) this.ramView.setUint32(slot, this.table() | 7, true);
-      at = this.ramView.getUint32(slot, true) & ~0xfff;
+    this.batch = new RegionBatch(this.vm);
+    this.machine = buildMachine(this.vm.ram, mode);
+    const { state, cpu } = this.vm.vcpu(0);
+    const { cr0, cr3, cr4, efer, gdtr, idtr, segments } = this.machine;
+    for (const [name, segment] of Object.entries(segments)) {
+      state.set32(`${name}Selector`, segment.selector);
+      state.set64(`${name}Base`, BigInt(segment.base));
+      state.set32(`${name}Limit`, segment.limit);
+      state.set32(`${name}Access`, segment.access);
     }
-    this.ramView.setUint32(at + (Math.floor(linear / 4096) % 512) * 8, physical | 0x67, true);
-  }
-  private map32(root: number, linear: number, physical: number): void {
-    const slot = root + (linear >>> 22) * 4;
-    if (this.ramView.getUint32(slot, true) === 0) this.ramView.setUint32(slot, this.table() | 7, true);
-    const at = this.ramView.getUint32(slot, true) & ~0xfff;
-    this.ramView.setUint32(at + ((linear >>> 12) & 1023) * 4, physical | 0x67, true);
-  }
-
-  private segment(name: string, base: number, limit: number, access: number, code: boolean): void {
-    const { state } = this;
-    state.set64(`${name}Base`, BigInt(base));
-    state.set32(`${name}Limit`, limit);
-    state.set32(`${name}Access`, access | (1 << 16));
-    state.set32(`${name}ReadLow`, 0);
-    state.set32(`${name}ReadHigh`, limit);
-    state.set32(`${name}WriteLow`, code ? 1 : 0);
-    state.set32(`${name}WriteHigh`, code ? 0 : limit);
-  }
-
-  private setMode(mode: Mode, code: number, data: number): void {
-    const key = `${mode},${code},${data}`;
-    if (key === this.mapped) return;
-    this.mapped = key;
-    const { state } = this;
-    this.nextTable = ROOT;
-    const root = this.table();
-    state.set64('cr3', BigInt(root));
-    state.set64('cr0', 0x80010033n);
-    state.set64('cr4', mode === 64 ? 0x6a0n : 0x600n);
-    state.set64('efer', mode === 64 ? 0xd00n : 0n);
+    for (const [name, value] of Object.entries({ cr0, cr3, cr4, efer })) state.set64(name, BigInt(value));
+    for (const [name, table] of Object.entries({ gdtr, idtr })) {
+      state.set64(`${name}Base`, BigInt(table.base));
+      state.set32(`${name}Limit`, table.limit);
+    }
     state.set32('cpl', 3);
-    if (mode === 64) {
-      this.mapLong(root, code, CODE_PAGE);
-      this.mapLong(root, data, DATA_PAGE);
-    } else {
-      this.map32(root, code, CODE_PAGE);
-      this.map32(root, data, DATA_PAGE);
-    }
-    const flags = mode === 64 ? 1 << 13 : mode === 32 ? 1 << 14 : 0;
-    const limit = mode === 16 ? 0xfff : 0xffffffff;
-    const base = (n: number) => (mode === 16 ? n : 0);
-    this.segment('cs', base(code), limit, 0xfb | flags, true);
-    for (const name of ['ds', 'es', 'ss', 'fs', 'gs'])
-      this.segment(name, base(data), limit, 0xf3 | (mode === 16 ? 0 : 1 << 14), false);
-    this.mmu.reconfigure();
-    this.mmu.updatePrivilege();
-    this.engine.contextChanged();
+    cpu.stateReplaced();
+    this.ready = state.u8.slice(0, fieldBytes);
+  }
+
+  get context() {
+    const { engine, state } = this.vm.vcpu(0);
+    return engine.contexts.current(state);
   }
 
   /** Puts the machine into the state before the vector. */
-  prepare(v: Vector): void {
-    const { state, ram } = this;
-    this.setMode(v.mode, v.code, v.data);
-    this.code.dropAll();
-    ram.fill(0xcc, CODE_PAGE, CODE_PAGE + 4096);
-    ram.set(v.bytes, CODE_PAGE + 0x800);
-    ram.fill(0, DATA_PAGE, DATA_PAGE + 4096);
-    ram.set(v.in.window, DATA_PAGE + 3840);
-    gpr.forEach((offset, i) => (state.u64[offset >> 3] = v.in.gpr[i]!));
-    state.set64('rip', v.ip);
-    state.set32('rflagsRest', 0x202 | (v.in.flags & 0x400));
-    this.engine.setFlags(v.in.flags & ARITHMETIC);
+  load(v: Vector): void {
+    const { state, cpu, code, engine } = this.vm.vcpu(0);
+    state.u8.set(this.ready);
+    loadVector(this.vm.ram, v);
+    code.written(IMAGE.code, 4096);
+    state.u64.set(v.in.gpr, gprOffset >> 3);
+    state.u64[at.rip >> 3] = BigInt.asUintN(64, v.ip);
+    state.set32('rflagsRest', RFLAGS_ALWAYS | (v.in.flags & DIRECTION));
+    engine.setFlags(v.in.flags & ARITHMETIC);
+    const top = (v.in.fsw >> 11) & 7;
+    for (let i = 0; i < 8; i++) state.u8.set(v.in.st.subarray(i * 10, i * 10 + 10), at.st[(top + i) & 7]!);
     state.set32('fcw', v.in.fcw);
     state.set32('fsw', v.in.fsw);
     state.set32('ftw', v.in.ftw);
-    const top = (v.in.fsw >> 11) & 7;
-    for (let i = 0; i < 8; i++) state.u8.set(v.in.st.subarray(i * 10, i * 10 + 10), offsetOf(`fpr${(top + i) & 7}`));
     state.set32('mxcsr', v.in.mxcsr);
-    state.u8.set(v.in.xmm, offsetOf('xmm0'));
-    state.u8.set(v.in.ymmHigh, offsetOf('ymmHigh0'));
-    this.faulted = false;
+    state.u8.set(v.in.xmm, at.xmm);
+    state.u8.set(v.in.ymmHigh, at.ymmHigh);
+    cpu.stateReplaced();
   }
 
-  /** Executes the vector's instruction in the interpreter. */
-  interpret(v: Vector): ActualState {
-    this.prepare(v);
-    for (let i = 0; i < 1000 && !this.faulted && this.state.get64('rip') === v.ip; i++) this.engine.step();
-    return this.outcome();
+  /** Puts the data page into the look-aside tables. */
+  warm(v: Vector): void {
+    const { mmu } = this.vm.vcpu(0);
+    mmu.probe(v.data >>> 0, Math.floor(v.data / 2 ** 32), DATA_BYTES, 'modify', false);
   }
 
-  /** Executes it in a translation, with the look-aside table warm (or `cold`: empty, so that most of it is left to the interpreter). */
-  translate(v: Vector, cold = false): ActualState {
-    this.prepare(v);
-    this.translator.dropAll();
-    if (this.translator.force(v.ip, this.engine.contexts.current(this.state))) this.translated++;
-    if (cold) this.mmu.flushAll();
-    else {
-      this.mmu.probe(v.data >>> 0, Math.floor(v.data / 2 ** 32), 4096, 'modify', false);
+  /** Runs until the handler has halted. */
+  run(slice: number): ActualState {
+    const vcpu = this.vm.vcpu(0);
+    for (let left = MAXIMUM; left > 0; left -= slice) {
+      const { kind } = vcpu.enter(slice);
+      if (kind === 'halt') return this.outcome();
+      if (kind !== 'budget') throw new Error(`the machine ended with ${kind}`);
     }
-    for (let i = 0; i < 1000 && !this.faulted && this.state.get64('rip') === v.ip; i++) this.engine.run(1);
-    return this.outcome();
+    throw new Error(`still running after ${MAXIMUM} instructions`);
   }
 
-  outcome(): ActualState {
-    const { state } = this;
+  private outcome(): ActualState {
+    const { ram } = this.vm;
+    const { state, cpu } = this.vm.vcpu(0);
+    const rip = Number(state.u64[at.rip >> 3]!);
+    const frame = deliveredException(ram, this.machine, rip, Number(state.u64[at.rsp >> 3]!));
+    if (frame === undefined) throw new Error(`halted at 0x${rip.toString(16)}, which is no handler`);
+    this.checkFrame(frame);
+    const { window, strayed } = readWindow(ram);
+    if (strayed) throw new Error('wrote below the window');
     const fsw = state.get32('fsw');
     const st = new Uint8Array(80);
-    for (let i = 0; i < 8; i++)
-      st.set(
-        state.u8.subarray(offsetOf(`fpr${((fsw >> 11) + i) & 7}`), offsetOf(`fpr${((fsw >> 11) + i) & 7}`) + 10),
-        i * 10,
-      );
-    const vector = state.get32('faultVector');
-    const errorCode = state.get32('faultErrorCode');
+    for (let i = 0; i < 8; i++) {
+      const from = at.st[((fsw >> 11) + i) & 7]!;
+      st.set(state.u8.subarray(from, from + 10), i * 10);
+    }
+    const gpr = state.u64.slice(gprOffset >> 3, (gprOffset >> 3) + 16);
+    gpr[4] = frame.rsp;
+    if (cpu.processor.cpl !== 0) throw new Error('the handler runs at CPL 3');
     return {
-      rip: state.get64('rip'),
-      flags: this.engine.flags() | (state.get32('rflagsRest') & 0x400),
-      gpr: BigUint64Array.from(gpr, (offset) => state.u64[offset >> 3]!),
-      window: this.ram.slice(DATA_PAGE + 3840, DATA_PAGE + 4096),
+      ...ending(frame, state.get64('cr2')),
+      flags: Number(frame.rflags) & (ARITHMETIC | DIRECTION),
+      gpr,
+      window,
       fcw: state.get32('fcw'),
       fsw,
       ftw: state.get32('ftw'),
       st,
       mxcsr: state.get32('mxcsr'),
-      xmm: state.u8.slice(offsetOf('xmm0'), offsetOf('xmm0') + 256),
-      ymmHigh: state.u8.slice(offsetOf('ymmHigh0'), offsetOf('ymmHigh0') + 256),
-      exception: this.faulted
-        ? {
-            vector,
-            errorCode: errorCode === 0xffffffff ? 0 : errorCode,
-            cr2: vector === 14 ? state.get64('faultAddress') : 0n,
-          }
-        : undefined,
+      xmm: state.u8.slice(at.xmm, at.xmm + 256),
+      ymmHigh: state.u8.slice(at.ymmHigh, at.ymmHigh + 256),
     };
+  }
+
+  /** What every frame must show, whatever the vector. SDM volume 3, 7.12 and 18.3.1.1 (RF). */
+  private checkFrame({ vector, cs, ss, rflags }: NonNullable<ReturnType<typeof deliveredException>>): void {
+    const { segments } = this.machine;
+    if (cs !== segments.cs.selector || ss !== segments.ss.selector)
+      throw new Error(`the frame holds CS ${cs.toString(16)}, SS ${ss.toString(16)}`);
+    const isTrap = vector === 3 || vector === 4;
+    if ((rflags & 0x202n) !== 0x202n || (rflags & RFLAGS_RF) !== (isTrap ? 0n : RFLAGS_RF))
+      throw new Error(`the frame of vector ${vector} holds RFLAGS ${rflags.toString(16)}`);
+  }
+
+  /** The region of the vector's instruction, or null if that is the interpreter's. */
+  region(v: Vector): Region | null {
+    const page = new Uint8Array(4096).fill(0xcc);
+    page.set(v.bytes, 0x800);
+    const { context } = this;
+    const code = linearOf(context, v.ip) & ~0xfffn;
+    const source: CodeSource = { page: (linear) => ((linear & ~0xfffn) === code ? page : null) };
+    return formRegion(source, context, v.ip);
+  }
+}
+
+/**
+ * The vector with the masked inexact flag set before it, where the instruction only adds to the sticky flags: translations
+ * take floating point operations on the fast road only then.
+ */
+function withInexactNoted(v: Vector): Vector {
+  const changesMxcsr = v.cls === 'sse' && v.name !== 'ldmxcsr' && v.name !== 'stmxcsr' && !v.name.startsWith('fx');
+  if (!changesMxcsr || (v.in.mxcsr & MASKED_INEXACT) === 0) return v;
+  return {
+    ...v,
+    in: { ...v.in, mxcsr: v.in.mxcsr | INEXACT },
+    out: { ...v.out, mxcsr: v.out.mxcsr | INEXACT },
+  };
+}
+
+export class VectorRunner {
+  private readonly machines = new Map<Mode, VectorMachine>();
+  /** Vectors that ran in a translation at least in part. */
+  translated = 0;
+
+  private machine(mode: Mode): VectorMachine {
+    let machine = this.machines.get(mode);
+    if (machine === undefined) this.machines.set(mode, (machine = new VectorMachine(mode)));
+    return machine;
+  }
+
+  /** Executes the vector's instruction in the interpreter. */
+  interpret(v: Vector): ActualState {
+    const machine = this.machine(v.mode);
+    machine.batch.withdraw();
+    machine.load(v);
+    return machine.run(MAXIMUM);
+  }
+
+  /**
+   * Executes vectors of one mode in translations made together, once for each kind, and hands each outcome over; an error
+   * of the host is handed over in its place. Vectors whose instruction is the interpreter's are left out.
+   */
+  translate(
+    vectors: readonly Vector[],
+    kinds: readonly ('translation' | 'cold')[],
+    take: (v: Vector, kind: EngineKind, actual: ActualState | Error) => void,
+  ): void {
+    const first = vectors[0];
+    if (first === undefined) return;
+    const machine = this.machine(first.mode);
+    machine.load(first); // for the context
+    const { context } = machine;
+    const made = vectors.flatMap((vector) => {
+      const region = machine.region(vector);
+      return region === null ? [] : [{ vector, region }];
+    });
+    if (made.length === 0) return;
+    machine.batch.translate(made.map(({ region }) => region));
+    made.forEach(({ vector }, i) => {
+      machine.batch.offer(i, context, vector.ip);
+      for (const kind of kinds) {
+        const v = kind === 'translation' ? withInexactNoted(vector) : vector;
+        try {
+          machine.load(v);
+          if (kind === 'translation') machine.warm(v);
+          const before = machine.vm.vcpu(0).engine.translated;
+          const actual = machine.run(kind === 'cold' ? 1 : MAXIMUM);
+          if (machine.vm.vcpu(0).engine.translated > before) this.translated++;
+          take(v, kind, actual);
+        } catch (error) {
+          take(v, kind, error as Error);
+        }
+      }
+    });
   }
 }

@@ -154,9 +154,11 @@ export function loadVector(ram: Uint8Array, { bytes, in: before }: Pick<Vector, 
   ram.set(before.window, IMAGE.data + 0xf00);
 }
 
+const UNTOUCHED = new Uint8Array(0xf00);
+
 /** The memory window as it is now, and whether anything before it in its page was written. */
 export function readWindow(ram: Uint8Array): { window: Uint8Array; strayed: boolean } {
-  const strayed = ram.subarray(IMAGE.data, IMAGE.data + 0xf00).some((byte) => byte !== 0);
+  const strayed = Buffer.compare(ram.subarray(IMAGE.data, IMAGE.data + 0xf00), UNTOUCHED) !== 0;
   return { window: ram.slice(IMAGE.data + 0xf00, IMAGE.data + 0x1000), strayed };
 }
 

@@ -1,0 +1,52 @@
+/**
+ * Many regions in one WebAssembly module: building, compiling and instantiating a module costs more than a region of one
+ * instruction, so tests that need thousands of small regions make them together.
+ */
+
+import type { Region } from '../../jit/region.ts';
+import { assembleRegions, regionName } from '../../jit/translate.ts';
+import { regionImports } from '../../jit/translator.ts';
+import type { Vm } from '../../runtime/vm.ts';
+import type { Context } from '../../src/execute/context.ts';
+import type { Regions } from '../../src/execute/engine.ts';
+
+/** The one region that a vCPU is offered, at one instruction pointer in one context; nothing is ever translated. */
+export class RegionBatch implements Regions {
+  private readonly vm: Vm;
+  private functions: unknown[] = [];
+  private context = 0;
+  private key = 0;
+  private offered = false;
+
+  constructor(vm: Vm) {
+    this.vm = vm;
+    vm.vcpu(0).engine.regions = this;
+  }
+
+  /** Translates regions; their places in the list are their numbers from now on. */
+  translate(regions: readonly Region[]): void {
+    const { vm } = this;
+    const module = new WebAssembly.Module(assembleRegions(regions, false) as BufferSource);
+    const imports = regionImports(vm.vcpu(0).engine.core, vm.memory, vm.table, vm.arithmetic);
+    const { exports } = new WebAssembly.Instance(module, imports);
+    this.functions = regions.map((_, i) => exports[regionName(i)]);
+  }
+
+  /** From now on region `number` stands at `rip`. */
+  offer(number: number, context: Context, rip: bigint): void {
+    this.vm.table.set(1, this.functions[number]);
+    this.context = context.id;
+    this.key = Number(rip);
+    this.offered = true;
+    this.vm.vcpu(0).engine.regionChanged();
+  }
+  withdraw(): void {
+    this.offered = false;
+    this.vm.vcpu(0).engine.regionChanged();
+  }
+
+  hot(): void {}
+  find(context: Context, key: number): number {
+    return this.offered && context.id === this.context && key === this.key ? 1 : 0;
+  }
+}

@@ -1,0 +1,43 @@
+/**
+ * The recorded hardware vectors in every engine: the interpreter runs them all; a translation, and an all-cold one, run a
+ * sample, or all with JIT86_ALL_VECTORS=1 in the environment (three minutes). Each runs on a whole vCPU at CPL 3 and ends
+ * through the guest's IDT, so exception, error code, CR2 and the pushed frame are the guest's own view.
+ */
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import type { Score } from '../hardware/score.ts';
+import { vectorFiles } from '../hardware/vectors.ts';
+import { VectorRunner } from './vector-runner.ts';
+import { scoreEngines } from './vector-scores.ts';
+
+const all = process.env.JIT86_ALL_VECTORS === '1';
+/** Of each instruction form, every n-th vector is translated. */
+const sample = all ? 1 : 10;
+
+/** Classes that no engine has instructions of. */
+const absent: readonly string[] = ['x87', 'x87t'];
+/** Misses that are understood, by class and name ("alu adc"), with their cause. */
+const knownMisses: Readonly<Record<string, string>> = {};
+
+const classes = [...vectorFiles().keys()].filter((name) => !absent.includes(name));
+
+function judge(t: TestContext, score: Score): void {
+  for (const line of score.table().split('\n')) t.diagnostic(line);
+  const unknown = score.misses.filter(({ cls, name }) => knownMisses[`${cls} ${name}`] === undefined);
+  assert.equal(unknown.length, 0, `${unknown.map(({ cls, name }) => `${cls} ${name}`).join(', ')}\n${score.report()}`);
+}
+
+test('the interpreter does what the CPU did in every recorded vector', (t) => {
+  const [score] = scoreEngines(new VectorRunner(), ['interpreter'], { every: 1, classes });
+  assert.ok(score!.run > 200_000, `${score!.run} vectors`);
+  judge(t, score!);
+});
+
+test('a translation does what the CPU did, with warm look-aside tables and with empty ones one instruction at a time', (t) => {
+  const runner = new VectorRunner();
+  const scores = scoreEngines(runner, ['translation', 'cold'], { every: sample, classes });
+  t.diagnostic(`every ${sample}. vector; ${runner.translated} runs passed through a translation`);
+  for (const score of scores) judge(t, score);
+  // Those that fault or meet an unusual MXCSR are left to the interpreter, and of the cold ones those that access memory.
+  assert.ok(runner.translated > scores[0]!.run, `only ${runner.translated} runs passed through a translation`);
+});
