@@ -245,7 +245,7 @@ class CoreBuilder implements Reader {
     const isStore = name === 'store';
     const address = e.share(this.operand(kind, 0), 'i64');
     const table = e.state32(name === 'load' ? 'tlbRead' : 'tlbWrite');
-    const { hit, host } = probe(e, table, address, bytes);
+    const { hit, host } = probe(e, table, 0, address, bytes);
     if (isStore) {
       e.if(hit, () => {
         e.store(type, host(), this.operand(kind, 1), 0, `store${suffix}` as 'store');

@@ -5,7 +5,7 @@
  * It never faults and never touches a device: an instruction that misses the look-aside table or would fault is left to
  * the interpreter, before it has changed anything (`LEFT`, with the reason in the field `leave`).
  */
-import { LEFT, leave } from '../src/execute/leave.ts';
+import { leave } from '../src/execute/leave.ts';
 import { FLAG_CARRY_BIT, type FlagKind, flagCode } from '../src/ir/flags.ts';
 import { microOps, type Node } from '../src/ir/micro-ops.ts';
 import { type Schedule, schedule } from '../src/ir/schedule.ts';
@@ -14,7 +14,6 @@ import {
   jumpCacheBits,
   jumpCacheEntryBytes,
   jumpCacheOffset,
-  offsetOf,
   segmentNames,
   tlbOffsets,
 } from '../src/state/layout.ts';
@@ -25,38 +24,13 @@ import { CLEAN, markFacts, ORDERED } from './float-facts.ts';
 import { lower, type Reader } from './lower.ts';
 import { probe } from './probe.ts';
 import type { Region, RegionBlock } from './region.ts';
+import { noneHeld, plainBits, RegionFrame } from './region-frame.ts';
+import { type Held, heldKey, Liveness, registerBit } from './region-liveness.ts';
 import { emitStructured } from './structure.ts';
 
-const CPU = 0;
 const DEPTH = 1;
-const gprNames = [
-  'rax',
-  'rcx',
-  'rdx',
-  'rbx',
-  'rsp',
-  'rbp',
-  'rsi',
-  'rdi',
-  'r8',
-  'r9',
-  'r10',
-  'r11',
-  'r12',
-  'r13',
-  'r14',
-  'r15',
-];
 /** How deep guest calls nest as WebAssembly calls before they go through the dispatcher again. */
 export const callDepth = 400;
-
-/** A register's local and where its image is. */
-interface RegisterLocal {
-  readonly local: number;
-  readonly type: Type;
-  readonly offset: number;
-  readonly written: boolean;
-}
 
 /** Instructions of a block that the region does itself. */
 const emittedInstructions = (block: RegionBlock): number =>
@@ -66,13 +40,8 @@ export class RegionEmitter implements Reader {
   readonly e: Emitter;
   readonly inRegion = true;
   private readonly region: Region;
-  private readonly registers = new Map<string, RegisterLocal>();
-  private readonly next: number;
-  private readonly code: number;
-  private readonly budget: number;
-  private readonly flagKind: number;
-  private readonly flagA: number;
-  private readonly flagB: number;
+  private readonly frame: RegionFrame;
+  private readonly liveness: Liveness;
   private readonly target: number;
   /** Not zero while MXCSR's inexact flag is clear. */
   private readonly inexact: number;
@@ -85,49 +54,24 @@ export class RegionEmitter implements Reader {
   private index = 0;
   private count = 0;
   private hosts = new Map<string, () => Expr>();
+  /** What differs from memory here. */
+  private dirty: Held = noneHeld;
   /** Passes control to an instruction pointer: within the region, or out of it. */
   private pass: (rip: bigint) => void = () => {};
 
   private constructor(e: Emitter, region: Region) {
     this.e = e;
     this.region = region;
-    this.next = e.local('i64');
-    this.code = e.local('i32');
-    this.budget = e.local('i32');
-    this.flagKind = e.local('i32');
-    this.flagA = e.local('i64');
-    this.flagB = e.local('i64');
+    this.frame = new RegionFrame(e, region);
+    this.liveness = new Liveness(region);
     this.target = e.local('i32');
     this.inexact = e.local('i32');
-    this.collectRegisters();
     this.computeNeed();
   }
 
   /** Adds the region as an exported function. */
   static add(e: Emitter, name: string, region: Region): void {
     e.addFunction(name, ['i32', 'i32'], 'i64', () => new RegionEmitter(e, region).emit(), true);
-  }
-
-  private collectRegisters(): void {
-    const used = new Map<string, boolean>();
-    for (const { nodes } of this.region.blocks) {
-      for (const { op, imm } of nodes) {
-        if (op === 'reg.get' || op === 'xmm.get') {
-          const key = `${op[0]}${imm[0]}`;
-          if (!used.has(key)) used.set(key, false);
-        } else if (op === 'reg.set' || op === 'xmm.set') used.set(`${op[0]}${imm[0]}`, true);
-      }
-    }
-    for (const [key, written] of used) {
-      const type: Type = key[0] === 'x' ? 'v128' : 'i64';
-      const n = Number(key.slice(1));
-      this.registers.set(key, {
-        local: this.e.local(type),
-        type,
-        offset: offsetOf(type === 'v128' ? `xmm${n}` : gprNames[n]!),
-        written,
-      });
-    }
   }
 
   /** Instructions on the longest way from each block to the next place that checks the budget. */
@@ -141,88 +85,53 @@ export class RegionEmitter implements Reader {
     }
   }
 
-  // --- small things
-  private i32(local: number): Expr {
-    return this.e.get(local, 'i32');
-  }
-  private i64(local: number): Expr {
-    return this.e.get(local, 'i64');
-  }
-  private fill(): void {
-    const { e } = this;
-    for (const r of this.registers.values()) e.set(r.local, e.load(r.type, this.i32(CPU), r.offset));
-    e.set(this.flagKind, e.state32('flagKind'));
-    e.set(this.flagA, e.state64('flagA'));
-    e.set(this.flagB, e.state64('flagB'));
-    e.set(this.budget, e.state32('budget'));
-  }
-  private spill(): void {
-    const { e } = this;
-    for (const r of this.registers.values())
-      if (r.written) e.store(r.type, this.i32(CPU), e.get(r.local, r.type), r.offset);
-    this.spillFlags();
-    e.setState32('budget', this.i32(this.budget));
-  }
-  private spillFlags(): void {
-    const { e } = this;
-    e.setState32('flagKind', this.i32(this.flagKind));
-    e.setState64('flagA', this.i64(this.flagA));
-    e.setState64('flagB', this.i64(this.flagB));
-  }
-
   private emit(): void {
-    const { e, region } = this;
-    this.fill();
-    e.block('exit', () => {
-      e.block('left', () => {
-        this.checkFloat();
-        this.checkBudget(region.entry);
-        emitStructured(
-          {
-            successors: region.blocks.map((b) => b.successors.map((s) => s.order)),
-            predecessors: region.blocks.map((b) => b.predecessors.map((p) => p.order)),
-          },
-          {
-            block: (label, body) => e.block(label, body),
-            loop: (label, body) => e.loop(label, body),
-            br: (label) => e.br(label),
-            node: (n, go) => this.block(region.blocks[n]!, go),
-            dispatch: (labels) => e.switch(labels, labels[0]!, this.i32(this.target)),
-            setTarget: (n) => e.set(this.target, e.i32(n)),
-            backEdge: (to) => this.checkBudget(region.blocks[to]!),
-          },
-        );
-        e.unreachable();
-      });
-      // Left before an instruction: its pointer is in `next`, the reason in `code`.
-      e.setState64('rip', this.i64(this.next));
-      e.setState32('leave', this.i32(this.code));
-      e.set(this.next, e.i64(LEFT));
+    const { e, region, frame, liveness } = this;
+    const demands = markFacts(region);
+    const live = liveness.live[0]!;
+    let { mask } = live;
+    for (const { register } of demands) mask |= registerBit('x', register);
+    const leaves = new Map(liveness.leaves).set(heldKey(noneHeld), noneHeld);
+    frame.withLeaves([...leaves.values()], () => {
+      frame.fill({ mask, flags: live.flags });
+      if (region.entry.needsFlagBits) frame.flagsToBits();
+      this.checkFloat(demands);
+      this.checkBudget(region.entry);
+      emitStructured(
+        {
+          successors: region.blocks.map((b) => b.successors.map((s) => s.order)),
+          predecessors: region.blocks.map((b) => b.predecessors.map((p) => p.order)),
+        },
+        {
+          block: (label, body) => e.block(label, body),
+          loop: (label, body) => e.loop(label, body),
+          br: (label) => e.br(label),
+          node: (n, go) => this.block(region.blocks[n]!, go),
+          dispatch: (labels) => e.switch(labels, labels[0]!, frame.i32(this.target)),
+          setTarget: (n) => e.set(this.target, e.i32(n)),
+          backEdge: (to) => this.checkBudget(region.blocks[to]!),
+        },
+      );
+      e.unreachable();
     });
-    this.spill();
-    e.return(this.i64(this.next));
+    e.unreachable();
   }
 
   inexactClear(): Expr {
-    return this.i32(this.inexact);
+    return this.frame.i32(this.inexact);
   }
 
   /** Refuses an MXCSR or registers for which the region's floating point operations are not made. */
-  private checkFloat(): void {
-    const { e, region } = this;
-    const demands = markFacts(region);
+  private checkFloat(demands: ReturnType<typeof markFacts>): void {
+    const { e, region, frame } = this;
     if (!region.blocks.some((b) => b.nodes.some((n) => n.op.startsWith('sse.')))) return;
     const refuseIf = (condition: Expr) => {
-      e.if(condition, () => {
-        e.set(this.next, e.i64(region.entry.rip));
-        e.set(this.code, e.i32(leave.refuse));
-        e.br('left');
-      });
+      e.if(condition, () => frame.leave(region.entry.rip, leave.refuse, noneHeld));
     };
     refuseIf(unfitMxcsr(e, e.state32('mxcsr')));
     e.set(this.inexact, e.op('i32.eqz', e.op('i32.and', e.state32('mxcsr'), e.i32(INEXACT))));
     for (const { register, shape, facts } of demands) {
-      const whole = e.get(this.registers.get(`x${register}`)!.local, 'v128');
+      const whole = e.get(frame.register('x', register).local, 'v128');
       const number = isVector(shape) ? whole : e.op(`${shape}x${shape === 'f64' ? 2 : 4}.extract_lane`, whole, 0);
       const x = e.share(number, typeOfShape(shape));
       const is = new Classes(e, shape);
@@ -236,36 +145,28 @@ export class RegionEmitter implements Reader {
 
   /** Leaves if the budget does not cover the way from here to the next check. */
   private checkBudget(block: RegionBlock): void {
-    const { e } = this;
-    e.if(e.op('i32.lt_s', this.i32(this.budget), e.i32(this.need[block.order]!)), () => {
-      e.set(this.next, e.i64(block.rip));
-      e.set(this.code, e.i32(leave.budget));
-      e.br('left');
-    });
+    const { e, frame } = this;
+    e.if(e.op('i32.lt_s', frame.i32(frame.budget), e.i32(this.need[block.order]!)), () =>
+      frame.leave(block.rip, leave.budget, this.dirty),
+    );
   }
   private exit(next: Expr): void {
-    this.e.set(this.next, next);
-    this.e.br('exit');
-  }
-  private refund(): void {
-    const { e } = this;
-    const rest = this.count - this.index;
-    if (rest > 0) e.set(this.budget, e.op('i32.add', this.i32(this.budget), e.i32(rest)));
+    this.frame.exit(next, this.dirty);
   }
   /** Leaves before the current instruction: the interpreter does it. */
   exitIf(condition: Expr): void {
-    const { e } = this;
+    const { e, frame } = this;
     e.if(condition, () => {
-      this.refund();
-      e.set(this.next, e.i64(this.rip));
-      e.set(this.code, e.i32(leave.retry));
-      e.br('left');
+      const rest = this.count - this.index;
+      if (rest > 0) e.set(frame.budget, e.op('i32.add', frame.i32(frame.budget), e.i32(rest)));
+      frame.leave(this.rip, leave.retry, this.dirty);
     });
   }
 
   // --- a block
   private block(block: RegionBlock, go: (to: number) => void): void {
-    const { e } = this;
+    const { e, frame } = this;
+    this.dirty = this.liveness.dirty[block.order]!;
     this.nodes = block.nodes;
     this.plan = schedule(block.nodes);
     this.values = new Map();
@@ -275,15 +176,15 @@ export class RegionEmitter implements Reader {
       const to = block.successors.find((s) => s.rip === rip);
       if (to === undefined) this.exit(e.i64(rip));
       else {
-        const { nodes, plan, values, hosts, count, pass } = this;
+        const { nodes, plan, values, hosts, count, pass, dirty, rip, index } = this;
         go(to.order); // may emit the successor here
-        Object.assign(this, { nodes, plan, values, hosts, count, pass });
+        Object.assign(this, { nodes, plan, values, hosts, count, pass, dirty, rip, index });
       }
     };
     // The instruction that is the interpreter's is not emitted: the region ends before it.
     const lastInsn = terminator.kind === 'leave' ? block.nodes.findLastIndex((n) => n.op === 'insn') : -1;
     const counted = emittedInstructions(block);
-    if (counted > 0) e.set(this.budget, e.op('i32.sub', this.i32(this.budget), e.i32(counted)));
+    if (counted > 0) e.set(frame.budget, e.op('i32.sub', frame.i32(frame.budget), e.i32(counted)));
     this.count = counted;
     const { steps } = this.plan;
     this.steps(steps, 0, lastInsn);
@@ -320,7 +221,7 @@ export class RegionEmitter implements Reader {
       const node = this.nodes[v]!;
       if (stopAt >= 0 && v >= stopAt && !save && microOps[node.op].effect !== 'pure') return steps.length;
       if (save) {
-        const r = this.registers.get(`${node.op[0]}${node.imm[0]}`)!;
+        const r = this.frame.register(node.op, node.imm[0] as number);
         const saved = e.share(e.get(r.local, r.type), r.type);
         this.values.set(v, saved);
         continue;
@@ -347,7 +248,7 @@ export class RegionEmitter implements Reader {
     if (known !== undefined) return known();
     const { op, imm } = this.nodes[v]!;
     if (op === 'reg.get' || op === 'xmm.get') {
-      const r = this.registers.get(`${op[0]}${imm[0]}`)!;
+      const r = this.frame.register(op, imm[0] as number);
       return this.e.get(r.local, r.type);
     }
     throw new Error(`region: value ${v} (${op}) is used before it is made`);
@@ -360,7 +261,7 @@ export class RegionEmitter implements Reader {
   }
 
   private node(v: number, node: Node): void {
-    const { e } = this;
+    const { e, frame } = this;
     const { op, args, imm } = node;
     const arg = (i: number) => this.value(args[i]!);
     switch (op) {
@@ -377,17 +278,16 @@ export class RegionEmitter implements Reader {
         return;
       case 'reg.set':
       case 'xmm.set':
-        e.set(this.registers.get(`${op[0]}${imm[0]}`)!.local, arg(0));
-        return;
+        return this.setRegister(op, imm[0] as number, arg(0));
       case 'state.get32':
-        return this.keep(v, imm[0] === 'flagKind' ? this.i32(this.flagKind) : e.state32(imm[0] as string), false);
+        return this.keep(v, imm[0] === 'flagKind' ? frame.i32(frame.flagKind) : e.state32(imm[0] as string), false);
       case 'state.get64':
         return this.keep(
           v,
           imm[0] === 'flagA'
-            ? this.i64(this.flagA)
+            ? frame.i64(frame.flagA)
             : imm[0] === 'flagB'
-              ? this.i64(this.flagB)
+              ? frame.i64(frame.flagB)
               : e.state64(imm[0] as string),
           false,
         );
@@ -395,45 +295,25 @@ export class RegionEmitter implements Reader {
         return e.setState32(imm[0] as string, arg(0));
       case 'state.set64':
         return e.setState64(imm[0] as string, arg(0));
-      case 'flags.set': {
-        const code = flagCode(imm[0] as FlagKind, imm[1] as Width);
-        const carry = this.nodes[args[2]!]!;
-        // All operands first: they may read the old flags.
-        const a = arg(0);
-        const b = arg(1);
-        if (carry.op === 'i32.const') {
-          const keptB = e.share(b, 'i64');
-          e.set(this.flagA, a);
-          e.set(this.flagB, keptB());
-          e.set(this.flagKind, e.i32(code | ((carry.imm[0] as number) << FLAG_CARRY_BIT)));
-        } else {
-          const keptA = e.share(a, 'i64');
-          const keptB = e.share(b, 'i64');
-          e.set(this.flagKind, e.op('i32.or', e.i32(code), e.op('i32.shl', arg(2), e.i32(FLAG_CARRY_BIT))));
-          e.set(this.flagA, keptA());
-          e.set(this.flagB, keptB());
-        }
-        return;
-      }
+      case 'flags.set':
+        return this.setFlags(node);
       case 'flags.merge': {
         const mask = imm[0] as number;
         const word = e.share(arg(0), 'i32');
-        this.spillFlags();
-        const old = e.op('i32.and', e.call('flagsWord', [this.i32(CPU)], 'i32'), e.i32(~mask));
-        e.set(this.flagA, e.op('i64.extend_u', e.op('i32.or', old, e.op('i32.and', word(), e.i32(mask)))));
-        e.set(this.flagKind, e.i32(0));
+        this.flagsInMemory();
+        const old = e.op('i32.and', e.call('flagsWord', [e.cpu()], 'i32'), e.i32(~mask));
+        e.set(frame.flagA, e.op('i64.extend_u', e.op('i32.or', old, e.op('i32.and', word(), e.i32(mask)))));
+        e.set(frame.flagB, e.i64(0n));
+        e.set(frame.flagKind, e.i32(plainBits));
+        this.dirty = { mask: this.dirty.mask, flags: true };
         return;
       }
       case 'flags.get':
-        this.spillFlags();
-        return this.keep(
-          v,
-          e.op('i32.and', e.call('flagsWord', [this.i32(CPU)], 'i32'), e.i32(imm[0] as number)),
-          false,
-        );
+        this.flagsInMemory();
+        return this.keep(v, e.op('i32.and', e.call('flagsWord', [e.cpu()], 'i32'), e.i32(imm[0] as number)), false);
       case 'flags.test':
-        this.spillFlags();
-        return this.keep(v, e.call('flagsTest', [this.i32(CPU), e.i32(imm[0] as number)], 'i32'), false);
+        this.flagsInMemory();
+        return this.keep(v, e.call('flagsTest', [e.cpu(), e.i32(imm[0] as number)], 'i32'), false);
       case 'segment':
         return this.segment(v, node);
       case 'raise.if':
@@ -441,7 +321,7 @@ export class RegionEmitter implements Reader {
       case 'probe.read':
       case 'probe.write': {
         const address = e.share(arg(0), 'i64');
-        const { hit } = probe(e, this.table(op === 'probe.write'), address, imm[0] as number);
+        const { hit } = probe(e, e.cpu(), this.table(op === 'probe.write'), address, imm[0] as number);
         return this.exitIf(e.op('i32.eqz', hit));
       }
       case 'jump': {
@@ -481,14 +361,36 @@ export class RegionEmitter implements Reader {
     else this.keep(v, expr, effect === 'pure');
   }
 
-  private table(write: boolean): Expr {
-    const { e } = this;
+  private setRegister(op: string, index: number, value: Expr): void {
+    const r = this.frame.register(op, index);
+    this.e.set(r.local, value);
+    this.dirty = { mask: this.dirty.mask | r.bit, flags: this.dirty.flags };
+  }
+  private setFlags({ args, imm }: Node): void {
+    const { e, frame } = this;
+    const code = flagCode(imm[0] as FlagKind, imm[1] as Width);
+    const carry = this.nodes[args[2]!]!;
+    // All operands first: they may read the old flags.
+    const a = e.share(this.value(args[0]!), 'i64');
+    const b = e.share(this.value(args[1]!), 'i64');
+    const kind =
+      carry.op === 'i32.const'
+        ? e.i32(code | ((carry.imm[0] as number) << FLAG_CARRY_BIT))
+        : e.op('i32.or', e.i32(code), e.op('i32.shl', this.value(args[2]!), e.i32(FLAG_CARRY_BIT)));
+    e.set(frame.flagKind, kind);
+    e.set(frame.flagA, a());
+    e.set(frame.flagB, b());
+    this.dirty = { mask: this.dirty.mask, flags: true };
+  }
+  /** For the general evaluators, which read the lazy flags in memory. */
+  private flagsInMemory(): void {
+    if (this.dirty.flags) this.frame.spillFlags();
+  }
+
+  /** Offset in the vCPU's block of the look-aside table in force. */
+  private table(write: boolean): number {
     const user = this.region.context.cpl === 3;
-    return e.op(
-      'i32.add',
-      this.i32(CPU),
-      e.i32(tlbOffsets[user ? (write ? 'userWrite' : 'userRead') : write ? 'supervisorWrite' : 'supervisorRead']),
-    );
+    return tlbOffsets[user ? (write ? 'userWrite' : 'userRead') : write ? 'supervisorWrite' : 'supervisorRead'];
   }
 
   private memory(v: number, { op, args }: Node): void {
@@ -502,7 +404,7 @@ export class RegionEmitter implements Reader {
     let host = this.hosts.get(key);
     if (host === undefined) {
       const address = e.share(this.value(args[0]!), 'i64');
-      const found = probe(e, this.table(write), address, bytes);
+      const found = probe(e, e.cpu(), this.table(write), address, bytes);
       this.exitIf(e.op('i32.eqz', found.hit));
       host = e.share(found.host(), 'i32');
       this.hosts.set(key, host);
@@ -533,26 +435,34 @@ export class RegionEmitter implements Reader {
    * guest's next instruction pointer, normally the return address. Anything else goes up to the dispatcher.
    */
   private call(last: Node, target: bigint | null, returnAddress: bigint): void {
-    const { e } = this;
+    const { e, frame } = this;
     const to = target === null ? e.share(this.value(last.args[0]!), 'i64') : () => e.i64(target);
     const entry = this.jumpEntry(target, to);
+    frame.spill(this.dirty);
+    this.dirty = noneHeld;
     const at = (offset: number) => e.load('i32', entry(), jumpCacheOffset + offset);
-    this.spill();
     const other = e.op(
       'i32.or',
       e.op('i64.ne', e.load('i64', entry(), jumpCacheOffset), to()),
       e.op('i32.ne', at(8), e.i32(this.region.context.id)),
     );
-    const none = e.op('i32.or', e.op('i32.eqz', at(16)), e.op('i32.eqz', this.i32(DEPTH)));
+    const none = e.op('i32.or', e.op('i32.eqz', at(16)), e.op('i32.eqz', e.get(DEPTH, 'i32')));
     e.if(e.op('i32.or', other, none), () => e.return(to()));
-    e.set(
-      this.next,
-      e.callIndirect(at(16), [this.i32(CPU), e.op('i32.sub', this.i32(DEPTH), e.i32(1))], ['i32', 'i32'], 'i64'),
+    const next = e.share(
+      e.callIndirect(
+        at(16),
+        [e.cpu(), e.op('i32.sub', e.get(DEPTH, 'i32'), e.i32(1))],
+        ['i32', 'i32'],
+        'i64',
+      ),
+      'i64',
     );
-    e.if(e.op('i64.ne', this.i64(this.next), e.i64(returnAddress)), () => e.return(this.i64(this.next)));
-    this.fill();
+    e.if(e.op('i64.ne', next(), e.i64(returnAddress)), () => e.return(next()));
     const back = this.region.blocks.find((b) => b.rip === returnAddress);
-    if (back !== undefined) this.checkBudget(back);
+    if (back === undefined) return e.return(next());
+    frame.fill(this.liveness.live[back.order]!);
+    if (back.needsFlagBits) frame.flagsToBits();
+    this.checkBudget(back);
   }
   /** Address of the target's jump cache entry, less the cache's offset. */
   private jumpEntry(target: bigint | null, to: () => Expr): () => Expr {
@@ -561,10 +471,10 @@ export class RegionEmitter implements Reader {
     if (target !== null) {
       const low = Number(BigInt.asUintN(32, target));
       const offset = ((low ^ (low >>> 12)) & mask) * jumpCacheEntryBytes;
-      return e.share(e.op('i32.add', this.i32(CPU), e.i32(offset)), 'i32');
+      return e.share(e.op('i32.add', e.cpu(), e.i32(offset)), 'i32');
     }
     const low = e.share(e.op('i32.wrap', to()), 'i32');
     const index = e.op('i32.and', e.op('i32.xor', low(), e.op('i32.shr_u', low(), e.i32(12))), e.i32(mask));
-    return e.share(e.op('i32.add', this.i32(CPU), e.op('i32.mul', index, e.i32(jumpCacheEntryBytes))), 'i32');
+    return e.share(e.op('i32.add', e.cpu(), e.op('i32.mul', index, e.i32(jumpCacheEntryBytes))), 'i32');
   }
 }

@@ -4,7 +4,7 @@
  */
 import type { Context } from '../src/execute/context.ts';
 import { type CodeSource, recordBlock } from '../src/execute/frontend.ts';
-import { ARITHMETIC_FLAGS, conditionFlags } from '../src/ir/flags.ts';
+import { ARITHMETIC_FLAGS, conditionFlags, flagCode } from '../src/ir/flags.ts';
 import { mayFault, type Node } from '../src/ir/micro-ops.ts';
 import { type FlagProducer, forward, withoutDeadFlags } from '../src/ir/optimise.ts';
 
@@ -29,6 +29,8 @@ export interface RegionBlock {
   predecessors: RegionBlock[];
   /** Place in reverse postorder. */
   order: number;
+  /** Flags that were set before the block are looked at from it on: after an entry or a call they must be plain bits. */
+  needsFlagBits: boolean;
 }
 
 export interface Region {
@@ -117,6 +119,7 @@ function discover(source: CodeSource, context: Context, entry: bigint): Map<bigi
       successors: [],
       predecessors: [],
       order: -1,
+      needsFlagBits: false,
     };
     blocks.set(rip, block);
     for (const node of made.nodes) if (node.op === 'insn') owner.set(node.imm[0] as bigint, block);
@@ -188,48 +191,102 @@ function inReversePostorder(entry: RegionBlock, blocks: ReadonlyMap<bigint, Regi
   return order;
 }
 
-/** What a block does to the lazy flags, as far as the next block's conditions care. */
-type FlagEffect = 'same' | 'unknown' | FlagProducer;
+/** What a block does to the lazy flags, as far as the conditions of later blocks care. */
+interface FlagEffect {
+  /** What was there before is gone. */
+  readonly replaces: boolean;
+  readonly producers: readonly FlagProducer[];
+}
+const bits: FlagProducer = { kind: 'bits', width: 32 };
+/** More possible producers than this are not told apart. */
+const maximumProducers = 4;
 
 function flagEffect(block: RegionBlock): FlagEffect {
-  if (block.terminator.kind === 'call') return 'unknown';
-  let effect: FlagEffect = 'same';
+  if (block.terminator.kind === 'call') return { replaces: true, producers: [bits] }; // made so after the call, if need be
+  let replaces = false;
+  let producers: FlagProducer[] = [];
   let depth = 0;
-  for (const node of block.nodes) {
-    if (node.op === 'when') depth++;
-    else if (node.op === 'end') depth--;
-    else if (node.op === 'flags.merge') effect = 'unknown';
-    else if (node.op === 'flags.set')
-      effect = depth > 0 ? 'unknown' : ({ kind: node.imm[0], width: node.imm[1] } as FlagProducer);
+  for (const { op, imm } of block.nodes) {
+    if (op === 'when') depth++;
+    else if (op === 'end') depth--;
+    else if (op === 'flags.set' || op === 'flags.merge') {
+      const made = op === 'flags.merge' ? bits : ({ kind: imm[0], width: imm[1] } as FlagProducer);
+      if (depth > 0) producers.push(made);
+      else {
+        replaces = true;
+        producers = [made];
+      }
+    }
   }
-  return effect;
+  return { replaces, producers };
+}
+
+/** A block looks at flags that it has not set itself. */
+function looksAtIncoming(nodes: readonly Node[]): boolean {
+  let depth = 0;
+  for (const { op } of nodes) {
+    if (op === 'when') depth++;
+    else if (op === 'end') depth--;
+    else if (op === 'flags.get' || op === 'flags.test' || op === 'flags.merge') return true;
+    else if (op === 'flags.set' && depth === 0) return false;
+  }
+  return false;
+}
+
+const codeOf = (p: FlagProducer) => flagCode(p.kind, p.width);
+
+/** The possible producers of the flags that stand where each block begins; null = too many. */
+function incomingProducers(blocks: readonly RegionBlock[]): (readonly FlagProducer[] | null)[] {
+  const effects = blocks.map(flagEffect);
+  const incoming: (Map<number, FlagProducer> | null)[] = blocks.map(() => new Map());
+  incoming[0]!.set(codeOf(bits), bits); // made so at the entry, if need be
+  for (let changed = true; changed; ) {
+    changed = false;
+    for (const block of blocks) {
+      let into = incoming[block.order]!;
+      if (into === null) continue;
+      const before = into.size;
+      for (const p of block.predecessors) {
+        const { replaces, producers } = effects[p.order]!;
+        const passed = replaces ? new Map<number, FlagProducer>() : incoming[p.order]!;
+        if (passed === null) {
+          incoming[block.order] = null;
+          changed = true;
+          break;
+        }
+        for (const [code, producer] of passed) into.set(code, producer);
+        for (const producer of producers) into.set(codeOf(producer), producer);
+      }
+      if (incoming[block.order] === null) continue;
+      if (into.size > maximumProducers) incoming[block.order] = null;
+      changed ||= into.size !== before;
+      into = incoming[block.order]!;
+    }
+  }
+  return incoming.map((map) => (map === null ? null : [...map.values()]));
+}
+
+/** Blocks from which a look at flags can be reached that nobody has set on the way. */
+function flagsLookedAt(blocks: readonly RegionBlock[]): boolean[] {
+  const looked = blocks.map((b) => looksAtIncoming(b.nodes));
+  const passes = blocks.map((b) => b.terminator.kind !== 'call' && !flagEffect(b).replaces);
+  for (let changed = true; changed; ) {
+    changed = false;
+    for (let i = blocks.length - 1; i >= 0; i--) {
+      if (looked[i] || !passes[i]) continue;
+      if (blocks[i]!.successors.some((s) => looked[s.order])) changed = looked[i] = true;
+    }
+  }
+  return looked;
 }
 
 /** Fuses conditions with producers in earlier blocks, then drops the flags that no block can see. */
 function fuseFlags(blocks: readonly RegionBlock[], context: Context): void {
-  const effects = blocks.map(flagEffect);
-  const incoming: (FlagProducer | 'unknown' | undefined)[] = blocks.map(() => undefined);
-  incoming[0] = 'unknown';
-  for (let changed = true; changed; ) {
-    changed = false;
-    for (const block of blocks) {
-      let merged = incoming[block.order];
-      for (const p of block.predecessors) {
-        const effect = effects[p.order]!;
-        const out = effect === 'same' ? incoming[p.order] : effect;
-        if (out === undefined || merged === 'unknown') continue;
-        if (merged === undefined) merged = out;
-        else if (out === 'unknown' || out.kind !== merged.kind || out.width !== merged.width) merged = 'unknown';
-      }
-      if (merged !== incoming[block.order]) {
-        incoming[block.order] = merged;
-        changed = true;
-      }
-    }
-  }
+  const looked = flagsLookedAt(blocks);
+  const incoming = incomingProducers(blocks);
   for (const block of blocks) {
-    const producer = incoming[block.order];
-    block.nodes = forward(block.nodes, context, producer === undefined || producer === 'unknown' ? null : producer);
+    block.needsFlagBits = looked[block.order]!;
+    block.nodes = forward(block.nodes, context, looked[block.order] ? incoming[block.order]! : null);
   }
   // Flags live into each block: looked at by a condition, a fault or a leave before they are set.
   const liveIn = blocks.map(() => 0);

@@ -5,13 +5,14 @@
  */
 import { Builder, type ExecutionContext } from './builder.ts';
 import { condition, type FlagSource, flagWord } from './flag-formulas.ts';
-import { ARITHMETIC_FLAGS, conditionFlags, FLAG_CARRY_BIT, type FlagKind } from './flags.ts';
+import { ARITHMETIC_FLAGS, conditionFlags, FLAG_CARRY_BIT, flagCode, type FlagKind } from './flags.ts';
 import { mayFault, microOps, type Node } from './micro-ops.ts';
 import type { Value, Width } from './types.ts';
 
 /** What is known of the flags at a point: a source, and bits that later replaced some of them. */
 interface FlagState {
-  source: FlagSource | null;
+  /** The operations that may have set them: the field `flagKind` says which, if there are several. Null = anything. */
+  source: readonly FlagSource[] | null;
   /** Flags in `mask` stand in `word`; null = none replaced. */
   merged: { mask: number; word: Value<'i32'> } | null;
 }
@@ -37,18 +38,18 @@ export interface FlagProducer {
 }
 
 /**
- * Copies the nodes through a new builder, forwarding registers and fusing conditions. `producer`: what set the flags that
- * stand in the lazy flag fields when the block begins, if that is known.
+ * Copies the nodes through a new builder, forwarding registers and fusing conditions. `producers`: what may have set the
+ * flags that stand in the lazy flag fields when the block begins, null = anything.
  */
 export function forward(
   nodes: readonly Node[],
   context: ExecutionContext,
-  producer: FlagProducer | null = null,
+  producers: readonly FlagProducer[] | null = null,
 ): readonly Node[] {
   const b = new Builder(context);
   const map: number[] = [];
   let registers = new Map<string, number>();
-  let flags: FlagState = { source: producer === null ? null : incoming(b, producer), merged: null };
+  let flags: FlagState = { source: producers === null ? null : incoming(b, producers), merged: null };
   const outer: { registers: Map<string, number>; flags: FlagState }[] = [];
 
   for (let i = 0; i < nodes.length; i++) {
@@ -75,13 +76,9 @@ export function forward(
       case 'flags.set': {
         const [kind, width] = node.imm as [FlagKind, Width];
         flags = {
-          source: {
-            kind,
-            width,
-            a: args[0] as Value<'i64'>,
-            b: args[1] as Value<'i64'>,
-            carry: args[2] as Value<'i32'>,
-          },
+          source: [
+            { kind, width, a: args[0] as Value<'i64'>, b: args[1] as Value<'i64'>, carry: args[2] as Value<'i32'> },
+          ],
           merged: null,
         };
         b.emit(node.op, args, kind, width);
@@ -94,7 +91,7 @@ export function forward(
           const rest = ARITHMETIC_FLAGS & ~mask;
           const all = b.or(known(b, flags, rest)!, b.and(word, b.i32(mask)));
           const source: FlagSource = { kind: 'bits', width: 32, a: b.extendU(all), b: b.i64(0), carry: b.i32(0) };
-          flags = { source, merged: { mask, word } };
+          flags = { source: [source], merged: { mask, word } };
           b.emit('flags.set', [source.a, source.b, source.carry], 'bits', 32);
         } else {
           const before = flags.merged;
@@ -155,10 +152,20 @@ function withoutUnused(nodes: readonly Node[]): Node[] {
   return result;
 }
 
-/** The lazy flag fields as a source. */
-function incoming(b: Builder, { kind, width }: FlagProducer): FlagSource {
+/** The lazy flag fields as sources. */
+function incoming(b: Builder, producers: readonly FlagProducer[]): FlagSource[] {
   const carry = b.and(b.shrU(b.state32('flagKind'), b.i32(FLAG_CARRY_BIT)), b.i32(1));
-  return { kind, width, a: b.state64('flagA'), b: b.state64('flagB'), carry };
+  const [first, second] = [b.state64('flagA'), b.state64('flagB')];
+  return producers.map(({ kind, width }) => ({ kind, width, a: first, b: second, carry }));
+}
+
+/** A formula over the sources: the field `flagKind` chooses, where there are several. */
+function overSources(b: Builder, sources: readonly FlagSource[], formula: (s: FlagSource) => Value<'i32'>): Value<'i32'> {
+  const [first, ...others] = sources;
+  const value = formula(first!);
+  if (others.length === 0) return value;
+  const code = b.and(b.state32('flagKind'), b.i32((1 << FLAG_CARRY_BIT) - 1));
+  return b.select(b.eq(code, b.i32(flagCode(first!.kind, first!.width))), value, overSources(b, others, formula));
 }
 
 /** The flags in `mask` where the block itself says what they are. */
@@ -166,7 +173,7 @@ function known(b: Builder, { source, merged }: FlagState, mask: number): Value<'
   const inMerged = merged === null ? 0 : merged.mask & mask;
   if (inMerged === mask && merged !== null) return b.and(merged.word, b.i32(mask));
   if (source === null) return null;
-  return flagWord(b, source, mask);
+  return overSources(b, source, (s) => flagWord(b, s, mask));
 }
 
 function knownCondition(b: Builder, state: FlagState, code: number): Value<'i32'> | null {
@@ -176,7 +183,7 @@ function knownCondition(b: Builder, state: FlagState, code: number): Value<'i32'
     const bits: FlagSource = { kind: 'bits', width: 32, a: b.extendU(merged.word), b: b.i64(0), carry: b.i32(0) };
     return condition(b, bits, code);
   }
-  return source === null ? null : condition(b, source, code);
+  return source === null ? null : overSources(b, source, (s) => condition(b, s, code));
 }
 
 /**
@@ -196,7 +203,7 @@ export function withoutDeadFlags(nodes: readonly Node[], liveOut: number): Node[
         break;
       case 'flags.merge': {
         const mask = node.imm[0] as number;
-        if ((mask & live) === 0) result[i] = nothing;
+        if (live === 0) result[i] = nothing; // else it stays: it says of what kind the flags are
         else if (afterBody.length === 0) live &= ~mask;
         break;
       }

@@ -75,10 +75,10 @@ class LookAside {
       this.touched[this.count++] = index;
     }
   }
-  /** Makes an entry match nothing: a tag with a low bit set. */
+  /** Makes an entry match nothing that is looked up in it: the tag is a page of the neighbouring entry. */
   invalidate(index: number): void {
     const at = this.start + index * 4;
-    this.u32[at] = 1;
+    this.u32[at] = (index ^ 1) << 12;
     this.u32[at + 1] = 0;
   }
   holds(index: number, low: number, high: number): boolean {
@@ -102,7 +102,7 @@ class LookAside {
       const index = this.touched[i]!;
       const at = this.start + index * 4;
       const low = this.u32[at]!;
-      if ((low & 1) === 0 && (low + this.u32[at + 2]!) >>> 0 === host) this.invalidate(index);
+      if (((low >>> 12) & indexMask) === index && (low + this.u32[at + 2]!) >>> 0 === host) this.invalidate(index);
     }
   }
 }

@@ -149,7 +149,7 @@ export const slotsOffset = 0x2000;
 export const slotCount = 0x300;
 /**
  * Translation look-aside tables: direct-mapped, one for reads and one for writes, for supervisor and for user. An entry
- * is 16 bytes: the linear page (i64; low bits set = invalid), the difference host address - linear address (i32), spare.
+ * is 16 bytes: the linear page (i64; a page of the neighbouring entry = invalid), the difference host address - linear address (i32), spare.
  */
 export const tlbBits = 13;
 export const tlbEntryBytes = 16;

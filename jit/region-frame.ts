@@ -1,0 +1,131 @@
+/**
+ * The locals of one translated region, and how they go to and from the vCPU's block: guest registers, lazy flags, the
+ * instruction budget. The memory image is made exact wherever the region leaves.
+ */
+import { LEFT } from '../src/execute/leave.ts';
+import { flagCode } from '../src/ir/flags.ts';
+import type { Type } from '../src/ir/types.ts';
+import { offsetOf } from '../src/state/layout.ts';
+import type { Emitter, Expr } from './emitter.ts';
+import type { Region } from './region.ts';
+import { type Held, heldKey, registerBit } from './region-liveness.ts';
+
+const gprNames = 'rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15'.split(' ');
+
+/** A register's local and where its image is. */
+export interface RegisterLocal {
+  readonly local: number;
+  readonly type: Type;
+  readonly offset: number;
+  readonly bit: number;
+}
+
+/** Code of flags that are plain bits. */
+export const plainBits = flagCode('bits', 32);
+export const noneHeld: Held = { mask: 0, flags: false };
+
+export class RegionFrame {
+  readonly e: Emitter;
+  /** By `r` or `x` and number. */
+  readonly registers = new Map<string, RegisterLocal>();
+  readonly budget: number;
+  readonly flagKind: number;
+  readonly flagA: number;
+  readonly flagB: number;
+  /** Next instruction pointer and reason of a leave. */
+  private readonly next: number;
+  private readonly code: number;
+
+  constructor(e: Emitter, region: Region) {
+    this.e = e;
+    this.next = e.local('i64');
+    this.code = e.local('i32');
+    this.budget = e.local('i32');
+    this.flagKind = e.local('i32');
+    this.flagA = e.local('i64');
+    this.flagB = e.local('i64');
+    for (const { nodes } of region.blocks) {
+      for (const { op, imm } of nodes) {
+        if (op === 'reg.get' || op === 'reg.set' || op === 'xmm.get' || op === 'xmm.set') this.add(op, imm[0] as number);
+      }
+    }
+  }
+  private add(op: string, index: number): void {
+    const key = `${op[0]}${index}`;
+    if (this.registers.has(key)) return;
+    const type: Type = op[0] === 'x' ? 'v128' : 'i64';
+    const offset = offsetOf(type === 'v128' ? `xmm${index}` : gprNames[index]!);
+    this.registers.set(key, { local: this.e.local(type), type, offset, bit: registerBit(op, index) });
+  }
+  register(op: string, index: number): RegisterLocal {
+    return this.registers.get(`${op[0]}${index}`)!;
+  }
+  i32(local: number): Expr {
+    return this.e.get(local, 'i32');
+  }
+  i64(local: number): Expr {
+    return this.e.get(local, 'i64');
+  }
+
+  /** Takes what is needed from memory, and the budget. */
+  fill(held: Held): void {
+    const { e } = this;
+    for (const r of this.registers.values()) {
+      if ((held.mask & r.bit) !== 0) e.set(r.local, e.load(r.type, e.cpu(), r.offset));
+    }
+    if (held.flags) {
+      e.set(this.flagKind, e.state32('flagKind'));
+      e.set(this.flagA, e.state64('flagA'));
+      e.set(this.flagB, e.state64('flagB'));
+    }
+    e.set(this.budget, e.state32('budget'));
+  }
+  /** Writes back what differs from memory, and the budget. */
+  spill(held: Held): void {
+    const { e } = this;
+    for (const r of this.registers.values()) {
+      if ((held.mask & r.bit) !== 0) e.store(r.type, e.cpu(), e.get(r.local, r.type), r.offset);
+    }
+    if (held.flags) this.spillFlags();
+    e.setState32('budget', this.i32(this.budget));
+  }
+  spillFlags(): void {
+    const { e } = this;
+    e.setState32('flagKind', this.i32(this.flagKind));
+    e.setState64('flagA', this.i64(this.flagA));
+    e.setState64('flagB', this.i64(this.flagB));
+  }
+  /** Makes the lazy flags plain bits, in the locals. */
+  flagsToBits(): void {
+    const { e } = this;
+    e.set(this.flagA, e.op('i64.extend_u', e.call('flagsWord', [e.cpu()], 'i32')));
+    e.set(this.flagB, e.i64(0n));
+    e.set(this.flagKind, e.i32(plainBits));
+  }
+
+  /** Leaves the region for an instruction pointer. */
+  exit(next: Expr, held: Held): void {
+    const { e } = this;
+    e.set(this.next, next);
+    this.spill(held);
+    e.return(this.i64(this.next));
+  }
+  /** Leaves before the instruction at `rip`, for a reason of src/execute/leave.ts. */
+  leave(rip: bigint, reason: number, held: Held): void {
+    const { e } = this;
+    e.set(this.next, e.i64(rip));
+    e.set(this.code, e.i32(reason));
+    e.br(`left${heldKey(held)}`);
+  }
+  /** Emits the body, and behind it a way out for each combination of registers that `leave` may write back. */
+  withLeaves(leaves: readonly Held[], body: () => void): void {
+    const { e } = this;
+    const [held, ...others] = leaves;
+    if (held === undefined) return body();
+    e.block(`left${heldKey(held)}`, () => this.withLeaves(others, body));
+    e.setState64('rip', this.i64(this.next));
+    e.setState32('leave', this.i32(this.code));
+    this.spill(held);
+    e.return(e.i64(LEFT));
+  }
+}
