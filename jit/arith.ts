@@ -24,10 +24,8 @@ export function useLibrary(
   for (const [name, type] of Object.entries(variables)) globals.set(name, type);
 }
 
-/** Imports the whole library into a module; binaryen leaves out nothing, so regions import what they name (`only`). */
-export function importLibrary(e: Emitter, only?: ReadonlySet<string>): void {
-  for (const [name, f] of functions)
-    if (only === undefined || only.has(name)) e.importFunction(name, 'arith', f.parameters, f.result);
-  for (const [name, type] of globals)
-    if (only === undefined || only.has(name)) e.importGlobal(name, 'arith', type, true);
+/** Lets a module import from the library what it names. */
+export function importLibrary(e: Emitter): void {
+  for (const [name, f] of functions) e.offerFunction(name, 'arith', f.parameters, f.result);
+  for (const [name, type] of globals) e.offerGlobal(name, 'arith', type, true);
 }

@@ -19,6 +19,9 @@ import { lower, type Reader } from './lower.ts';
 import { probe } from './probe.ts';
 import { callDepth } from './region-emitter.ts';
 import './lower-families.ts';
+import { isX87 } from '../src/ir/x87-ops.ts';
+import { lowerX87 } from './lower-x87.ts';
+import { addX87Functions } from './x87-functions.ts';
 
 const CPU = 0;
 const BLOCK = 1;
@@ -37,6 +40,7 @@ class CoreBuilder implements Reader {
     e.importFunction('helper', 'env', ['i32', 'i32'], 'i32');
     importLibrary(e);
     addFlagFunctions(this);
+    addX87Functions(e);
     e.addFunction('enter', ['i32', 'i32'], 'i32', () => this.enter(), true);
     e.validate();
     e.optimise(['simplify-locals', 'vacuum', 'coalesce-locals', 'reorder-locals']);
@@ -195,6 +199,12 @@ class CoreBuilder implements Reader {
     if (/^(load|modify|store)\./.test(op)) return this.memory(kind);
     const args = kind.operands.map((_, i) => this.operand(kind, i));
     if (op.endsWith('.shuffle')) return this.shuffle(kind);
+    if (isX87(op)) {
+      const value = lowerX87(this, op, args, kind.immediates.map((_, i) => this.immediate(kind, i)));
+      if (kind.result === null) e.emit(value);
+      else this.result(kind.result, value);
+      return this.advance(kind);
+    }
     const dynamic = kind.immediates.slice(kind.constantOperand ? 1 : 0);
     if (op.startsWith('address.')) return this.address(kind, args);
     let value: Expr;

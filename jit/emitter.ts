@@ -50,6 +50,7 @@ export class Emitter {
   private free = new Map<Type, number[]>();
   private lists: Expr[][] = [];
   private labels = 0;
+  private readonly offers = new Map<string, () => void>();
 
   constructor() {
     this.m = new binaryen.Module();
@@ -68,6 +69,18 @@ export class Emitter {
   }
   importFunction(name: string, from: string, parameters: readonly Type[], result: Type | null): void {
     this.m.addFunctionImport(name, from, name, typeList(parameters), resultType(result));
+  }
+  /** Imports a function if something calls it. */
+  offerFunction(name: string, from: string, parameters: readonly Type[], result: Type | null): void {
+    this.offers.set(name, () => this.importFunction(name, from, parameters, result));
+  }
+  /** Imports a global if something reads it. */
+  offerGlobal(name: string, from: string, type: Type, mutable: boolean): void {
+    this.offers.set(name, () => this.importGlobal(name, from, type, mutable));
+  }
+  private take(name: string): void {
+    this.offers.get(name)?.();
+    this.offers.delete(name);
   }
   importGlobal(name: string, from: string, type: Type, mutable: boolean): void {
     this.m.addGlobalImport(name, from, name, wasmTypes[type], mutable);
@@ -150,6 +163,9 @@ export class Emitter {
   return(value?: Expr): void {
     this.emit(this.m.return(value));
   }
+  nop(): Expr {
+    return this.m.nop();
+  }
   unreachable(): void {
     this.emit(this.m.unreachable());
   }
@@ -208,12 +224,14 @@ export class Emitter {
     return this.m.select(condition, yes, no);
   }
   call(name: string, operands: readonly Expr[], result: Type | null): Expr {
+    this.take(name);
     return this.m.call(name, [...operands], resultType(result));
   }
   callIndirect(slot: Expr, operands: readonly Expr[], parameters: readonly Type[], result: Type | null): Expr {
     return this.m.call_indirect('t', slot, [...operands], typeList(parameters), resultType(result));
   }
   global(name: string, type: Type): Expr {
+    this.take(name);
     return this.m.global.get(name, wasmTypes[type]);
   }
   drop(value: Expr): void {

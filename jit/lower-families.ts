@@ -2,3 +2,4 @@
 import './lower-convert.ts';
 import './lower-float.ts';
 import './lower-simd.ts';
+import './lower-x87.ts';

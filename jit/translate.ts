@@ -6,6 +6,7 @@ import { coreMemory } from './core-memory.ts';
 import { Emitter } from './emitter.ts';
 import { formRegion, type Region } from './region.ts';
 import { RegionEmitter } from './region-emitter.ts';
+import { offerX87Functions } from './lower-x87.ts';
 import './lower-families.ts';
 
 export interface Translation {
@@ -50,6 +51,7 @@ function build(regions: readonly Region[], shared: boolean): Emitter {
   e.importFunction('flagsWord', 'core', ['i32'], 'i32');
   e.importFunction('flagsTest', 'core', ['i32', 'i32'], 'i32');
   importLibrary(e);
+  offerX87Functions(e);
   regions.forEach((region, i) => RegionEmitter.add(e, regionName(i), region));
   return e;
 }

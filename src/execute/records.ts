@@ -9,6 +9,7 @@
 import { type Immediate, type MicroOp, microOps, specOf } from '../ir/micro-ops.ts';
 import { sseImmediates } from '../ir/sse-ops.ts';
 import type { Type } from '../ir/types.ts';
+import { isX87, x87Immediates } from '../ir/x87-ops.ts';
 
 /** `i32` and `i64`: that many bytes of immediate; `v128`: sixteen bytes. */
 export type RecordImmediate = 'i32' | 'i64' | 'v128';
@@ -62,6 +63,7 @@ function split(op: MicroOp): Split {
     case 'address.index':
       return { fixed: [0, 1, 2, 3].flatMap((s) => widths.map((w) => [s, w])), dynamic: [null, 'i32', null] };
     default:
+      if (isX87(op)) return { fixed: [[]], dynamic: x87Immediates(op) };
       if (sseImmediates(op).length > 0) return { fixed: sseImmediates(op).map((n) => [n]), dynamic: [null] };
       if (/lane/.test(op)) return { fixed: Array.from({ length: lanes(op) }, (_, i) => [i]), dynamic: [null] };
       if (op.endsWith('.shuffle')) return { fixed: [[]], dynamic: ['v128'] };

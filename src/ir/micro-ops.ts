@@ -8,6 +8,7 @@
 import { type Effect, type MicroOpSpec, spec } from './micro-op-spec.ts';
 import { simdOps } from './simd-ops.ts';
 import { sseOps } from './sse-ops.ts';
+import { x87Ops } from './x87-ops.ts';
 
 export type { Effect, MicroOpSpec };
 
@@ -200,6 +201,7 @@ export const microOps = {
   ...controlOps,
   ...simdOps,
   ...sseOps,
+  ...x87Ops,
 };
 
 export type MicroOp = keyof typeof microOps;

@@ -90,4 +90,6 @@ export interface Insn {
   readonly vectorLength: 128 | 256;
   /** The opcode bytes as matched (last byte with its low bits), for forms that share one definition. */
   readonly opcode: number;
+  /** The ModRM byte, C0 hex where there is none. */
+  readonly modrm: number;
 }

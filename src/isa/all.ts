@@ -21,6 +21,9 @@ import './sse-float.ts';
 import './sse-integer.ts';
 import './sse-move.ts';
 import './sse-state.ts';
+import './x87-arithmetic.ts';
+import './x87-control.ts';
+import './x87-transfer.ts';
 
 /** Every form of every definition; a wrong form string throws here, at start-up. */
 export const forms: readonly Form[] = parseForms(definitions);

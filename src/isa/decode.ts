@@ -445,6 +445,7 @@ export function createDecoder(forms: readonly Form[]): Decode {
       rexW: long && rexW === 1,
       vectorLength,
       opcode: form.opcodePrefix | (form.fixedModrm === null ? opcode : modrm),
+      modrm,
     };
     return { failure: null, insn, definition: form.definition, form };
   };

@@ -62,6 +62,10 @@ function rows(): Row[] {
   add('x87', 'u32', 'fcs', 'fds');
   // ftw is abridged: bit i set = physical register i is in use. fsw holds TOP in bits 11-13.
   for (let i = 0; i < 8; i++) add('x87', 'f80', `fpr${i}`);
+  // Where an x87 instruction keeps its memory operand (directly after the registers), what its conversion raised, and
+  // whether its result is to be stored: no unmasked exception forbids it.
+  add(null, 'f80', 'x87Operand');
+  add(null, 'u32', 'x87Raised', 'x87Done');
   for (let i = 0; i < 16; i++) add('sse', 'v128', `xmm${i}`);
   for (let i = 0; i < 16; i++) add('sse', 'v128', `ymmHigh${i}`);
   add('sse', 'u32', 'mxcsr');
