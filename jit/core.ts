@@ -200,7 +200,12 @@ class CoreBuilder implements Reader {
     const args = kind.operands.map((_, i) => this.operand(kind, i));
     if (op.endsWith('.shuffle')) return this.shuffle(kind);
     if (isX87(op)) {
-      const value = lowerX87(this, op, args, kind.immediates.map((_, i) => this.immediate(kind, i)));
+      const value = lowerX87(
+        this,
+        op,
+        args,
+        kind.immediates.map((_, i) => this.immediate(kind, i)),
+      );
       if (kind.result === null) e.emit(value);
       else this.result(kind.result, value);
       return this.advance(kind);

@@ -8,7 +8,7 @@ import { offsetOf, segmentNames } from '../src/state/layout.ts';
 import { useLibrary } from './arith.ts';
 import type { Emitter, Expr } from './emitter.ts';
 import { type Arm, addArms, type Reader } from './lower.ts';
-import { functionName, softfloat, x87Functions } from './x87-functions.ts';
+import { functionName, softfloat, x87Functions } from './x87-tables.ts';
 
 const MF = 16;
 const SUMMARY = 0x80;

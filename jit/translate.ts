@@ -4,9 +4,9 @@ import type { CodeSource } from '../src/execute/frontend.ts';
 import { importLibrary } from './arith.ts';
 import { coreMemory } from './core-memory.ts';
 import { Emitter } from './emitter.ts';
+import { offerX87Functions } from './lower-x87.ts';
 import { formRegion, type Region } from './region.ts';
 import { RegionEmitter } from './region-emitter.ts';
-import { offerX87Functions } from './lower-x87.ts';
 import './lower-families.ts';
 
 export interface Translation {

@@ -8,6 +8,19 @@
 import { OPERAND, roles } from '../src/ir/x87-ops.ts';
 import { offsetOf } from '../src/state/layout.ts';
 import type { Emitter, Expr } from './emitter.ts';
+import { C1, Stack } from './x87-stack.ts';
+import {
+  binaries,
+  C2,
+  CODES,
+  constants,
+  functionName,
+  isInteger,
+  pairs,
+  results,
+  unaries,
+  x87Functions,
+} from './x87-tables.ts';
 
 const INVALID = 1;
 const DENORMAL = 2;
@@ -17,218 +30,10 @@ const UNSTORABLE = 0x1f;
 const EXCEPTIONS = 0x3f;
 const UNDERFLOWED = 0x41; // stack fault and invalid operation
 const OVERFLOWED = 0x241;
-const C1 = 0x200;
-const C2 = 0x400;
-const CODES = 0x4700;
 const SUMMARY = 0x8080;
 const TOP_BIT = -(1n << 63n);
 /** The real indefinite. */
 const INDEFINITE = { significand: -(1n << 62n), exponent: 0xffff };
-const M = offsetOf('fpr0');
-const SE = M + 8;
-if (offsetOf('x87Operand') !== M + 16 * OPERAND) throw new Error('x87: the operand register is not behind the others');
-
-/** Significands rounded down, exponents, and whether rounding to nearest goes up: 1, log2 10, log2 e, pi, log10 2, ln 2, 0. */
-export const constants = [
-  { significand: 0x8000000000000000n, exponent: 0x3fff, inexact: false, up: false },
-  { significand: 0xd49a784bcd1b8afen, exponent: 0x4000, inexact: true, up: false },
-  { significand: 0xb8aa3b295c17f0bbn, exponent: 0x3fff, inexact: true, up: true },
-  { significand: 0xc90fdaa22168c234n, exponent: 0x4000, inexact: true, up: true },
-  { significand: 0x9a209a84fbcff798n, exponent: 0x3ffd, inexact: true, up: true },
-  { significand: 0xb17217f7d1cf79abn, exponent: 0x3ffe, inexact: true, up: true },
-  { significand: 0n, exponent: 0, inexact: false, up: false },
-] as const;
-
-/** The registers as one function sees them. */
-class Stack {
-  readonly e: Emitter;
-  private readonly fsw: number;
-  private readonly ftw: number;
-
-  constructor(e: Emitter) {
-    this.e = e;
-    this.fsw = e.local('i32');
-    this.ftw = e.local('i32');
-    e.set(this.fsw, e.state32('fsw'));
-    e.set(this.ftw, e.op('i32.or', e.state32('ftw'), e.i32(1 << OPERAND)));
-  }
-  status(): Expr {
-    return this.e.get(this.fsw, 'i32');
-  }
-  private tags(): Expr {
-    return this.e.get(this.ftw, 'i32');
-  }
-  /** Number of the register at a place (0 to 7, or the operand's). */
-  number(place: () => Expr): () => Expr {
-    const { e } = this;
-    const physical = e.op('i32.and', e.op('i32.add', e.op('i32.shr_u', this.status(), e.i32(11)), place()), e.i32(7));
-    return e.share(e.select(e.op('i32.and', place(), e.i32(OPERAND)), e.i32(OPERAND), physical), 'i32');
-  }
-  fixed(place: number): () => Expr {
-    const { e } = this;
-    if (place === OPERAND) return () => e.i32(OPERAND);
-    const sum = e.op('i32.add', e.op('i32.shr_u', this.status(), e.i32(11)), e.i32(place));
-    return e.share(e.op('i32.and', sum, e.i32(7)), 'i32');
-  }
-  /** Base of a register: M and SE are its offsets. */
-  base(number: () => Expr): Expr {
-    const { e } = this;
-    return e.op('i32.add', e.cpu(), e.op('i32.shl', number(), e.i32(4)));
-  }
-  m(number: () => Expr): Expr {
-    return this.e.load('i64', this.base(number), M);
-  }
-  se(number: () => Expr): Expr {
-    return this.e.load('i32', this.base(number), SE, 'load16_u');
-  }
-  write(number: () => Expr, m: Expr, se: Expr): void {
-    const { e } = this;
-    e.store('i64', this.base(number), m, M);
-    e.store('i32', this.base(number), se, SE, 'store16');
-  }
-  /** 1 if the register is in use. */
-  full(number: () => Expr): Expr {
-    const { e } = this;
-    return e.op('i32.and', e.op('i32.shr_u', this.tags(), number()), e.i32(1));
-  }
-  empty(number: () => Expr): Expr {
-    return this.e.op('i32.eqz', this.full(number));
-  }
-  private bit(number: () => Expr): Expr {
-    return this.e.op('i32.shl', this.e.i32(1), number());
-  }
-  fill(number: () => Expr): void {
-    const { e } = this;
-    e.set(this.ftw, e.op('i32.or', this.tags(), this.bit(number)));
-  }
-  free(number: () => Expr): void {
-    const { e } = this;
-    e.set(this.ftw, e.op('i32.and', this.tags(), e.op('i32.xor', this.bit(number), e.i32(-1))));
-  }
-  /** Replaces the condition codes in `mask` and adds exceptions. */
-  raise(flags: Expr, mask = C1): void {
-    const { e } = this;
-    e.set(this.fsw, e.op('i32.or', e.op('i32.and', this.status(), e.i32(~mask)), flags));
-  }
-  rotate(by: Expr): void {
-    const { e } = this;
-    const top = e.op('i32.and', e.op('i32.add', this.status(), e.op('i32.shl', by, e.i32(11))), e.i32(0x3800));
-    e.set(this.fsw, e.op('i32.or', e.op('i32.and', this.status(), e.i32(~0x3800)), top));
-  }
-  pop(): void {
-    this.free(this.fixed(0));
-    this.rotate(this.e.i32(1));
-  }
-  /** Pops as often (0 to 2) as the roles say. */
-  pops(role: () => Expr): void {
-    const { e } = this;
-    e.if(e.op('i32.and', role(), e.i32(0x3000)), () => {
-      this.pop();
-      e.if(e.op('i32.and', role(), e.i32(0x2000)), () => this.pop());
-    });
-  }
-  save(): void {
-    const { e } = this;
-    e.setState32('fsw', this.status());
-    e.setState32('ftw', e.op('i32.and', this.tags(), e.i32(0xff)));
-  }
-}
-
-/** Signature of each function after the vCPU: immediate or operand types, and the result. */
-export interface X87Function {
-  readonly parameters: readonly ('i32' | 'i64')[];
-  readonly result: 'i32' | 'i64' | null;
-}
-const none: X87Function = { parameters: [], result: null };
-const one: X87Function = { parameters: ['i32'], result: null };
-
-/** Arithmetic on two operands: micro-op, function of the library, condition codes that it defines, an argument before the control word. */
-const binaries = [
-  ['add', 'f80Add', 0, null],
-  ['sub', 'f80Sub', 0, null],
-  ['mul', 'f80Mul', 0, null],
-  ['div', 'f80Div', 0, null],
-  ['scale', 'f80Scale', 0, null],
-  ['remainder', 'f80Rem', CODES, 0],
-  ['remainder1', 'f80Rem', CODES, 1],
-  ['yl2x', 'f80Yl2x', 0, null],
-  ['yl2xp1', 'f80Yl2xp1', 0, null],
-  ['patan', 'f80Patan', 0, null],
-] as const;
-const unaries = [
-  ['sqrt', 'f80Sqrt', 0],
-  ['round', 'f80RoundToInt', 0],
-  ['f2xm1', 'f80F2xm1', 0],
-  ['sin', 'f80Sin', C2],
-  ['cos', 'f80Cos', C2],
-] as const;
-const pairs = [
-  ['xtract', 'f80Extract', 0],
-  ['tan', 'f80Ptan', C2],
-  ['sincos', 'f80SinCos', C2],
-] as const;
-const results = [
-  ['f32', 'f80ToF32', 'i32', 0xffc00000n],
-  ['f64', 'f80ToF64', 'i64', 0xfff8n << 48n],
-  ['i16', 'f80ToI16', 'i32', 0x8000n],
-  ['i32', 'f80ToI32', 'i32', 0x80000000n],
-  ['i64', 'f80ToI64', 'i64', 1n << 63n],
-  ['f80', null, 'i64', 3n << 62n],
-  ['bcd', 'f80ToBcd', 'i64', 3n << 62n],
-] as const;
-const isInteger = (name: string): boolean => /^i\d/.test(name);
-
-/** Functions of softfloat.wasm that these call. */
-export const softfloat: Readonly<Record<string, { parameters: ('i32' | 'i64')[]; result: 'i32' | 'i64' }>> = {
-  ...Object.fromEntries(
-    binaries.map(([, f, , extra]) => [f, { parameters: ['i64', 'i32', 'i64', 'i32', ...(extra === null ? [] : ['i32']), 'i32'], result: 'i64' }]),
-  ),
-  ...Object.fromEntries([...unaries, ...pairs].map(([, f]) => [f, { parameters: ['i64', 'i32', 'i32'], result: 'i64' }])),
-  ...Object.fromEntries(
-    results.flatMap(([name, f, result]) =>
-      f === null ? [] : [[f, { parameters: ['i64', 'i32', 'i32', ...(isInteger(name) ? ['i32'] : [])], result }]],
-    ),
-  ),
-  f80FromF32: { parameters: ['i32'], result: 'i64' },
-  f80FromF64: { parameters: ['i64'], result: 'i64' },
-  f80FromI64: { parameters: ['i64'], result: 'i64' },
-  f80FromBcd: { parameters: ['i64', 'i32'], result: 'i64' },
-  f80Compare: { parameters: ['i64', 'i32', 'i64', 'i32', 'i32'], result: 'i32' },
-  f80Examine: { parameters: ['i64', 'i32'], result: 'i32' },
-};
-
-/** The functions by micro-op name without its prefix. */
-export const x87Functions: Readonly<Record<string, X87Function>> = {
-  'operand.f32': one,
-  'operand.f64': { parameters: ['i64'], result: null },
-  'operand.i64': { parameters: ['i64'], result: null },
-  'operand.f80': { parameters: ['i64', 'i32'], result: null },
-  'operand.bcd': { parameters: ['i64', 'i32'], result: null },
-  'operand.constant': one,
-  push: none,
-  load: one,
-  ...Object.fromEntries([...binaries, ...unaries].map(([name]) => [name, one])),
-  abs: one,
-  chs: one,
-  ...Object.fromEntries(pairs.map(([name]) => [name, none])),
-  compare: one,
-  'compare.flags': { parameters: ['i32'], result: 'i32' },
-  examine: none,
-  ...Object.fromEntries(
-    results.map(([name, , result]) => [`result.${name}`, { parameters: isInteger(name) ? ['i32'] : [], result }]),
-  ),
-  commit: one,
-  store: one,
-  exchange: one,
-  move: { parameters: ['i32', 'i32'], result: null }, // place, condition
-  free: one,
-  rotate: one,
-  pop: none,
-  init: none,
-  clear: none,
-  control: one,
-};
-export const functionName = (name: string): string => `x87.${name}`;
 
 class Functions {
   private readonly e: Emitter;
@@ -419,8 +224,14 @@ class Functions {
     const { e } = this;
     /** Stores a plain result, or leaves it to `finish`. */
     const done = (s: Stack, m: () => Expr, raised: () => Expr, mask: number): void => {
-      e.if(this.unmasked(raised()), () => this.finish(this.parameter(), m(), e.global('resultSe', 'i32'), raised(), mask));
-      s.write(s.number(() => this.role(0)), m(), e.global('resultSe', 'i32'));
+      e.if(this.unmasked(raised()), () =>
+        this.finish(this.parameter(), m(), e.global('resultSe', 'i32'), raised(), mask),
+      );
+      s.write(
+        s.number(() => this.role(0)),
+        m(),
+        e.global('resultSe', 'i32'),
+      );
       s.raise(raised(), mask | C1);
       s.pops(this.parameter);
       s.save();
@@ -541,7 +352,11 @@ class Functions {
       s.raise(e.get(raised, 'i32'), C1);
       if (!flags) s.raise(e.get(codes, 'i32'), CODES);
       if (flags) e.setState32('x87Done', e.op('i32.eqz', e.op('i32.and', open(), e.i32(INVALID))));
-      e.if(open(), () => s.raise(e.i32(SUMMARY), 0), () => s.pops(this.parameter));
+      e.if(
+        open(),
+        () => s.raise(e.i32(SUMMARY), 0),
+        () => s.pops(this.parameter),
+      );
       s.save();
       if (flags) e.return(e.op('i32.shr_u', e.get(codes, 'i32'), e.i32(8)));
     };
@@ -653,7 +468,14 @@ class Functions {
   private controls(): void {
     const { e } = this;
     this.add('init', () => {
-      for (const [field, value] of [['fcw', 0x37f], ['fsw', 0], ['ftw', 0], ['fop', 0], ['fcs', 0], ['fds', 0]] as const)
+      for (const [field, value] of [
+        ['fcw', 0x37f],
+        ['fsw', 0],
+        ['ftw', 0],
+        ['fop', 0],
+        ['fcs', 0],
+        ['fds', 0],
+      ] as const)
         e.setState32(field, e.i32(value));
       e.setState64('fip', e.i64(0n));
       e.setState64('fdp', e.i64(0n));

@@ -352,7 +352,12 @@ class Encoder {
       case 'branch':
         return this.record(kindOf(op), 0, [this.operand(args[0]!)], [imm[0] as bigint, imm[1] as bigint]);
       case 'x87.data':
-        return this.record(kindOf(op), 0, [this.operand(args[0]!)], [offsetOf(`${segmentNames[imm[0] as number]!}Selector`)]);
+        return this.record(
+          kindOf(op),
+          0,
+          [this.operand(args[0]!)],
+          [offsetOf(`${segmentNames[imm[0] as number]!}Selector`)],
+        );
       case 'call':
         return this.record(kindOf(op), 0, [], [this.helper(imm[0] as string), imm[1] as bigint, imm[2] as bigint]);
       default:

@@ -37,7 +37,18 @@ export const x87Ops = {
   'x87.load': step('>'), // [place]: pushes a copy of a register
   // destination := a op b [roles]
   ...names(
-    ['x87.add', 'x87.sub', 'x87.mul', 'x87.div', 'x87.scale', 'x87.remainder', 'x87.remainder1', 'x87.yl2x', 'x87.yl2xp1', 'x87.patan'],
+    [
+      'x87.add',
+      'x87.sub',
+      'x87.mul',
+      'x87.div',
+      'x87.scale',
+      'x87.remainder',
+      'x87.remainder1',
+      'x87.yl2x',
+      'x87.yl2xp1',
+      'x87.patan',
+    ],
     step('>'),
   ),
   // destination := op a [roles]

@@ -82,8 +82,15 @@ for (const [name, n, pops] of [
     );
   }
 }
-defineX87('FCOM', ['D8 D0+r STi', 'DC D0+r STi'], (b, x) => compare(b, place(x.dst), 0, false));
-defineX87('FCOMP', ['D8 D8+r STi', 'DC D8+r STi', 'DE D0+r STi'], (b, x) => compare(b, place(x.dst), 1, false));
+// FCOM2, FCOMP3 and FCOMP5 are duplicates that the manual does not have.
+for (const [name, form, pops] of [
+  ['FCOM', 'D8 D0+r STi', 0],
+  ['FCOM2', 'DC D0+r STi', 0],
+  ['FCOMP', 'D8 D8+r STi', 1],
+  ['FCOMP3', 'DC D8+r STi', 1],
+  ['FCOMP5', 'DE D0+r STi', 1],
+] as const)
+  defineX87(name, [form], (b, x) => compare(b, place(x.dst), pops, false));
 defineX87('FCOMPP', ['DE D9'], (b) => compare(b, 1, 2, false));
 defineX87('FUCOM', ['DD E0+r STi'], (b, x) => compare(b, place(x.dst), 0, true));
 defineX87('FUCOMP', ['DD E8+r STi'], (b, x) => compare(b, place(x.dst), 1, true));

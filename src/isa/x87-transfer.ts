@@ -38,10 +38,20 @@ for (const [name, form, format, pops] of stores) {
 
 defineX87('FLD', ['D9 C0+r STi'], (b, x) => b.emit('x87.load', [], place(x.dst)));
 defineX87('FST', ['DD D0+r STi'], (b, x) => b.emit('x87.store', [], roles(place(x.dst), 0, 0)));
-defineX87('FSTP', ['DD D8+r STi', 'D9 D8+r STi', 'DF D0+r STi', 'DF D8+r STi'], (b, x) =>
-  b.emit('x87.store', [], roles(place(x.dst), 0, 0, 1)),
-);
-defineX87('FXCH', ['D9 C8+r STi', 'DD C8+r STi', 'DF C8+r STi'], (b, x) => b.emit('x87.exchange', [], place(x.dst)));
+// The later ones are duplicates that the manual does not have, by the names that they go by.
+for (const [name, form] of [
+  ['FSTP', 'DD D8+r STi'],
+  ['FSTP1', 'D9 D8+r STi'],
+  ['FSTP8', 'DF D0+r STi'],
+  ['FSTP9', 'DF D8+r STi'],
+] as const)
+  defineX87(name, [form], (b, x) => b.emit('x87.store', [], roles(place(x.dst), 0, 0, 1)));
+for (const [name, form] of [
+  ['FXCH', 'D9 C8+r STi'],
+  ['FXCH4', 'DD C8+r STi'],
+  ['FXCH7', 'DF C8+r STi'],
+] as const)
+  defineX87(name, [form], (b, x) => b.emit('x87.exchange', [], place(x.dst)));
 
 const constants = ['FLD1', 'FLDL2T', 'FLDL2E', 'FLDPI', 'FLDLG2', 'FLDLN2', 'FLDZ'];
 constants.forEach((name, n) =>
@@ -56,7 +66,12 @@ constants.forEach((name, n) =>
   const opcode = (0xc0 + 8 * n).toString(16).toUpperCase();
   const names = ['FCMOVB', 'FCMOVE', 'FCMOVBE', 'FCMOVU'];
   const opposites = ['FCMOVNB', 'FCMOVNE', 'FCMOVNBE', 'FCMOVNU'];
-  defineX87(names[n]!, [`DA ${opcode}+r ST0,STi`], (b, x) => b.emit('x87.move', [b.condition(code)], place(x.src)), 'cmov');
+  defineX87(
+    names[n]!,
+    [`DA ${opcode}+r ST0,STi`],
+    (b, x) => b.emit('x87.move', [b.condition(code)], place(x.src)),
+    'cmov',
+  );
   defineX87(
     opposites[n]!,
     [`DB ${opcode}+r ST0,STi`],

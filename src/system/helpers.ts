@@ -20,6 +20,7 @@ import { swapgs, syscall, sysenter, sysexit, sysret } from './syscall.ts';
 import { lar, lgdt, lidt, lldt, lsl, ltr, verr, verw } from './tables.ts';
 import { rdtsc, rdtscp } from './time.ts';
 import { farCall, farJump, farReturn } from './transfers.ts';
+import { fldenv, fnsave, fnstenv, frstor } from './x87-environment.ts';
 
 /** Does one instruction; throws GuestFault. Leaves `rip` where the guest goes on. */
 export type Helper = (p: Processor) => void;
@@ -74,6 +75,10 @@ export const helpers = {
   outs,
   fxsave,
   fxrstor,
+  fldenv,
+  fnstenv,
+  frstor,
+  fnsave,
 } as const satisfies Record<string, Helper>;
 
 export type HelperName = keyof typeof helpers;

@@ -50,17 +50,20 @@ export class LinearMemory {
     if (!this.mmu.prepareLinear(linear, bytes, false, implicit, false)) throw this.fault();
   }
 
-  /** Whole areas (a multiple of four bytes), with the rights of the CPL. */
+  /** Whole areas (an even number of bytes), with the rights of the CPL. */
   readBytes(linear: number, into: Uint8Array): void {
     for (let i = 0; i < into.length; i += 4) {
-      const value = this.load(linear + i, 4, false);
-      for (let k = 0; k < 4; k++) into[i + k] = value >>> (8 * k);
+      const bytes = into.length - i >= 4 ? 4 : 2;
+      const value = this.load(linear + i, bytes, false);
+      for (let k = 0; k < bytes; k++) into[i + k] = value >>> (8 * k);
     }
   }
   writeBytes(linear: number, from: Uint8Array): void {
     for (let i = 0; i < from.length; i += 4) {
-      const value = from[i]! | (from[i + 1]! << 8) | (from[i + 2]! << 16) | (from[i + 3]! << 24);
-      this.store(linear + i, 4, value, 0, false);
+      const bytes = from.length - i >= 4 ? 4 : 2;
+      let value = 0;
+      for (let k = 0; k < bytes; k++) value |= from[i + k]! << (8 * k);
+      this.store(linear + i, bytes, value, 0, false);
     }
   }
 

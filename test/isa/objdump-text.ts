@@ -15,7 +15,7 @@ const spellings: Readonly<Record<string, string>> = {
   popad: 'popa',
 };
 const sizedMnemonics =
-  /^(ret|retf|lret|push|pop|call|jmp|enter|leave|iret|pusha|popa|pushf|popf|loop|loope|loopne|[ls][gi]dt|sysret|sysexit)[wdlq]$/;
+  /^(ret|retf|lret|push|pop|call|jmp|enter|leave|iret|pusha|popa|pushf|popf|loop|loope|loopne|[ls][gi]dt|sysret|sysexit|fldenv|fnstenv|frstor|fnsave)[wdlq]$/;
 const pointers: Readonly<Record<string, string>> = { byte: 'b', word: 'w', dword: 'd', qword: 'q' };
 const accumulators: Readonly<Record<string, string>> = { al: 'b', ax: 'w', eax: 'd', rax: 'q' };
 
@@ -38,6 +38,7 @@ export function normal(text: string, targetBits: 16 | 64): string {
   t = t.replace(/\[[er]ip[+-]0x[0-9a-f]+\]/, `[${target}]`);
   t = t.replace(/[er]iz\*1\+/, '').replace(/\+[er]iz\*[1248]/, '');
   t = t.replace(/\b([cdefgs]s):(0x[0-9a-f]+)/, '$1:[$2]').replace(/\bds:\[0x/, '[0x');
+  t = t.replaceAll('st(0)', 'st');
   const whole = stringInstruction(t);
   if (whole !== null) return whole;
   const [mnemonic, ...rest] = t.split(' ');

@@ -23,6 +23,9 @@ const differs: readonly (readonly [instruction: RegExp, why: string])[] = [
   [/^(?:NOP|PREFETCH.*)$/, 'the hint space 0F 0D, 0F 18-1F has later names, 66 90 is XCHG AX,AX to objdump'],
   [/^PAUSE$/, 'F3 41 90 is XCHG R8D,EAX on the processor'],
   [/^MOVSXD$/, '66 48 63: objdump narrows the source, the processor does not'],
+  [/^(?:FCOM2|FCOMP[35]|FXCH[47]|FSTP[189]|FFREEP)$/, 'duplicates that are not in the manual'],
+  [/^FN(?:ENI|DISI|SETPM)$/, "objdump names them by the 8087's and the 287's mnemonics"],
+  [/^FWAIT$/, 'objdump takes 9B for the first byte of the instruction after it'],
   [/^[LMS]FENCE$/, 'the processor ignores ModRM.rm, objdump takes 0 alone'],
   [/^P?(?:INSR|EXTR|MOVMSK)/, 'the name of the general register depends on REX.W, what it gets does not'],
 ];
