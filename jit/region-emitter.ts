@@ -6,7 +6,7 @@
  * the interpreter, before it has changed anything (`LEFT`, with the reason in the field `leave`).
  */
 import { leave } from '../src/execute/leave.ts';
-import { FLAG_CARRY_BIT, type FlagKind, flagCode } from '../src/ir/flags.ts';
+import { type FlagKind, flagCode } from '../src/ir/flags.ts';
 import { microOps, type Node } from '../src/ir/micro-ops.ts';
 import { type Schedule, schedule } from '../src/ir/schedule.ts';
 import type { Type, Width } from '../src/ir/types.ts';
@@ -280,7 +280,7 @@ export class RegionEmitter implements Reader {
       case 'xmm.set':
         return this.setRegister(op, imm[0] as number, arg(0));
       case 'state.get32':
-        return this.keep(v, imm[0] === 'flagKind' ? frame.i32(frame.flagKind) : e.state32(imm[0] as string), false);
+        return this.keep(v, this.field32(imm[0] as string), false);
       case 'state.get64':
         return this.keep(
           v,
@@ -304,7 +304,8 @@ export class RegionEmitter implements Reader {
         const old = e.op('i32.and', e.call('flagsWord', [e.cpu()], 'i32'), e.i32(~mask));
         e.set(frame.flagA, e.op('i64.extend_u', e.op('i32.or', old, e.op('i32.and', word(), e.i32(mask)))));
         e.set(frame.flagB, e.i64(0n));
-        e.set(frame.flagKind, e.i32(plainBits));
+        e.set(frame.flagCode, e.i32(plainBits));
+        e.set(frame.flagCarry, e.i32(0));
         this.dirty = { mask: this.dirty.mask, flags: true };
         return;
       }
@@ -373,14 +374,16 @@ export class RegionEmitter implements Reader {
     // All operands first: they may read the old flags.
     const a = e.share(this.value(args[0]!), 'i64');
     const b = e.share(this.value(args[1]!), 'i64');
-    const kind =
-      carry.op === 'i32.const'
-        ? e.i32(code | ((carry.imm[0] as number) << FLAG_CARRY_BIT))
-        : e.op('i32.or', e.i32(code), e.op('i32.shl', this.value(args[2]!), e.i32(FLAG_CARRY_BIT)));
-    e.set(frame.flagKind, kind);
+    e.set(frame.flagCarry, carry.op === 'i32.const' ? e.i32(carry.imm[0] as number) : this.value(args[2]!));
+    e.set(frame.flagCode, e.i32(code));
     e.set(frame.flagA, a());
     e.set(frame.flagB, b());
     this.dirty = { mask: this.dirty.mask, flags: true };
+  }
+  private field32(name: string): Expr {
+    const { e, frame } = this;
+    if (name === 'flagCode') return frame.i32(frame.flagCode);
+    return name === 'flagCarry' ? frame.i32(frame.flagCarry) : e.state32(name);
   }
   /** For the general evaluators, which read the lazy flags in memory. */
   private flagsInMemory(): void {

@@ -3,7 +3,7 @@
  * instruction budget. The memory image is made exact wherever the region leaves.
  */
 import { LEFT } from '../src/execute/leave.ts';
-import { flagCode } from '../src/ir/flags.ts';
+import { FLAG_CARRY_BIT, flagCode } from '../src/ir/flags.ts';
 import type { Type } from '../src/ir/types.ts';
 import { offsetOf } from '../src/state/layout.ts';
 import type { Emitter, Expr } from './emitter.ts';
@@ -29,7 +29,9 @@ export class RegionFrame {
   /** By `r` or `x` and number. */
   readonly registers = new Map<string, RegisterLocal>();
   readonly budget: number;
-  readonly flagKind: number;
+  /** Code and carry of the lazy flags: together they are the field flagKind. */
+  readonly flagCode: number;
+  readonly flagCarry: number;
   readonly flagA: number;
   readonly flagB: number;
   /** Next instruction pointer and reason of a leave. */
@@ -41,7 +43,8 @@ export class RegionFrame {
     this.next = e.local('i64');
     this.code = e.local('i32');
     this.budget = e.local('i32');
-    this.flagKind = e.local('i32');
+    this.flagCode = e.local('i32');
+    this.flagCarry = e.local('i32');
     this.flagA = e.local('i64');
     this.flagB = e.local('i64');
     for (const { nodes } of region.blocks) {
@@ -74,7 +77,9 @@ export class RegionFrame {
       if ((held.mask & r.bit) !== 0) e.set(r.local, e.load(r.type, e.cpu(), r.offset));
     }
     if (held.flags) {
-      e.set(this.flagKind, e.state32('flagKind'));
+      const kind = e.share(e.state32('flagKind'), 'i32');
+      e.set(this.flagCode, e.op('i32.and', kind(), e.i32((1 << FLAG_CARRY_BIT) - 1)));
+      e.set(this.flagCarry, e.op('i32.shr_u', kind(), e.i32(FLAG_CARRY_BIT)));
       e.set(this.flagA, e.state64('flagA'));
       e.set(this.flagB, e.state64('flagB'));
     }
@@ -91,7 +96,8 @@ export class RegionFrame {
   }
   spillFlags(): void {
     const { e } = this;
-    e.setState32('flagKind', this.i32(this.flagKind));
+    const carry = e.op('i32.shl', this.i32(this.flagCarry), e.i32(FLAG_CARRY_BIT));
+    e.setState32('flagKind', e.op('i32.or', this.i32(this.flagCode), carry));
     e.setState64('flagA', this.i64(this.flagA));
     e.setState64('flagB', this.i64(this.flagB));
   }
@@ -100,7 +106,8 @@ export class RegionFrame {
     const { e } = this;
     e.set(this.flagA, e.op('i64.extend_u', e.call('flagsWord', [e.cpu()], 'i32')));
     e.set(this.flagB, e.i64(0n));
-    e.set(this.flagKind, e.i32(plainBits));
+    e.set(this.flagCode, e.i32(plainBits));
+    e.set(this.flagCarry, e.i32(0));
   }
 
   /** Leaves the region for an instruction pointer. */

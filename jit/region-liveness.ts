@@ -53,7 +53,7 @@ function eventOf(node: Node, depth: number, last: boolean, block: RegionBlock): 
       break;
     case 'state.get32':
     case 'state.get64':
-      readsFlags = imm[0] === 'flagKind' || imm[0] === 'flagA' || imm[0] === 'flagB';
+      readsFlags = String(imm[0]).startsWith('flag');
       break;
     default:
   }

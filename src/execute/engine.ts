@@ -57,6 +57,8 @@ export class Engine {
   readonly state: CpuState;
   readonly core: CoreExports;
   readonly contexts: Contexts;
+  /** How often generated code came back, by the codes of leave.ts. */
+  readonly leaves = new Uint32Array(16);
   regions: Regions | null = null;
   /** Interpret only single instructions and look at events between them: for stepping and shadows. */
   private readonly processor: Processor;
@@ -179,6 +181,7 @@ export class Engine {
 
   /** Does what generated code left for. True = events want a look. */
   private leave(code: number): boolean {
+    this.leaves[code]!++;
     switch (code) {
       case leave.budget:
       case leave.attention:

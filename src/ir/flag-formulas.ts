@@ -78,13 +78,15 @@ export function carryFlag(b: Builder, s: FlagSource): Value<'i32'> {
   switch (s.kind) {
     case 'add':
       return b.ltU(result(), x);
-    case 'adc':
-      // The carry out of a + b + c: the sum is below a, or equal to it with a carry in and b all ones.
-      return b.select(s.carry, b.leU(result(), x), b.ltU(result(), x));
+    case 'adc': {
+      // Out of a + b, or out of the carry in on top of all ones: only the last depends on the carry in.
+      const sum = b.zeroExtend(b.add(x, y()), s.width);
+      return b.or(b.ltU(sum, x), b.and(s.carry, b.eq(sum, b.constant(s.width, -1))));
+    }
     case 'sub':
       return b.ltU(x, y());
     case 'sbb':
-      return b.select(s.carry, b.leU(x, y()), b.ltU(x, y()));
+      return b.or(b.ltU(x, y()), b.and(s.carry, b.eq(x, y())));
     case 'logic':
       return b.i32(0);
     case 'inc':

@@ -5,7 +5,7 @@
  */
 import { Builder, type ExecutionContext } from './builder.ts';
 import { condition, type FlagSource, flagWord } from './flag-formulas.ts';
-import { ARITHMETIC_FLAGS, conditionFlags, FLAG_CARRY_BIT, flagCode, type FlagKind } from './flags.ts';
+import { ARITHMETIC_FLAGS, conditionFlags, flagCode, type FlagKind } from './flags.ts';
 import { mayFault, microOps, type Node } from './micro-ops.ts';
 import type { Value, Width } from './types.ts';
 
@@ -152,9 +152,9 @@ function withoutUnused(nodes: readonly Node[]): Node[] {
   return result;
 }
 
-/** The lazy flag fields as sources. */
+/** The lazy flag fields as sources. `flagCode` and `flagCarry` are the parts of the field flagKind, as a region holds them. */
 function incoming(b: Builder, producers: readonly FlagProducer[]): FlagSource[] {
-  const carry = b.and(b.shrU(b.state32('flagKind'), b.i32(FLAG_CARRY_BIT)), b.i32(1));
+  const carry = b.state32('flagCarry');
   const [first, second] = [b.state64('flagA'), b.state64('flagB')];
   return producers.map(({ kind, width }) => ({ kind, width, a: first, b: second, carry }));
 }
@@ -164,8 +164,7 @@ function overSources(b: Builder, sources: readonly FlagSource[], formula: (s: Fl
   const [first, ...others] = sources;
   const value = formula(first!);
   if (others.length === 0) return value;
-  const code = b.and(b.state32('flagKind'), b.i32((1 << FLAG_CARRY_BIT) - 1));
-  return b.select(b.eq(code, b.i32(flagCode(first!.kind, first!.width))), value, overSources(b, others, formula));
+  return b.select(b.eq(b.state32('flagCode'), b.i32(flagCode(first!.kind, first!.width))), value, overSources(b, others, formula));
 }
 
 /** The flags in `mask` where the block itself says what they are. */
