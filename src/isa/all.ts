@@ -14,7 +14,6 @@ import './segments.ts';
 import './shifts.ts';
 import './stack.ts';
 import './strings.ts';
-import './zz-temp.ts';
 import './system.ts';
 import { definitions } from './define.ts';
 import { type Form, parseForms } from './forms.ts';
