@@ -11,6 +11,7 @@ import { offsetOf, segmentNames } from '../state/layout.ts';
 import { UD } from '../state/vectors.ts';
 import type { Engine, LocalApic, Ports, TimeStampCounter } from './engine.ts';
 import { GuestFault, generalProtection } from './fault.ts';
+import { FrameBuffer } from './frame-buffer.ts';
 import { LinearMemory } from './linear-memory.ts';
 import { ACCESS_DB, ACCESS_L, CS, FS, GS, LDTR, SegmentRegister, SS, TR } from './segment-register.ts';
 
@@ -115,6 +116,8 @@ export class Processor {
   readonly features: ReadonlySet<string>;
   readonly index: number;
   readonly cpus: number;
+  /** What a Stack collects. */
+  readonly frame = new FrameBuffer();
   /** Instruction pointer after the instruction whose helper is running. */
   next = 0;
   /** The helper asks for a #DB trap after it (a task switch to a TSS with its T flag set). */

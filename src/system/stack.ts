@@ -8,7 +8,6 @@ import { GuestFault } from './fault.ts';
 import type { Processor } from './processor.ts';
 import { ACCESS_DB, ACCESS_DOWN } from './segment-register.ts';
 
-const MOST = 48;
 type ItemBytes = 2 | 4 | 8;
 
 export class Stack {
@@ -22,12 +21,6 @@ export class Stack {
   /** Supervisor accesses, whatever the CPL. */
   private readonly implicit: boolean;
   private readonly selector: number;
-
-  private readonly at = new Float64Array(MOST);
-  private readonly bytes = new Uint8Array(MOST);
-  private readonly low = new Uint32Array(MOST);
-  private readonly high = new Uint32Array(MOST);
-  private count = 0;
 
   private constructor(
     p: Processor,
@@ -47,6 +40,7 @@ export class Stack {
     this.lastOffset = last;
     this.implicit = implicit;
     this.selector = selector;
+    p.frame.count = 0;
   }
 
   /** The stack in use, with the rights of the CPL. */
@@ -80,11 +74,13 @@ export class Stack {
 
   push(bytes: ItemBytes, low: number, high = 0): void {
     this.pointer = this.cut(this.pointer - bytes);
-    const i = this.count++;
-    this.at[i] = this.linear(this.pointer, bytes);
-    this.bytes[i] = bytes;
-    this.low[i] = low;
-    this.high[i] = high;
+    const linear = this.linear(this.pointer, bytes);
+    const { frame } = this.p;
+    const i = frame.count++;
+    frame.at[i] = linear;
+    frame.bytes[i] = bytes;
+    frame.low[i] = low;
+    frame.high[i] = high;
   }
   /** Pushes an address given as a number. */
   pushAddress(bytes: ItemBytes, address: number): void {
@@ -92,13 +88,17 @@ export class Stack {
   }
   /** Faults if a pushed item cannot be written. */
   probe(): void {
-    for (let i = 0; i < this.count; i++) this.p.linear.probeWrite(this.at[i]!, this.bytes[i]!, this.implicit, true);
+    const { frame, linear } = this.p;
+    for (let i = 0; i < frame.count; i++) linear.probeWrite(frame.at[i]!, frame.bytes[i]!, this.implicit, true);
   }
   /** Writes what was pushed, after {@link probe}. */
   write(): void {
-    for (let i = 0; i < this.count; i++)
-      this.p.linear.store(this.at[i]!, this.bytes[i]! as ItemBytes, this.low[i]!, this.high[i]!, this.implicit, true);
-    this.count = 0;
+    const { frame, linear } = this.p;
+    for (let i = 0; i < frame.count; i++) {
+      const bytes = frame.bytes[i]! as ItemBytes;
+      linear.store(frame.at[i]!, bytes, frame.low[i]!, frame.high[i]!, this.implicit, true);
+    }
+    frame.count = 0;
   }
 
   /** Pops an item, zero-extended; 64-bit items through {@link popAddress}. */
