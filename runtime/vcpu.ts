@@ -23,6 +23,7 @@ const HALTED = word('halted');
 const SHUTDOWN = word('shutdown');
 const ATTENTION = word('attention');
 const TF = 0x100;
+const MOV_SS_SHADOW = 2;
 
 export interface VcpuParts {
   readonly memory: WebAssembly.Memory;
@@ -102,7 +103,9 @@ export class Vcpu implements Processor {
   }
   private wantsLook(): boolean {
     const { u32 } = this.state;
-    return u32[HALTED] !== 0 || u32[SHUTDOWN] !== 0 || this.stopWanted || u32[SHADOW] !== 0 || (u32[RFLAGS]! & TF) !== 0;
+    return (
+      u32[HALTED] !== 0 || u32[SHUTDOWN] !== 0 || this.stopWanted || u32[SHADOW] !== 0 || (u32[RFLAGS]! & TF) !== 0
+    );
   }
 
   /** Asks a running vCPU to come back after the current instruction: `kicked`. Called from a device. */
@@ -148,10 +151,16 @@ export class Vcpu implements Processor {
       const shadow = u32[SHADOW]!;
       const stepping = (u32[RFLAGS]! & TF) !== 0;
       if (shadow !== 0 || stepping) {
+        const { deliveries } = this.cpu.processor;
         this.engine.step();
         left--;
+        // No trap after an instruction that ended in an event (its frame holds TF), nor after MOV SS.
+        const trap =
+          stepping &&
+          this.cpu.processor.deliveries === deliveries &&
+          (u32[SHADOW] !== MOV_SS_SHADOW || shadow === MOV_SS_SHADOW);
         if (u32[SHADOW] === shadow) u32[SHADOW] = 0; // it covers one instruction
-        if (stepping && u32[SHUTDOWN] === 0) this.cpu.deliverSingleStep();
+        if (trap && u32[SHUTDOWN] === 0) this.cpu.deliverSingleStep();
         continue;
       }
       left = this.engine.run(left).left;

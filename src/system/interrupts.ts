@@ -56,6 +56,7 @@ function attempt(p: Processor, vector: number, kind: EventKind, errorCode: numbe
   }
   p.state.u32[HALTED] = 0;
   p.state.u32[SHADOW] = 0;
+  p.deliveries++;
 }
 
 /** The flags that the frame shows: a fault sets RF, so that an instruction breakpoint does not hit again. */

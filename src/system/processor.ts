@@ -55,14 +55,16 @@ export const RFLAGS_AC = 0x4_0000;
 export const RFLAGS_VIF = 0x8_0000;
 export const RFLAGS_VIP = 0x10_0000;
 export const RFLAGS_ID = 0x20_0000;
-/** The flags that the field rflagsRest holds besides bit 1, which is always set. */
+/**
+ * The flags that the field rflagsRest holds besides bit 1, which is always set. Not RF: it only keeps instruction breakpoints
+ * from hitting for one instruction.
+ */
 const REST =
   RFLAGS_TF |
   RFLAGS_IF |
   RFLAGS_DF |
   RFLAGS_IOPL |
   RFLAGS_NT |
-  RFLAGS_RF |
   RFLAGS_VM |
   RFLAGS_AC |
   RFLAGS_VIF |
@@ -122,6 +124,8 @@ export class Processor {
   next = 0;
   /** The helper asks for a #DB trap after it (a task switch to a TSS with its T flag set). */
   debugTrap = false;
+  /** Events delivered so far: an instruction that has delivered one takes no single-step trap. */
+  deliveries = 0;
   private readonly u32: Uint32Array;
   private readonly i32: Int32Array;
 

@@ -67,10 +67,10 @@ test('protected mode, same ring: interrupt gates clear IF, trap gates leave it',
   ] as const) {
     const m = protectedMode();
     writeGate(m, 0x40, gate(sel.code0, 0x1234_5678, access));
-    m.p.setRflags(IF | NT | RF | 0x47);
+    m.p.setRflags(IF | NT | 0x47);
     m.cpu.deliver(0x40, 'external');
     assert.equal(m.p.rip, 0x1234_5678);
-    assert.deepEqual(stackItems(m, 4, 3), ['5000', '8', (IF | NT | RF | 0x47).toString(16)]);
+    assert.deepEqual(stackItems(m, 4, 3), ['5000', '8', (IF | NT | 0x47).toString(16)]);
     assert.equal(m.p.rflags, (keeps ? IF : 0) | 0x47);
     assert.equal(m.p.rsp, 0x8000 - 12);
   }
@@ -91,7 +91,7 @@ test('protected mode, inner ring: the stack of the TSS, SS and ESP in the frame,
   assert.equal(selectors(m), '1b 23 23 23 23 23');
   assert.equal(m.p.rsp, 0x8000);
   assert.equal(m.p.rip, 0x5000);
-  assert.equal(m.p.rflags, IF | RF | 2);
+  assert.equal(m.p.rflags, IF | 2);
 });
 
 test('16-bit gates push words', () => {
