@@ -11,7 +11,7 @@ import { hotThreshold, LEFT, leave } from '../src/execute/leave.ts';
 import { isSpecial, joinImmediates, type RecordKind, recordKinds } from '../src/execute/records.ts';
 import { FLAG_CARRY_BIT } from '../src/ir/flags.ts';
 import type { Type } from '../src/ir/types.ts';
-import { jumpCacheBits, jumpCacheEntryBytes, jumpCacheOffset, offsetOf } from '../src/state/layout.ts';
+import { jumpCacheBits, jumpCacheEntryBytes, jumpCacheOffset, offsetOf, profileEntries } from '../src/state/layout.ts';
 import { importLibrary } from './arith.ts';
 import { Emitter, type Expr, type MemoryLimits } from './emitter.ts';
 import { addFlagFunctions } from './flag-functions.ts';
@@ -97,6 +97,7 @@ class CoreBuilder implements Reader {
           );
           e.if(e.op('i64.eq', e.get(rip, 'i64'), e.i64(LEFT)), () => e.return(e.state32('leave')));
           e.setState64('rip', e.get(rip, 'i64'));
+          e.if(e.op('i32.ge_u', e.state32('profileCount'), e.i32(profileEntries)), () => e.return(e.i32(leave.profile)));
           e.br('next');
         });
         e.store('i32', this.get(entry), e.op('i32.add', at(20), e.i32(1)), jumpCacheOffset + 20);

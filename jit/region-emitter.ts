@@ -14,6 +14,8 @@ import {
   jumpCacheBits,
   jumpCacheEntryBytes,
   jumpCacheOffset,
+  profileEntries,
+  profileOffset,
   segmentNames,
   tlbOffsets,
 } from '../src/state/layout.ts';
@@ -29,6 +31,8 @@ import { type Held, heldKey, Liveness, registerBit } from './region-liveness.ts'
 import { emitStructured } from './structure.ts';
 
 const DEPTH = 1;
+/** Distance between the lowest and the highest target that a jump table may span. */
+const largestTable = 2048n;
 /** How deep guest calls nest as WebAssembly calls before they go through the dispatcher again. */
 export const callDepth = 400;
 
@@ -204,13 +208,60 @@ export class RegionEmitter implements Reader {
         );
       }
       case 'indirect':
-        return this.exit(this.value(last.args[0]!));
+        return this.indirect(this.value(last.args[0]!), terminator.site, terminator.targets);
       case 'call':
         this.call(last, terminator.target, terminator.returnAddress);
         return pass(terminator.returnAddress);
       default:
         return terminator satisfies never;
     }
+  }
+
+  /** Goes to one of the targets that were seen, or notes the target for the next translation and leaves. */
+  private indirect(target: Expr, site: bigint | null, targets: readonly bigint[]): void {
+    const { e, region } = this;
+    if (site === null) return this.exit(target);
+    const to = e.share(target, 'i64');
+    const inside = targets.filter((t) => region.blocks.some((b) => b.rip === t)).sort((a, b) => (a < b ? -1 : 1));
+    this.chooseTarget(to, inside);
+    const at = e.share(e.op('i32.and', e.state32('profileCount'), e.i32(profileEntries - 1)), 'i32');
+    const pair = e.share(e.op('i32.add', e.cpu(), e.op('i32.shl', at(), e.i32(4))), 'i32');
+    e.store('i64', pair(), e.i64(site), profileOffset);
+    e.store('i64', pair(), to(), profileOffset + 8);
+    e.setState32('profileCount', e.op('i32.add', e.state32('profileCount'), e.i32(1)));
+    this.exit(to());
+  }
+  /** By a table where the targets lie close together, else by bisection. Falls through if it is none of them. */
+  private chooseTarget(to: () => Expr, targets: readonly bigint[]): void {
+    const { e } = this;
+    const [first, last] = [targets[0], targets.at(-1)];
+    if (first === undefined || last === undefined) return;
+    if (targets.length < 4) {
+      for (const t of targets) e.if(e.op('i64.eq', to(), e.i64(t)), () => this.pass(t));
+      return;
+    }
+    if (last - first > largestTable) {
+      const half = targets.length >> 1;
+      const [low, high] = [targets.slice(0, half), targets.slice(half)];
+      return e.if(
+        e.op('i64.lt_s', to(), e.i64(high[0]!)),
+        () => this.chooseTarget(to, low),
+        () => this.chooseTarget(to, high),
+      );
+    }
+    const other = e.label('other');
+    const labels = new Map(targets.map((t) => [t, e.label('target')]));
+    const table = Array.from({ length: Number(last - first) + 1 }, (_, i) => labels.get(first + BigInt(i)) ?? other);
+    const nest = (n: number): void => {
+      if (n < 0) {
+        const distance = e.share(e.op('i64.sub', to(), e.i64(first)), 'i64');
+        e.brIf(other, e.op('i64.gt_u', distance(), e.i64(last - first)));
+        return e.switch(table, other, e.op('i32.wrap', distance()));
+      }
+      e.block(labels.get(targets[n]!)!, () => nest(n - 1));
+      this.pass(targets[n]!);
+    };
+    e.block(other, () => nest(targets.length - 1));
   }
 
   /** Emits steps from `from` up to the matching end of a `when`, or to the last. Returns the place after them. */

@@ -14,8 +14,8 @@ export type Terminator =
   | { readonly kind: 'branch'; readonly taken: bigint; readonly next: bigint }
   /** Calls the target (its value is the last node's operand) and goes on at the return address. */
   | { readonly kind: 'call'; readonly target: bigint | null; readonly returnAddress: bigint }
-  /** Leaves for the instruction pointer in the last node's operand. */
-  | { readonly kind: 'indirect' }
+  /** Goes to the instruction pointer in the last node's operand: one of the targets seen so far, or out of the region. */
+  | { readonly kind: 'indirect'; readonly site: bigint | null; readonly targets: readonly bigint[] }
   /** The last instruction is the interpreter's: a helper, a certain exception. */
   | { readonly kind: 'leave' };
 
@@ -44,7 +44,10 @@ export interface Region {
 const maximumInstructions = 800;
 const maximumBlocks = 200;
 
-function terminatorOf(nodes: readonly Node[]): Terminator {
+/** Targets of indirect jumps that have been seen, by the jump's instruction pointer. */
+export type IndirectTargets = ReadonlyMap<bigint, readonly bigint[]>;
+
+function terminatorOf(nodes: readonly Node[], seen: IndirectTargets): Terminator {
   const last = nodes.at(-1)!;
   switch (last.op) {
     case 'branch':
@@ -53,7 +56,10 @@ function terminatorOf(nodes: readonly Node[]): Terminator {
       const target = nodes[last.args[0]!]!;
       const known = target.op === 'i64.const' ? (target.imm[0] as bigint) : null;
       if (last.imm[0] === 'call') return { kind: 'call', target: known, returnAddress: last.imm[1] as bigint };
-      return known === null || last.imm[0] === 'return' ? { kind: 'indirect' } : { kind: 'jump', target: known };
+      if (last.imm[0] === 'return') return { kind: 'indirect', site: null, targets: [] };
+      if (known !== null) return { kind: 'jump', target: known };
+      const site = nodes.findLast((n) => n.op === 'insn')!.imm[0] as bigint;
+      return { kind: 'indirect', site, targets: seen.get(site) ?? [] };
     }
     default:
       return { kind: 'leave' };
@@ -84,14 +90,23 @@ function lastSuccessors(t: Terminator): bigint[] {
       return t.taken === t.next ? [t.next] : [t.taken, t.next];
     case 'call':
       return [t.returnAddress];
+    case 'indirect':
+      return [...t.targets];
     default:
       return [];
   }
 }
 
 /** Forms the region at `rip`, or null if its first instruction is the interpreter's. */
-export function formRegion(source: CodeSource, context: Context, rip: bigint): Region | null {
-  const blocks = discover(source, context, rip);
+const noTargets: IndirectTargets = new Map();
+
+export function formRegion(
+  source: CodeSource,
+  context: Context,
+  rip: bigint,
+  seen: IndirectTargets = noTargets,
+): Region | null {
+  const blocks = discover(source, context, rip, seen);
   const entry = blocks.get(rip);
   if (entry === undefined) return null;
   if (entry.terminator.kind === 'leave' && entry.instructions === 1) return null;
@@ -100,7 +115,7 @@ export function formRegion(source: CodeSource, context: Context, rip: bigint): R
   return { entry, blocks: ordered, context, instructions: ordered.reduce((n, b) => n + b.instructions, 0) };
 }
 
-function discover(source: CodeSource, context: Context, entry: bigint): Map<bigint, RegionBlock> {
+function discover(source: CodeSource, context: Context, entry: bigint, seen: IndirectTargets): Map<bigint, RegionBlock> {
   const blocks = new Map<bigint, RegionBlock>();
   /** Instruction -> the block that holds it, to split a block that is jumped into. */
   const owner = new Map<bigint, RegionBlock>();
@@ -109,7 +124,7 @@ function discover(source: CodeSource, context: Context, entry: bigint): Map<bigi
   const record = (rip: bigint, maximum?: number): RegionBlock | null => {
     const made = recordBlock(source, context, rip, maximum);
     if ('fetchFault' in made) return null;
-    const terminator = terminatorOf(made.nodes);
+    const terminator = terminatorOf(made.nodes, seen);
     const block: RegionBlock = {
       rip,
       instructions: made.instructions,

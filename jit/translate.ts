@@ -5,24 +5,33 @@ import { importLibrary } from './arith.ts';
 import { coreMemory } from './core-memory.ts';
 import { Emitter } from './emitter.ts';
 import { offerX87Functions } from './lower-x87.ts';
-import { formRegion, type Region } from './region.ts';
+import { formRegion, type IndirectTargets, type Region } from './region.ts';
 import { RegionEmitter } from './region-emitter.ts';
 import './lower-families.ts';
 
 export interface Translation {
+  readonly rip: bigint;
   readonly bytes: Uint8Array;
   /** Linear ranges of code that the region was made from. */
   readonly ranges: readonly { readonly start: bigint; readonly length: number }[];
   readonly instructions: number;
   readonly blocks: number;
+  /** Indirect jumps in it: the instruction pointer of each. */
+  readonly indirectSites: readonly bigint[];
 }
 
 /** Name of the i-th function of a module. */
 export const regionName = (i: number): string => (i === 0 ? 'region' : `region${i}`);
 
 /** The module of the region at `rip`, or null if there is nothing to translate. Its function is exported as `region`. */
-export function translate(source: CodeSource, context: Context, rip: bigint, shared: boolean): Translation | null {
-  const region = formRegion(source, context, rip);
+export function translate(
+  source: CodeSource,
+  context: Context,
+  rip: bigint,
+  shared: boolean,
+  seen?: IndirectTargets,
+): Translation | null {
+  const region = formRegion(source, context, rip, seen);
   return region === null ? null : assemble(region, shared);
 }
 
@@ -58,9 +67,13 @@ function build(regions: readonly Region[], shared: boolean): Emitter {
 
 function assemble(region: Region, shared: boolean): Translation {
   return {
+    rip: region.entry.rip,
     bytes: assembleRegions([region], shared),
     ranges: region.blocks.map((b) => ({ start: b.rip, length: b.length })),
     instructions: region.instructions,
     blocks: region.blocks.length,
+    indirectSites: region.blocks.flatMap((b) =>
+      b.terminator.kind === 'indirect' && b.terminator.site !== null ? [b.terminator.site] : [],
+    ),
   };
 }

@@ -17,6 +17,8 @@ interface Installed {
   /** Linear page -> physical page that it must map to. */
   readonly pages: ReadonlyMap<bigint, number>;
   readonly parts: readonly CodeUser[];
+  readonly rip: bigint;
+  readonly indirectSites: readonly bigint[];
 }
 
 export interface TranslatorStatistics {
@@ -51,10 +53,16 @@ export function regionImports(
   return { env: { memory, table }, core: { ...core }, arith: { ...arithmetic } } as WebAssembly.Imports;
 }
 
+/** Times that a target must stand in one profile to be taken in, and how many a jump may have. */
+const profileThreshold = 4;
+const maximumTargets = 48;
+
 export class Translator implements Regions {
   private readonly parts: TranslatorParts;
   private readonly installed = new Map<number, Map<number, Installed>>();
   private readonly refused = new Set<string>();
+  /** Targets of indirect jumps that have been seen. */
+  private readonly seen = new Map<bigint, readonly bigint[]>();
   private readonly freeSlots: number[] = [];
   private nextSlot = 1;
   private liveBytes = 0;
@@ -82,7 +90,7 @@ export class Translator implements Regions {
     const place = `${context.id},${key}`;
     if (this.refused.has(place)) return false;
     const started = performance.now();
-    const made = translate(this.parts.engine.source, context, rip, this.parts.shared);
+    const made = translate(this.parts.engine.source, context, rip, this.parts.shared, this.seen);
     this.statistics.compileMillis += performance.now() - started;
     if (made === null) {
       this.refused.add(place);
@@ -90,6 +98,31 @@ export class Translator implements Regions {
     }
     this.install(made, new WebAssembly.Module(made.bytes as BufferSource), context, key);
     return true;
+  }
+
+  /** Regions that met unknown targets of an indirect jump are translated again with those that are frequent. */
+  profile(pairs: BigInt64Array): void {
+    const counts = new Map<bigint, Map<bigint, number>>();
+    for (let i = 0; i < pairs.length; i += 2) {
+      const [site, target] = [pairs[i]!, pairs[i + 1]!];
+      let targets = counts.get(site);
+      if (targets === undefined) counts.set(site, (targets = new Map()));
+      targets.set(target, (targets.get(target) ?? 0) + 1);
+    }
+    const changed = new Set<bigint>();
+    for (const [site, targets] of counts) {
+      const known = this.seen.get(site) ?? [];
+      const more = [...targets].filter(([t, n]) => n >= profileThreshold && !known.includes(t)).map(([t]) => t);
+      if (more.length === 0 || known.length >= maximumTargets) continue;
+      this.seen.set(site, [...known, ...more].slice(0, maximumTargets));
+      changed.add(site);
+    }
+    if (changed.size === 0) return;
+    const { contexts, engine } = this.parts;
+    const context = contexts.current(engine.state);
+    for (const region of [...(this.installed.get(context.id)?.values() ?? [])]) {
+      if (region.indirectSites.some((site) => changed.has(site))) this.force(region.rip, context);
+    }
   }
 
   find(context: Context, key: number): number {
@@ -126,6 +159,8 @@ export class Translator implements Regions {
       instructions: made.instructions,
       pages,
       parts,
+      rip: made.rip,
+      indirectSites: made.indirectSites,
     };
     table.set(slot, instance.exports.region as () => bigint);
     let map = this.installed.get(context.id);

@@ -3,7 +3,7 @@
  * there yet, faults, helpers, code that was overwritten, the last instructions of a budget.
  */
 import type { CpuState } from '../state/cpu-state.ts';
-import { offsetOf } from '../state/layout.ts';
+import { offsetOf, profileEntries, profileOffset } from '../state/layout.ts';
 import type { CodeMemory, InterpreterBlock } from './code-memory.ts';
 import type { Context, Contexts } from './context.ts';
 import { encodeBlock } from './encode.ts';
@@ -23,6 +23,8 @@ export interface CoreExports {
 export interface Regions {
   /** A block has become hot: translate from here on. Called again after more entries if nothing came of it. */
   hot(block: InterpreterBlock, context: Context): void;
+  /** Where regions went through indirect jumps: pairs of the jump's instruction pointer and its target. */
+  profile(pairs: BigInt64Array): void;
   /** Table slot of a region that starts here and is valid under the current mapping, or 0. */
   find(context: Context, key: number): number;
 }
@@ -49,6 +51,7 @@ const BLOCK = word('blockRecord');
 const RECORD = word('leaveRecord');
 const ARGUMENT3 = word('argument3');
 const RESULT0 = word('result0');
+const PROFILE_COUNT = word('profileCount');
 const FAULT_VECTOR = word('faultVector');
 const twoTo32 = 2 ** 32;
 const largestSlice = 0x3fffffff;
@@ -201,6 +204,10 @@ export class Engine {
         return this.retry();
       case leave.refuse:
         return this.refused();
+      case leave.profile:
+        this.state.u32[PROFILE_COUNT] = 0;
+        this.regions?.profile(new BigInt64Array(this.state.buffer, this.state.base + profileOffset, profileEntries * 2));
+        return false;
       case leave.stop:
         this.stopped();
         return false;

@@ -18,6 +18,8 @@ export const leave = {
   done: 8,
   /** A region does not take the state it finds: interpret a block. */
   refuse: 10,
+  /** The profile of indirect jumps is full. */
+  profile: 11,
   /** The running block's code was overwritten: rip is exact, go on with a look-up. */
   stop: 9,
 } as const;

@@ -112,6 +112,7 @@ function rows(): Row[] {
   add(null, 'u32', 'attention'); // set from anywhere: leave at the next region head, back edge or block end
   add(null, 'u32', 'context'); // id of the execution context (mode bits), part of every code look-up
   add(null, 'u32', 'leave'); // why the core returned, src/execute/leave.ts
+  add(null, 'u32', 'profileCount'); // indirect jumps recorded since the last look
   add(null, 'u32', 'leaveRecord'); // interpreter record or helper that left
   add(null, 'u32', 'faultVector', 'faultErrorCode');
   add(null, 'u64', 'faultAddress');
@@ -175,6 +176,12 @@ export const jumpCacheEntryBytes = 32;
 export const jumpCacheOffset = tlbOffset + 4 * tlbBytes;
 /** A look-aside table in which no entry is ever valid: in force while every access must be seen (alignment checks). */
 export const tlbNeverOffset = 0x180000;
+/**
+ * Profile of indirect jumps: where translated regions went through a jump whose target they did not know. A ring of pairs
+ * (instruction pointer of the jump, target; u64 each); the field `profileCount` counts them.
+ */
+export const profileOffset = 0x1c0000;
+export const profileEntries = 1024;
 /** Size of a vCPU's block. */
 export const cpuBytes = 0x200000;
 if (
