@@ -3,7 +3,7 @@
  * (test/system/guests), in both engines, against the answers that are known to be right.
  */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -20,23 +20,13 @@ for (const bits of [32, 64]) {
     .split('\n');
   for (const engine of ['interpreter', 'jit']) {
     test(`segments, gates, rings, flags and paging of a ${bits}-bit kernel are answered right by the ${engine}`, () => {
-      const printed = execFileSync(
-        process.execPath,
-        [
-          cli,
-          'run',
-          here(`${guest}.elf`),
-          '--engine',
-          engine,
-          '--debugcon',
-          'stdio',
-          '--serial',
-          'none',
-          '--timeout',
-          '120',
-        ],
-        { encoding: 'utf8', maxBuffer: 1 << 26 },
-      ).split('\n');
+      const options = ['--engine', engine, '--debugcon', 'stdio', '--serial', 'none', '--timeout', '120'];
+      const { status, stdout } = spawnSync(process.execPath, [cli, 'run', here(`${guest}.elf`), ...options], {
+        encoding: 'utf8',
+        maxBuffer: 1 << 26,
+      });
+      assert.equal(status, 1, 'the guest wrote 0 to the exit port');
+      const printed = stdout.split('\n');
       assert.ok(expected.length > 1000);
       const wrong = expected.flatMap((line, i) => (line === printed[i] ? [] : [`${printed[i]}, expected: ${line}`]));
       assert.deepEqual(wrong.slice(0, 20), []);
