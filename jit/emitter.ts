@@ -49,6 +49,8 @@ export class Emitter {
   private locals: Type[] = [];
   private free = new Map<Type, number[]>();
   private lists: Expr[][] = [];
+  private pooling = false;
+  private readonly pool = new Map<string, { readonly local: number; readonly bytes: readonly number[] }>();
   private labels = 0;
   private readonly offers = new Map<string, () => void>();
 
@@ -92,17 +94,21 @@ export class Emitter {
     result: Type | null,
     body: () => void,
     exported = false,
+    pooling = false,
   ): void {
+    this.pooling = pooling;
     this.parameters = [...parameters];
     this.locals = [];
     this.free.clear();
+    this.pool.clear();
     const statements = this.collect(body);
+    const constants = [...this.pool.values()].map(({ local, bytes }) => this.m.local.set(local, this.v128(bytes)));
     this.m.addFunction(
       name,
       typeList(parameters),
       resultType(result),
       this.locals.map((t) => wasmTypes[t]),
-      this.m.block(null, statements),
+      this.m.block(null, [...constants, ...statements]),
     );
     if (exported) this.m.addFunctionExport(name, name);
   }
@@ -211,6 +217,17 @@ export class Emitter {
   }
   v128(bytes: readonly number[]): Expr {
     return this.m.v128.const(bytes);
+  }
+  /** A constant that a function with a pool makes once, at its start: for loops. */
+  pooled(bytes: readonly number[]): Expr {
+    if (!this.pooling) return this.v128(bytes);
+    const key = bytes.join();
+    let entry = this.pool.get(key);
+    if (entry === undefined) {
+      entry = { local: this.local('v128'), bytes };
+      this.pool.set(key, entry);
+    }
+    return this.get(entry.local, 'v128');
   }
   /** WebAssembly's operation of that name: `i32.add`, `i8x16.shuffle` with its immediates last. */
   op(name: string, ...operands: unknown[]): Expr {

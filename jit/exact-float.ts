@@ -41,8 +41,8 @@ export interface Operation {
   doubts(e: Emitter, r: Use): Expr[];
   /** Not zero if the doubt was justified. */
   wrong(e: Emitter, r: Use): Expr;
-  /** Not zero if the result was rounded or may have been; left out if it never is. */
-  inexact?(e: Emitter, r: Use): Expr;
+  /** Calls `leaveIf` with what is not zero if the result was rounded or may have been; left out if it never is. */
+  inexact?(e: Emitter, r: Use, leaveIf: (rounded: Expr) => void): void;
   /** The exact result, by calls that set the global `raised`; `each` must follow each call. */
   exact(e: Emitter, mxcsr: Use, each: () => void): Expr;
 }
@@ -67,14 +67,9 @@ export function perform(reader: Reader, operation: Operation): Expr {
   const result: Use = () => e.get(r, operation.result);
   if (inRegion) {
     e.set(r, operation.native(e));
-    const { inexact } = operation;
-    const flagClear = inexact === undefined ? null : reader.inexactClear();
-    const doubts = operation.doubts(e, result);
-    if (flagClear !== null) doubts.push(flagClear);
-    unlessAll(e, doubts, () => {
-      reader.exitIf(operation.wrong(e, result), XM);
-      if (flagClear !== null) e.if(reader.inexactClear(), () => reader.exitIf(inexact!(e, result), XM));
-    });
+    const leaveIf = (condition: Expr) => reader.exitIf(condition, XM);
+    unlessAll(e, operation.doubts(e, result), () => leaveIf(operation.wrong(e, result)));
+    if (operation.inexact !== undefined) e.if(reader.inexactClear(), () => operation.inexact!(e, result, leaveIf));
     return result();
   }
   const mxcsr = e.share(e.state32('mxcsr'), 'i32');

@@ -21,10 +21,11 @@ export const bitsOf = (e: Emitter, shape: Shape, x: Expr): Expr =>
   e.op(shape === 'f64' ? 'i64.reinterpret' : 'i32.reinterpret', x);
 
 /** One bit pattern in all lanes. */
-function splat(e: Emitter, shape: Shape, pattern: bigint): Expr {
+function lanesOf(shape: Shape, pattern: bigint): number[] {
   const bytes = isDouble(shape) ? 8 : 4;
-  return e.v128(Array.from({ length: 16 }, (_, i) => Number((pattern >> BigInt((i % bytes) * 8)) & 255n)));
+  return Array.from({ length: 16 }, (_, i) => Number((pattern >> BigInt((i % bytes) * 8)) & 255n));
 }
+const splat = (e: Emitter, shape: Shape, pattern: bigint): Expr => e.v128(lanesOf(shape, pattern));
 const integers = (shape: Shape): string => (isDouble(shape) ? 'i64x2' : 'i32x4');
 const fraction = (shape: Shape): bigint => (isDouble(shape) ? 52n : 23n);
 const size = (shape: Shape): bigint => (isDouble(shape) ? 64n : 32n);
@@ -49,14 +50,15 @@ function word(e: Emitter, shape: Shape, x: Expr, test: Test): Expr {
     if (test === 'operand') return e.op('i32.and', head(e, shape, x), e.i32(field));
     return e.op('i32.and', e.op('i32.add', head(e, shape, x), e.i32(1)), e.i32(field & (test === 'result' ? ~3 : ~1)));
   }
-  if (test === 'operand') return e.op('v128.and', x, splat(e, shape, exponentMask(shape)));
-  // Minus the pattern of sign and exponent all ones = plus one in the exponent field; such a pattern is cheap to make.
-  const plusOne = e.op(`${integers(shape)}.sub`, x, splat(e, shape, mask(shape, -1n << fraction(shape))));
-  const kept = test === 'result' ? 3n : 1n;
-  return e.op('v128.and', plusOne, splat(e, shape, exponentMask(shape) & ~(kept << fraction(shape))));
+  // Few constants, so that they stay in registers: `number` is tested as `result`.
+  const pooled = (pattern: bigint) => e.pooled(lanesOf(shape, pattern));
+  if (test === 'operand') return e.op('v128.and', x, pooled(exponentMask(shape)));
+  // Minus the pattern of sign and exponent all ones = plus one in the exponent field.
+  const plusOne = e.op(`${integers(shape)}.sub`, x, pooled(mask(shape, -1n << fraction(shape))));
+  return e.op('v128.and', plusOne, pooled(exponentMask(shape) & ~(3n << fraction(shape))));
 }
 
-/** Conditions of which one is not zero if one of the values, in any lane, is set aside by its test. */
+/** Conditions of which one is not zero if a value, in any lane, is set aside by its test. */
 export function setAside(e: Emitter, shape: Shape, values: readonly (readonly [Use, Test])[]): Expr[] {
   if (values.length === 0) return [];
   if (!isVector(shape)) return values.map(([x, test]) => e.op('i32.eqz', word(e, shape, x(), test)));

@@ -2,9 +2,10 @@
  * What a region knows of floating point values, so that it need not look twice: that a number is no denormal (CLEAN), that
  * it is no NaN (ORDERED). The result of an operation that did not leave has both, and so has an operand that it looked at.
  *
- * Facts flow forward through registers over the whole region. For the registers that come in and are operands before they
- * are written, they are assumed and tested once where the region is entered; a loop then tests what it loads and computes,
- * not what it carries. The facts on operands go into the nodes, as a last immediate (`sseKnown`).
+ * Facts flow forward through registers over the whole region. Registers that are sure to be operands before they are
+ * written are tested where the region or a loop is entered, if the facts do not come in by themselves: a loop then tests
+ * what it loads and computes, not what it carries. The facts on operands go into the nodes, as a last immediate
+ * (`sseKnown`).
  */
 import type { Node } from '../src/ir/micro-ops.ts';
 import { sseImmediates } from '../src/ir/sse-ops.ts';
@@ -25,8 +26,8 @@ const ALL_SINGLES = 0b1111_1111 << 4;
 const doubleAt = (lane: number): number => 2 * lane;
 const singleAt = (lane: number): number => 4 + 2 * lane;
 
-/** A register that must hold numbers with certain facts where the region is entered. */
-export interface EntryDemand {
+/** A register that must hold numbers with certain facts. */
+export interface Demand {
   readonly register: number;
   readonly shape: Shape;
   readonly facts: number;
@@ -108,8 +109,9 @@ class BlockFacts {
   /** Register -> the node whose value it holds, or -1: then `masks` says what is known. */
   private readonly holder = new Int32Array(16).fill(-1);
   private readonly masks: Registers;
-  /** Facts at the ends of the block's ways out. */
-  readonly out: Registers = new Int32Array(16).fill(-1);
+  /** Facts at the block's end, and at its ways out from the middle. */
+  readonly out: Registers;
+  readonly inner: Registers = new Int32Array(16).fill(-1);
   /** The nodes with what is known of their operands. */
   readonly marked: Node[];
 
@@ -118,14 +120,12 @@ class BlockFacts {
     this.marked = [...block.nodes];
     this.masks = entry.slice();
     this.run();
-    if (block.terminator.kind === 'call') this.out.fill(0); // the callee's registers come back
+    // Behind a call the callee's registers come back.
+    this.out = Int32Array.from({ length: 16 }, (_, r) => (block.terminator.kind === 'call' ? 0 : this.known(r)));
   }
 
   private known(register: number): Facts {
     return this.holder[register]! < 0 ? this.masks[register]! : this.facts(this.holder[register]!);
-  }
-  private leave(): void {
-    for (let r = 0; r < 16; r++) this.out[r]! &= this.known(r);
   }
 
   private run(): void {
@@ -162,12 +162,12 @@ class BlockFacts {
         }
         case 'branch':
         case 'jump':
-          return this.leave();
+          if (i < this.nodes.length - 1) for (let r = 0; r < 16; r++) this.inner[r]! &= this.known(r);
+          return;
         default:
           return this.operation(i, node);
       }
     });
-    this.leave();
   }
 
   private operation(i: number, { op, args, imm }: Node): void {
@@ -320,33 +320,40 @@ function wantedAtStart(block: RegionBlock, written: Set<number>): Registers {
   return wanted;
 }
 
-/** The facts that are worth assuming at the region's entry: of registers that are operands before they are written. */
-function entryAssumption(region: Region): Registers {
-  const written = region.blocks.map(() => new Set<number>());
-  const gen = region.blocks.map((b, i) => wantedAtStart(b, written[i]!));
-  const live = gen.map((g) => g.slice());
+/**
+ * The facts that are sure to be wanted of registers where each block begins: whatever way is taken, they are operands
+ * before they are written.
+ */
+function wantedEverywhere(region: Region): Registers[] {
+  const { blocks } = region;
+  const written = blocks.map(() => new Set<number>());
+  const own = blocks.map((b, i) => wantedAtStart(b, written[i]!));
+  const wanted = blocks.map(() => new Int32Array(16).fill(-1));
   for (let changed = true; changed; ) {
     changed = false;
-    for (let i = region.blocks.length - 1; i >= 0; i--) {
-      const block = region.blocks[i]!;
-      if (block.terminator.kind === 'call') continue;
-      for (const s of block.successors) {
-        for (let r = 0; r < 16; r++) {
-          if (written[i]!.has(r)) continue;
-          const more = live[s.order]![r]! & ~live[i]![r]!;
-          if (more === 0) continue;
-          live[i]![r]! |= more;
-          changed = true;
-        }
+    for (let i = blocks.length - 1; i >= 0; i--) {
+      const block = blocks[i]!;
+      const goesOn = block.successors.length > 0 && block.terminator.kind !== 'call';
+      const ways = block.terminator.kind === 'branch' && block.terminator.taken !== block.terminator.next ? 2 : 1;
+      const complete = goesOn && block.successors.length >= ways;
+      for (let r = 0; r < 16; r++) {
+        let after = complete && !written[i]!.has(r) ? -1 : 0;
+        for (const s of block.successors) after &= wanted[s.order]![r]!;
+        const now = own[i]![r]! | after;
+        if (now === wanted[i]![r]) continue;
+        wanted[i]![r] = now;
+        changed = true;
       }
     }
   }
-  return live[region.entry.order]!;
+  // A loop without a way out would want everything.
+  for (const registers of wanted) for (let r = 0; r < 16; r++) registers[r] = registers[r] === -1 ? 0 : registers[r]!;
+  return wanted;
 }
 
-function demandsOf(entry: Registers): EntryDemand[] {
-  const demands: EntryDemand[] = [];
-  entry.forEach((mask, register) => {
+function demandsOf(masks: Registers): Demand[] {
+  const demands: Demand[] = [];
+  masks.forEach((mask, register) => {
     const of = (shape: Shape, facts: number): void => {
       if (facts !== 0) demands.push({ register, shape, facts });
     };
@@ -360,30 +367,46 @@ function demandsOf(entry: Registers): EntryDemand[] {
   return demands;
 }
 
-/** Writes the facts into the region's nodes; returns what must be tested where it is entered. */
-export function markFacts(region: Region): EntryDemand[] {
-  if (!region.blocks.some((b) => b.nodes.some((n) => n.op.startsWith('sse.')))) return [];
-  const assumed = entryAssumption(region);
-  const entry = region.blocks.map(() => new Int32Array(16).fill(-1));
-  entry[region.entry.order] = assumed.slice();
+export interface FloatDemands {
+  /** What must hold where the region is entered. */
+  readonly entry: readonly Demand[];
+  /** What must hold, and is not known, where control passes from a block's end to another block. */
+  edge(from: RegionBlock, to: RegionBlock): readonly Demand[];
+}
+
+/** Writes the facts into the region's nodes; returns what must be tested. Null = there is no floating point in it. */
+export function markFacts(region: Region): FloatDemands | null {
+  const { blocks } = region;
+  if (!blocks.some((b) => b.nodes.some((n) => n.op.startsWith('sse.')))) return null;
+  const wanted = wantedEverywhere(region);
+  const none = new Int32Array(16);
+  const demanded = blocks.map((b) =>
+    b === region.entry || b.predecessors.some((p) => p.order >= b.order) ? wanted[b.order]! : none,
+  );
+  const entry = blocks.map(() => new Int32Array(16).fill(-1));
+  entry[region.entry.order] = demanded[region.entry.order]!.slice();
   let facts: BlockFacts[] = [];
   for (let changed = true; changed; ) {
     changed = false;
-    facts = region.blocks.map((block, i) => {
+    facts = blocks.map((block, i) => {
       const made = new BlockFacts(block, entry[i]!);
       for (const s of block.successors) {
+        const into = entry[s.order]!;
         for (let r = 0; r < 16; r++) {
-          const both = entry[s.order]![r]! & made.out[r]!;
-          if (both === entry[s.order]![r]) continue;
-          entry[s.order]![r] = both;
+          const now = into[r]! & made.inner[r]! & (made.out[r]! | demanded[s.order]![r]!);
+          if (now === into[r]) continue;
+          into[r] = now;
           changed = true;
         }
       }
       return made;
     });
   }
-  region.blocks.forEach((block, i) => {
+  blocks.forEach((block, i) => {
     block.nodes = facts[i]!.marked;
   });
-  return demandsOf(assumed);
+  return {
+    entry: demandsOf(demanded[region.entry.order]!),
+    edge: (from, to) => demandsOf(demanded[to.order]!.map((mask, r) => mask & ~facts[from.order]!.out[r]!)),
+  };
 }

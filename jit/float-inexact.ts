@@ -39,22 +39,52 @@ function mayRoundProduct(e: Emitter, a: Use, c: Use): Expr {
 }
 const promoted = (e: Emitter, x: Use): Expr => e.op('f64.promote', x());
 
+/** Not zero if one of the values has more than 26 significant bits, in any lane of doubles: else their product is exact. */
+function long(e: Emitter, shape: Shape, a: Use, c: Use): Expr {
+  const low = (1n << 27n) - 1n;
+  if (!isVector(shape)) {
+    const bits = e.op('i64.or', bitsOf(e, 'f64', a()), bitsOf(e, 'f64', c()));
+    return e.op('i64.ne', e.op('i64.and', bits, e.i64(low)), e.i64(0n));
+  }
+  return e.op('v128.any_true', e.op('v128.and', e.op('v128.or', a(), c()), e.op('i64x2.splat', e.i64(low))));
+}
+
 /** r = a * c was rounded, or may have been. */
-export function inexactProduct(e: Emitter, shape: Shape, a: Use, c: Use, r: Use): Expr {
-  return anyLane(e, shape, [a, c, r], (scalar, [x, y, z]) => {
-    if (scalar === 'f32') return e.op('f64.ne', e.op('f64.mul', promoted(e, x!), promoted(e, y!)), promoted(e, z!));
-    return e.op('i32.and', mayRoundProduct(e, x!, y!), e.op('f64.ne', z!(), e.f64(0)));
-  });
+export function inexactProduct(
+  e: Emitter,
+  shape: Shape,
+  a: Use,
+  c: Use,
+  r: Use,
+  leaveIf: (rounded: Expr) => void,
+): void {
+  const rounded = () =>
+    anyLane(e, shape, [a, c, r], (scalar, [x, y, z]) => {
+      if (scalar === 'f32') return e.op('f64.ne', e.op('f64.mul', promoted(e, x!), promoted(e, y!)), promoted(e, z!));
+      return e.op('i32.and', mayRoundProduct(e, x!, y!), e.op('f64.ne', z!(), e.f64(0)));
+    });
+  if (isDouble(shape)) e.if(long(e, shape, a, c), () => leaveIf(rounded()));
+  else leaveIf(rounded());
 }
 
 /** r = a / c was rounded, or may have been: exact if r * c is exact and is a. */
-export function inexactQuotient(e: Emitter, shape: Shape, a: Use, c: Use, r: Use): Expr {
-  return anyLane(e, shape, [a, c, r], (scalar, [x, y, z]) => {
-    if (scalar === 'f32') return e.op('f64.ne', e.op('f64.mul', promoted(e, z!), promoted(e, y!)), promoted(e, x!));
-    const different = e.op('f64.ne', e.op('f64.mul', z!(), y!()), x!());
-    return e.op('i32.and', e.op('i32.or', mayRoundProduct(e, z!, y!), different), e.op('f64.ne', x!(), e.f64(0)));
-  });
+export function inexactQuotient(
+  e: Emitter,
+  shape: Shape,
+  a: Use,
+  c: Use,
+  r: Use,
+  leaveIf: (rounded: Expr) => void,
+): void {
+  leaveIf(
+    anyLane(e, shape, [a, c, r], (scalar, [x, y, z]) => {
+      if (scalar === 'f32') return e.op('f64.ne', e.op('f64.mul', promoted(e, z!), promoted(e, y!)), promoted(e, x!));
+      const different = e.op('f64.ne', e.op('f64.mul', z!(), y!()), x!());
+      return e.op('i32.and', e.op('i32.or', mayRoundProduct(e, z!, y!), different), e.op('f64.ne', x!(), e.f64(0)));
+    }),
+  );
 }
 
 /** r, the square root of a, was rounded, or may have been. */
-export const inexactRoot = (e: Emitter, shape: Shape, a: Use, r: Use): Expr => inexactQuotient(e, shape, a, r, r);
+export const inexactRoot = (e: Emitter, shape: Shape, a: Use, r: Use, leaveIf: (rounded: Expr) => void): void =>
+  inexactQuotient(e, shape, a, r, r, leaveIf);

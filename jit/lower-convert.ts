@@ -32,7 +32,7 @@ arms['sse.f32.demote'] = conversion('f64', (_, x) => ({
   native: (e) => e.op('f32.demote', x()),
   doubts: (e, r) => setAside(e, 'f32', [[r, 'result']]),
   wrong: (e, r) => demoted(e, 'f32', r, () => new Classes(e, 'f64').zero(x)),
-  inexact: (e, r) => e.op('f64.ne', e.op('f64.promote', r()), x()),
+  inexact: (e, r, leaveIf) => leaveIf(e.op('f64.ne', e.op('f64.promote', r()), x())),
   exact: (e, mxcsr, each) =>
     e.op('f32.reinterpret', once(e, each, 'i32', e.call('f64ToF32', [bitsOf(e, 'f64', x()), mxcsr()], 'i32'))),
 }));
@@ -49,14 +49,16 @@ const fromInteger = (from: 'i32' | 'i64', to: 'f32' | 'f64'): Arm =>
     native: (e) => e.op(`${to}.convert_s.${from}`, x()),
     doubts: never,
     wrong: nothing,
-    inexact: (e, r) => {
+    inexact: (e, r, leaveIf) => {
       // Back to an integer; the limit itself comes back changed.
       const wide = () => (to === 'f64' ? r() : e.op('f64.promote', r()));
       const back = e.op(`${from}.trunc_s_sat.f64`, wide());
-      return e.op(
-        'i32.or',
-        e.op(`${from}.ne`, back, x()),
-        e.op('f64.ge', wide(), e.f64(from === 'i64' ? 2 ** 63 : 2 ** 31)),
+      leaveIf(
+        e.op(
+          'i32.or',
+          e.op(`${from}.ne`, back, x()),
+          e.op('f64.ge', wide(), e.f64(from === 'i64' ? 2 ** 63 : 2 ** 31)),
+        ),
       );
     },
     exact: (e, mxcsr, each) => {
@@ -89,7 +91,7 @@ function toInteger(from: 'f32' | 'f64', to: 'i32' | 'i64'): Arm {
       },
       doubts: (e) => [e.op('i32.eqz', below(e, to === 'i32' ? 2 ** 31 - 1 : 2 ** 51))],
       wrong: (e) => e.op('i32.eqz', below(e, to === 'i32' ? 2 ** 31 - 1 : 2 ** 51)),
-      inexact: (e) => e.op('f64.ne', e.op('f64.trunc', wide(e)), wide(e)),
+      inexact: (e, _r, leaveIf) => leaveIf(e.op('f64.ne', e.op('f64.trunc', wide(e)), wide(e))),
       exact: (e, mxcsr, each) =>
         once(
           e,
@@ -157,7 +159,8 @@ arms['sse.f32x4.demote'] = conversion('v128', (_, x) => ({
       e.op('v128.andnot', e.op('v128.not', inSingleRange(e, again)), new Classes(e, 'f64x2').zero(x)),
     );
   },
-  inexact: (e, r) => e.op('v128.any_true', e.op('f64x2.ne', e.op('f64x2.promote_low_f32x4', r()), x())),
+  inexact: (e, r, leaveIf) =>
+    leaveIf(e.op('v128.any_true', e.op('f64x2.ne', e.op('f64x2.promote_low_f32x4', r()), x()))),
   exact: (e, mxcsr, each) =>
     lanesOf(e, 'i32x4', 2, each, (i) => e.call('f64ToF32', [lane(e, 'i64x2', x, i), mxcsr()], 'i32')),
 }));
@@ -172,10 +175,10 @@ arms['sse.f32x4.from_i32x4'] = conversion('v128', (_, x) => ({
   native: (e) => e.op('f32x4.convert_i32x4_s', x()),
   doubts: never,
   wrong: nothing,
-  inexact: (e, r) => {
+  inexact: (e, r, leaveIf) => {
     const changed = e.op('i32x4.ne', e.op('i32x4.trunc_sat_f32x4_s', r()), x());
     const limit = e.op('f32x4.ge', r(), e.op('f32x4.splat', e.f32(2 ** 31)));
-    return e.op('v128.any_true', e.op('v128.or', changed, limit));
+    leaveIf(e.op('v128.any_true', e.op('v128.or', changed, limit)));
   },
   exact: (e, mxcsr, each) =>
     lanesOf(e, 'i32x4', 4, each, (i) => e.call('i32ToF32', [lane(e, 'i32x4', x, i), mxcsr()], 'i32')),
@@ -194,7 +197,7 @@ function toIntegers(from: 'f32x4' | 'f64x2', native: string, limit: number, call
       native: (e) => e.op(native, truncate === 1 ? x() : e.op(`${from}.nearest`, x())),
       doubts: (e) => [outside(e)],
       wrong: outside,
-      inexact: (e) => e.op('v128.any_true', e.op(`${from}.ne`, e.op(`${from}.trunc`, x()), x())),
+      inexact: (e, _r, leaveIf) => leaveIf(e.op('v128.any_true', e.op(`${from}.ne`, e.op(`${from}.trunc`, x()), x()))),
       exact: (e, mxcsr, each) =>
         lanesOf(e, 'i32x4', count, each, (i) =>
           e.call(call, [lane(e, integers, x, i), mxcsr(), e.i32(truncate as number)], 'i32'),

@@ -70,9 +70,10 @@ for (const shape of shapes) {
         native: (e) => e.op(`${shape}.${name}`, a(), c()),
         doubts: (e, r) => setAside(e, shape, [[r, sum ? 'number' : 'result'], ...tests(open, 'operand')]),
         wrong: (e, r) => wrongResult(e, shape, name, [a, c], open, r),
-        inexact: (e, r) => {
-          if (name === 'mul') return inexactProduct(e, shape, a, c, r);
-          return name === 'div' ? inexactQuotient(e, shape, a, c, r) : inexactSum(e, shape, name, a, c, r);
+        inexact: (e, r, leaveIf) => {
+          if (name === 'mul') inexactProduct(e, shape, a, c, r, leaveIf);
+          else if (name === 'div') inexactQuotient(e, shape, a, c, r, leaveIf);
+          else leaveIf(inexactSum(e, shape, name, a, c, r));
         },
         exact: (e, mxcsr, each) =>
           eachLane(e, shape, [a, c], each, (bits) =>
@@ -93,7 +94,7 @@ for (const shape of shapes) {
         const is = new Classes(e, shape);
         return is.any(is.either(...open.map((x) => is.denormal(x)), is.nan(r)));
       },
-      inexact: (e, r) => inexactRoot(e, shape, a, r),
+      inexact: (e, r, leaveIf) => inexactRoot(e, shape, a, r, leaveIf),
       exact: (e, mxcsr, each) =>
         eachLane(e, shape, [a], each, (bits) => e.call(exactName(shape, 'Sqrt'), [...bits, mxcsr()], integerOf(shape))),
     });

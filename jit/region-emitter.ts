@@ -20,14 +20,12 @@ import {
   tlbOffsets,
 } from '../src/state/layout.ts';
 import type { Emitter, Expr } from './emitter.ts';
-import { INEXACT, unfitMxcsr } from './exact-float.ts';
-import { Classes, isVector, typeOfShape } from './float-class.ts';
-import { CLEAN, markFacts, ORDERED } from './float-facts.ts';
 import { lower, type Reader } from './lower.ts';
 import { probe } from './probe.ts';
 import type { Region, RegionBlock } from './region.ts';
+import { RegionFloat } from './region-float.ts';
 import { noneHeld, plainBits, RegionFrame } from './region-frame.ts';
-import { type Held, heldKey, Liveness, registerBit } from './region-liveness.ts';
+import { type Held, heldKey, Liveness } from './region-liveness.ts';
 import { emitStructured } from './structure.ts';
 
 const DEPTH = 1;
@@ -47,8 +45,7 @@ export class RegionEmitter implements Reader {
   private readonly frame: RegionFrame;
   private readonly liveness: Liveness;
   private readonly target: number;
-  /** Not zero while MXCSR's inexact flag is clear. */
-  private readonly inexact: number;
+  private readonly float: RegionFloat;
   private readonly need: number[] = [];
   // The block being emitted.
   private nodes: readonly Node[] = [];
@@ -69,13 +66,13 @@ export class RegionEmitter implements Reader {
     this.frame = new RegionFrame(e, region);
     this.liveness = new Liveness(region);
     this.target = e.local('i32');
-    this.inexact = e.local('i32');
+    this.float = new RegionFloat(e, region, this.frame);
     this.computeNeed();
   }
 
   /** Adds the region as an exported function. */
   static add(e: Emitter, name: string, region: Region): void {
-    e.addFunction(name, ['i32', 'i32'], 'i64', () => new RegionEmitter(e, region).emit(), true);
+    e.addFunction(name, ['i32', 'i32'], 'i64', () => new RegionEmitter(e, region).emit(), true, true);
   }
 
   /** Instructions on the longest way from each block to the next place that checks the budget. */
@@ -91,15 +88,13 @@ export class RegionEmitter implements Reader {
 
   private emit(): void {
     const { e, region, frame, liveness } = this;
-    const demands = markFacts(region);
     const live = liveness.live[0]!;
-    let { mask } = live;
-    for (const { register } of demands) mask |= registerBit('x', register);
+    const mask = live.mask | this.float.entryMask;
     const leaves = new Map(liveness.leaves).set(heldKey(noneHeld), noneHeld);
     frame.withLeaves([...leaves.values()], () => {
       frame.fill({ mask, flags: live.flags });
       if (region.entry.needsFlagBits) frame.flagsToBits();
-      this.checkFloat(demands);
+      this.float.enter();
       this.checkBudget(region.entry);
       emitStructured(
         {
@@ -122,29 +117,7 @@ export class RegionEmitter implements Reader {
   }
 
   inexactClear(): Expr {
-    return this.frame.i32(this.inexact);
-  }
-
-  /** Refuses an MXCSR or registers for which the region's floating point operations are not made. */
-  private checkFloat(demands: ReturnType<typeof markFacts>): void {
-    const { e, region, frame } = this;
-    if (!region.blocks.some((b) => b.nodes.some((n) => n.op.startsWith('sse.')))) return;
-    const refuseIf = (condition: Expr) => {
-      e.if(condition, () => frame.leave(region.entry.rip, leave.refuse, noneHeld));
-    };
-    refuseIf(unfitMxcsr(e, e.state32('mxcsr')));
-    e.set(this.inexact, e.op('i32.eqz', e.op('i32.and', e.state32('mxcsr'), e.i32(INEXACT))));
-    for (const { register, shape, facts } of demands) {
-      const whole = e.get(frame.register('x', register).local, 'v128');
-      const number = isVector(shape) ? whole : e.op(`${shape}x${shape === 'f64' ? 2 : 4}.extract_lane`, whole, 0);
-      const x = e.share(number, typeOfShape(shape));
-      const is = new Classes(e, shape);
-      const wrong = [
-        ...((facts & CLEAN) !== 0 ? [is.denormal(x)] : []),
-        ...((facts & ORDERED) !== 0 ? [is.nan(x)] : []),
-      ];
-      refuseIf(is.any(is.either(...wrong)));
-    }
+    return this.float.inexactClear();
   }
 
   /** Leaves if the budget does not cover the way from here to the next check. */
@@ -193,7 +166,12 @@ export class RegionEmitter implements Reader {
     const { steps } = this.plan;
     this.steps(steps, 0, lastInsn);
     const last = block.nodes.at(-1)!;
-    const { pass } = this;
+    const passFromMiddle = this.pass;
+    const pass = (rip: bigint) => {
+      const to = block.successors.find((s) => s.rip === rip);
+      if (to !== undefined) this.float.pass(block, to, this.dirty);
+      passFromMiddle(rip);
+    };
     switch (terminator.kind) {
       case 'leave':
         return this.exit(e.i64(this.nodes[lastInsn]!.imm[0] as bigint));
@@ -503,12 +481,7 @@ export class RegionEmitter implements Reader {
     const none = e.op('i32.or', e.op('i32.eqz', at(16)), e.op('i32.eqz', e.get(DEPTH, 'i32')));
     e.if(e.op('i32.or', other, none), () => e.return(to()));
     const next = e.share(
-      e.callIndirect(
-        at(16),
-        [e.cpu(), e.op('i32.sub', e.get(DEPTH, 'i32'), e.i32(1))],
-        ['i32', 'i32'],
-        'i64',
-      ),
+      e.callIndirect(at(16), [e.cpu(), e.op('i32.sub', e.get(DEPTH, 'i32'), e.i32(1))], ['i32', 'i32'], 'i64'),
       'i64',
     );
     e.if(e.op('i64.ne', next(), e.i64(returnAddress)), () => e.return(next()));

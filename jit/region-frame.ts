@@ -49,7 +49,8 @@ export class RegionFrame {
     this.flagB = e.local('i64');
     for (const { nodes } of region.blocks) {
       for (const { op, imm } of nodes) {
-        if (op === 'reg.get' || op === 'reg.set' || op === 'xmm.get' || op === 'xmm.set') this.add(op, imm[0] as number);
+        if (op === 'reg.get' || op === 'reg.set' || op === 'xmm.get' || op === 'xmm.set')
+          this.add(op, imm[0] as number);
       }
     }
   }
