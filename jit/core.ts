@@ -97,7 +97,9 @@ class CoreBuilder implements Reader {
           );
           e.if(e.op('i64.eq', e.get(rip, 'i64'), e.i64(LEFT)), () => e.return(e.state32('leave')));
           e.setState64('rip', e.get(rip, 'i64'));
-          e.if(e.op('i32.ge_u', e.state32('profileCount'), e.i32(profileEntries)), () => e.return(e.i32(leave.profile)));
+          e.if(e.op('i32.ge_u', e.state32('profileCount'), e.i32(profileEntries)), () =>
+            e.return(e.i32(leave.profile)),
+          );
           e.br('next');
         });
         e.store('i32', this.get(entry), e.op('i32.add', at(20), e.i32(1)), jumpCacheOffset + 20);

@@ -320,6 +320,9 @@ function wantedAtStart(block: RegionBlock, written: Set<number>): Registers {
   return wanted;
 }
 
+/** Whether demands are tested on the ways from the block's end (RegionFloat.pass). */
+const isTested = ({ terminator }: RegionBlock): boolean => terminator.kind === 'jump' || terminator.kind === 'branch';
+
 /**
  * The facts that are sure to be wanted of registers where each block begins: whatever way is taken, they are operands
  * before they are written.
@@ -333,7 +336,7 @@ function wantedEverywhere(region: Region): Registers[] {
     changed = false;
     for (let i = blocks.length - 1; i >= 0; i--) {
       const block = blocks[i]!;
-      const goesOn = block.successors.length > 0 && block.terminator.kind !== 'call';
+      const goesOn = block.successors.length > 0 && isTested(block);
       const ways = block.terminator.kind === 'branch' && block.terminator.taken !== block.terminator.next ? 2 : 1;
       const complete = goesOn && block.successors.length >= ways;
       for (let r = 0; r < 16; r++) {
@@ -393,7 +396,7 @@ export function markFacts(region: Region): FloatDemands | null {
       for (const s of block.successors) {
         const into = entry[s.order]!;
         for (let r = 0; r < 16; r++) {
-          const now = into[r]! & made.inner[r]! & (made.out[r]! | demanded[s.order]![r]!);
+          const now = into[r]! & made.inner[r]! & (made.out[r]! | (isTested(block) ? demanded[s.order]![r]! : 0));
           if (now === into[r]) continue;
           into[r] = now;
           changed = true;
@@ -407,6 +410,7 @@ export function markFacts(region: Region): FloatDemands | null {
   });
   return {
     entry: demandsOf(demanded[region.entry.order]!),
-    edge: (from, to) => demandsOf(demanded[to.order]!.map((mask, r) => mask & ~facts[from.order]!.out[r]!)),
+    edge: (from, to) =>
+      isTested(from) ? demandsOf(demanded[to.order]!.map((mask, r) => mask & ~facts[from.order]!.out[r]!)) : [],
   };
 }

@@ -115,7 +115,12 @@ export function formRegion(
   return { entry, blocks: ordered, context, instructions: ordered.reduce((n, b) => n + b.instructions, 0) };
 }
 
-function discover(source: CodeSource, context: Context, entry: bigint, seen: IndirectTargets): Map<bigint, RegionBlock> {
+function discover(
+  source: CodeSource,
+  context: Context,
+  entry: bigint,
+  seen: IndirectTargets,
+): Map<bigint, RegionBlock> {
   const blocks = new Map<bigint, RegionBlock>();
   /** Instruction -> the block that holds it, to split a block that is jumped into. */
   const owner = new Map<bigint, RegionBlock>();
