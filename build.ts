@@ -2,6 +2,7 @@
  * `npm run build`: makes everything that `dist/` holds.
  *
  *   dist/{src,jit,runtime}/…   JavaScript and declarations, emitted by tsc
+ *   dist/translator-identity   names the translator's sources: the cache of another build is foreign
  *   dist/softfloat.wasm        the exact x87 arithmetic, by `src/softfloat/build.ts`
  *   dist/core.wasm             the interpreter's loop, by `jit/build-core.ts`
  *   dist/web/…                 the page, by `web/build.ts`
@@ -67,6 +68,11 @@ function hashFiles(files: readonly string[]): string {
   return hash.digest('hex');
 }
 
+/** A hash of everything that a translation depends on: the sources of the translator and the packages that it uses. */
+export function translatorIdentity(): string {
+  return hashFiles(['package-lock.json', ...files('{src,jit}/**/*.ts')]);
+}
+
 function files(...patterns: string[]): string[] {
   return globSync(patterns, { cwd: root }).filter((file) => /\.[a-z]+$/.test(file));
 }
@@ -98,6 +104,14 @@ const typescript: Step = {
     for (const folder of ['src', 'jit', 'runtime']) rmSync(join(dist, folder), { recursive: true, force: true });
     return run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.build.json']);
   },
+};
+
+const identity: Step = {
+  name: 'identity',
+  inputs: () => ['build.ts', 'package-lock.json', ...files('{src,jit}/**/*.ts')],
+  output: 'dist/translator-identity',
+  script: 'package.json',
+  make: () => writeFileSync(join(dist, 'translator-identity'), translatorIdentity()),
 };
 
 const softfloat: Step = {
@@ -161,7 +175,10 @@ export async function build(): Promise<void> {
   mkdirSync(dist, { recursive: true });
   const stamps = readStamps();
   // tsc is another process, so it shares the time with the wasm steps; the page needs what both make.
-  const parts = await Promise.allSettled([runChain([typescript], stamps), runChain([softfloat, core], stamps)]);
+  const parts = await Promise.allSettled([
+    runChain([identity, typescript], stamps),
+    runChain([softfloat, core], stamps),
+  ]);
   for (const part of parts) if (part.status === 'rejected') throw part.reason;
   await runChain([web], stamps);
 }

@@ -2,6 +2,8 @@
 import type { Context } from '../src/execute/context.ts';
 import type { CodeSource } from '../src/execute/frontend.ts';
 import { importLibrary } from './arith.ts';
+import type { CodeRangeOfRip } from './code-snapshot.ts';
+import type { IndirectJump, TranslationMode } from './compiler-protocol.ts';
 import { coreMemory } from './core-memory.ts';
 import { Emitter } from './emitter.ts';
 import { offerX87Functions } from './lower-x87.ts';
@@ -10,15 +12,16 @@ import { RegionEmitter } from './region-emitter.ts';
 import './lower-families.ts';
 
 export interface Translation {
-  readonly rip: bigint;
   readonly bytes: Uint8Array;
-  /** Linear ranges of code that the region was made from. */
-  readonly ranges: readonly { readonly start: bigint; readonly length: number }[];
+  /** The code that the region was made from. */
+  readonly ranges: readonly CodeRangeOfRip[];
   readonly instructions: number;
-  readonly blocks: number;
-  /** Indirect jumps in it: the instruction pointer of each. */
-  readonly indirectSites: readonly bigint[];
+  /** The indirect jumps in it, with the targets that are part of it. */
+  readonly indirect: readonly IndirectJump[];
 }
+
+/** `translate`, for those who must not import it. */
+export type Translate = typeof translate;
 
 /** Name of the i-th function of a module. */
 export const regionName = (i: number): string => (i === 0 ? 'region' : `region${i}`);
@@ -28,11 +31,11 @@ export function translate(
   source: CodeSource,
   context: Context,
   rip: bigint,
-  shared: boolean,
+  mode: TranslationMode,
   seen?: IndirectTargets,
 ): Translation | null {
   const region = formRegion(source, context, rip, seen);
-  return region === null ? null : assemble(region, shared);
+  return region === null ? null : assemble(region, mode);
 }
 
 /** The module's text, for people. */
@@ -65,15 +68,14 @@ function build(regions: readonly Region[], shared: boolean): Emitter {
   return e;
 }
 
-function assemble(region: Region, shared: boolean): Translation {
+/** The module of one region. */
+export function assemble(region: Region, { shared }: TranslationMode): Translation {
   return {
-    rip: region.entry.rip,
     bytes: assembleRegions([region], shared),
     ranges: region.blocks.map((b) => ({ start: b.rip, length: b.length })),
     instructions: region.instructions,
-    blocks: region.blocks.length,
-    indirectSites: region.blocks.flatMap((b) =>
-      b.terminator.kind === 'indirect' && b.terminator.site !== null ? [b.terminator.site] : [],
+    indirect: region.blocks.flatMap(({ terminator: t }) =>
+      t.kind === 'indirect' && t.site !== null ? [{ site: t.site, targets: t.targets }] : [],
     ),
   };
 }

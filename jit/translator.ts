@@ -1,28 +1,41 @@
 /**
- * The translator of one vCPU thread: takes hot entries, has them compiled, installs the functions in the table, and drops
- * them when their code changes or there are too many.
+ * The translator of one vCPU thread: has hot code compiled, on another thread or on this one, installs the functions in
+ * the table, and drops them when their code changes or there are too many.
  */
 import type { CodeMemory, CodeUser, InterpreterBlock } from '../src/execute/code-memory.ts';
-import type { Context, Contexts } from '../src/execute/context.ts';
-import type { CoreExports, Engine, Regions } from '../src/execute/engine.ts';
+import type { Context } from '../src/execute/context.ts';
+import { type CoreExports, type Engine, neverAgain, type Regions } from '../src/execute/engine.ts';
 import { linearOf } from '../src/execute/frontend.ts';
-import { type Translation, translate } from './translate.ts';
+import type { BackgroundCompiler, Made } from './background-compiler.ts';
+import { type CodePart, CodeSnapshot, partsOf, sameBytes } from './code-snapshot.ts';
+import type { IndirectJump, TranslationMode } from './compiler-protocol.ts';
+import type { Translate } from './translate.ts';
+import type { CachedRegion, TranslationCache } from './translation-cache.ts';
 
 interface Installed {
   readonly context: number;
   readonly key: number;
   readonly slot: number;
   readonly bytes: number;
-  readonly instructions: number;
-  /** Linear page -> physical page that it must map to. */
-  readonly pages: ReadonlyMap<bigint, number>;
-  readonly parts: readonly CodeUser[];
+  /** Linear pages and the physical pages that they must map to. */
+  readonly pages: readonly (readonly [linear: bigint, physical: number])[];
+  readonly users: CodeUser[];
   readonly rip: bigint;
-  readonly indirectSites: readonly bigint[];
+  readonly indirect: readonly IndirectJump[];
+}
+
+/** A translation, wherever it comes from. */
+interface Translated {
+  readonly wasm: Uint8Array;
+  readonly instructions: number;
+  readonly parts: readonly CodePart[];
+  readonly indirect: readonly IndirectJump[];
 }
 
 export interface TranslatorStatistics {
+  /** Regions installed. */
   regions: number;
+  fromCache: number;
   bytes: number;
   instructions: number;
   /** Milliseconds spent in compiling, wherever. */
@@ -31,14 +44,25 @@ export interface TranslatorStatistics {
   dropped: number;
 }
 
+/** Who translates hot code. */
+export type TranslatorWay =
+  /** This thread, when a block becomes hot. */
+  | { readonly kind: 'hot'; readonly translate: Translate }
+  /** This thread, at the first execution. */
+  | { readonly kind: 'first'; readonly translate: Translate }
+  /** Another thread; the guest is interpreted meanwhile. */
+  | { readonly kind: 'background'; readonly compiler: BackgroundCompiler };
+
 export interface TranslatorParts {
   readonly engine: Engine;
-  readonly contexts: Contexts;
   readonly code: CodeMemory;
   readonly memory: WebAssembly.Memory;
   readonly table: WebAssembly.Table;
   readonly arithmetic: WebAssembly.Exports;
-  readonly shared: boolean;
+  readonly mode: TranslationMode;
+  readonly way: TranslatorWay;
+  /** Translations of earlier runs. */
+  readonly cache: TranslationCache | null;
   /** Bytes of translated code that may be kept. */
   readonly maximumBytes: number;
 }
@@ -56,11 +80,15 @@ export function regionImports(
 /** Times that a target must stand in one profile to be taken in, and how many a jump may have. */
 const profileThreshold = 4;
 const maximumTargets = 48;
+/** Regions at one instruction pointer: address spaces may have different code there. */
+const regionsPerPlace = 4;
 
 export class Translator implements Regions {
   private readonly parts: TranslatorParts;
-  private readonly installed = new Map<number, Map<number, Installed>>();
-  private readonly refused = new Set<string>();
+  private readonly imports: WebAssembly.Imports;
+  private readonly installed = new Map<number, Map<number, Installed[]>>();
+  /** Places that were asked for, or where there is nothing to translate. */
+  private readonly settled = new Set<string>();
   /** Targets of indirect jumps that have been seen. */
   private readonly seen = new Map<bigint, readonly bigint[]>();
   private readonly freeSlots: number[] = [];
@@ -68,6 +96,7 @@ export class Translator implements Regions {
   private liveBytes = 0;
   readonly statistics: TranslatorStatistics = {
     regions: 0,
+    fromCache: 0,
     bytes: 0,
     instructions: 0,
     compileMillis: 0,
@@ -77,27 +106,17 @@ export class Translator implements Regions {
 
   constructor(parts: TranslatorParts) {
     this.parts = parts;
+    this.imports = regionImports(parts.engine.core, parts.memory, parts.table, parts.arithmetic);
   }
 
-  hot(block: InterpreterBlock, context: Context): void {
-    this.force(block.rip, context);
+  hot(block: InterpreterBlock, context: Context): number {
+    if (!context.watched) this.translate(block.rip, context);
+    return neverAgain;
   }
-
-  /** Translates the region at `rip` now, hot or not. False = there is nothing to translate. */
-  force(rip: bigint, context: Context): boolean {
-    if (context.watched) return false;
-    const key = Number(rip);
-    const place = `${context.id},${key}`;
-    if (this.refused.has(place)) return false;
-    const started = performance.now();
-    const made = translate(this.parts.engine.source, context, rip, this.parts.shared, this.seen);
-    this.statistics.compileMillis += performance.now() - started;
-    if (made === null) {
-      this.refused.add(place);
-      return false;
-    }
-    this.install(made, new WebAssembly.Module(made.bytes as BufferSource), context, key);
-    return true;
+  private translate(rip: bigint, context: Context): void {
+    const { way } = this.parts;
+    if (way.kind === 'background') this.request(rip, context, way.compiler);
+    else this.translateNow(rip, context, way.translate);
   }
 
   /** Regions that met unknown targets of an indirect jump are translated again with those that are frequent. */
@@ -110,91 +129,215 @@ export class Translator implements Regions {
       targets.set(target, (targets.get(target) ?? 0) + 1);
     }
     const changed = new Set<bigint>();
-    for (const [site, targets] of counts) {
-      const known = this.seen.get(site) ?? [];
-      const more = [...targets].filter(([t, n]) => n >= profileThreshold && !known.includes(t)).map(([t]) => t);
-      if (more.length === 0 || known.length >= maximumTargets) continue;
-      this.seen.set(site, [...known, ...more].slice(0, maximumTargets));
-      changed.add(site);
-    }
+    for (const [site, targets] of counts)
+      if (this.see({ site, targets: [...targets].flatMap(([t, n]) => (n >= profileThreshold ? [t] : [])) }))
+        changed.add(site);
     if (changed.size === 0) return;
-    const { contexts, engine } = this.parts;
-    const context = contexts.current(engine.state);
-    for (const region of [...(this.installed.get(context.id)?.values() ?? [])]) {
-      if (region.indirectSites.some((site) => changed.has(site))) this.force(region.rip, context);
+    const { engine } = this.parts;
+    const context = engine.contexts.current(engine.state);
+    for (const regions of [...(this.installed.get(context.id)?.values() ?? [])]) {
+      const region = regions[0]!;
+      if (region.indirect.some(({ site }) => changed.has(site))) this.translate(region.rip, context);
     }
+  }
+  /** Notes targets of an indirect jump. True if some are new. */
+  private see({ site, targets }: IndirectJump): boolean {
+    const known = this.seen.get(site) ?? [];
+    const more = targets.filter((target) => !known.includes(target));
+    if (more.length === 0 || known.length >= maximumTargets) return false;
+    this.seen.set(site, [...known, ...more].slice(0, maximumTargets));
+    return true;
   }
 
   find(context: Context, key: number): number {
-    const region = this.installed.get(context.id)?.get(key);
-    if (region === undefined) return 0;
-    for (const [page, physical] of region.pages) if (this.parts.engine.physicalOf(page) !== physical) return 0;
-    return region.slot;
+    const { way } = this.parts;
+    const slot = this.valid(context, key);
+    if (slot !== 0 || context.watched) return slot;
+    if (this.fromCache(context, key)) return this.valid(context, key);
+    if (way.kind !== 'first') return 0;
+    this.translateNow(BigInt(key), context, way.translate);
+    return this.valid(context, key);
+  }
+  private valid(context: Context, key: number): number {
+    const regions = this.installed.get(context.id)?.get(key);
+    if (regions === undefined) return 0;
+    for (const { pages, slot } of regions)
+      if (pages.every(([linear, physical]) => this.parts.engine.physicalOf(linear) === physical)) return slot;
+    return 0;
   }
 
-  private install(made: Translation, module: WebAssembly.Module, context: Context, key: number): void {
-    const { engine, code, memory, table, arithmetic } = this.parts;
-    const pages = new Map<bigint, number>();
-    const parts: CodeUser[] = [];
-    for (const { start, length } of made.ranges) {
-      const linear = linearOf(context, start);
-      const first = linear & ~0xfffn;
-      const last = (linear + BigInt(length) - 1n) & ~0xfffn;
-      const physical = engine.physicalOf(linear);
-      const second = first === last ? -1 : engine.physicalOf(last);
-      if (physical < 0 || (first !== last && second < 0)) return; // unmapped meanwhile
-      pages.set(first, physical - Number(linear & 0xfffn));
-      if (first !== last) pages.set(last, second);
-      parts.push({ physical, second, length, invalidate: () => this.remove(region, true) });
+  // --- this thread
+  private translateNow(rip: bigint, context: Context, translate: Translate): void {
+    const place = placeOf(context, Number(rip));
+    if (this.settled.has(place)) return;
+    const snapshot = new CodeSnapshot(this.parts.engine);
+    if (snapshot.page(linearOf(context, rip)) === null) return; // it will fault
+    const started = performance.now();
+    const made = translate(snapshot, context, rip, this.parts.mode, this.seen);
+    this.statistics.compileMillis += performance.now() - started;
+    if (made === null) this.refuse(place, rip, context, snapshot);
+    else this.take(made.bytes, new WebAssembly.Module(made.bytes as BufferSource), made, rip, context, snapshot);
+  }
+
+  // --- the compiler's thread
+  private request(rip: bigint, context: Context, compiler: BackgroundCompiler): void {
+    const { engine } = this.parts;
+    const key = Number(rip);
+    const place = placeOf(context, key);
+    if (this.settled.has(place)) return;
+    const page = linearOf(context, rip) & ~0xfffn;
+    const snapshot = new CodeSnapshot(engine);
+    if (snapshot.take(page) === null) return;
+    this.settled.add(place);
+    compiler.request({
+      context,
+      rip,
+      snapshot,
+      seen: this.seen,
+      mayGoOn: () => engine.inContext(context.id) && engine.physicalOf(page) === snapshot.physicalOf(page),
+      done: (made) => {
+        if (made === null) return this.refuse(place, rip, context, snapshot);
+        this.settled.delete(place);
+        if (made !== undefined) {
+          this.statistics.compileMillis += made.millis;
+          this.take(made.bytes, made.module, made, rip, context, snapshot);
+        }
+        engine.regionChanged(key, context.id); // found, or counted anew
+      },
+    });
+  }
+
+  private take(
+    wasm: Uint8Array,
+    module: WebAssembly.Module,
+    { ranges, instructions, indirect }: Pick<Made, 'ranges' | 'instructions' | 'indirect'>,
+    rip: bigint,
+    context: Context,
+    snapshot: CodeSnapshot,
+  ): void {
+    const parts = partsOf(ranges, context);
+    if (!snapshot.isCurrent(parts)) return; // overwritten meanwhile
+    const translated = { wasm, instructions, parts, indirect };
+    this.install(translated, module, context, rip, (page) => snapshot.physicalOf(page));
+    if (!context.stable) return;
+    this.parts.cache?.add({
+      context: context.id,
+      rip,
+      instructions,
+      indirect,
+      parts: parts.map((part) => ({ page: part.page, offset: part.offset, code: snapshot.bytesOf(part)!.slice() })),
+      wasm,
+    });
+  }
+
+  /** Nothing to translate here, until the code changes. */
+  private refuse(place: string, rip: bigint, context: Context, snapshot: CodeSnapshot): void {
+    const { code } = this.parts;
+    this.settled.add(place);
+    const linear = linearOf(context, rip);
+    const offset = Number(linear & 0xfffn);
+    const physical = snapshot.physicalOf(linear & ~0xfffn) + offset;
+    const length = Math.min(15, 4096 - offset);
+    const user: CodeUser = { physical, second: -1, length, invalidate: () => void this.settled.delete(place) };
+    code.watch(user);
+  }
+
+  // --- the cache
+  private fromCache(context: Context, key: number): boolean {
+    const { cache } = this.parts;
+    if (cache === null || !context.stable) return false;
+    for (const region of cache.candidates(context.id, BigInt(key))) {
+      const physical = this.whereCached(region);
+      if (physical === null) continue;
+      const made = cache.moduleOf(region);
+      if (made === null) continue;
+      const { wasm, module } = made;
+      const parts = region.parts.map(({ page, offset, code }) => ({ page, offset, length: code.length }));
+      const { instructions, indirect, rip } = region;
+      for (const jump of indirect) this.see(jump);
+      this.install({ wasm, instructions, parts, indirect }, module, context, rip, (page) => physical.get(page)!);
+      this.statistics.fromCache++;
+      return true;
     }
-    if (this.liveBytes + made.bytes.length > this.parts.maximumBytes) this.dropAll();
+    return false;
+  }
+  /** The physical pages of a cached region's code; null if the guest has other code there. */
+  private whereCached({ parts }: CachedRegion): Map<bigint, number> | null {
+    const { engine } = this.parts;
+    const where = new Map<bigint, number>();
+    for (const { page, offset, code } of parts) {
+      let physical = where.get(page);
+      if (physical === undefined) where.set(page, (physical = engine.physicalOf(page)));
+      const bytes = physical < 0 ? null : engine.memoryAt(physical + offset, code.length);
+      if (bytes === null || !sameBytes(bytes, code)) return null;
+    }
+    return where;
+  }
+
+  // --- what is installed
+  private install(
+    { wasm, instructions, parts, indirect }: Translated,
+    module: WebAssembly.Module,
+    context: Context,
+    rip: bigint,
+    physicalOf: (page: bigint) => number,
+  ): void {
+    const { table, code, engine, maximumBytes } = this.parts;
+    const key = Number(rip);
+    const entry = linearOf(context, rip) & ~0xfffn;
+    if (this.liveBytes + wasm.length > maximumBytes) this.dropAll();
+    const instance = new WebAssembly.Instance(module, this.imports);
     const slot = this.freeSlots.pop() ?? this.nextSlot++;
     if (slot >= table.length) table.grow(Math.max(1024, table.length));
-    const instance = new WebAssembly.Instance(module, regionImports(engine.core, memory, table, arithmetic));
-    const region: Installed = {
-      context: context.id,
-      key,
-      slot,
-      bytes: made.bytes.length,
-      instructions: made.instructions,
-      pages,
-      parts,
-      rip: made.rip,
-      indirectSites: made.indirectSites,
-    };
     table.set(slot, instance.exports.region as () => bigint);
-    let map = this.installed.get(context.id);
-    if (map === undefined) {
-      map = new Map();
-      this.installed.set(context.id, map);
+    const pages = [...new Set(parts.map(({ page }) => page))].map((page) => [page, physicalOf(page)] as const);
+    const users: CodeUser[] = parts.map(({ page, offset, length }) => ({
+      physical: physicalOf(page) + offset,
+      second: -1,
+      length,
+      invalidate: () => this.remove(region, true),
+    }));
+    const region: Installed = { context: context.id, key, slot, bytes: wasm.length, pages, users, rip, indirect };
+    let places = this.installed.get(context.id);
+    if (places === undefined) this.installed.set(context.id, (places = new Map()));
+    // A region of the same code is replaced; one of another address space stays, unless there are many.
+    for (const [i, old] of [...(places.get(key) ?? [])].entries()) {
+      const same = old.pages.some(([page, physical]) => page === entry && physical === physicalOf(page));
+      if (same || i >= regionsPerPlace - 1) this.remove(old, false);
     }
-    const old = map.get(key);
-    if (old !== undefined) this.remove(old, false);
-    map.set(key, region);
-    for (const part of parts) code.watch(part);
+    const regions = places.get(key);
+    if (regions === undefined) places.set(key, [region]);
+    else regions.unshift(region);
+    for (const user of users) code.watch(user);
     this.liveBytes += region.bytes;
     this.statistics.regions++;
     this.statistics.bytes += region.bytes;
-    this.statistics.instructions += region.instructions;
-    engine.regionChanged();
+    this.statistics.instructions += instructions;
+    engine.regionChanged(key, context.id);
   }
 
   private remove(region: Installed, invalidated: boolean): void {
-    const map = this.installed.get(region.context);
-    if (map?.get(region.key) !== region) return;
-    map.delete(region.key);
-    this.parts.table.set(region.slot, null);
+    const { table, code, engine } = this.parts;
+    const places = this.installed.get(region.context)!;
+    const regions = places.get(region.key);
+    const index = regions?.indexOf(region) ?? -1;
+    if (index < 0) return; // gone already: told by its first part
+    regions!.splice(index, 1);
+    if (regions!.length === 0) places.delete(region.key);
+    table.set(region.slot, null);
     this.freeSlots.push(region.slot);
     this.liveBytes -= region.bytes;
     if (invalidated) this.statistics.invalidated++;
-    for (const part of region.parts) this.parts.code.unwatch(part);
-    this.parts.engine.regionChanged();
+    for (const user of region.users) code.unwatch(user);
+    engine.regionChanged(region.key, region.context);
   }
 
   /** Forgets every region; the interpreter goes on and hot code is translated again. */
   dropAll(): void {
-    for (const map of this.installed.values()) for (const region of [...map.values()]) this.remove(region, false);
-    this.refused.clear();
+    for (const places of this.installed.values())
+      for (const regions of [...places.values()]) for (const region of [...regions]) this.remove(region, false);
     this.statistics.dropped++;
   }
 }
+
+const placeOf = (context: Context, key: number): string => `${context.id},${key}`;

@@ -3,7 +3,7 @@
  * vCPUs on it.
  */
 
-import { Translator } from '../jit/translator.ts';
+import { Translator, type TranslatorParts } from '../jit/translator.ts';
 import { Contexts } from '../src/execute/context.ts';
 import { definitions } from '../src/isa/define.ts';
 import { PhysicalMemory } from '../src/mmu/physical-memory.ts';
@@ -33,8 +33,14 @@ export interface VmOptions {
   readonly modules: VmModules;
   readonly ports: Ports;
   readonly tsc: TimeStampCounter;
-  /** False: only interpret. */
-  readonly translate: boolean;
+  /** How hot code is translated; false: it is only interpreted. */
+  readonly translate: false | VmTranslation;
+}
+
+/** Who translates, and what is known from earlier runs. */
+export interface VmTranslation extends Pick<TranslatorParts, 'way' | 'cache' | 'mode'> {
+  /** Bytes of translated code to keep: beyond, all of it is dropped (64 MiB). */
+  readonly maximumBytes?: number;
 }
 
 export class Vm {
@@ -88,19 +94,21 @@ export class Vm {
           cpus,
         }),
     );
-    this.translators = options.translate
+    const { translate } = options;
+    this.translators = translate
       ? this.vcpus.map((vcpu) => {
+          const { memory } = this;
+          const { engine, code } = vcpu;
           const translator = new Translator({
-            engine: vcpu.engine,
-            contexts: this.contexts,
-            code: vcpu.code,
-            memory: this.memory,
+            maximumBytes: translatedBytes,
+            ...translate,
+            engine,
+            code,
+            memory,
             table,
             arithmetic,
-            shared: false,
-            maximumBytes: translatedBytes,
           });
-          vcpu.engine.regions = translator;
+          engine.regions = translator;
           return translator;
         })
       : [];

@@ -1,6 +1,7 @@
 /**
- * What the machine needs of a page: artifacts, workers, time. The sibling of `node.ts`.
+ * What the machine needs of a page: artifacts, workers, time, storage. The sibling of `node.ts`.
  */
+import { databaseStore } from './browser-store.ts';
 import type { Host, HostWorker } from './host.ts';
 
 /**
@@ -20,17 +21,31 @@ function startWorker(module: URL): HostWorker {
     post: (message, transfer = []) => worker.postMessage(message, [...transfer]),
     onMessage: (listener) => worker.addEventListener('message', ({ data }) => listener(data)),
     onError: (listener) => worker.addEventListener('error', ({ message }) => listener(new Error(message))),
-    unref() {}, // a page has no end to hold up
     terminate: async () => worker.terminate(),
   };
+}
+
+const channel = new MessageChannel();
+const waiting: (() => void)[] = [];
+channel.port1.onmessage = () => waiting.shift()?.();
+
+/** A message is a task of its own, and comes at once where a timer would wait for milliseconds. */
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    waiting.push(resolve);
+    channel.port2.postMessage(null);
+  });
 }
 
 /** @param base where the artifacts lie: the folder of the page */
 export function browserHost(base: URL): Host {
   return {
     monotonicNanos: () => performance.now() * 1e6,
+    nextTurn,
     readArtifact: (name) => fetchFile(new URL(name, base)),
-    startWorker,
+    translatorIdentity: async () => new TextDecoder().decode(await fetchFile(new URL('translator-identity', base))),
+    startCompiler: () => startWorker(new URL('compiler.js', base)),
+    openStore: databaseStore,
     // Only a cross-origin isolated page may share memory with its workers.
     sharesMemory: globalThis.crossOriginIsolated === true,
   };

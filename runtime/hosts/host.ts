@@ -1,6 +1,6 @@
 /**
- * What a machine needs of whatever it runs on: time, the files that the build made, threads. `node.ts` and `browser.ts`
- * each have one of these; nothing above them names a host.
+ * What a machine needs of whatever it runs on: time, the files that the build made, threads, a place for what outlives a
+ * run. `node.ts` and `browser.ts` each have one of these; nothing above them names a host.
  */
 
 /** A worker thread, reduced to what the compiler needs. */
@@ -8,18 +8,30 @@ export interface HostWorker {
   post(message: unknown, transfer?: readonly ArrayBuffer[]): void;
   onMessage(listener: (message: unknown) => void): void;
   onError(listener: (error: Error) => void): void;
-  /** Lets the process end although the worker is alive. */
-  unref(): void;
   terminate(): Promise<void>;
+}
+
+/** Named blobs that outlive the process or the page. */
+export interface BlobStore {
+  /** The blob's bytes; undefined if there is none, or it cannot be read. */
+  read(name: string): Promise<Uint8Array | undefined>;
+  /** Replaces a blob as a whole: a reader finds the old bytes or the new ones. Rejects if that cannot be. */
+  write(name: string, bytes: Uint8Array): Promise<void>;
 }
 
 export interface Host {
   /** Nanoseconds of the monotonic clock, from an arbitrary origin: the source of a `HostClock`. */
   monotonicNanos(): number;
+  /** Lets timers, messages, input and output of the host have their turn. */
+  nextTurn(): Promise<void>;
   /** The bytes of a file that `npm run build` made, such as `core.wasm`. */
   readArtifact(name: string): Promise<Uint8Array<ArrayBuffer>>;
-  /** Starts a module as a worker thread. */
-  startWorker(module: URL): HostWorker;
+  /** Names the translator's sources: translations of another build are foreign. */
+  translatorIdentity(): Promise<string>;
+  /** Starts a thread that serves `jit/compiler-protocol.ts`. It does not keep the process alive. */
+  startCompiler(): HostWorker;
+  /** Blobs in a folder (Node) or a database (a page). */
+  openStore(place: string): BlobStore;
   /** Whether memory can be shared with workers; without, they get copies. */
   readonly sharesMemory: boolean;
 }

@@ -7,20 +7,25 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { Host, HostWorker } from './host.ts';
+import { folderStore } from './node-store.ts';
 
 /** Nanoseconds of the monotonic clock, from an arbitrary origin: the source of a `HostClock`. */
 export function monotonicNanos(): number {
   return performance.now() * 1e6;
 }
 
-/** A file that `npm run build` made, such as `core.wasm`; from the sources and from `dist` alike. */
+/** How this file is run: as it stands, as the JavaScript that tsc made of it, or as a part of the bundle in `dist/cli`. */
+const form = /\/runtime\/hosts\/node\.([tj]s)$/.exec(import.meta.url)?.[1] ?? 'bundle';
+const distFolder = new URL({ ts: '../../dist/', js: '../../', bundle: '../' }[form]!, import.meta.url);
+
+/** A file that `npm run build` made, such as `core.wasm`. */
 export function artifactUrl(name: string): URL {
-  return new URL((import.meta.url.endsWith('.ts') ? '../../dist/' : '../../') + name, import.meta.url);
+  return new URL(name, distFolder);
 }
 
-/** A file of the package, such as `package.json`; from the sources and from `dist` alike. */
+/** A file of the package, such as `package.json`. */
 export function packageUrl(name: string): URL {
-  return new URL((import.meta.url.endsWith('.ts') ? '../../' : '../../../') + name, import.meta.url);
+  return new URL(name, new URL('../', distFolder));
 }
 
 /** The version of this package. */
@@ -96,19 +101,32 @@ export async function fileSink(path: string): Promise<ByteSink> {
 
 function startWorker(module: URL): HostWorker {
   const worker = new Worker(module);
+  worker.unref();
   return {
     post: (message, transfer = []) => worker.postMessage(message, [...transfer]),
-    onMessage: (listener) => void worker.on('message', listener),
+    // Listening for messages would keep the process alive.
+    onMessage: (listener) => void worker.on('message', listener).unref(),
     onError: (listener) => void worker.on('error', listener),
-    unref: () => worker.unref(),
     terminate: async () => void (await worker.terminate()),
   };
+}
+
+/** The sources are their own name; a build has recorded it. */
+async function translatorIdentity(): Promise<string> {
+  if (form === 'ts') return (await import(new URL('build.ts', packageUrl('.')).href)).translatorIdentity();
+  return readFileSync(artifactUrl('translator-identity'), 'utf8');
 }
 
 /** This process as a host. */
 export const nodeHost: Host = {
   monotonicNanos,
+  nextTurn: () => new Promise((resolve) => void setImmediate(resolve)),
   readArtifact: async (name) => new Uint8Array(readFileSync(artifactUrl(name))),
-  startWorker,
+  translatorIdentity,
+  startCompiler: () =>
+    startWorker(
+      new URL({ ts: './node-compiler.ts', js: './node-compiler.js', bundle: './compiler.js' }[form]!, import.meta.url),
+    ),
+  openStore: folderStore,
   sharesMemory: true,
 };

@@ -1,6 +1,5 @@
 /** The bare machine of `bare.ts` around a `Vm`: what the command line and the page run guests on. */
-import { translationText } from '../../jit/translate.ts';
-import { interpreterBlock, recordBlock } from '../../src/execute/frontend.ts';
+import { interpreterBlock, linearOf, recordBlock } from '../../src/execute/frontend.ts';
 import { printByInstruction } from '../../src/ir/print.ts';
 import { decode } from '../../src/isa/decode.ts';
 import { disassemble } from '../../src/isa/disassemble.ts';
@@ -8,14 +7,17 @@ import { PortBus } from '../bus.ts';
 import { unexpectedExit } from '../exits.ts';
 import type { Host } from '../hosts/host.ts';
 import type { InitialState } from '../loaders/initial-state.ts';
+import { MachineTranslation } from '../translation.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { Vm } from '../vm.ts';
 import { attachBareDevices, type BareMachineDevices } from './bare.ts';
 import type { BlockListing, Machine, MachineOptions, MachineStatistics, RunEnd, RunLimits } from './machine.ts';
 
-/** Instructions between two looks at the event loop: about 10 ms of translated code. */
-const sliceInstructions = 20_000_000;
-const interpretedSlice = 1_000_000;
+/** Milliseconds between two looks at the event loop, and while a translation is awaited. */
+const sliceMillis = 10;
+const shortSliceMillis = 3;
+const firstSlice = 50_000;
+const longestSlice = 100_000_000;
 /** The time-stamp counter's rate. */
 const tscHertz = 1_000_000_000;
 
@@ -26,20 +28,30 @@ class BareMachine implements Machine {
   private retired = 0;
   private running = 0;
   private exitStatus: number | null = null;
+  private readonly host: Host;
+  private readonly translation: MachineTranslation | null;
+  private slice = firstSlice;
 
-  constructor(options: MachineOptions, host: Host, core: WebAssembly.Module, arithmetic: WebAssembly.Module) {
+  constructor(
+    options: MachineOptions,
+    host: Host,
+    modules: { core: WebAssembly.Module; arithmetic: WebAssembly.Module },
+    translation: MachineTranslation | null,
+  ) {
+    this.host = host;
+    this.translation = translation;
     const bus = new PortBus();
     const started = host.monotonicNanos();
     this.vm = new Vm({
       memory: options.memory,
       cpus: options.cpus,
-      modules: { core, arithmetic },
+      modules,
       ports: {
         read: (port, bytes) => bus.read(port, bytes),
         write: (port, bytes, value) => bus.write(port, bytes, value),
       },
       tsc: { read: () => BigInt(Math.floor(host.monotonicNanos() - started)), hertz: tscHertz },
-      translate: options.engine !== 'interpreter',
+      translate: translation?.forVm ?? false,
     });
     this.vcpu = this.vm.vcpu(0);
     this.devices = attachBareDevices(bus, {
@@ -66,20 +78,23 @@ class BareMachine implements Machine {
   }
 
   async run({ maxInstructions = Number.POSITIVE_INFINITY, signal }: RunLimits): Promise<RunEnd> {
-    const slice = this.vm.translators.length > 0 ? sliceInstructions : interpretedSlice;
+    await this.loadTranslations();
     for (;;) {
       if (signal?.aborted === true) return { reason: 'aborted' };
       const left = maxInstructions - this.retired;
       if (left <= 0) return { reason: 'instructions' };
-      this.running = Math.min(slice, left);
+      this.running = Math.min(this.slice, left);
+      const started = this.host.monotonicNanos();
       const exit = this.vcpu.enter(this.running);
-      this.retired += this.running - this.vcpu.engine.left;
+      const done = this.running - this.vcpu.engine.left;
+      this.retired += done;
       this.running = 0;
+      this.adaptSlice(done, (this.host.monotonicNanos() - started) / 1e6);
       if (this.exitStatus !== null) return { reason: 'exit', status: this.exitStatus };
       switch (exit.kind) {
         case 'budget':
         case 'kicked':
-          await yieldToHost();
+          await this.host.nextTurn();
           break;
         case 'halt':
           return { reason: 'halt', rip: Number(BigInt.asIntN(64, this.vcpu.state.get64('rip'))) };
@@ -99,10 +114,26 @@ class BareMachine implements Machine {
     }
   }
 
+  /** The guest's speed changes by a factor of a hundred: the next slice is cut after the last one. */
+  private adaptSlice(done: number, millis: number): void {
+    const wanted = this.translation?.pending === true ? shortSliceMillis : sliceMillis;
+    const fitting = millis > 0 ? (done * wanted) / millis : longestSlice;
+    this.slice = Math.ceil(Math.min(Math.max(fitting, this.slice / 8, firstSlice), this.slice * 4, longestSlice));
+  }
+  /** What earlier runs of a guest that starts with this code have translated. */
+  private async loadTranslations(): Promise<void> {
+    if (this.translation === null || this.retired > 0) return;
+    const { engine, state } = this.vcpu;
+    const context = engine.contexts.current(state);
+    const first = engine.copyCodePage(linearOf(context, BigInt.asIntN(64, state.get64('rip'))));
+    await this.translation.load(first?.bytes ?? new Uint8Array(0));
+  }
+
   statistics(): MachineStatistics {
-    let [regions, bytes, millis] = [0, 0, 0];
+    let [regions, fromCache, bytes, millis] = [0, 0, 0, 0];
     for (const { statistics } of this.vm.translators) {
       regions += statistics.regions;
+      fromCache += statistics.fromCache;
       bytes += statistics.bytes;
       millis += statistics.compileMillis;
     }
@@ -111,13 +142,14 @@ class BareMachine implements Machine {
       instructions: this.retired,
       interpreted: this.retired - translated,
       regions,
-      regionsFromCache: 0,
+      regionsFromCache: fromCache,
       codeBytes: bytes,
       compileMillis: millis,
     };
   }
 
   async disassemble(address: number, count: number): Promise<readonly BlockListing[]> {
+    const { translationText } = await import('../../jit/translate.ts');
     const { engine } = this.vcpu;
     const context = engine.contexts.current(this.vcpu.state);
     const listings: BlockListing[] = [];
@@ -150,29 +182,23 @@ class BareMachine implements Machine {
     return listings;
   }
 
-  async close(): Promise<void> {}
-}
-
-const channel = new MessageChannel();
-const waiting: (() => void)[] = [];
-channel.port1.onmessage = () => waiting.shift()?.();
-(channel.port1 as { unref?: () => void }).unref?.();
-(channel.port2 as { unref?: () => void }).unref?.();
-
-/** Lets timers, input and output of the host have their turn. */
-function yieldToHost(): Promise<void> {
-  return new Promise((resolve) => {
-    (channel.port1 as { ref?: () => void }).ref?.();
-    waiting.push(() => {
-      (channel.port1 as { unref?: () => void }).unref?.();
-      resolve();
-    });
-    channel.port2.postMessage(null);
-  });
+  async close(): Promise<void> {
+    await this.translation?.close();
+  }
 }
 
 /** Makes the machine on a host. */
 export async function createMachine(options: MachineOptions, host: Host): Promise<Machine> {
-  const [core, arithmetic] = await Promise.all(['core.wasm', 'softfloat.wasm'].map(async (name) => WebAssembly.compile(await host.readArtifact(name))));
-  return new BareMachine(options, host, core!, arithmetic!);
+  const compiled = async (name: string) => WebAssembly.compile(await host.readArtifact(name));
+  const [translation, core, arithmetic] = await Promise.all([
+    MachineTranslation.start(options, host),
+    compiled('core.wasm'),
+    compiled('softfloat.wasm'),
+  ]);
+  try {
+    return new BareMachine(options, host, { core, arithmetic }, translation);
+  } catch (error) {
+    await translation?.close(); // a configuration error: no thread stays behind
+    throw error;
+  }
 }

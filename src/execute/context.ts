@@ -1,6 +1,8 @@
 /**
  * Execution contexts: the mode bits that a block's translation relies on, numbered. The number in force stands in the
  * vCPU's field `context` and is part of every code look-up; it changes when a helper changes a mode, a segment or CPL.
+ *
+ * Translated code holds the number, and translations outlive the run that made them: so it is made of the mode bits alone.
  */
 import type { ExecutionContext } from '../ir/builder.ts';
 import type { CpuState } from '../state/cpu-state.ts';
@@ -8,6 +10,8 @@ import { offsetOf } from '../state/layout.ts';
 
 export interface Context extends ExecutionContext {
   readonly id: number;
+  /** Every run gives these mode bits this number. */
+  readonly stable: boolean;
   /** Base and limit of CS, where they matter to instruction fetch (0 and 4 GiB - 1 otherwise). */
   readonly csBase: number;
   readonly csLimit: number;
@@ -32,6 +36,10 @@ const data = ['ds', 'es', 'ss'].map((name) => ({
   access: word(`${name}Access`),
 }));
 
+/** Numbers of contexts that are not flat: above those of flat ones, whatever bits these have. */
+const firstHashed = 1 << 20;
+const hashedMask = 0x3fffffff;
+
 const USABLE = 1 << 16;
 const LONG = 1 << 13;
 const BIG = 1 << 14;
@@ -42,7 +50,7 @@ const CODE = 8;
 /** Numbers the contexts of a VM; the same mode bits have one number on all its vCPUs. */
 export class Contexts {
   private readonly byKey = new Map<string, Context>();
-  readonly list: Context[] = [];
+  private readonly byId = new Map<number, Context>();
 
   /** The context that the state is in; sets the field `context`. */
   current(state: CpuState): Context {
@@ -68,11 +76,25 @@ export class Contexts {
     const key = flat ? `${bits}` : `${bits},${u32[CS_BASE]},${u32[CS_LIMIT]}`;
     let context = this.byKey.get(key);
     if (context === undefined) {
-      context = this.make(bits, flat ? 0 : u32[CS_BASE]!, flat ? 0xffffffff : u32[CS_LIMIT]!);
+      context = flat ? this.make(bits, 0, 0xffffffff) : this.make(bits, u32[CS_BASE]!, u32[CS_LIMIT]!);
       this.byKey.set(key, context);
     }
     u32[CONTEXT] = context.id;
     return context;
+  }
+
+  /** Flat contexts are numbered by their bits, others by a hash; whoever comes second to a number takes the next one. */
+  private number(bits: number, csBase: number, csLimit: number, flat: boolean): { id: number; stable: boolean } {
+    if (flat) return { id: bits + 1, stable: true };
+    let hash = bits;
+    for (const word of [csBase, csLimit]) {
+      hash = Math.imul(hash ^ word, 0x9e3779b1);
+      hash ^= hash >>> 15;
+    }
+    const wanted = firstHashed + (hash & hashedMask);
+    let id = wanted;
+    while (this.byId.has(id)) id++;
+    return { id, stable: id === wanted };
   }
 
   private make(bits: number, csBase: number, csLimit: number): Context {
@@ -80,7 +102,7 @@ export class Contexts {
     const taskSwitched = (bits & (4 << 10)) !== 0;
     const emulate = (bits & (2 << 10)) !== 0;
     const context: Context = {
-      id: this.list.length + 1,
+      ...this.number(bits, csBase, csLimit, (bits & 8) !== 0),
       codeSize: long ? 64 : (bits & 2) !== 0 ? 32 : 16,
       stackSize: long ? 64 : (bits & 4) !== 0 ? 32 : 16,
       flat: (bits & 8) !== 0,
@@ -95,12 +117,8 @@ export class Contexts {
       csLimit,
       watched: (bits & (1 << 14)) !== 0,
     };
-    this.list.push(context);
+    this.byId.set(context.id, context);
     return context;
-  }
-  /** The context with a number that `current` has given. */
-  of(id: number): Context {
-    return this.list[id - 1]!;
   }
 }
 

@@ -9,7 +9,7 @@ import type { Context, Contexts } from './context.ts';
 import { encodeBlock } from './encode.ts';
 import { type CodeSource, interpreterBlock, linearOf } from './frontend.ts';
 import { JumpCache } from './jump-cache.ts';
-import { leave } from './leave.ts';
+import { hotThreshold, leave } from './leave.ts';
 import type { Processor } from './processor.ts';
 import { kindOf } from './records.ts';
 
@@ -21,8 +21,8 @@ export interface CoreExports {
 
 /** Translated regions, as the engine sees them. */
 export interface Regions {
-  /** A block has become hot: translate from here on. Called again after more entries if nothing came of it. */
-  hot(block: InterpreterBlock, context: Context): void;
+  /** A block has become hot: translate from here on. The answer is after how many more entries it is to be asked again. */
+  hot(block: InterpreterBlock, context: Context): number;
   /** Where regions went through indirect jumps: pairs of the jump's instruction pointer and its target. */
   profile(pairs: BigInt64Array): void;
   /** Table slot of a region that starts here and is valid under the current mapping, or 0. */
@@ -40,6 +40,12 @@ export interface EngineParts {
   readonly code: CodeMemory;
 }
 
+/** A copy of a page of code, and where it lies. */
+export interface CodePage {
+  readonly physical: number;
+  readonly bytes: Uint8Array;
+}
+
 /** Why `run` came back: the budget is used up, or the vCPU's events want a look. */
 export type RunEnd = 'budget' | 'events';
 
@@ -55,6 +61,8 @@ const PROFILE_COUNT = word('profileCount');
 const FAULT_VECTOR = word('faultVector');
 const twoTo32 = 2 ** 32;
 const largestSlice = 0x3fffffff;
+/** Entries until a block that is not worth a translation is asked for again. */
+export const neverAgain = 0x7fffffff;
 
 export class Engine {
   readonly state: CpuState;
@@ -117,6 +125,10 @@ export class Engine {
   contextChanged(): void {
     this.context = this.contexts.current(this.state);
   }
+  /** The context with this number is in force. */
+  inContext(id: number): boolean {
+    return this.context.id === id;
+  }
   /** The arithmetic flags at their RFLAGS places. */
   flags(): number {
     return this.core.flagsWord(this.state.base);
@@ -131,9 +143,10 @@ export class Engine {
     this.jumps.drop(Number(BigInt.asUintN(32, block.rip)), Number(BigInt.asUintN(64, block.rip) >> 32n), block.context);
     if (block.address === this.state.u32[BLOCK]) this.stopAfterStore(block);
   }
-  /** A region was installed or has gone: look-ups are made again. */
-  regionChanged(): void {
-    this.jumps.flush();
+  /** A region at an instruction pointer, as a number, was installed or has gone: look-ups of it are made again. */
+  regionChanged(key?: number, context = 0): void {
+    if (key === undefined) this.jumps.flush();
+    else this.jumps.drop(key >>> 0, Math.floor(key / twoTo32) >>> 0, context);
   }
 
   /**
@@ -193,9 +206,10 @@ export class Engine {
       case leave.lookup:
         return this.lookup();
       case leave.hot: {
+        const low = this.state.u32[RIP]!;
         const block = this.code.find(this.context.id, this.ripKey(), false);
-        this.jumps.resetCount(this.state.u32[RIP]!, 1); // past the threshold: no second leave until it is looked up again
-        if (block !== undefined) this.regions?.hot(block, this.context);
+        const again = block === undefined ? undefined : this.regions?.hot(block, this.context);
+        this.jumps.resetCount(low, hotThreshold - (again ?? neverAgain)); // counts are taken modulo 2^32
         return false;
       }
       case leave.fault:
@@ -206,7 +220,9 @@ export class Engine {
         return this.refused();
       case leave.profile:
         this.state.u32[PROFILE_COUNT] = 0;
-        this.regions?.profile(new BigInt64Array(this.state.buffer, this.state.base + profileOffset, profileEntries * 2));
+        this.regions?.profile(
+          new BigInt64Array(this.state.buffer, this.state.base + profileOffset, profileEntries * 2),
+        );
         return false;
       case leave.stop:
         this.stopped();
@@ -294,6 +310,17 @@ export class Engine {
       Number(BigInt.asIntN(32, linear >> 32n)),
     );
     return page < 0 ? -1 : page + Number(linear & 0xfffn);
+  }
+  /** The page of code at a linear address as it is now; null if it cannot be fetched or is no RAM. */
+  copyCodePage(linear: bigint): CodePage | null {
+    const physical = this.physicalOf(linear & ~0xfffn);
+    const bytes = physical < 0 ? null : this.memoryAt(physical, 4096);
+    return bytes === null ? null : { physical, bytes: bytes.slice() };
+  }
+  /** The bytes of guest memory within one physical page, or null if that is no RAM. */
+  memoryAt(physical: number, length: number): Uint8Array | null {
+    const host = this.processor.memory.hostOf(Math.floor(physical / 4096));
+    return host < 0 ? null : new Uint8Array(this.state.buffer, host + (physical % 4096), length);
   }
   private codePage(linear: bigint): Uint8Array | null {
     const page = this.physicalOf(linear & ~0xfffn);

@@ -8,7 +8,7 @@ import { assembleRegions, regionName } from '../../jit/translate.ts';
 import { regionImports } from '../../jit/translator.ts';
 import type { Vm } from '../../runtime/vm.ts';
 import type { Context } from '../../src/execute/context.ts';
-import type { Regions } from '../../src/execute/engine.ts';
+import { neverAgain, type Regions } from '../../src/execute/engine.ts';
 
 /** The one region that a vCPU is offered, at one instruction pointer in one context; nothing is ever translated. */
 export class RegionBatch implements Regions {
@@ -46,7 +46,9 @@ export class RegionBatch implements Regions {
     this.vm.vcpu(0).engine.regionChanged();
   }
 
-  hot(): void {}
+  hot(): number {
+    return neverAgain;
+  }
   find(context: Context, key: number): number {
     return this.offered && context.id === this.context && key === this.key ? 1 : 0;
   }

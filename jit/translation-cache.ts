@@ -1,0 +1,235 @@
+/**
+ * Translations that outlive a run, in one file. A translation is found by execution context and instruction pointer, and
+ * taken only if the guest's memory holds the very code bytes that it was made from; the file belongs to one build of the
+ * translator and one way of translating, and every entry carries a hash. Whatever does not fit is ignored.
+ *
+ *   file    "jit86tc" format, then a string (u16 length): the identity of what wrote it; then the entries
+ *   entry   u32 bytes that follow the hash; 16 bytes hash of them; u32 context, i64 rip, u32 instructions,
+ *           u32 number of parts, u32 number of indirect jumps; parts: i64 page, u16 offset, u16 length, the code bytes;
+ *           jumps: i64 instruction pointer, u32 number of targets, i64 targets; then WebAssembly to the end
+ *
+ * All numbers are little endian.
+ */
+import { sameBytes } from './code-snapshot.ts';
+import type { IndirectJump } from './compiler-protocol.ts';
+import { hashBytes } from './hash.ts';
+
+/** Code within one page, as it was translated. */
+export interface CachedPart {
+  readonly page: bigint;
+  readonly offset: number;
+  readonly code: Uint8Array;
+}
+
+export interface CachedRegion {
+  readonly context: number;
+  readonly rip: bigint;
+  readonly instructions: number;
+  readonly parts: readonly CachedPart[];
+  readonly indirect: readonly IndirectJump[];
+  readonly wasm: Uint8Array;
+}
+
+const magic = new TextEncoder().encode('jit86tc\x01');
+const hashLength = 16;
+const fixedLength = 24;
+const partLength = 12;
+const jumpLength = 12;
+
+/** An entry as it stands in the file. */
+interface Entry {
+  /** From the hash to the end of the entry. */
+  readonly bytes: Uint8Array;
+  used: boolean;
+}
+
+export class TranslationCache {
+  private readonly identity: Uint8Array;
+  private readonly entries = new Set<Entry>();
+  private readonly places = new Map<string, { entry: Entry; region: CachedRegion | null }[]>();
+  private readonly entryOf = new Map<CachedRegion, Entry>();
+  /** Something was added since the file was read. */
+  changed = false;
+
+  /** @param identity names the translator's build and its way of translating: other files are foreign */
+  constructor(identity: string) {
+    this.identity = new TextEncoder().encode(identity);
+  }
+
+  /** Takes the entries of a file. What is foreign is left out, and so is what comes after a damaged length. */
+  read(file: Uint8Array): void {
+    const start = magic.length + 2 + this.identity.length;
+    if (file.length < start) return;
+    const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
+    if (!sameBytes(file.subarray(0, magic.length), magic)) return;
+    if (view.getUint16(magic.length, true) !== this.identity.length) return;
+    if (!sameBytes(file.subarray(start - this.identity.length, start), this.identity)) return;
+    for (let at = start; at + 4 + hashLength + fixedLength <= file.length; ) {
+      const length = view.getUint32(at, true);
+      const end = at + 4 + hashLength + length;
+      if (length < fixedLength || end > file.length) return;
+      const entry = { bytes: file.subarray(at + 4, end), used: false };
+      const fields = at + 4 + hashLength;
+      this.insert(entry, view.getUint32(fields, true), view.getBigInt64(fields + 4, true), null);
+      at = end;
+    }
+  }
+
+  get size(): number {
+    return this.entries.size;
+  }
+
+  /** Translations made for an instruction pointer, the newest first; whether their code is there is for the caller to see. */
+  candidates(context: number, rip: bigint): CachedRegion[] {
+    const list = this.places.get(placeOf(context, rip));
+    if (list === undefined) return [];
+    const regions: CachedRegion[] = [];
+    for (const known of [...list]) {
+      // The hash is looked at when an entry is first needed.
+      const region = known.region ?? parse(known.entry.bytes);
+      if (region === null || region.context !== context || region.rip !== rip) {
+        list.splice(list.indexOf(known), 1);
+        this.entries.delete(known.entry);
+        continue;
+      }
+      known.region = region;
+      this.entryOf.set(region, known.entry);
+      regions.unshift(region);
+    }
+    return regions;
+  }
+  /** The module of a candidate that is going to be used; null if this host does not take it. */
+  moduleOf(region: CachedRegion): { wasm: Uint8Array; module: WebAssembly.Module } | null {
+    const entry = this.entryOf.get(region);
+    try {
+      const module = new WebAssembly.Module(region.wasm as BufferSource);
+      if (entry !== undefined) entry.used = true;
+      return { wasm: region.wasm, module };
+    } catch {
+      if (entry !== undefined) this.entries.delete(entry);
+      return null;
+    }
+  }
+
+  add(region: CachedRegion): void {
+    const list = this.places.get(placeOf(region.context, region.rip)) ?? [];
+    for (const known of [...list]) {
+      // What was translated earlier in this run from the code at this place is superseded.
+      const old = known.region;
+      if (old === null || !known.entry.used || !old.parts.some((part) => isWithin(part, region.parts))) continue;
+      list.splice(list.indexOf(known), 1);
+      this.entries.delete(known.entry);
+    }
+    this.insert({ bytes: format(region), used: true }, region.context, region.rip, region);
+    this.changed = true;
+  }
+
+  /** The file. If it would be longer than allowed, what this run has not used is left out first, then what is oldest. */
+  write(maximumBytes: number): Uint8Array {
+    const start = magic.length + 2 + this.identity.length;
+    const all = [...this.entries];
+    const wanted = [...all.filter(({ used }) => used).reverse(), ...all.filter(({ used }) => !used).reverse()];
+    const kept: Entry[] = [];
+    let length = start;
+    for (const entry of wanted) {
+      if (length + 4 + entry.bytes.length > maximumBytes) continue;
+      kept.push(entry);
+      length += 4 + entry.bytes.length;
+    }
+    const file = new Uint8Array(length);
+    const view = new DataView(file.buffer);
+    file.set(magic);
+    view.setUint16(magic.length, this.identity.length, true);
+    file.set(this.identity, magic.length + 2);
+    let at = start;
+    for (const { bytes } of kept.reverse()) {
+      view.setUint32(at, bytes.length - hashLength, true);
+      file.set(bytes, at + 4);
+      at += 4 + bytes.length;
+    }
+    return file;
+  }
+
+  private insert(entry: Entry, context: number, rip: bigint, region: CachedRegion | null): void {
+    const place = placeOf(context, rip);
+    const list = this.places.get(place);
+    if (list === undefined) this.places.set(place, [{ entry, region }]);
+    else list.push({ entry, region });
+    this.entries.add(entry);
+  }
+}
+
+const placeOf = (context: number, rip: bigint): string => `${context},${rip}`;
+
+/** The code of a part is also code of other parts. */
+const isWithin = (part: CachedPart, others: readonly CachedPart[]): boolean =>
+  others.some(({ page, offset, code }) => {
+    const from = part.offset - offset;
+    const inside = page === part.page && from >= 0 && from + part.code.length <= code.length;
+    return inside && sameBytes(code.subarray(from, from + part.code.length), part.code);
+  });
+
+/** An entry from its hash on. */
+function format({ context, rip, instructions, parts, indirect, wasm }: CachedRegion): Uint8Array {
+  const code = parts.reduce((sum, part) => sum + partLength + part.code.length, 0);
+  const jumps = indirect.reduce((sum, { targets }) => sum + jumpLength + 8 * targets.length, 0);
+  const bytes = new Uint8Array(hashLength + fixedLength + code + jumps + wasm.length);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(hashLength, context, true);
+  view.setBigInt64(hashLength + 4, rip, true);
+  view.setUint32(hashLength + 12, instructions, true);
+  view.setUint32(hashLength + 16, parts.length, true);
+  view.setUint32(hashLength + 20, indirect.length, true);
+  let at = hashLength + fixedLength;
+  for (const part of parts) {
+    view.setBigInt64(at, part.page, true);
+    view.setUint16(at + 8, part.offset, true);
+    view.setUint16(at + 10, part.code.length, true);
+    bytes.set(part.code, at + partLength);
+    at += partLength + part.code.length;
+  }
+  for (const { site, targets } of indirect) {
+    view.setBigInt64(at, site, true);
+    view.setUint32(at + 8, targets.length, true);
+    targets.forEach((target, i) => view.setBigInt64(at + jumpLength + 8 * i, target, true));
+    at += jumpLength + 8 * targets.length;
+  }
+  bytes.set(wasm, at);
+  bytes.set(hashBytes(bytes.subarray(hashLength)));
+  return bytes;
+}
+
+/** The region of an entry; null if the entry is not as it was written. */
+function parse(bytes: Uint8Array): CachedRegion | null {
+  if (!sameBytes(hashBytes(bytes.subarray(hashLength)), bytes.subarray(0, hashLength))) return null;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const parts: CachedPart[] = [];
+  let at = hashLength + fixedLength;
+  for (let left = view.getUint32(hashLength + 16, true); left > 0; left--) {
+    if (at + partLength > bytes.length) return null;
+    const length = view.getUint16(at + 10, true);
+    const offset = view.getUint16(at + 8, true);
+    if (offset + length > 4096 || at + partLength + length > bytes.length) return null;
+    const code = bytes.subarray(at + partLength, at + partLength + length);
+    parts.push({ page: view.getBigInt64(at, true), offset, code });
+    at += partLength + length;
+  }
+  const indirect: IndirectJump[] = [];
+  for (let left = view.getUint32(hashLength + 20, true); left > 0; left--) {
+    if (at + jumpLength > bytes.length) return null;
+    const site = view.getBigInt64(at, true);
+    const count = view.getUint32(at + 8, true);
+    at += jumpLength;
+    if (count > (bytes.length - at) / 8) return null;
+    indirect.push({ site, targets: Array.from({ length: count }, (_, i) => view.getBigInt64(at + 8 * i, true)) });
+    at += 8 * count;
+  }
+  return {
+    context: view.getUint32(hashLength, true),
+    rip: view.getBigInt64(hashLength + 4, true),
+    instructions: view.getUint32(hashLength + 12, true),
+    parts,
+    indirect,
+    wasm: bytes.subarray(at),
+  };
+}
