@@ -6,8 +6,6 @@ common=(-O1 -std=gnu11 -ffreestanding -fno-pic -fno-pie -fno-stack-protector -fc
   -fno-asynchronous-unwind-tables -fno-tree-loop-distribute-patterns -fno-ident -mgeneral-regs-only -Wall
   -nostdlib -static -Wl,-T,guest.ld -Wl,--build-id=none -Wl,-z,noexecstack -s)
 gcc -m32 "${common[@]}" -o privileged32.elf entry32.S privileged32.c
-if [ -f privileged64.c ]; then
-  gcc -m64 -mno-red-zone -mcmodel=kernel "${common[@]}" -o privileged64.elf64 entry64.S privileged64.c
-  objcopy -O elf32-i386 privileged64.elf64 privileged64.elf
-  rm privileged64.elf64
-fi
+gcc -m64 -mno-red-zone "${common[@]}" -o privileged64.elf64 entry64.S privileged64.c
+objcopy -O elf32-i386 privileged64.elf64 privileged64.elf # what multiboot loaders take
+rm privileged64.elf64
