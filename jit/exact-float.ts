@@ -13,7 +13,7 @@
 import type { Type } from '../src/ir/types.ts';
 import { useLibrary } from './arith.ts';
 import type { Emitter, Expr } from './emitter.ts';
-import { bitsOf, isDouble, isVector, type Shape, type Use } from './float-class.ts';
+import { bitsOf, type FailIf, isDouble, isVector, type Shape, type Use } from './float-class.ts';
 import type { Reader } from './lower.ts';
 
 /** MXCSR's masks, rounding control and inexact flag: what they must be on the fast way. */
@@ -37,28 +37,12 @@ export interface Operation {
   readonly result: Type;
   /** The native result. */
   native(e: Emitter): Expr;
-  /** Conditions of which one is not zero if the fast way is in doubt. `r` is the native result. */
-  doubts(e: Emitter, r: Use): Expr[];
-  /** Not zero if the doubt was justified. */
-  wrong(e: Emitter, r: Use): Expr;
-  /** Calls `leaveIf` with what is not zero if the result was rounded or may have been; left out if it never is. */
-  inexact?(e: Emitter, r: Use, leaveIf: (rounded: Expr) => void): void;
+  /** Calls `failIf` with what is not zero if the native result `r` will not do. */
+  check(e: Emitter, r: Use, failIf: FailIf): void;
+  /** Calls `failIf` with what is not zero if the result was rounded or may have been; left out if it never is. */
+  inexact?(e: Emitter, r: Use, failIf: FailIf): void;
   /** The exact result, by calls that set the global `raised`; `each` must follow each call. */
   exact(e: Emitter, mxcsr: Use, each: () => void): Expr;
-}
-
-/** Does `cold` if one of the conditions is not zero: one compare and branch for each on the common way. */
-function unlessAll(e: Emitter, conditions: readonly Expr[], cold: () => void): void {
-  if (conditions.length === 0) return;
-  const fine = e.label('fine');
-  const doubt = e.label('doubt');
-  e.block(fine, () => {
-    e.block(doubt, () => {
-      for (const condition of conditions.slice(0, -1)) e.brIf(doubt, condition);
-      e.brIf(fine, e.op('i32.eqz', conditions.at(-1)));
-    });
-    cold();
-  });
 }
 
 export function perform(reader: Reader, operation: Operation): Expr {
@@ -67,9 +51,9 @@ export function perform(reader: Reader, operation: Operation): Expr {
   const result: Use = () => e.get(r, operation.result);
   if (inRegion) {
     e.set(r, operation.native(e));
-    const leaveIf = (condition: Expr) => reader.exitIf(condition, XM);
-    unlessAll(e, operation.doubts(e, result), () => leaveIf(operation.wrong(e, result)));
-    if (operation.inexact !== undefined) e.if(reader.inexactClear(), () => operation.inexact!(e, result, leaveIf));
+    const failIf: FailIf = (condition) => reader.exitIf(condition, XM);
+    operation.check(e, result, failIf);
+    if (operation.inexact !== undefined) e.if(reader.inexactClear(), () => operation.inexact!(e, result, failIf));
     return result();
   }
   const mxcsr = e.share(e.state32('mxcsr'), 'i32');
@@ -79,9 +63,7 @@ export function perform(reader: Reader, operation: Operation): Expr {
     e.block(slow, () => {
       e.if(e.op('i32.eq', e.op('i32.and', mxcsr(), e.i32(FAST_MASK)), e.i32(FAST_VALUE)), () => {
         e.set(r, operation.native(e));
-        unlessAll(e, operation.doubts(e, result), () => {
-          e.brIf(slow, operation.wrong(e, result));
-        });
+        operation.check(e, result, (condition) => e.brIf(slow, condition));
         e.br(done);
       });
     });

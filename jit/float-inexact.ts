@@ -4,7 +4,7 @@
  * the other way round. Results are finite and not denormal here: everything else was set aside before.
  */
 import type { Emitter, Expr } from './emitter.ts';
-import { bitsOf, isDouble, isVector, type Shape, type Use } from './float-class.ts';
+import { bitsOf, type FailIf, isDouble, isVector, type Shape, type Use } from './float-class.ts';
 
 /** Each lane as a scalar: not zero if `one` says so for any of them. */
 function anyLane(
@@ -50,33 +50,19 @@ function long(e: Emitter, shape: Shape, a: Use, c: Use): Expr {
 }
 
 /** r = a * c was rounded, or may have been. */
-export function inexactProduct(
-  e: Emitter,
-  shape: Shape,
-  a: Use,
-  c: Use,
-  r: Use,
-  leaveIf: (rounded: Expr) => void,
-): void {
+export function inexactProduct(e: Emitter, shape: Shape, a: Use, c: Use, r: Use, failIf: FailIf): void {
   const rounded = () =>
     anyLane(e, shape, [a, c, r], (scalar, [x, y, z]) => {
       if (scalar === 'f32') return e.op('f64.ne', e.op('f64.mul', promoted(e, x!), promoted(e, y!)), promoted(e, z!));
       return e.op('i32.and', mayRoundProduct(e, x!, y!), e.op('f64.ne', z!(), e.f64(0)));
     });
-  if (isDouble(shape)) e.if(long(e, shape, a, c), () => leaveIf(rounded()));
-  else leaveIf(rounded());
+  if (isDouble(shape)) e.if(long(e, shape, a, c), () => failIf(rounded()));
+  else failIf(rounded());
 }
 
 /** r = a / c was rounded, or may have been: exact if r * c is exact and is a. */
-export function inexactQuotient(
-  e: Emitter,
-  shape: Shape,
-  a: Use,
-  c: Use,
-  r: Use,
-  leaveIf: (rounded: Expr) => void,
-): void {
-  leaveIf(
+export function inexactQuotient(e: Emitter, shape: Shape, a: Use, c: Use, r: Use, failIf: FailIf): void {
+  failIf(
     anyLane(e, shape, [a, c, r], (scalar, [x, y, z]) => {
       if (scalar === 'f32') return e.op('f64.ne', e.op('f64.mul', promoted(e, z!), promoted(e, y!)), promoted(e, x!));
       const different = e.op('f64.ne', e.op('f64.mul', z!(), y!()), x!());
@@ -86,5 +72,5 @@ export function inexactQuotient(
 }
 
 /** r, the square root of a, was rounded, or may have been. */
-export const inexactRoot = (e: Emitter, shape: Shape, a: Use, r: Use, leaveIf: (rounded: Expr) => void): void =>
-  inexactQuotient(e, shape, a, r, r, leaveIf);
+export const inexactRoot = (e: Emitter, shape: Shape, a: Use, r: Use, failIf: FailIf): void =>
+  inexactQuotient(e, shape, a, r, r, failIf);

@@ -4,7 +4,8 @@ import { sseKnown } from '../src/ir/sse-ops.ts';
 import type { Type } from '../src/ir/types.ts';
 import type { Emitter, Expr } from './emitter.ts';
 import { type Operation, once, perform } from './exact-float.ts';
-import { bitsOf, Classes, type Shape, setAside, type Use } from './float-class.ts';
+import { bitsOf, failOperands, isNotZero, isSuspect, type Use } from './float-class.ts';
+import { CLEAN, ORDERED } from './float-facts.ts';
 import { type Arm, addArms, type Reader } from './lower.ts';
 
 const arms: Partial<Record<MicroOp, Arm>> = {};
@@ -13,16 +14,14 @@ const conversion =
   (type: Type, of: Conversion): Arm =>
   (reader, args, imm) =>
     perform(reader, of(reader, reader.e.share(args[0]!, type), imm));
-const never = (): Expr[] => [];
-const nothing = (e: Emitter): Expr => e.i32(0);
+const never = (): void => {};
 
 arms['sse.f64.promote'] = conversion('f32', (_, x, imm) => ({
   result: 'f64',
   native: (e) => e.op('f64.promote', x()),
-  doubts: (e) => (sseKnown('sse.f64.promote', imm, 0) === 3 ? [] : setAside(e, 'f32', [[x, 'number']])),
-  wrong: (e) => {
-    const is = new Classes(e, 'f32');
-    return is.either(is.denormal(x), is.nan(x));
+  check: (e, _r, failIf) => {
+    const known = sseKnown('sse.f64.promote', imm, 0);
+    failOperands(e, 'f32', (known & CLEAN) !== 0 ? [] : [x], (known & ORDERED) !== 0 ? [] : [x], false, failIf);
   },
   exact: (e, mxcsr, each) =>
     e.op('f64.reinterpret', once(e, each, 'i64', e.call('f32ToF64', [bitsOf(e, 'f32', x()), mxcsr()], 'i64'))),
@@ -30,30 +29,25 @@ arms['sse.f64.promote'] = conversion('f32', (_, x, imm) => ({
 arms['sse.f32.demote'] = conversion('f64', (_, x) => ({
   result: 'f32',
   native: (e) => e.op('f32.demote', x()),
-  doubts: (e, r) => setAside(e, 'f32', [[r, 'result']]),
-  wrong: (e, r) => demoted(e, 'f32', r, () => new Classes(e, 'f64').zero(x)),
-  inexact: (e, r, leaveIf) => leaveIf(e.op('f64.ne', e.op('f64.promote', r()), x())),
+  // Too great, or small and not from a zero.
+  check: (e, r, failIf) => {
+    e.if(isSuspect(e, 'f32', r), () => failIf(e.op('i32.or', isNotZero(e, 'f32', r), isNotZero(e, 'f64', x))));
+  },
+  inexact: (e, r, failIf) => failIf(e.op('f64.ne', e.op('f64.promote', r()), x())),
   exact: (e, mxcsr, each) =>
     e.op('f32.reinterpret', once(e, each, 'i32', e.call('f64ToF32', [bitsOf(e, 'f64', x()), mxcsr()], 'i32'))),
 }));
-/** A single made of a double: too great, or small and not from a zero. */
-function demoted(e: Emitter, shape: Shape, r: Use, fromZero: () => Expr): Expr {
-  const is = new Classes(e, shape);
-  return is.any(is.either(is.notFinite(r), is.both(is.small(r), is.not(fromZero()))));
-}
-
 /** From integers: nothing but the inexact flag, which is set. */
 const fromInteger = (from: 'i32' | 'i64', to: 'f32' | 'f64'): Arm =>
   conversion(from, (_, x) => ({
     result: to,
     native: (e) => e.op(`${to}.convert_s.${from}`, x()),
-    doubts: never,
-    wrong: nothing,
-    inexact: (e, r, leaveIf) => {
+    check: never,
+    inexact: (e, r, failIf) => {
       // Back to an integer; the limit itself comes back changed.
       const wide = () => (to === 'f64' ? r() : e.op('f64.promote', r()));
       const back = e.op(`${from}.trunc_s_sat.f64`, wide());
-      leaveIf(
+      failIf(
         e.op(
           'i32.or',
           e.op(`${from}.ne`, back, x()),
@@ -89,9 +83,8 @@ function toInteger(from: 'f32' | 'f64', to: 'i32' | 'i64'): Arm {
         const bits = e.op('i64.reinterpret', e.op('f64.add', whole(e), e.f64(MAGIC)));
         return to === 'i32' ? e.op('i32.wrap', bits) : e.op('i64.sub', bits, e.i64(MAGIC_BITS));
       },
-      doubts: (e) => [e.op('i32.eqz', below(e, to === 'i32' ? 2 ** 31 - 1 : 2 ** 51))],
-      wrong: (e) => e.op('i32.eqz', below(e, to === 'i32' ? 2 ** 31 - 1 : 2 ** 51)),
-      inexact: (e, _r, leaveIf) => leaveIf(e.op('f64.ne', e.op('f64.trunc', wide(e)), wide(e))),
+      check: (e, _r, failIf) => failIf(e.op('i32.eqz', below(e, to === 'i32' ? 2 ** 31 - 1 : 2 ** 51))),
+      inexact: (e, _r, failIf) => failIf(e.op('f64.ne', e.op('f64.trunc', wide(e)), wide(e))),
       exact: (e, mxcsr, each) =>
         once(
           e,
@@ -135,11 +128,7 @@ arms['sse.f64x2.promote'] = conversion('v128', ({ e: emitter }, x) => {
   return {
     result: 'v128',
     native: (e) => e.op('f64x2.promote_low_f32x4', low()),
-    doubts: (e) => setAside(e, 'f32x4', [[low, 'number']]),
-    wrong: (e) => {
-      const is = new Classes(e, 'f32x4');
-      return is.any(is.either(is.denormal(low), is.nan(low)));
-    },
+    check: (e, _r, failIf) => failOperands(e, 'f32x4', [low], [low], false, failIf),
     exact: (e, mxcsr, each) =>
       lanesOf(e, 'i64x2', 2, each, (i) => e.call('f32ToF64', [lane(e, 'i32x4', x, i), mxcsr()], 'i64')),
   };
@@ -147,20 +136,16 @@ arms['sse.f64x2.promote'] = conversion('v128', ({ e: emitter }, x) => {
 arms['sse.f32x4.demote'] = conversion('v128', (_, x) => ({
   result: 'v128',
   native: (e) => e.op('f32x4.demote_f64x2_zero', x()),
-  // The classes are those of singles that must be normal as doubles again.
-  doubts: (e, r) => {
+  // A lane that is no normal single must come from a zero.
+  check: (e, r, failIf) => {
     const again = e.share(e.op('f64x2.promote_low_f32x4', r()), 'v128');
-    return [e.op('i64x2.bitmask', e.op('v128.not', inSingleRange(e, again)))];
-  },
-  wrong: (e, r) => {
-    const again = e.share(e.op('f64x2.promote_low_f32x4', r()), 'v128');
-    return e.op(
-      'v128.any_true',
-      e.op('v128.andnot', e.op('v128.not', inSingleRange(e, again)), new Classes(e, 'f64x2').zero(x)),
+    const outside = e.share(e.op('v128.not', inSingleRange(e, again)), 'v128');
+    const fromZero = () => e.op('f64x2.eq', x(), e.v128(new Array<number>(16).fill(0)));
+    e.if(e.op('i64x2.bitmask', outside()), () =>
+      failIf(e.op('v128.any_true', e.op('v128.andnot', outside(), fromZero()))),
     );
   },
-  inexact: (e, r, leaveIf) =>
-    leaveIf(e.op('v128.any_true', e.op('f64x2.ne', e.op('f64x2.promote_low_f32x4', r()), x()))),
+  inexact: (e, r, failIf) => failIf(e.op('v128.any_true', e.op('f64x2.ne', e.op('f64x2.promote_low_f32x4', r()), x()))),
   exact: (e, mxcsr, each) =>
     lanesOf(e, 'i32x4', 2, each, (i) => e.call('f64ToF32', [lane(e, 'i64x2', x, i), mxcsr()], 'i32')),
 }));
@@ -173,12 +158,11 @@ function inSingleRange(e: Emitter, x: Use): Expr {
 arms['sse.f32x4.from_i32x4'] = conversion('v128', (_, x) => ({
   result: 'v128',
   native: (e) => e.op('f32x4.convert_i32x4_s', x()),
-  doubts: never,
-  wrong: nothing,
-  inexact: (e, r, leaveIf) => {
+  check: never,
+  inexact: (e, r, failIf) => {
     const changed = e.op('i32x4.ne', e.op('i32x4.trunc_sat_f32x4_s', r()), x());
     const limit = e.op('f32x4.ge', r(), e.op('f32x4.splat', e.f32(2 ** 31)));
-    leaveIf(e.op('v128.any_true', e.op('v128.or', changed, limit)));
+    failIf(e.op('v128.any_true', e.op('v128.or', changed, limit)));
   },
   exact: (e, mxcsr, each) =>
     lanesOf(e, 'i32x4', 4, each, (i) => e.call('i32ToF32', [lane(e, 'i32x4', x, i), mxcsr()], 'i32')),
@@ -195,9 +179,8 @@ function toIntegers(from: 'f32x4' | 'f64x2', native: string, limit: number, call
     return {
       result: 'v128',
       native: (e) => e.op(native, truncate === 1 ? x() : e.op(`${from}.nearest`, x())),
-      doubts: (e) => [outside(e)],
-      wrong: outside,
-      inexact: (e, _r, leaveIf) => leaveIf(e.op('v128.any_true', e.op(`${from}.ne`, e.op(`${from}.trunc`, x()), x()))),
+      check: (e, _r, failIf) => failIf(outside(e)),
+      inexact: (e, _r, failIf) => failIf(e.op('v128.any_true', e.op(`${from}.ne`, e.op(`${from}.trunc`, x()), x()))),
       exact: (e, mxcsr, each) =>
         lanesOf(e, 'i32x4', count, each, (i) =>
           e.call(call, [lane(e, integers, x, i), mxcsr(), e.i32(truncate as number)], 'i32'),

@@ -5,12 +5,13 @@ import type { Emitter, Expr } from './emitter.ts';
 import { eachLane, exactName, integerOf, perform } from './exact-float.ts';
 import {
   bitsOf,
-  Classes,
+  failOperands,
+  failProduct,
+  failRoot,
+  failSum,
   isDouble,
   isVector,
   type Shape,
-  setAside,
-  type Test,
   typeOfShape,
   type Use,
 } from './float-class.ts';
@@ -22,31 +23,6 @@ import { type Arm, addArms } from './lower.ts';
 function unknown(op: string, imm: readonly Immediate[], operands: readonly Use[], facts: number): Use[] {
   return operands.filter((_, i) => (sseKnown(op, imm, i) & facts) !== facts);
 }
-const tests = (operands: readonly Use[], test: Test): (readonly [Use, Test])[] =>
-  operands.map((x) => [x, test] as const);
-
-/** How an arithmetic operation with two operands may be wrong; `open`: the operands that may be denormal. */
-function wrongResult(
-  e: Emitter,
-  shape: Shape,
-  name: string,
-  [a, c]: readonly [Use, Use],
-  open: readonly Use[],
-  r: Use,
-): Expr {
-  const is = new Classes(e, shape);
-  const common = [...open.map((x) => is.denormal(x)), is.notFinite(r)];
-  switch (name) {
-    case 'add':
-    case 'sub': // what is tiny is exact, but it would be a denormal operand next, and FTZ may be on
-      return is.any(is.either(...common, is.denormal(r)));
-    case 'mul':
-      return is.any(is.either(...common, is.both(is.small(r), is.not(is.either(is.zero(a), is.zero(c))))));
-    default: // div
-      return is.any(is.either(...common, is.both(is.small(r), is.not(is.zero(a)))));
-  }
-}
-
 const shapes: readonly Shape[] = ['f32', 'f64', 'f32x4', 'f64x2'];
 const arms: Partial<Record<MicroOp, Arm>> = {};
 const twice = (e: Emitter, shape: Shape, args: readonly Expr[]): Use[] =>
@@ -60,7 +36,6 @@ for (const shape of shapes) {
     ['mul', 'Mul'],
     ['div', 'Div'],
   ] as const) {
-    const sum = name === 'add' || name === 'sub';
     const op = `sse.${shape}.${name}` as const;
     arms[op] = (reader, args, imm) => {
       const [a, c] = twice(reader.e, shape, args) as [Use, Use];
@@ -68,12 +43,15 @@ for (const shape of shapes) {
       return perform(reader, {
         result: type,
         native: (e) => e.op(`${shape}.${name}`, a(), c()),
-        doubts: (e, r) => setAside(e, shape, [[r, sum ? 'number' : 'result'], ...tests(open, 'operand')]),
-        wrong: (e, r) => wrongResult(e, shape, name, [a, c], open, r),
-        inexact: (e, r, leaveIf) => {
-          if (name === 'mul') inexactProduct(e, shape, a, c, r, leaveIf);
-          else if (name === 'div') inexactQuotient(e, shape, a, c, r, leaveIf);
-          else leaveIf(inexactSum(e, shape, name, a, c, r));
+        check: (e, r, failIf) => {
+          if (name === 'mul') failProduct(e, shape, r, [a, c], open, failIf);
+          else if (name === 'div') failProduct(e, shape, r, [a], open, failIf);
+          else failSum(e, shape, r, open, failIf);
+        },
+        inexact: (e, r, failIf) => {
+          if (name === 'mul') inexactProduct(e, shape, a, c, r, failIf);
+          else if (name === 'div') inexactQuotient(e, shape, a, c, r, failIf);
+          else failIf(inexactSum(e, shape, name, a, c, r));
         },
         exact: (e, mxcsr, each) =>
           eachLane(e, shape, [a, c], each, (bits) =>
@@ -89,12 +67,8 @@ for (const shape of shapes) {
     return perform(reader, {
       result: type,
       native: (e) => e.op(`${shape}.sqrt`, a()),
-      doubts: (e, r) => setAside(e, shape, [[r, 'number'], ...tests(open, 'operand')]),
-      wrong: (e, r) => {
-        const is = new Classes(e, shape);
-        return is.any(is.either(...open.map((x) => is.denormal(x)), is.nan(r)));
-      },
-      inexact: (e, r, leaveIf) => inexactRoot(e, shape, a, r, leaveIf),
+      check: (e, r, failIf) => failRoot(e, shape, a, r, open, failIf),
+      inexact: (e, r, failIf) => inexactRoot(e, shape, a, r, failIf),
       exact: (e, mxcsr, each) =>
         eachLane(e, shape, [a], each, (bits) => e.call(exactName(shape, 'Sqrt'), [...bits, mxcsr()], integerOf(shape))),
     });
@@ -107,15 +81,15 @@ for (const shape of shapes) {
     const op = `sse.${shape}.${name}` as const;
     arms[op] = (reader, args, imm) => {
       const [a, c] = twice(reader.e, shape, args) as [Use, Use];
-      const open = unknown(op, imm, [a, c], CLEAN | ORDERED);
+      const open = unknown(op, imm, [a, c], CLEAN);
+      const unordered = unknown(op, imm, [a, c], ORDERED);
       return perform(reader, {
         result: type,
         native: (e) => {
           if (isVector(shape)) return e.op(`${shape}.p${name}`, c(), a());
           return e.select(e.op(`${shape}.${name === 'min' ? 'lt' : 'gt'}`, a(), c()), a(), c());
         },
-        doubts: (e) => setAside(e, shape, tests(open, 'number')),
-        wrong: (e) => unfit(e, shape, open, false),
+        check: (e, _r, failIf) => failOperands(e, shape, open, unordered, false, failIf),
         exact: (e, mxcsr, each) =>
           eachLane(e, shape, [a, c], each, (bits) =>
             e.call(exactName(shape, exact), [...bits, mxcsr()], integerOf(shape)),
@@ -126,13 +100,14 @@ for (const shape of shapes) {
   const comparison = `sse.${shape}.cmp` as const;
   arms[comparison] = (reader, args, imm) => {
     const [a, c] = twice(reader.e, shape, args) as [Use, Use];
-    const open = unknown(comparison, imm, [a, c], CLEAN | ORDERED);
+    const open = unknown(comparison, imm, [a, c], CLEAN);
+    const unordered = unknown(comparison, imm, [a, c], ORDERED);
     const n = imm[0] as number;
+    const quiet = n === 0 || n === 3 || n === 4 || n === 7;
     return perform(reader, {
       result: isVector(shape) ? 'v128' : 'i32',
       native: (e) => holds(e, shape, n, a, c),
-      doubts: (e) => setAside(e, shape, tests(open, 'number')),
-      wrong: (e) => unfit(e, shape, open, n === 0 || n === 3 || n === 4 || n === 7),
+      check: (e, _r, failIf) => failOperands(e, shape, open, unordered, quiet, failIf),
       exact: (e, mxcsr, each) => {
         const call = (bits: Expr[]) => e.call(exactName(shape, 'CompareWith'), [...bits, mxcsr(), e.i32(n)], 'i32');
         if (isVector(shape)) {
@@ -149,13 +124,6 @@ for (const shape of shapes) {
       },
     });
   };
-}
-
-/** Operands of a comparison that raise an exception: denormals, NaNs unless they are quiet and the comparison is. */
-function unfit(e: Emitter, shape: Shape, operands: readonly Use[], quiet: boolean): Expr {
-  const is = new Classes(e, shape);
-  const of = (x: Use) => is.either(is.denormal(x), quiet ? is.signallingNan(x) : is.nan(x));
-  return is.any(is.either(...operands.map(of)));
 }
 
 /** The predicates of CMPPS: EQ LT LE UNORD, and their opposites. */
@@ -187,7 +155,8 @@ for (const shape of ['f32', 'f64'] as const) {
   const op = `sse.${shape}.compare` as const;
   arms[op] = (reader, args, imm) => {
     const [a, c] = twice(reader.e, shape, args) as [Use, Use];
-    const open = unknown(op, imm, [a, c], CLEAN | ORDERED);
+    const open = unknown(op, imm, [a, c], CLEAN);
+    const unordered = unknown(op, imm, [a, c], ORDERED);
     const [quiet] = imm;
     return perform(reader, {
       result: 'i32',
@@ -197,8 +166,7 @@ for (const shape of ['f32', 'f64'] as const) {
         if (quiet === 0) return e.op('i32.or', below, equal);
         return e.op('i32.or', e.op('i32.or', below, equal), e.op('i32.mul', holds(e, shape, 3, a, c), e.i32(0x45)));
       },
-      doubts: (e) => setAside(e, shape, tests(open, 'number')),
-      wrong: (e) => unfit(e, shape, open, quiet === 1),
+      check: (e, _r, failIf) => failOperands(e, shape, open, unordered, quiet === 1, failIf),
       exact: (e, mxcsr, each) => {
         const word = e.call(
           exactName(shape, 'Compare'),

@@ -5,8 +5,8 @@
 import { leave } from '../src/execute/leave.ts';
 import type { Emitter, Expr } from './emitter.ts';
 import { INEXACT, unfitMxcsr } from './exact-float.ts';
-import { Classes, isVector, typeOfShape } from './float-class.ts';
-import { CLEAN, type Demand, type FloatDemands, markFacts, ORDERED } from './float-facts.ts';
+import { isUnfit, isVector, typeOfShape } from './float-class.ts';
+import { type Demand, type FloatDemands, markFacts, ORDERED } from './float-facts.ts';
 import type { Region, RegionBlock } from './region.ts';
 import { noneHeld, type RegionFrame } from './region-frame.ts';
 import { type Held, registerBit } from './region-liveness.ts';
@@ -57,10 +57,6 @@ export class RegionFloat {
     const whole = e.get(frame.register('x', register).local, 'v128');
     const number = isVector(shape) ? whole : e.op(`${shape}x${shape === 'f64' ? 2 : 4}.extract_lane`, whole, 0);
     const x = e.share(number, typeOfShape(shape));
-    const is = new Classes(e, shape);
-    const wrong: Expr[] = [];
-    if ((facts & CLEAN) !== 0) wrong.push(is.denormal(x));
-    if ((facts & ORDERED) !== 0) wrong.push(is.nan(x));
-    return is.any(is.either(...wrong));
+    return isUnfit(e, shape, x, (facts & ORDERED) !== 0);
   }
 }
