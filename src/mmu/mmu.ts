@@ -46,6 +46,8 @@ const RFLAGS_AC = 1 << 18;
 const ACCESS_L = 1 << 13;
 
 const indexMask = (1 << tlbBits) - 1;
+/** Entry of a linear page, by the low half of an address in it; jit/probe.ts computes the same. */
+const indexOf = (low: number): number => ((low >>> 12) ^ (low >>> (12 + tlbBits))) & indexMask;
 const twoTo32 = 2 ** 32;
 
 const fetchBits = 8;
@@ -102,7 +104,7 @@ class LookAside {
       const index = this.touched[i]!;
       const at = this.start + index * 4;
       const low = this.u32[at]!;
-      if (((low >>> 12) & indexMask) === index && (low + this.u32[at + 2]!) >>> 0 === host) this.invalidate(index);
+      if (indexOf(low) === index && (low + this.u32[at + 2]!) >>> 0 === host) this.invalidate(index);
     }
   }
 }
@@ -210,7 +212,7 @@ export class Mmu implements PageWatcher {
   }
   /** INVLPG: drops what is remembered of the page that holds a linear address. */
   flushPage(linear: number): void {
-    const index = (linear >>> 12) & indexMask;
+    const index = indexOf(linear >>> 0);
     const low = (linear & ~0xfff) >>> 0;
     const high = Math.floor(linear / twoTo32) >>> 0;
     for (const table of this.tables) if (table.holds(index, low, high)) table.invalidate(index);
@@ -333,7 +335,7 @@ export class Mmu implements PageWatcher {
     const host = memory.hostOf(page);
     if (host === -1) return;
     const linear = (low & ~0xfff) >>> 0;
-    const index = (low >>> 12) & indexMask;
+    const index = indexOf(low);
     const addend = (host - linear) | 0;
     (user ? this.userRead : this.supervisorRead).set(index, linear, high, addend);
     if (!user && walker.smap && walker.user) this.smapLifted.push(index);
@@ -414,7 +416,7 @@ export class Mmu implements PageWatcher {
     const smap = implicit ? this.walker.smap : this.smapEnforced();
     // The tables may answer, unless SMAP tells implicit accesses from others.
     if ((low & 0xfff) + bytes <= 4096 && !this.walker.smap && !this.alignmentChecks) {
-      const index = (low >>> 12) & indexMask;
+      const index = indexOf(low);
       const table = user
         ? write
           ? this.userWrite

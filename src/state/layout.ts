@@ -153,7 +153,7 @@ export const fieldSize = (type: FieldType): number => sizes[type];
 export const slotsOffset = 0x2000;
 export const slotCount = 0x300;
 /**
- * Translation look-aside tables: direct-mapped, one for reads and one for writes, for supervisor and for user. An entry
+ * Translation look-aside tables: direct-mapped by the page's number folded onto itself, one for reads and one for writes, for supervisor and for user. An entry
  * is 16 bytes: the linear page (i64; a page of the neighbouring entry = invalid), the difference host address - linear address (i32), spare.
  */
 export const tlbBits = 13;
