@@ -15,6 +15,7 @@ export interface CompilerJob {
   readonly snapshot: CodeSnapshot;
   /** Targets of indirect jumps. */
   readonly seen: ReadonlyMap<bigint, readonly bigint[]>;
+  readonly apart: ReadonlySet<bigint>;
   /** The code can still be fetched as it was when the job began: more pages may be copied. */
   mayGoOn(): boolean;
   /** Told once: what was made, null if there is nothing to translate, undefined if nothing came of the request. */
@@ -57,9 +58,9 @@ export class BackgroundCompiler {
     this.send(id, job);
   }
 
-  private send(id: number, { context, rip, snapshot, seen }: CompilerJob): void {
+  private send(id: number, { context, rip, snapshot, seen, apart }: CompilerJob): void {
     const pages: SentPage[] = snapshot.list();
-    this.port.post({ kind: 'translate', id, context, rip, mode: this.mode, pages, seen } satisfies CompilerRequest);
+    this.port.post({ kind: 'translate', id, context, rip, mode: this.mode, pages, seen, apart } satisfies CompilerRequest);
   }
   private answered(reply: CompilerReply): void {
     const job = this.jobs.get(reply.id);

@@ -36,6 +36,8 @@ export type CompilerRequest =
       readonly mode: TranslationMode;
       readonly pages: readonly SentPage[];
       readonly seen: ReadonlyMap<bigint, readonly bigint[]>;
+      /** Instructions whose accesses are looked up one by one. */
+      readonly apart: ReadonlySet<bigint>;
     };
 
 export type CompilerReply =

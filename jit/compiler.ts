@@ -24,11 +24,11 @@ class SentPages implements CodeSource {
 }
 
 function answer(request: TranslateRequest): CompilerReply {
-  const { id, context, rip, mode, seen } = request;
+  const { id, context, rip, mode, seen, apart } = request;
   const started = performance.now();
   try {
     const source = new SentPages(request);
-    const region = formRegion(source, context, rip, seen);
+    const region = formRegion(source, context, rip, seen, apart);
     if (source.missing.size > 0) return { kind: 'pages', id, linear: [...source.missing] };
     if (region === null) return { kind: 'nothing', id };
     const made = assemble(region, mode);

@@ -19,6 +19,8 @@ import {
   segmentNames,
   tlbOffsets,
 } from '../src/state/layout.ts';
+import { accessGroups, type GroupedAccess } from './access-groups.ts';
+import { AccessSlots, type Slot } from './access-slots.ts';
 import type { Emitter, Expr } from './emitter.ts';
 import { lower, type Reader } from './lower.ts';
 import { probe } from './probe.ts';
@@ -44,6 +46,8 @@ export class RegionEmitter implements Reader {
   private readonly region: Region;
   private readonly frame: RegionFrame;
   private readonly liveness: Liveness;
+  private readonly slots: AccessSlots;
+  private readonly pages = new Map<Slot, { readonly tag: number; readonly addend: number }>();
   private readonly target: number;
   private readonly float: RegionFloat;
   private readonly need: number[] = [];
@@ -55,6 +59,7 @@ export class RegionEmitter implements Reader {
   private index = 0;
   private count = 0;
   private hosts = new Map<string, () => Expr>();
+  private groups = new Map<number, GroupedAccess>();
   /** What differs from memory here. */
   private dirty: Held = noneHeld;
   /** Passes control to an instruction pointer: within the region, or out of it. */
@@ -65,6 +70,7 @@ export class RegionEmitter implements Reader {
     this.region = region;
     this.frame = new RegionFrame(e, region);
     this.liveness = new Liveness(region);
+    this.slots = new AccessSlots(region);
     this.target = e.local('i32');
     this.float = new RegionFloat(e, region, this.frame);
     this.computeNeed();
@@ -95,6 +101,7 @@ export class RegionEmitter implements Reader {
       frame.fill({ mask, flags: live.flags });
       if (region.entry.needsFlagBits) frame.flagsToBits();
       this.float.enter();
+      this.openPages();
       this.checkBudget(region.entry);
       emitStructured(
         {
@@ -148,14 +155,16 @@ export class RegionEmitter implements Reader {
     this.plan = schedule(block.nodes);
     this.values = new Map();
     this.hosts = new Map();
+    const { context, apart } = this.region;
+    this.groups = context.flat ? accessGroups(block.nodes, context.codeSize === 64 ? 64 : 32, apart) : new Map();
     const { terminator } = block;
     this.pass = (rip) => {
       const to = block.successors.find((s) => s.rip === rip);
       if (to === undefined) this.exit(e.i64(rip));
       else {
-        const { nodes, plan, values, hosts, count, pass, dirty, rip, index } = this;
+        const { nodes, plan, values, hosts, groups, count, pass, dirty, rip, index } = this;
         go(to.order); // may emit the successor here
-        Object.assign(this, { nodes, plan, values, hosts, count, pass, dirty, rip, index });
+        Object.assign(this, { nodes, plan, values, hosts, groups, count, pass, dirty, rip, index });
       }
     };
     // The instruction that is the interpreter's is not emitted: the region ends before it.
@@ -431,19 +440,84 @@ export class RegionEmitter implements Reader {
     const bytes = Number(bits) / 8;
     const type: Type = bytes === 16 ? 'v128' : bytes === 8 ? 'i64' : 'i32';
     const suffix = bytes === 1 ? '8' : bytes === 2 ? '16' : '';
-    const write = name !== 'load';
-    const key = `${args[0]},${write},${bytes}`;
+    const grouped = this.groups.get(v);
+    const slot = this.slots.of(this.nodes[v]!);
+    const host =
+      grouped === undefined
+        ? this.single(args[0]!, bytes, name !== 'load', slot)
+        : this.inGroup(args[0]!, grouped, slot);
+    const offset = grouped === undefined ? 0 : grouped.offset - grouped.group.low;
+    if (name === 'store') return e.store(type, host(), this.value(args[1]!), offset, `store${suffix}` as 'store');
+    this.keep(v, e.load(type, host(), offset, (suffix === '' ? 'load' : `load${suffix}_u`) as 'load'), false);
+  }
+  /** Host address of an access on its own. */
+  private single(v: number, bytes: number, write: boolean, slot: Slot | undefined): () => Expr {
+    const { e } = this;
+    const key = `${v},${write},${bytes}`;
     let host = this.hosts.get(key);
     if (host === undefined) {
-      const address = e.share(this.value(args[0]!), 'i64');
+      const address = e.share(this.value(v), 'i64');
+      host = this.lookUp(address, bytes, write, slot);
+      this.hosts.set(key, host);
+      if (write) this.hosts.set(`${v},false,${bytes}`, host); // a writable page is readable
+    }
+    return host;
+  }
+  /** Host address of the first byte of the access's group, looked up at the first access. */
+  private inGroup(v: number, { group, offset }: GroupedAccess, slot: Slot | undefined): () => Expr {
+    const { e } = this;
+    if (group.host === null) {
+      const distance = group.low - offset;
+      const address = this.value(v);
+      const low =
+        distance === 0
+          ? address
+          : group.width === 64
+            ? e.op('i64.add', address, e.i64(BigInt(distance)))
+            : e.op('i64.extend_u', e.op('i32.add', e.op('i32.wrap', address), e.i32(distance)));
+      group.host = this.lookUp(e.share(low, 'i64'), group.high - group.low, group.write, slot);
+    }
+    return group.host;
+  }
+  private lookUp(address: () => Expr, bytes: number, write: boolean, slot: Slot | undefined): () => Expr {
+    const { e } = this;
+    const page = slot === undefined || (write && !slot.write) ? undefined : this.pages.get(slot);
+    if (slot === undefined || page === undefined) {
       const found = probe(e, e.cpu(), this.table(write), address, bytes);
       this.exitIf(e.op('i32.eqz', found.hit));
-      host = e.share(found.host(), 'i32');
-      this.hosts.set(key, host);
-      if (write) this.hosts.set(`${args[0]},false,${bytes}`, host); // a writable page is readable
+      return e.share(found.host(), 'i32');
     }
-    if (name === 'store') return e.store(type, host(), this.value(args[1]!), 0, `store${suffix}` as 'store');
-    this.keep(v, e.load(type, host(), 0, (suffix === '' ? 'load' : `load${suffix}_u`) as 'load'), false);
+    const away = e.op('i64.gt_u', e.op('i64.xor', e.get(page.tag, 'i64'), address()), e.i64(BigInt(4096 - bytes)));
+    e.if(away, () => {
+      const found = probe(e, e.cpu(), this.table(slot.write), address, bytes);
+      this.exitIf(e.op('i32.eqz', found.hit));
+      e.set(page.tag, found.tag());
+      e.set(page.addend, found.addend());
+    });
+    return e.share(e.op('i32.add', e.get(page.addend, 'i32'), e.op('i32.wrap', address())), 'i32');
+  }
+  /**
+   * Gives each slot a page to begin with. Outside 64-bit mode that is a page that no address is on; in it the stack's,
+   * since there is no such page: if the stack's is not in the look-aside table, the region refuses to run.
+   */
+  private openPages(): void {
+    const { e, frame, region } = this;
+    for (const slot of this.slots.slots) this.pages.set(slot, { tag: e.local('i64'), addend: e.local('i32') });
+    if (this.pages.size === 0) return;
+    const long = region.context.codeSize === 64;
+    let tag = () => e.i64(1n << 40n);
+    let addend = () => e.i32(0);
+    if (long) {
+      const stack = e.share(e.state64('rsp'), 'i64');
+      const found = probe(e, e.cpu(), this.table(true), stack, 1);
+      e.if(e.op('i32.eqz', found.hit), () => frame.leave(region.entry.rip, leave.refuse, noneHeld));
+      tag = e.share(found.tag(), 'i64');
+      addend = e.share(found.addend(), 'i32');
+    }
+    for (const page of this.pages.values()) {
+      e.set(page.tag, tag());
+      e.set(page.addend, addend());
+    }
   }
 
   private segment(v: number, { args, imm }: Node): void {

@@ -39,6 +39,8 @@ export interface Region {
   readonly blocks: readonly RegionBlock[];
   readonly context: Context;
   readonly instructions: number;
+  /** Instructions whose accesses are looked up one by one (jit/access-groups.ts). */
+  readonly apart: ReadonlySet<bigint>;
 }
 
 const maximumInstructions = 800;
@@ -99,12 +101,14 @@ function lastSuccessors(t: Terminator): bigint[] {
 
 /** Forms the region at `rip`, or null if its first instruction is the interpreter's. */
 const noTargets: IndirectTargets = new Map();
+const nothingApart: ReadonlySet<bigint> = new Set();
 
 export function formRegion(
   source: CodeSource,
   context: Context,
   rip: bigint,
   seen: IndirectTargets = noTargets,
+  apart: ReadonlySet<bigint> = nothingApart,
 ): Region | null {
   const blocks = discover(source, context, rip, seen);
   const entry = blocks.get(rip);
@@ -112,7 +116,7 @@ export function formRegion(
   if (entry.terminator.kind === 'leave' && entry.instructions === 1) return null;
   const ordered = inReversePostorder(entry, blocks);
   fuseFlags(ordered, context);
-  return { entry, blocks: ordered, context, instructions: ordered.reduce((n, b) => n + b.instructions, 0) };
+  return { entry, blocks: ordered, context, apart, instructions: ordered.reduce((n, b) => n + b.instructions, 0) };
 }
 
 function discover(

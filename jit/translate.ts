@@ -33,8 +33,9 @@ export function translate(
   rip: bigint,
   mode: TranslationMode,
   seen?: IndirectTargets,
+  apart?: ReadonlySet<bigint>,
 ): Translation | null {
-  const region = formRegion(source, context, rip, seen);
+  const region = formRegion(source, context, rip, seen, apart);
   return region === null ? null : assemble(region, mode);
 }
 

@@ -80,6 +80,8 @@ export function regionImports(
 /** Times that a target must stand in one profile to be taken in, and how many a jump may have. */
 const profileThreshold = 4;
 const maximumTargets = 48;
+/** Leaves at one instruction before its accesses are looked up one by one. */
+const retryThreshold = 512;
 /** Regions at one instruction pointer: address spaces may have different code there. */
 const regionsPerPlace = 4;
 
@@ -91,6 +93,9 @@ export class Translator implements Regions {
   private readonly settled = new Set<string>();
   /** Targets of indirect jumps that have been seen. */
   private readonly seen = new Map<bigint, readonly bigint[]>();
+  /** Instructions that leave their regions often, and how often the others have. */
+  private readonly apart = new Set<bigint>();
+  private readonly retries = new Map<number, number>();
   private readonly freeSlots: number[] = [];
   private nextSlot = 1;
   private liveBytes = 0;
@@ -149,6 +154,20 @@ export class Translator implements Regions {
     return true;
   }
 
+  /** An instruction was left to the interpreter: one that often is gets no group of accesses. */
+  retried(context: Context, key: number): void {
+    const count = (this.retries.get(key) ?? 0) + 1;
+    this.retries.set(key, count);
+    if (count !== retryThreshold) return;
+    const rip = BigInt(key);
+    this.apart.add(rip);
+    const page = linearOf(context, rip) & ~0xfffn;
+    for (const regions of [...(this.installed.get(context.id)?.values() ?? [])]) {
+      const region = regions[0]!;
+      if (region.pages.some(([linear]) => linear === page)) this.translate(region.rip, context);
+    }
+  }
+
   find(context: Context, key: number): number {
     const { way } = this.parts;
     const slot = this.valid(context, key);
@@ -173,7 +192,7 @@ export class Translator implements Regions {
     const snapshot = new CodeSnapshot(this.parts.engine);
     if (snapshot.page(linearOf(context, rip)) === null) return; // it will fault
     const started = performance.now();
-    const made = translate(snapshot, context, rip, this.parts.mode, this.seen);
+    const made = translate(snapshot, context, rip, this.parts.mode, this.seen, this.apart);
     this.statistics.compileMillis += performance.now() - started;
     if (made === null) this.refuse(place, rip, context, snapshot);
     else this.take(made.bytes, new WebAssembly.Module(made.bytes as BufferSource), made, rip, context, snapshot);
@@ -194,6 +213,7 @@ export class Translator implements Regions {
       rip,
       snapshot,
       seen: this.seen,
+      apart: this.apart,
       mayGoOn: () => engine.inContext(context.id) && engine.physicalOf(page) === snapshot.physicalOf(page),
       done: (made) => {
         if (made === null) return this.refuse(place, rip, context, snapshot);

@@ -23,6 +23,8 @@ export interface CoreExports {
 export interface Regions {
   /** A block has become hot: translate from here on. The answer is after how many more entries it is to be asked again. */
   hot(block: InterpreterBlock, context: Context): number;
+  /** A region left the instruction at `key` to the interpreter. */
+  retried(context: Context, key: number): void;
   /** Where regions went through indirect jumps: pairs of the jump's instruction pointer and its target. */
   profile(pairs: BigInt64Array): void;
   /** Table slot of a region that starts here and is valid under the current mapping, or 0. */

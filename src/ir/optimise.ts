@@ -5,7 +5,7 @@
  */
 import { Builder, type ExecutionContext } from './builder.ts';
 import { condition, type FlagSource, flagWord } from './flag-formulas.ts';
-import { ARITHMETIC_FLAGS, conditionFlags, flagCode, type FlagKind } from './flags.ts';
+import { ARITHMETIC_FLAGS, conditionFlags, type FlagKind, flagCode } from './flags.ts';
 import { mayFault, microOps, type Node } from './micro-ops.ts';
 import type { Value, Width } from './types.ts';
 
@@ -160,11 +160,19 @@ function incoming(b: Builder, producers: readonly FlagProducer[]): FlagSource[] 
 }
 
 /** A formula over the sources: the field `flagKind` chooses, where there are several. */
-function overSources(b: Builder, sources: readonly FlagSource[], formula: (s: FlagSource) => Value<'i32'>): Value<'i32'> {
+function overSources(
+  b: Builder,
+  sources: readonly FlagSource[],
+  formula: (s: FlagSource) => Value<'i32'>,
+): Value<'i32'> {
   const [first, ...others] = sources;
   const value = formula(first!);
   if (others.length === 0) return value;
-  return b.select(b.eq(b.state32('flagCode'), b.i32(flagCode(first!.kind, first!.width))), value, overSources(b, others, formula));
+  return b.select(
+    b.eq(b.state32('flagCode'), b.i32(flagCode(first!.kind, first!.width))),
+    value,
+    overSources(b, others, formula),
+  );
 }
 
 /** The flags in `mask` where the block itself says what they are. */
@@ -202,7 +210,8 @@ export function withoutDeadFlags(nodes: readonly Node[], liveOut: number): Node[
         break;
       case 'flags.merge': {
         const mask = node.imm[0] as number;
-        if (live === 0) result[i] = nothing; // else it stays: it says of what kind the flags are
+        if (live === 0)
+          result[i] = nothing; // else it stays: it says of what kind the flags are
         else if (afterBody.length === 0) live &= ~mask;
         break;
       }

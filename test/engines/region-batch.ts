@@ -25,6 +25,7 @@ export class RegionBatch implements Regions {
 
   /** Translates regions; their places in the list are their numbers from now on. */
   profile(): void {}
+  retried(): void {}
   translate(regions: readonly Region[]): void {
     const { vm } = this;
     const module = new WebAssembly.Module(assembleRegions(regions, false) as BufferSource);

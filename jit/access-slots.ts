@@ -1,0 +1,136 @@
+/**
+ * Pages that a loop stays on: for accesses that probably touch the page they touched last (a stack frame, a pointer that
+ * is moved in small steps, a small table), the region keeps page and host address in two locals, and looks the page up
+ * only when it changes. What stays put is judged by how the innermost loop around the access changes its registers.
+ */
+import type { Node } from '../src/ir/micro-ops.ts';
+import type { Region, RegionBlock } from './region.ts';
+import { dominators } from './structure.ts';
+
+/** Steps of a pointer per iteration, in bytes, that count as staying on a page. */
+const smallStep = 64;
+const maximumSlots = 6;
+
+export interface Slot {
+  readonly key: string;
+  write: boolean;
+  accesses: number;
+}
+
+/** The innermost loop of each block: the orders of its blocks, or null. */
+function innermostLoops(blocks: readonly RegionBlock[]): (ReadonlySet<number> | null)[] {
+  const idom = dominators({
+    successors: blocks.map((b) => b.successors.map((s) => s.order)),
+    predecessors: blocks.map((b) => b.predecessors.map((p) => p.order)),
+  });
+  const dominates = (a: number, b: number): boolean => {
+    while (b > a) b = idom[b]!;
+    return a === b;
+  };
+  const loops = new Map<number, Set<number>>();
+  for (const block of blocks) {
+    for (const head of block.successors) {
+      if (head.order > block.order || !dominates(head.order, block.order)) continue;
+      const body = loops.get(head.order) ?? new Set([head.order]);
+      loops.set(head.order, body);
+      const work = [block];
+      for (let b = work.pop(); b !== undefined; b = work.pop()) {
+        if (body.has(b.order)) continue;
+        body.add(b.order);
+        work.push(...b.predecessors);
+      }
+    }
+  }
+  const smallest: (ReadonlySet<number> | null)[] = blocks.map(() => null);
+  for (const body of loops.values()) {
+    for (const n of body) if (smallest[n] === null || body.size < smallest[n]!.size) smallest[n] = body;
+  }
+  return smallest;
+}
+
+/** A value as a general register plus a small constant: the register, or -1. */
+function registerBehind(nodes: readonly Node[], v: number, step: { by: number }): number {
+  for (let i = 0; i < 8; i++) {
+    const { op, args, imm } = nodes[v]!;
+    const second = args.length > 1 ? nodes[args[1]!]! : null;
+    if (op === 'reg.get') return imm[0] as number;
+    if (op === 'i64.extend_u' || op === 'i32.wrap') v = args[0]!;
+    else if (op === 'address.base') {
+      step.by += imm[0] as number;
+      v = args[0]!;
+    } else if (second !== null && second.op.endsWith('.const') && /^i(32|64)\.(add|sub)$/.test(op)) {
+      step.by += (op.endsWith('add') ? 1 : -1) * Number(second.imm[0]);
+      v = args[0]!;
+    } else return -1;
+  }
+  return -1;
+}
+
+/** Registers that a loop leaves alone or moves in small steps: a mask. */
+function steadyRegisters(blocks: readonly RegionBlock[], loop: ReadonlySet<number>): number {
+  let steady = 0xffff;
+  for (const n of loop) {
+    const { nodes, terminator } = blocks[n]!;
+    if (terminator.kind === 'call') steady &= 1 << 4; // the stack pointer comes back
+    for (const { op, args, imm } of nodes) {
+      if (op !== 'reg.set') continue;
+      const index = imm[0] as number;
+      const step = { by: 0 };
+      if (registerBehind(nodes, args[0]!, step) !== index || Math.abs(step.by) > smallStep) steady &= ~(1 << index);
+    }
+  }
+  return steady;
+}
+
+/** What an address is made of, as the key of its slot; null if it may be anywhere. */
+function slotKey(nodes: readonly Node[], v: number, steady: number): string | null {
+  const { op, args, imm } = nodes[v]!;
+  const isSteady = (register: number) => register >= 0 && (steady & (1 << register)) !== 0;
+  if (op === 'address.index') {
+    const base = nodes[args[0]!]!;
+    if (base.op === 'i64.const') return `c${imm[1]}`;
+    const [first, second] = [registerBehind(nodes, args[0]!, { by: 0 }), registerBehind(nodes, args[1]!, { by: 0 })];
+    return isSteady(first) && isSteady(second) ? `r${first},${second}` : null;
+  }
+  const step = { by: 0 };
+  const register = registerBehind(nodes, v, step);
+  return isSteady(register) ? `r${register}` : null;
+}
+
+/** Slots of a region, and which access (block, node) uses which. */
+export class AccessSlots {
+  readonly slots: readonly Slot[];
+  private readonly chosen = new Map<Node, Slot>();
+
+  constructor(region: Region) {
+    const { blocks, context } = region;
+    const found = new Map<string, Slot & { readonly nodes: Node[] }>();
+    if (context.flat) {
+      const loops = innermostLoops(blocks);
+      const steady = new Map<ReadonlySet<number>, number>();
+      for (const block of blocks) {
+        const loop = loops[block.order]!;
+        if (loop === null) continue;
+        let mask = steady.get(loop);
+        if (mask === undefined) steady.set(loop, (mask = steadyRegisters(blocks, loop)));
+        for (const node of block.nodes) {
+          if (!/^(load|modify|store)\./.test(node.op)) continue;
+          const key = slotKey(block.nodes, node.args[0]!, mask);
+          if (key === null) continue;
+          let slot = found.get(key);
+          if (slot === undefined) found.set(key, (slot = { key, write: false, accesses: 0, nodes: [] }));
+          slot.accesses++;
+          slot.write ||= !node.op.startsWith('load');
+          slot.nodes.push(node);
+        }
+      }
+    }
+    const kept = [...found.values()].sort((a, b) => b.accesses - a.accesses).slice(0, maximumSlots);
+    for (const slot of kept) for (const node of slot.nodes) this.chosen.set(node, slot);
+    this.slots = kept;
+  }
+
+  of(node: Node): Slot | undefined {
+    return this.chosen.get(node);
+  }
+}
