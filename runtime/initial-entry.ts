@@ -6,7 +6,6 @@ import type { Vcpu } from './vcpu.ts';
 const usable = 1 << 16;
 /** Present, code or data, accessed, read-write or execute-read; D/B and G set, in long mode L in place of D. */
 const access = {
-  
   data16: usable | 0x93,
   code32: usable | 0xc09b,
   data32: usable | 0xc093,
@@ -32,8 +31,14 @@ export function enterInitialState(vcpu: Vcpu, memory: PhysicalMemory, initial: I
     state.set32(`${name}Access`, rights);
   };
   const real = initial.mode === 'real';
-  segment('cs', initial.codeSelector, real ? access.data16 : initial.mode === 'long' ? access.code64 : access.code32, real);
-  for (const name of ['ss', 'ds', 'es', 'fs', 'gs']) segment(name, initial.dataSelector, real ? access.data16 : access.data32, real);
+  segment(
+    'cs',
+    initial.codeSelector,
+    real ? access.data16 : initial.mode === 'long' ? access.code64 : access.code32,
+    real,
+  );
+  for (const name of ['ss', 'ds', 'es', 'fs', 'gs'])
+    segment(name, initial.dataSelector, real ? access.data16 : access.data32, real);
   if (initial.gdt !== null) {
     state.set64('gdtrBase', BigInt(initial.gdt.base));
     state.set32('gdtrLimit', initial.gdt.limit);
