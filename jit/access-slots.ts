@@ -58,7 +58,7 @@ function registerBehind(nodes: readonly Node[], v: number, step: { by: number })
     else if (op === 'address.base') {
       step.by += imm[0] as number;
       v = args[0]!;
-    } else if (second !== null && second.op.endsWith('.const') && /^i(32|64)\.(add|sub)$/.test(op)) {
+    } else if (second?.op.endsWith('.const') && /^i(32|64)\.(add|sub)$/.test(op)) {
       step.by += (op.endsWith('add') ? 1 : -1) * Number(second.imm[0]);
       v = args[0]!;
     } else return -1;

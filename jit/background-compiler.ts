@@ -60,7 +60,16 @@ export class BackgroundCompiler {
 
   private send(id: number, { context, rip, snapshot, seen, apart }: CompilerJob): void {
     const pages: SentPage[] = snapshot.list();
-    this.port.post({ kind: 'translate', id, context, rip, mode: this.mode, pages, seen, apart } satisfies CompilerRequest);
+    this.port.post({
+      kind: 'translate',
+      id,
+      context,
+      rip,
+      mode: this.mode,
+      pages,
+      seen,
+      apart,
+    } satisfies CompilerRequest);
   }
   private answered(reply: CompilerReply): void {
     const job = this.jobs.get(reply.id);

@@ -66,7 +66,7 @@ export function rem128(high: u64, low: u64, divisor: u64): u64 {
 
 export function pdep(source: u64, mask: u64): u64 {
   let result: u64 = 0;
-  while (mask != 0) {
+  while (mask !== 0) {
     const lowest = mask & (0 - mask);
     if (source & 1) result |= lowest;
     source >>= 1;
@@ -78,7 +78,7 @@ export function pdep(source: u64, mask: u64): u64 {
 export function pext(source: u64, mask: u64): u64 {
   let result: u64 = 0;
   let bit: u64 = 1;
-  while (mask != 0) {
+  while (mask !== 0) {
     const lowest = mask & (0 - mask);
     if (source & lowest) result |= bit;
     bit <<= 1;
