@@ -5,6 +5,7 @@
  *   dist/translator-identity   names the translator's sources: the cache of another build is foreign
  *   dist/softfloat.wasm        the exact x87 arithmetic, by `src/softfloat/build.ts`
  *   dist/core.wasm             the interpreter's loop, by `jit/build-core.ts`
+ *   dist/cli/…                 the command line in few files, by `runtime/cli/build.ts`
  *   dist/web/…                 the page, by `web/build.ts`
  *
  * A step runs only when one of its inputs has changed since it last succeeded: `dist/.stamps.json` keeps a hash of the
@@ -130,12 +131,21 @@ const core: Step = {
   make: (script) => script.buildCore!(join(dist, 'core.wasm')),
 };
 
+const cli: Step = {
+  name: 'cli',
+  inputs: () => [...tools, ...files('{src,jit,runtime}/**/*.ts'), 'bench/guests/catalogue.ts'],
+  output: 'dist/cli/main.js',
+  script: 'runtime/cli/build.ts',
+  make: (script) => script.buildCli!(join(dist, 'cli')),
+};
+
 const web: Step = {
   name: 'web',
   inputs: () => [
     ...tools,
     'dist/softfloat.wasm',
     'dist/core.wasm',
+    'dist/translator-identity',
     ...files('web/**/*', '{src,jit,runtime}/**/*.ts', 'bench/guests/catalogue.ts', 'bench/guests/built/**/*'),
   ],
   output: 'dist/web/index.html',
@@ -180,7 +190,7 @@ export async function build(): Promise<void> {
     runChain([softfloat, core], stamps),
   ]);
   for (const part of parts) if (part.status === 'rejected') throw part.reason;
-  await runChain([web], stamps);
+  await runChain([cli, web], stamps);
 }
 
 if (import.meta.main) {

@@ -97,7 +97,7 @@ class CoreBuilder implements Reader {
           );
           e.if(e.op('i64.eq', e.get(rip, 'i64'), e.i64(LEFT)), () => e.return(e.state32('leave')));
           e.setState64('rip', e.get(rip, 'i64'));
-          e.if(e.op('i32.ge_u', e.state32('profileCount'), e.i32(profileEntries)), () =>
+          e.if(e.op('i32.ge_s', e.state32('profileCount'), e.i32(profileEntries)), () =>
             e.return(e.i32(leave.profile)),
           );
           e.br('next');

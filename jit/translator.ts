@@ -118,14 +118,15 @@ export class Translator implements Regions {
     if (!context.watched) this.translate(block.rip, context);
     return neverAgain;
   }
-  private translate(rip: bigint, context: Context): void {
+  /** False if that was done before, or cannot be. */
+  private translate(rip: bigint, context: Context): boolean {
     const { way } = this.parts;
-    if (way.kind === 'background') this.request(rip, context, way.compiler);
-    else this.translateNow(rip, context, way.translate);
+    if (way.kind === 'background') return this.request(rip, context, way.compiler);
+    return this.translateNow(rip, context, way.translate);
   }
 
   /** Regions that met unknown targets of an indirect jump are translated again with those that are frequent. */
-  profile(pairs: BigInt64Array): void {
+  profile(pairs: BigInt64Array): boolean {
     const counts = new Map<bigint, Map<bigint, number>>();
     for (let i = 0; i < pairs.length; i += 2) {
       const [site, target] = [pairs[i]!, pairs[i + 1]!];
@@ -133,25 +134,29 @@ export class Translator implements Regions {
       if (targets === undefined) counts.set(site, (targets = new Map()));
       targets.set(target, (targets.get(target) ?? 0) + 1);
     }
-    const changed = new Set<bigint>();
-    for (const [site, targets] of counts)
-      if (this.see({ site, targets: [...targets].flatMap(([t, n]) => (n >= profileThreshold ? [t] : [])) }))
-        changed.add(site);
-    if (changed.size === 0) return;
+    for (const [site, targets] of counts) {
+      const frequent = [...targets].flatMap(([target, times]) => (times >= profileThreshold ? [target] : []));
+      counts.set(site, new Map(this.see({ site, targets: frequent }).map((target) => [target, 0])));
+    }
     const { engine } = this.parts;
     const context = engine.contexts.current(engine.state);
-    for (const regions of [...(this.installed.get(context.id)?.values() ?? [])]) {
-      const region = regions[0]!;
-      if (region.indirect.some(({ site }) => changed.has(site))) this.translate(region.rip, context);
+    let any = false;
+    for (const [region] of [...(this.installed.get(context.id)?.values() ?? [])]) {
+      const lacks = region!.indirect.some(({ site, targets }) =>
+        [...(counts.get(site)?.keys() ?? [])].some((target) => !targets.includes(target)),
+      );
+      if (!lacks) continue;
+      if (this.translate(region!.rip, context)) any = true;
     }
+    return any;
   }
-  /** Notes targets of an indirect jump. True if some are new. */
-  private see({ site, targets }: IndirectJump): boolean {
+  /** Notes targets of an indirect jump. Returns those of them that it is known to have from now on. */
+  private see({ site, targets }: IndirectJump): readonly bigint[] {
     const known = this.seen.get(site) ?? [];
     const more = targets.filter((target) => !known.includes(target));
-    if (more.length === 0 || known.length >= maximumTargets) return false;
-    this.seen.set(site, [...known, ...more].slice(0, maximumTargets));
-    return true;
+    const all = more.length > 0 ? [...known, ...more].slice(0, maximumTargets) : known;
+    this.seen.set(site, all);
+    return targets.filter((target) => all.includes(target));
   }
 
   /** An instruction was left to the interpreter: one that often is gets no group of accesses. */
@@ -186,27 +191,28 @@ export class Translator implements Regions {
   }
 
   // --- this thread
-  private translateNow(rip: bigint, context: Context, translate: Translate): void {
+  private translateNow(rip: bigint, context: Context, translate: Translate): boolean {
     const place = placeOf(context, Number(rip));
-    if (this.settled.has(place)) return;
+    if (this.settled.has(place)) return false;
     const snapshot = new CodeSnapshot(this.parts.engine);
-    if (snapshot.page(linearOf(context, rip)) === null) return; // it will fault
+    if (snapshot.page(linearOf(context, rip)) === null) return false; // it will fault
     const started = performance.now();
     const made = translate(snapshot, context, rip, this.parts.mode, this.seen, this.apart);
     this.statistics.compileMillis += performance.now() - started;
     if (made === null) this.refuse(place, rip, context, snapshot);
     else this.take(made.bytes, new WebAssembly.Module(made.bytes as BufferSource), made, rip, context, snapshot);
+    return made !== null;
   }
 
   // --- the compiler's thread
-  private request(rip: bigint, context: Context, compiler: BackgroundCompiler): void {
+  private request(rip: bigint, context: Context, compiler: BackgroundCompiler): boolean {
     const { engine } = this.parts;
     const key = Number(rip);
     const place = placeOf(context, key);
-    if (this.settled.has(place)) return;
+    if (this.settled.has(place)) return false;
     const page = linearOf(context, rip) & ~0xfffn;
     const snapshot = new CodeSnapshot(engine);
-    if (snapshot.take(page) === null) return;
+    if (snapshot.take(page) === null) return false;
     this.settled.add(place);
     compiler.request({
       context,
@@ -225,6 +231,7 @@ export class Translator implements Regions {
         engine.regionChanged(key, context.id); // found, or counted anew
       },
     });
+    return true;
   }
 
   private take(

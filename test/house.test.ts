@@ -85,7 +85,7 @@ const packageOwners: Readonly<Record<string, RegExp>> = {
   binaryen: /^jit\/emitter\.ts$/,
   assemblyscript: /^src\/softfloat\/build\.ts$/,
   'assemblyscript/asc': /^src\/softfloat\/build\.ts$/,
-  esbuild: /^web\/build\.ts$/,
+  esbuild: /^(?:web|runtime\/cli)\/build\.ts$|^jit\/build-binaryen\.ts$/,
   'playwright-core': /^$/,
   v86: /^bench\/peers/,
 };

@@ -6,6 +6,7 @@ import { cpSync, existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+import { binaryenBeside } from '../jit/build-binaryen.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
@@ -14,6 +15,7 @@ const copies = [
   ['web/index.html', 'index.html'],
   ['dist/core.wasm', 'core.wasm'],
   ['dist/softfloat.wasm', 'softfloat.wasm'],
+  ['dist/translator-identity', 'translator-identity'],
   ['bench/guests/built', 'guests'],
 ] as const;
 
@@ -22,7 +24,7 @@ export async function buildWeb(folder: string): Promise<void> {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   await build({
-    entryPoints: [join(root, 'web/main.ts')],
+    entryPoints: { main: join(root, 'web/main.ts'), compiler: join(root, 'runtime/hosts/browser-compiler.ts') },
     outdir: folder,
     bundle: true,
     splitting: true,
@@ -32,6 +34,9 @@ export async function buildWeb(folder: string): Promise<void> {
     minify: true,
     sourcemap: true,
     logLevel: 'warning',
+    // binaryen's script asks for Node's modules only where there are some.
+    external: ['node:*'],
+    plugins: [binaryenBeside(folder, 'browser')],
   });
   for (const [from, to] of copies) {
     const source = join(root, from);

@@ -12,9 +12,9 @@ import { type BenchGuest, type BenchOptions, measureGuest } from './bench-measur
 import { benchPage } from './bench-page.ts';
 import { type BenchResult, summarize } from './bench-result.ts';
 import { benchTable } from './bench-table.ts';
-import type { Output } from './commands.ts';
 import { machineOptions, readMachineOptions } from './machine-options.ts';
 import { type CommandSpec, commandHelp, parseCommand, UsageError } from './options.ts';
+import type { Output } from './output.ts';
 
 const spec: CommandSpec = {
   name: 'bench',

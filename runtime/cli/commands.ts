@@ -5,8 +5,8 @@
 
 import { Jit86Error } from '../errors.ts';
 import { nodeHost, packageVersion } from '../hosts/node.ts';
-import type { MachineFactory } from '../machines/machine.ts';
 import { UsageError } from './options.ts';
+import { internalErrorStatus, type Output } from './output.ts';
 
 const help = `jit86: a full-system x86 emulator with a WebAssembly JIT
 
@@ -20,17 +20,6 @@ const help = `jit86: a full-system x86 emulator with a WebAssembly JIT
 
 /** Exit status for whatever is wrong with the command line, a file or a guest image. */
 const usageStatus = 2;
-/** Exit status for a bug of the emulator itself (EX_SOFTWARE of sysexits.h). */
-export const internalErrorStatus = 70;
-
-/** Where a command writes; tests put their own here. */
-export interface Output {
-  readonly out: (text: string) => void;
-  readonly error: (text: string) => void;
-  /** Makes the machines. */
-  readonly createMachine: MachineFactory;
-}
-
 type Command = (args: readonly string[], output: Output) => Promise<number>;
 
 const commands: Readonly<Record<string, () => Promise<Command>>> = {

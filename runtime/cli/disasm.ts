@@ -4,10 +4,10 @@
  */
 import { basename } from 'node:path';
 import type { BlockListing } from '../machines/machine.ts';
-import type { Output } from './commands.ts';
 import { readModule, readNamedFile, startGuest } from './guest-file.ts';
 import { imageOptions, machineOptions, readFlatOptions, readMachineOptions } from './machine-options.ts';
 import { type CommandSpec, commandHelp, parseCommand } from './options.ts';
+import type { Output } from './output.ts';
 
 const spec: CommandSpec = {
   name: 'disasm',

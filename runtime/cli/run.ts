@@ -4,7 +4,6 @@
 import { basename } from 'node:path';
 import { type ByteSink, fileSink, monotonicNanos, streamSink } from '../hosts/node.ts';
 import type { Machine, MachineStatistics, RunEnd } from '../machines/machine.ts';
-import { internalErrorStatus, type Output } from './commands.ts';
 import { readModule, readNamedFile, startGuest } from './guest-file.ts';
 import {
   engineOption,
@@ -15,6 +14,7 @@ import {
   readMachineOptions,
 } from './machine-options.ts';
 import { type CommandSpec, commandHelp, parseCommand, UsageError } from './options.ts';
+import { internalErrorStatus, type Output } from './output.ts';
 
 /** Exit status when a limit of the command line ended the run, as from coreutils' timeout. */
 const limitStatus = 124;

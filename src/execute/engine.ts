@@ -25,8 +25,11 @@ export interface Regions {
   hot(block: InterpreterBlock, context: Context): number;
   /** A region left the instruction at `key` to the interpreter. */
   retried(context: Context, key: number): void;
-  /** Where regions went through indirect jumps: pairs of the jump's instruction pointer and its target. */
-  profile(pairs: BigInt64Array): void;
+  /**
+   * Where regions went through indirect jumps: pairs of the jump's instruction pointer and its target. False if nothing
+   * comes of it.
+   */
+  profile(pairs: BigInt64Array): boolean;
   /** Table slot of a region that starts here and is valid under the current mapping, or 0. */
   find(context: Context, key: number): number;
 }
@@ -87,6 +90,7 @@ export class Engine {
   private storeRecord = 0;
   private eventsAfterFault = false;
   private runBudget = 0;
+  private profilePatience = 1;
 
   constructor(parts: EngineParts) {
     const { processor, memory, table, coreModule, arithmetic, contexts, code } = parts;
@@ -221,10 +225,7 @@ export class Engine {
       case leave.refuse:
         return this.refused();
       case leave.profile:
-        this.state.u32[PROFILE_COUNT] = 0;
-        this.regions?.profile(
-          new BigInt64Array(this.state.buffer, this.state.base + profileOffset, profileEntries * 2),
-        );
+        this.profile();
         return false;
       case leave.stop:
         this.stopped();
@@ -236,6 +237,13 @@ export class Engine {
     }
   }
 
+  /** The less comes of profiles, the longer until the next: up to 2^28 indirect jumps. */
+  private profile(): void {
+    const pairs = new BigInt64Array(this.state.buffer, this.state.base + profileOffset, profileEntries * 2);
+    const fruitful = this.regions?.profile(pairs) === true;
+    this.profilePatience = fruitful ? 1 : Math.min(this.profilePatience * 2, 2 ** 18);
+    this.state.i32[PROFILE_COUNT] = profileEntries * (1 - this.profilePatience);
+  }
   private refused(): boolean {
     const block = this.block(false);
     if (block === null) return this.eventsAfterFault;

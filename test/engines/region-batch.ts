@@ -24,8 +24,6 @@ export class RegionBatch implements Regions {
   }
 
   /** Translates regions; their places in the list are their numbers from now on. */
-  profile(): void {}
-  retried(): void {}
   translate(regions: readonly Region[]): void {
     const { vm } = this;
     const module = new WebAssembly.Module(assembleRegions(regions, false) as BufferSource);
@@ -49,6 +47,10 @@ export class RegionBatch implements Regions {
 
   hot(): number {
     return neverAgain;
+  }
+  retried(): void {}
+  profile(): boolean {
+    return false;
   }
   find(context: Context, key: number): number {
     return this.offered && context.id === this.context && key === this.key ? 1 : 0;

@@ -1,0 +1,58 @@
+/**
+ * For bundles: binaryen's package holds its WebAssembly as a string of 15 MB, which costs a thread 0.2-0.3 s to parse and
+ * to decode, each time. In a bundle the module lies beside the script as a file. Run at build time.
+ */
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Plugin } from 'esbuild';
+
+/** The name of the file beside the bundle. */
+const fileName = 'binaryen.wasm';
+
+/** How the bundle reads that file. */
+const readers = {
+  node: `import { readFileSync } from 'node:fs';
+    export default readFileSync(new URL('${fileName}', import.meta.url));`,
+  browser: `export default new Uint8Array(await (await fetch(new URL('${fileName}', import.meta.url))).arrayBuffer());`,
+} as const;
+
+/** The call that decodes the string, in the package's script: a function's name and a template literal. */
+function findDecoder(script: string): { from: number; to: number; literal: string } | null {
+  const match = /[\w$]+\((?=`(?:\\0|\0)asm)/.exec(script);
+  if (match === null) return null;
+  const start = match.index + match[0].length;
+  let end = start + 1;
+  while (script[end] !== '`') end += script[end] === '\\' ? 2 : 1;
+  if (script[end + 1] !== ')') return null;
+  return { from: match.index, to: end + 2, literal: script.slice(start, end + 1) };
+}
+
+/** The package writes a zero byte as U+00FF and leaves the others as they are. */
+function decode(literal: string): Uint8Array {
+  const text: string = new Function(`return ${literal}`)();
+  // The package's own decoding: characters above 255 stand for 0.
+  return Uint8Array.from(text, (character) => {
+    const code = character.charCodeAt(0);
+    return (~code >> 8) & code;
+  });
+}
+
+/** Moves the module out of a bundle that goes to `folder`. A package of another shape is bundled as it is. */
+export function binaryenBeside(folder: string, platform: keyof typeof readers): Plugin {
+  return {
+    name: 'binaryen',
+    setup(build) {
+      build.onResolve({ filter: /^binaryen-module$/ }, () => ({ path: fileName, namespace: 'binaryen-module' }));
+      build.onLoad({ filter: /.*/, namespace: 'binaryen-module' }, () => ({ contents: readers[platform] }));
+      build.onLoad({ filter: /[\\/]binaryen[\\/]index\.js$/ }, async ({ path }) => {
+        const script = await readFile(path, 'utf8');
+        const decoder = findDecoder(script);
+        const module = decoder === null ? null : decode(decoder.literal);
+        if (decoder === null || module === null || !WebAssembly.validate(module as BufferSource)) return null;
+        await writeFile(join(folder, fileName), module);
+        const rest = `${script.slice(0, decoder.from)}binaryenModule${script.slice(decoder.to)}`;
+        return { contents: `import binaryenModule from 'binaryen-module';\n${rest}` };
+      });
+    },
+  };
+}
