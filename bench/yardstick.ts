@@ -5,8 +5,8 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, globSync, readFileSync } from 'node:fs';
-import { rename, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { defaultCacheDirectory } from '../runtime/hosts/node.ts';
 import { buildNative, buildWasm, nativeVariants, whyNoWasm } from './guests/build.ts';
@@ -24,47 +24,49 @@ function keptDirectory(kind: string, tool: string): string {
   return join(defaultCacheDirectory(), 'yardstick', `${kind}-${hash.digest('hex').slice(0, 16)}`);
 }
 
-/** Builds into a directory beside the one wanted and moves it there, so that what is cut short is never taken for whole. */
-async function keep(directory: string, build: (directory: string) => Promise<unknown>): Promise<string> {
-  if (existsSync(directory)) return directory;
-  const unfinished = `${directory}.${process.pid}`;
+/** Builds into a directory of its own and moves the result to its place: what is cut short is never taken for whole. */
+async function keep(path: string, build: (directory: string) => Promise<string>): Promise<string> {
+  if (existsSync(path)) return path;
+  await mkdir(dirname(path), { recursive: true });
+  const workplace = await mkdtemp(`${path}.`);
   try {
-    await build(unfinished);
-    await rename(unfinished, directory).catch((error) => {
-      if (!existsSync(directory)) throw error; // else another process was faster
+    await rename(await build(workplace), path).catch((error) => {
+      if (!existsSync(path)) throw error; // else another process was faster
     });
   } finally {
-    await rm(unfinished, { recursive: true, force: true });
+    await rm(workplace, { recursive: true, force: true });
   }
-  return directory;
+  return path;
 }
 
-/** The native programs of every workload that this machine can build; none where there is no gcc. */
+/** The workloads as programs of this machine, each built when it is first asked for. */
 export class Natives {
+  /** Where gcc builds programs that run here: none without gcc, no 32-bit ones without its multilib. */
   readonly variants: readonly GuestVariant[];
-  private readonly directory: string | null;
+  private readonly directory: string;
 
-  private constructor(directory: string | null, variants: readonly GuestVariant[]) {
+  private constructor(directory: string, variants: readonly GuestVariant[]) {
     this.directory = directory;
     this.variants = variants;
   }
 
   static async prepare(): Promise<Natives> {
     const gcc = await toolVersion('gcc');
-    const variants = gcc === null ? [] : await nativeVariants();
-    if (gcc === null || variants.length === 0) return new Natives(null, []);
-    const kept = keptDirectory('native', `${gcc} ${variants.join(' ')}`);
-    return new Natives(await keep(kept, (directory) => buildNative(directory, variants, workloads)), variants);
+    return new Natives(keptDirectory('native', gcc ?? ''), gcc === null ? [] : await nativeVariants());
   }
 
   /**
    * Seconds of each of several calls in one process; null where there is no such program.
    * @throws if a checksum is wrong
    */
-  async calls(guest: string, variant: string, count: number): Promise<number[] | null> {
-    if (this.directory === null || !this.variants.some((each) => each === variant)) return null;
-    const program = join(this.directory, variant, guest);
-    if (!existsSync(program)) return null;
+  async calls(name: string, variantName: string, count: number): Promise<number[] | null> {
+    const variant = this.variants.find((each) => each === variantName);
+    const guest = workloads.find((each) => each.name === name);
+    if (variant === undefined || guest === undefined) return null;
+    const program = await keep(join(this.directory, variant, name), async (directory) => {
+      const [built] = await buildNative(directory, [variant], [guest]);
+      return built!;
+    });
     const { stdout } = await execute(program, new Array<string>(count).fill('1'), { timeout: 60_000 });
     return [...stdout.matchAll(/ nanos=(\d+) /g)].map((match) => Number(match[1]) / 1e9);
   }
@@ -83,7 +85,12 @@ export class WasmBuilds {
     const reason = await whyNoWasm();
     if (reason !== null) return reason;
     const kept = keptDirectory('wasm', `${await toolVersion('clang')} ${await toolVersion('wasm-ld')}`);
-    return new WasmBuilds(await keep(kept, (directory) => buildWasm(directory, workloads)));
+    const build = async (directory: string) => {
+      const modules = join(directory, 'modules');
+      await buildWasm(modules, workloads);
+      return modules;
+    };
+    return new WasmBuilds(await keep(kept, build));
   }
 
   /** The module of a guest; null for those in assembly. */

@@ -1,20 +1,15 @@
 /**
- * Measures one guest: once interpreted, once translated, each on a fresh machine.
+ * Measures one guest: once interpreted, once translated, each on a fresh machine, and its sources compiled for this machine.
  *
- * A bundled guest is told to repeat its work and to mark each call on the debug console ("S000" before the first,
- * "E000" after it). The clock is read at the marks, so start-up is not measured, and of the translated calls the
- * fastest counts: by then the hot code is compiled. A guest without marks is measured from its start to its end.
+ * A bundled guest is told to repeat its work and to mark each call on the debug console. The clock is read at the marks, so
+ * start-up is not measured, and of the translated calls the fastest counts: by then the hot code is compiled. Of the
+ * interpreter, which does not get faster, a part of the first call is enough. A guest without marks is measured from its
+ * start to its end.
  */
 import { monotonicNanos } from '../hosts/node.ts';
-import type {
-  Engine,
-  Machine,
-  MachineFactory,
-  MachineOptions,
-  MachineStatistics,
-  RunEnd,
-} from '../machines/machine.ts';
+import type { Engine, MachineFactory, MachineOptions, MachineStatistics, RunEnd } from '../machines/machine.ts';
 import type { BenchResult, EngineFigures } from './bench-result.ts';
+import { CallMarks } from './call-marks.ts';
 import { readNamedFile, startGuest } from './guest-file.ts';
 
 /** A guest that is to be measured. */
@@ -32,42 +27,20 @@ export interface BenchGuest {
 export interface BenchOptions {
   readonly createMachine: MachineFactory;
   readonly machine: Pick<MachineOptions, 'memory' | 'cpus' | 'x87' | 'cache'>;
-  /** Calls of the translated run. */
+  /** Calls of the translated run at most: after {@link translatedSeconds} none is begun, once there were two. */
   readonly repeat: number;
+  /** Seconds of one call of a bundled guest's sources as a program of this machine; null where there is none. */
+  readonly native: (guest: string, variant: string) => Promise<number | null>;
   /** Seconds after which a run is given up. */
   readonly timeout: number;
   /** Told what is about to happen: `sieve i386-x87 interpreted`. */
   readonly progress: (text: string) => void;
 }
 
-interface Mark {
+/** What is read at a mark. */
+interface Reading {
   readonly nanos: number;
   readonly instructions: number;
-}
-
-/** Reads the marks off the debug console: a letter and three digits each; the reading is taken at the last digit. */
-class MarkReader {
-  readonly starts: Mark[] = [];
-  readonly ends: Mark[] = [];
-  machine: Machine | undefined;
-  #word = '';
-
-  readonly take = (byte: number): void => {
-    const character = String.fromCharCode(byte);
-    this.#word = character === 'S' || character === 'E' ? character : this.#word + character;
-    if (!/^[SE]\d{3}$/.test(this.#word)) return;
-    const mark = { nanos: monotonicNanos(), instructions: this.machine!.instructions() };
-    (this.#word.startsWith('S') ? this.starts : this.ends).push(mark);
-    this.#word = '';
-  };
-
-  /** The calls whose beginning and end were marked. */
-  calls(): { instructions: number; seconds: number }[] {
-    return this.ends.map((end, index) => ({
-      instructions: end.instructions - this.starts[index]!.instructions,
-      seconds: (end.nanos - this.starts[index]!.nanos) / 1e9,
-    }));
-  }
 }
 
 interface Measurement {
@@ -98,33 +71,51 @@ function failureOf(end: RunEnd, output: string): string | null {
   }
 }
 
+/** The interpreter's share of a marked guest's first call, in seconds. */
+const interpretedSeconds = 0.7;
+const translatedSeconds = 1;
+
 async function measure(guest: BenchGuest, engine: Engine, repeat: number, options: BenchOptions): Promise<Measurement> {
-  const marks = new MarkReader();
   const output: number[] = [];
+  const read = (): Reading => ({ nanos: monotonicNanos(), instructions: machine.instructions() });
+  const enough = new AbortController();
+  const later: { timer?: NodeJS.Timeout; start?: Reading } = {};
+  const marks = new CallMarks(read, (call) => {
+    later.start ??= marks.running!;
+    if (call === 0 && engine === 'interpreter')
+      later.timer = setTimeout(() => enough.abort(), interpretedSeconds * 1000);
+    if (call >= 2 && monotonicNanos() - later.start.nanos > translatedSeconds * 1e9) enough.abort();
+  });
   const machine = await options.createMachine({
     ...options.machine,
     engine,
     serial: (byte) => void output.push(byte),
     debugcon: marks.take,
   });
-  marks.machine = machine;
   try {
     const commandLine = [guest.marked ? `marks=1 repeat=${repeat}` : '', guest.append].filter(Boolean).join(' ');
     startGuest(machine, guest.path, readNamedFile(guest.path), { name: guest.name, commandLine, modules: [] });
-    const started = monotonicNanos();
-    const end = await machine.run({ signal: AbortSignal.timeout(options.timeout * 1000) });
-    const seconds = (monotonicNanos() - started) / 1e9;
+    const start = read();
+    const timeout = AbortSignal.timeout(options.timeout * 1000);
+    const end = await machine.run({ signal: AbortSignal.any([timeout, enough.signal]) });
+    const last = read();
     const text = new TextDecoder().decode(Uint8Array.from(output));
-    const failure = failureOf(end, text);
-    const calls = marks.calls();
-    if (calls.length === 0) calls.push({ instructions: machine.instructions(), seconds });
-    const fastest = calls.reduce((best, call) => (call.seconds < best.seconds ? call : best));
+    const stopped = end.reason === 'aborted' && enough.signal.aborted;
+    const failure = stopped ? null : failureOf(end, text);
+    const { calls } = marks;
+    if (calls.length === 0) calls.push({ start: marks.running ?? start, end: last });
+    const figures = calls.map((call) => ({
+      instructions: call.end.instructions - call.start.instructions,
+      seconds: (call.end.nanos - call.start.nanos) / 1e9,
+    }));
+    const fastest = figures.reduce((best, call) => (call.seconds < best.seconds ? call : best));
     return {
-      figures: failure === null ? { ...fastest, firstSeconds: calls[0]!.seconds } : null,
+      figures: failure === null ? { ...fastest, firstSeconds: figures[0]!.seconds } : null,
       statistics: machine.statistics(),
       failure,
     };
   } finally {
+    clearTimeout(later.timer);
     await machine.close();
   }
 }
@@ -135,7 +126,9 @@ export async function measureGuest(guest: BenchGuest, options: BenchOptions): Pr
   options.progress(`${name} ${variant} interpreted`);
   const interpreted = await measure(guest, 'interpreter', 1, options);
   options.progress(`${name} ${variant} translated`);
+  const before = guest.marked ? await options.native(name, variant) : null;
   const translated = await measure(guest, 'auto', options.repeat, options);
+  const after = before === null ? null : await options.native(name, variant);
   const failures = [
     interpreted.failure === null ? [] : [`interpreted: ${interpreted.failure}`],
     translated.failure === null ? [] : [`translated: ${translated.failure}`],
@@ -146,6 +139,7 @@ export async function measureGuest(guest: BenchGuest, options: BenchOptions): Pr
     variant,
     interpreted: interpreted.figures,
     translated: translated.figures,
+    nativeSeconds: before === null || after === null ? null : Math.min(before, after),
     regions: translated.statistics.regions,
     codeBytes: translated.statistics.codeBytes,
     compileMillis: translated.statistics.compileMillis,

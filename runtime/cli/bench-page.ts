@@ -3,7 +3,7 @@
  * reader's light or dark scheme, and needs no script.
  */
 import { type BarGroup, barChart } from './bar-chart.ts';
-import { type BenchResult, mips, speedup, summarize } from './bench-result.ts';
+import { type BenchResult, mips, overNative, speedup, summarize } from './bench-result.ts';
 import { significant } from './bench-table.ts';
 import { escapeMarkup } from './markup.ts';
 
@@ -110,6 +110,7 @@ function table(results: readonly BenchResult[]): string {
     'interpreted',
     'translated',
     'ratio',
+    'over native',
     'regions',
     'bytes',
     'compile ms',
@@ -119,10 +120,11 @@ function table(results: readonly BenchResult[]): string {
       result.guest,
       result.kind,
       result.variant,
-      (result.interpreted?.instructions ?? result.translated?.instructions ?? 0).toLocaleString('en'),
+      (result.translated?.instructions ?? result.interpreted?.instructions ?? 0).toLocaleString('en'),
       significant(result.interpreted && mips(result.interpreted)),
       significant(result.translated && mips(result.translated)),
       significant(speedup(result)),
+      significant(overNative(result)),
       result.regions.toLocaleString('en'),
       result.codeBytes.toLocaleString('en'),
       result.compileMillis.toFixed(0),
@@ -130,7 +132,7 @@ function table(results: readonly BenchResult[]): string {
     const failure =
       result.failure === null
         ? ''
-        : `<tr><td></td><td class="failure" colspan="9">${escapeMarkup(result.failure)}</td></tr>`;
+        : `<tr><td></td><td class="failure" colspan="10">${escapeMarkup(result.failure)}</td></tr>`;
     return `<tr>${cells.map((cell) => `<td>${escapeMarkup(cell)}</td>`).join('')}</tr>${failure}`;
   });
   return `<table><tr>${head.map((cell) => `<th>${cell}</th>`).join('')}</tr>${rows.join('\n')}</table>`;
@@ -166,6 +168,14 @@ export function benchPage(results: readonly BenchResult[], host: string): string
       'ratio',
       results,
       speedup,
+      (value) => `${significant(value)}×`,
+    ),
+    rankChart(
+      'Time over native',
+      'Translated over the same source compiled for this machine.',
+      'native',
+      results,
+      overNative,
       (value) => `${significant(value)}×`,
     ),
     rankChart(

@@ -4,7 +4,7 @@
 
 /** One guest in one engine. */
 export interface EngineFigures {
-  /** Guest instructions of the measured call. */
+  /** Guest instructions of the measured call, or of the measured part of it. */
   readonly instructions: number;
   /** Time of the measured call: of several, the fastest. */
   readonly seconds: number;
@@ -22,6 +22,8 @@ export interface BenchResult {
   /** Null if the run failed. */
   readonly interpreted: EngineFigures | null;
   readonly translated: EngineFigures | null;
+  /** The same call as a program of this machine; null where there is no compiler or no source. */
+  readonly nativeSeconds: number | null;
   /** Regions that the translated run made or took from the cache. */
   readonly regions: number;
   readonly codeBytes: number;
@@ -41,6 +43,11 @@ export function speedup({ interpreted, translated }: BenchResult): number | null
   return mips(translated) / mips(interpreted);
 }
 
+/** How many times longer the translation takes than the same source as a program of this machine. */
+export function overNative({ translated, nativeSeconds }: BenchResult): number | null {
+  return translated === null || nativeSeconds === null ? null : translated.seconds / nativeSeconds;
+}
+
 /** The geometric mean of positive numbers; null of none. */
 export function geometricMean(values: readonly number[]): number | null {
   if (values.length === 0) return null;
@@ -54,6 +61,7 @@ export interface BenchSummary {
   readonly interpretedMips: number | null;
   readonly translatedMips: number | null;
   readonly speedup: number | null;
+  readonly overNative: number | null;
 }
 
 function summary(name: string, results: readonly BenchResult[]): BenchSummary {
@@ -65,16 +73,17 @@ function summary(name: string, results: readonly BenchResult[]): BenchSummary {
     interpretedMips: figures(({ interpreted }) => interpreted),
     translatedMips: figures(({ translated }) => translated),
     speedup: geometricMean(results.flatMap((result) => speedup(result) ?? [])),
+    overNative: geometricMean(results.flatMap((result) => overNative(result) ?? [])),
   };
 }
 
-/** One summary per variant, in order of appearance, then one of all if there are several. */
+/** One summary per variant and sort of arithmetic, in order of appearance, then one of all if there are several. */
 export function summarize(results: readonly BenchResult[]): BenchSummary[] {
-  const variants = [...new Set(results.map(({ variant }) => variant))];
-  const rows = variants.map((variant) =>
+  const groupOf = ({ variant, kind }: BenchResult) => (kind === 'double' ? `${variant} double` : variant);
+  const rows = [...new Set(results.map(groupOf))].map((name) =>
     summary(
-      variant,
-      results.filter((result) => result.variant === variant),
+      name,
+      results.filter((result) => groupOf(result) === name),
     ),
   );
   if (rows.length > 1) rows.push(summary('all', results));

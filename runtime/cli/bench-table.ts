@@ -1,7 +1,7 @@
 /**
  * The bench's results as a table for a terminal.
  */
-import { type BenchResult, mips, speedup, summarize } from './bench-result.ts';
+import { type BenchResult, mips, overNative, speedup, summarize } from './bench-result.ts';
 
 /** A number with three significant digits and thousands separators; a dash where there is none. */
 export function significant(value: number | null): string {
@@ -33,6 +33,7 @@ export function benchTable(results: readonly BenchResult[]): string {
     'interp MIPS',
     'transl MIPS',
     'ratio',
+    'over native',
     'regions',
     'bytes',
     'compile ms',
@@ -41,10 +42,11 @@ export function benchTable(results: readonly BenchResult[]): string {
     result.guest,
     result.kind,
     result.variant,
-    count(result.interpreted?.instructions ?? result.translated?.instructions ?? 0),
+    count(result.translated?.instructions ?? result.interpreted?.instructions ?? 0),
     significant(result.interpreted && mips(result.interpreted)),
     significant(result.translated && mips(result.translated)),
     significant(speedup(result)),
+    significant(overNative(result)),
     count(result.regions),
     count(result.codeBytes),
     count(Math.round(result.compileMillis)),
@@ -55,11 +57,12 @@ export function benchTable(results: readonly BenchResult[]): string {
     significant(row.interpretedMips),
     significant(row.translatedMips),
     significant(row.speedup),
+    significant(row.overNative),
   ]);
   const lines = [
     ...columns([head, ...rows], 3),
     '',
-    ...columns([['geometric means', 'guests', 'interp MIPS', 'transl MIPS', 'ratio'], ...means], 1),
+    ...columns([['geometric means', 'guests', 'interp MIPS', 'transl MIPS', 'ratio', 'over native'], ...means], 1),
   ];
   for (const { guest, variant, failure } of results)
     if (failure !== null) lines.push(`${guest} (${variant}): ${failure}`);

@@ -13,15 +13,22 @@ import { runScripted, type Script } from './script-machine.ts';
 const folder = mkdtempSync(join(tmpdir(), 'jit86-bench-'));
 after(() => rmSync(folder, { recursive: true }));
 
-function result(guest: string, variant: string, interpreted: number | null, translated: number | null): BenchResult {
+function result(
+  guest: string,
+  variant: string,
+  interpreted: number | null,
+  translated: number | null,
+  kind = 'integer',
+): BenchResult {
   const figures = (mips: number | null) =>
     mips === null ? null : { instructions: mips * 1e6, seconds: 1, firstSeconds: 1.5 };
   return {
     guest,
-    kind: 'integer',
+    kind,
     variant,
     interpreted: figures(interpreted),
     translated: figures(translated),
+    nativeSeconds: kind === 'integer' ? 0.5 : null,
     regions: 12,
     codeBytes: 34_567,
     compileMillis: 89.4,
@@ -34,6 +41,7 @@ const results = [
   result('sha256', 'i386', 80, 1800),
   result('sieve', 'x86_64', 60, 600),
   result('a<b>&"c"', 'x86_64', 60, null),
+  result('n-body', 'x86_64', 60, 300, 'double'),
 ];
 
 test('means are geometric, per variant and over all, and leave out what failed', () => {
@@ -47,11 +55,16 @@ test('means are geometric, per variant and over all, and leave out what failed',
     [
       ['i386', 2],
       ['x86_64', 2],
-      ['all', 4],
+      ['x86_64 double', 1],
+      ['all', 5],
     ],
   );
   assert.ok(Math.abs(rows[0]!.translatedMips! - 1200) < 1e-9);
   assert.ok(Math.abs(rows[1]!.translatedMips! - 600) < 1e-9);
+  assert.deepEqual(
+    rows.slice(0, 3).map(({ overNative }) => overNative),
+    [2, 2, null],
+  );
   assert.equal(summarize(results.slice(0, 2)).length, 1, 'one variant needs no line for all');
 });
 
@@ -59,11 +72,11 @@ test('the table has a row per guest, means below it, and a line per failure', ()
   const lines = benchTable(results).split('\n');
   assert.match(
     lines[0]!,
-    /^guest +kind +variant +instructions +interp MIPS +transl MIPS +ratio +regions +bytes +compile ms$/,
+    /^guest +kind +variant +instructions +interp MIPS +transl MIPS +ratio +over native +regions +bytes +compile ms$/,
   );
-  assert.match(lines[1]!, /^sieve +integer +i386 +50,000,000 +50\.0 +800 +16\.0 +12 +34,567 +89$/);
-  assert.match(lines[4]!, / 60\.0 +- +- +12 /);
-  assert.match(lines[7]!, /^i386 +2 +63\.2 +1,200 +19\.0$/);
+  assert.match(lines[1]!, /^sieve +integer +i386 +800,000,000 +50\.0 +800 +16\.0 +2\.00 +12 +34,567 +89$/);
+  assert.match(lines[4]!, / 60\.0 +- +- +- +12 /);
+  assert.match(lines[8]!, /^i386 +2 +63\.2 +1,200 +19\.0 +2\.00$/);
   assert.ok(lines.includes('a<b>&"c" (x86_64): translated: exit status 3'));
 });
 
@@ -77,7 +90,7 @@ test('the page is whole in itself: no other file, no script, all text escaped', 
   assert.match(page, /^<!doctype html>/);
   assert.ok(page.includes('a&lt;b&gt;&amp;&quot;c&quot;') && !page.includes('a<b>'));
   assert.ok(page.includes('Node &lt;24&gt;'));
-  assert.equal(page.match(/<svg/g)!.length, 4, 'two variants, speed-up, cost');
+  assert.equal(page.match(/<svg/g)!.length, 5, 'two variants, speed-up, over native, cost');
   assert.ok(page.includes('translated: exit status 3'));
   for (const tag of ['section', 'svg', 'table', 'main', 'div']) {
     assert.equal(
@@ -153,7 +166,7 @@ const builtGuest = new URL('../../bench/guests/built/x86_64/sieve.elf', import.m
 test('a bundled guest is measured between its marks, and the fastest translated call counts', async (t) => {
   if (!existsSync(builtGuest)) return t.skip('the guests are not built');
   const { status, out, error } = await runScripted(
-    ['bench', 'sieve/x86_64', '--json', '--repeat', '3', '--no-cache'],
+    ['bench', 'sieve/x86_64', '--json', '--repeat', '3', '--no-native'],
     markedGuest,
   );
   assert.equal(status, 0, error);
@@ -165,14 +178,51 @@ test('a bundled guest is measured between its marks, and the fastest translated 
   assert.ok(row.interpreted.seconds >= 0.03);
   assert.ok(row.translated.seconds >= 0.01 && row.translated.seconds < row.translated.firstSeconds);
   assert.equal(row.failure, null);
+  assert.equal(row.nativeSeconds, null);
+});
+
+test('translations are made anew for the bench unless it is told where older ones are', async () => {
+  const caches = async (...more: string[]) => {
+    const { machines } = await runScripted(['bench', kernel, '--no-native', ...more]);
+    return machines.map(({ options }) => options.cache);
+  };
+  assert.deepEqual(await caches(), [null, null]);
+  assert.deepEqual(await caches('--cache', folder), [folder, folder]);
+});
+
+test('of an interpreted guest that takes long a part of its first call is measured', async (t) => {
+  if (!existsSync(builtGuest)) return t.skip('the guests are not built');
+  const { status, out } = await runScripted(
+    ['bench', 'sieve/x86_64', '--json', '--repeat', '1', '--no-native'],
+    async (guest) => {
+      const { options, limits, out, retire } = guest;
+      if (options.engine !== 'interpreter') {
+        markedGuest(guest);
+        return { reason: 'exit', status: 1 };
+      }
+      for (const character of 'S000') out(0xe9, character.charCodeAt(0));
+      while (limits.signal?.aborted !== true) {
+        retire(1000);
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+      return { reason: 'aborted' };
+    },
+  );
+  assert.equal(status, 0, out);
+  const { interpreted } = JSON.parse(out).results[0];
+  assert.ok(interpreted.seconds > 0.3 && interpreted.seconds < 10);
+  assert.ok(interpreted.instructions > 0);
 });
 
 test('the demo runs its guests in both engines, as 32-bit and as 64-bit code', async (t) => {
   if (!existsSync(builtGuest)) return t.skip('the guests are not built');
-  const { status, out, machines } = await runScripted(['bench', '--demo', '--repeat', '1'], ({ out }) => {
-    out(0xf4, 0);
-    return undefined;
-  });
+  const { status, out, machines } = await runScripted(
+    ['bench', '--demo', '--repeat', '1', '--no-native'],
+    ({ out }) => {
+      out(0xf4, 0);
+      return undefined;
+    },
+  );
   assert.equal(status, 0);
   assert.equal(machines.length, 12);
   assert.ok(machines.every(({ closed }) => closed));
@@ -192,7 +242,7 @@ writeFileSync(
 
 test('a guest of the user is measured as a whole, and written to the page', async () => {
   const page = join(folder, 'report.html');
-  const { status, out } = await runScripted(['bench', kernel, '--html', page], ({ retire }) => {
+  const { status, out } = await runScripted(['bench', kernel, '--no-native', '--html', page], ({ retire }) => {
     retire(5000);
     return { reason: 'halt', rip: 0 };
   });
@@ -202,7 +252,7 @@ test('a guest of the user is measured as a whole, and written to the page', asyn
 });
 
 test('a guest that fails is reported with its last words, and the status is 1', async () => {
-  const { status, out } = await runScripted(['bench', kernel], ({ out }) => {
+  const { status, out } = await runScripted(['bench', kernel, '--no-native'], ({ out }) => {
     for (const byte of new TextEncoder().encode('checksum=0 WRONG\n')) out(0x3f8, byte);
     out(0xf4, 1);
     return undefined;
