@@ -1,8 +1,9 @@
 /**
- * `npm test`: runs the test files given (all of `test/` without arguments) with node's test runner, one process each.
+ * `npm test`: brings `dist/` up to date, then runs the test files given (all of `test/` without arguments) with node's
+ * test runner, one process each.
  *
  * The last line printed is always `N passed, N failed` or `N passed, N failed, N skipped`, counted from the runner's
- * events; the exit status is 1 if anything failed or nothing ran.
+ * events; the exit status is 1 if anything failed or nothing ran. A build that fails is one failure.
  */
 
 import { globSync } from 'node:fs';
@@ -11,6 +12,7 @@ import { resolve } from 'node:path';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { fileURLToPath } from 'node:url';
+import { build } from '../build.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const named = process.argv.slice(2);
@@ -24,6 +26,13 @@ const files =
 let passed = 0;
 let failed = 0;
 let skipped = 0;
+
+try {
+  await build();
+} catch (error) {
+  process.stdout.write(`build: ${error instanceof Error ? error.message : String(error)}\n`);
+  failed++;
+}
 
 const stream = run({ files, concurrency: Math.min(2, availableParallelism()), timeout: 600_000 });
 stream.on('test:pass', ({ skip, todo, details }) => {
