@@ -1,7 +1,7 @@
 /**
  * The options that describe a machine, shared by the commands that make one.
  */
-import { defaultCacheDirectory } from '../hosts/node.ts';
+import { defaultCacheDirectory, ensureDirectory } from '../hosts/node.ts';
 import type { FlatBinaryOptions } from '../loaders/flat-binary.ts';
 import type { InitialMode } from '../loaders/initial-state.ts';
 import { engines, type MachineOptions, x87Modes } from '../machines/machine.ts';
@@ -9,7 +9,7 @@ import { type OptionSpec, type ParsedArguments, UsageError } from './options.ts'
 
 export const machineOptions = {
   memory: { value: 'SIZE', help: 'RAM, with K, M or G (256M)' },
-  cpus: { value: 'N', help: 'processors (1)' },
+  cpus: { value: 'N', help: 'processors; those after the first wait for a start-up message (1)' },
   x87: { value: 'exact|fast', help: 'x87 arithmetic: 80 bits, or plain doubles (exact)' },
   cache: { value: 'DIR', help: 'folder of the translation cache ($XDG_CACHE_HOME/jit86 or ~/.cache/jit86)' },
   'no-cache': { help: 'keep no translations' },
@@ -43,6 +43,13 @@ export function readMachineOptions(
     throw new UsageError(`--cache ${cache} and --no-cache exclude each other`);
   }
   if (cache === '') throw new UsageError('--cache: the folder has no name');
+  if (cache !== undefined) {
+    try {
+      ensureDirectory(cache);
+    } catch (error) {
+      throw new UsageError(`--cache ${cache}: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
   return {
     memory: args.size('memory', mebibyte, defaultMemory),
     cpus: args.integer('cpus', 1, 255) ?? 1,

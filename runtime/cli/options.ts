@@ -132,7 +132,7 @@ export function parseCommand(spec: CommandSpec, args: readonly string[]): Parsed
       flags.add(token.name);
       continue;
     }
-    if (token.value === undefined || (!token.inlineValue && /^-./.test(token.value))) {
+    if (token.value === undefined || (!token.inlineValue && /^-\D/.test(token.value))) {
       throw new UsageError(`${token.rawName} needs a value: ${token.rawName} ${option.value}`);
     }
     const list = values.get(token.name);

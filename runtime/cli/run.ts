@@ -177,7 +177,12 @@ export async function run(args: readonly string[], output: Output): Promise<numb
     if (parsed.flag('stats')) printStatistics(statistics, seconds, output.error);
     return status;
   } finally {
-    await machine.close();
+    try {
+      await machine.close();
+    } catch (error) {
+      // The guest's work is done; only the next run begins without translations.
+      output.error(`jit86: no translations are kept: ${error instanceof Error ? error.message : String(error)}\n`);
+    }
     await Promise.all([serial.close(), debugcon.close()]);
   }
 }

@@ -62,9 +62,10 @@ test('whatever is wrong with a command line is one line that names it, and statu
     [['run', kernel, '--x87', 'slow'], /--x87 slow: it must be one of exact, fast/],
     [['run', kernel, '--max-instructions', '1e6'], /--max-instructions 1e6: not a whole number/],
     [['run', kernel, '--timeout', '0'], /--timeout 0: not a time/],
-    [['run', kernel, '--timeout', '-1'], /--timeout needs a value/],
+    [['run', kernel, '--timeout', '-1'], /--timeout -1: not a time/],
     [['run', kernel, '--timeout', '1s'], /--timeout 1s: not a time/],
     [['run', kernel, '--cache', 'x', '--no-cache'], /--cache x and --no-cache/],
+    [['run', kernel, '--cache', join(kernel, 'c')], /--cache .*c: ENOTDIR/],
     [['run', kernel, '--mode', 'long'], /--mode long is for a file loaded with --flat/],
     [['run', kernel, '--flat', '0x10000', '--mode', 'vm86'], /--mode vm86: it must be one of/],
     [['run', kernel, '--serial', join(folder, 'no', 'such')], /--serial .*no.such: ENOENT/],
@@ -162,7 +163,8 @@ test('--timeout aborts the run, and the status is that of a limit', async () => 
 });
 
 test('the options reach the machine', async () => {
-  const args = ['--memory', '8M', '--cpus', '2', '--engine', 'jit', '--x87', 'fast', '--cache', '/tmp/c'];
+  const place = join(folder, 'cache');
+  const args = ['--memory', '8M', '--cpus', '2', '--engine', 'jit', '--x87', 'fast', '--cache', place];
   const { machines } = await runScripted(
     ['run', kernel, ...quiet, ...args, '--max-instructions', '0x10'],
     ({ limits }) => {
@@ -171,7 +173,7 @@ test('the options reach the machine', async () => {
     },
   );
   const { memory, cpus, engine, x87, cache } = machines[0]!.options;
-  assert.deepEqual([memory, cpus, engine, x87, cache], [8 * 2 ** 20, 2, 'jit', 'fast', '/tmp/c']);
+  assert.deepEqual([memory, cpus, engine, x87, cache], [8 * 2 ** 20, 2, 'jit', 'fast', place]);
   const plainRun = await runScripted(['run', kernel, ...quiet]);
   assert.deepEqual(
     [plainRun.machines[0]!.options.memory, plainRun.machines[0]!.options.cache],
