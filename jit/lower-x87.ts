@@ -1,13 +1,12 @@
 /**
- * Lowering of the x87's micro-ops: calls of the functions that x87-functions.ts adds to the core module. A translation
- * imports them from there.
+ * Lowering of the x87's micro-ops for the interpreter: calls of the functions that x87-functions.ts adds to the core
+ * module. A translation holds the unit in locals: region-x87.ts.
  */
-import type { MicroOp } from '../src/ir/micro-ops.ts';
-import { type X87Op, x87Immediates, x87Ops } from '../src/ir/x87-ops.ts';
-import { offsetOf, segmentNames } from '../src/state/layout.ts';
+import type { X87Op } from '../src/ir/x87-ops.ts';
+import { offsetOf } from '../src/state/layout.ts';
 import { useLibrary } from './arith.ts';
-import type { Emitter, Expr } from './emitter.ts';
-import { type Arm, addArms, type Reader } from './lower.ts';
+import type { Expr } from './emitter.ts';
+import type { Reader } from './lower.ts';
 import { functionName, softfloat, x87Functions } from './x87-tables.ts';
 
 const MF = 16;
@@ -42,25 +41,4 @@ export function lowerX87(reader: Reader, op: X87Op, args: readonly Expr[], imm: 
   }
 }
 
-const arms: Partial<Record<MicroOp, Arm>> = {};
-for (const op of Object.keys(x87Ops) as X87Op[]) {
-  arms[op] = (reader, args, imm) => {
-    const { e } = reader;
-    const values = op === 'x87.data' ? [offsetOf(`${segmentNames[imm[0] as number]!}Selector`)] : imm;
-    const types = x87Immediates(op);
-    return lowerX87(
-      reader,
-      op,
-      args,
-      values.map((n, i) => (types[i] === 'i64' ? e.i64(n as bigint) : e.i32(n as number))),
-    );
-  };
-}
-addArms(arms);
 useLibrary(softfloat, { raised: 'i32', resultSe: 'i32', result2M: 'i64', result2Se: 'i32', condition: 'i32' });
-
-/** Lets a translation import the functions from the core module. */
-export function offerX87Functions(e: Emitter): void {
-  for (const [name, { parameters, result }] of Object.entries(x87Functions))
-    e.offerFunction(functionName(name), 'core', ['i32', ...parameters], result);
-}

@@ -10,6 +10,7 @@ import { type FlagKind, flagCode } from '../src/ir/flags.ts';
 import { microOps, type Node } from '../src/ir/micro-ops.ts';
 import { type Schedule, schedule } from '../src/ir/schedule.ts';
 import type { Type, Width } from '../src/ir/types.ts';
+import { isX87 } from '../src/ir/x87-ops.ts';
 import {
   jumpCacheBits,
   jumpCacheEntryBytes,
@@ -28,7 +29,11 @@ import type { Region, RegionBlock } from './region.ts';
 import { RegionFloat } from './region-float.ts';
 import { noneHeld, plainBits, RegionFrame } from './region-frame.ts';
 import { type Held, heldKey, Liveness } from './region-liveness.ts';
+import { RegionX87 } from './region-x87.ts';
 import { emitStructured } from './structure.ts';
+import { ExactValues } from './x87-exact.ts';
+import { FastValues } from './x87-fast.ts';
+import { usesX87 } from './x87-flow.ts';
 
 const DEPTH = 1;
 /** Distance between the lowest and the highest target that a jump table may span. */
@@ -51,6 +56,7 @@ export class RegionEmitter implements Reader {
   private readonly target: number;
   private readonly float: RegionFloat;
   private readonly need: number[] = [];
+  private readonly x87: RegionX87 | null = null;
   // The block being emitted.
   private nodes: readonly Node[] = [];
   private values = new Map<number, () => Expr>();
@@ -65,7 +71,7 @@ export class RegionEmitter implements Reader {
   /** Passes control to an instruction pointer: within the region, or out of it. */
   private pass: (rip: bigint) => void = () => {};
 
-  private constructor(e: Emitter, region: Region) {
+  private constructor(e: Emitter, region: Region, x87: 'exact' | 'fast') {
     this.e = e;
     this.region = region;
     this.frame = new RegionFrame(e, region);
@@ -74,11 +80,21 @@ export class RegionEmitter implements Reader {
     this.target = e.local('i32');
     this.float = new RegionFloat(e, region, this.frame);
     this.computeNeed();
+    if (usesX87(region)) {
+      const values = x87 === 'fast' ? FastValues : ExactValues;
+      this.x87 = new RegionX87(
+        e,
+        region,
+        (condition) => this.exitIf(condition),
+        (unit) => new values(unit),
+      );
+      this.frame.x87 = this.x87;
+    }
   }
 
   /** Adds the region as an exported function. */
-  static add(e: Emitter, name: string, region: Region): void {
-    e.addFunction(name, ['i32', 'i32'], 'i64', () => new RegionEmitter(e, region).emit(), true, true);
+  static add(e: Emitter, name: string, region: Region, x87: 'exact' | 'fast'): void {
+    e.addFunction(name, ['i32', 'i32'], 'i64', () => new RegionEmitter(e, region, x87).emit(), true, true);
   }
 
   /** Instructions on the longest way from each block to the next place that checks the budget. */
@@ -100,6 +116,7 @@ export class RegionEmitter implements Reader {
     frame.withLeaves([...leaves.values()], () => {
       frame.fill({ mask, flags: live.flags });
       if (region.entry.needsFlagBits) frame.flagsToBits();
+      this.x87?.fill(0, () => frame.leave(region.entry.rip, leave.refuse, noneHeld));
       this.float.enter();
       this.openPages();
       this.checkBudget(region.entry);
@@ -135,6 +152,7 @@ export class RegionEmitter implements Reader {
     );
   }
   private exit(next: Expr): void {
+    this.x87?.spill();
     this.frame.exit(next, this.dirty);
   }
   /** Leaves before the current instruction: the interpreter does it. */
@@ -151,6 +169,7 @@ export class RegionEmitter implements Reader {
   private block(block: RegionBlock, go: (to: number) => void): void {
     const { e, frame } = this;
     this.dirty = this.liveness.dirty[block.order]!;
+    this.x87?.begin(block.order);
     this.nodes = block.nodes;
     this.plan = schedule(block.nodes);
     this.values = new Map();
@@ -162,8 +181,11 @@ export class RegionEmitter implements Reader {
       const to = block.successors.find((s) => s.rip === rip);
       if (to === undefined) this.exit(e.i64(rip));
       else {
-        const { nodes, plan, values, hosts, groups, count, pass, dirty, rip, index } = this;
+        const { nodes, plan, values, hosts, groups, count, pass, dirty, rip, index, x87 } = this;
+        const at = x87?.at;
+        x87?.edge(to.order);
         go(to.order); // may emit the successor here
+        if (x87 !== null) x87.at = at!;
         Object.assign(this, { nodes, plan, values, hosts, groups, count, pass, dirty, rip, index });
       }
     };
@@ -384,6 +406,14 @@ export class RegionEmitter implements Reader {
         throw new Error(`region: ${op} cannot stand here`);
       default:
         if (/^(load|modify|store)\./.test(op)) return this.memory(v, node);
+        if (isX87(op)) {
+          const result = this.x87!.node(
+            node,
+            args.map((a) => this.value(a)),
+          );
+          if (result !== null) this.keep(v, result, false);
+          return;
+        }
         return this.general(v, node);
     }
   }
@@ -545,6 +575,7 @@ export class RegionEmitter implements Reader {
     const to = target === null ? e.share(this.value(last.args[0]!), 'i64') : () => e.i64(target);
     const entry = this.jumpEntry(target, to);
     frame.spill(this.dirty);
+    this.x87?.spill();
     this.dirty = noneHeld;
     const at = (offset: number) => e.load('i32', entry(), jumpCacheOffset + offset);
     const other = e.op(
@@ -562,6 +593,7 @@ export class RegionEmitter implements Reader {
     const back = this.region.blocks.find((b) => b.rip === returnAddress);
     if (back === undefined) return e.return(next());
     frame.fill(this.liveness.live[back.order]!);
+    this.x87?.fill(back.order, () => e.return(next()));
     if (back.needsFlagBits) frame.flagsToBits();
     this.checkBudget(back);
   }

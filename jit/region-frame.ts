@@ -9,6 +9,7 @@ import { offsetOf } from '../src/state/layout.ts';
 import type { Emitter, Expr } from './emitter.ts';
 import type { Region } from './region.ts';
 import { type Held, heldKey, registerBit } from './region-liveness.ts';
+import type { RegionX87 } from './region-x87.ts';
 
 const gprNames = 'rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15'.split(' ');
 
@@ -37,11 +38,16 @@ export class RegionFrame {
   /** Next instruction pointer and reason of a leave. */
   private readonly next: number;
   private readonly code: number;
+  /** Number of the combination that a leave writes back, where there is an x87 unit to write back besides. */
+  private readonly combination: number;
+  private combinations: readonly Held[] = [];
+  x87: RegionX87 | null = null;
 
   constructor(e: Emitter, region: Region) {
     this.e = e;
     this.next = e.local('i64');
     this.code = e.local('i32');
+    this.combination = e.local('i32');
     this.budget = e.local('i32');
     this.flagCode = e.local('i32');
     this.flagCarry = e.local('i32');
@@ -123,14 +129,30 @@ export class RegionFrame {
     const { e } = this;
     e.set(this.next, e.i64(rip));
     e.set(this.code, e.i32(reason));
-    e.br(`left${heldKey(held)}`);
+    if (this.x87 === null) return e.br(`left${heldKey(held)}`);
+    this.x87.noteLeave();
+    const key = heldKey(held);
+    e.set(this.combination, e.i32(this.combinations.findIndex((one) => heldKey(one) === key)));
+    e.br('x87left');
   }
   /** Emits the body, and behind it a way out for each combination of registers that `leave` may write back. */
   withLeaves(leaves: readonly Held[], body: () => void): void {
+    const { e, x87 } = this;
+    this.combinations = leaves;
+    if (x87 === null) return this.waysOut(leaves, body);
+    // All leaves meet where the x87 unit is written back.
+    this.waysOut(leaves, () => {
+      e.block('x87left', body);
+      x87.spillLater();
+      const labels = leaves.map((held) => `left${heldKey(held)}`);
+      e.switch(labels, labels[0]!, this.i32(this.combination));
+    });
+  }
+  private waysOut(leaves: readonly Held[], body: () => void): void {
     const { e } = this;
     const [held, ...others] = leaves;
     if (held === undefined) return body();
-    e.block(`left${heldKey(held)}`, () => this.withLeaves(others, body));
+    e.block(`left${heldKey(held)}`, () => this.waysOut(others, body));
     e.setState64('rip', this.i64(this.next));
     e.setState32('leave', this.i32(this.code));
     this.spill(held);

@@ -6,7 +6,6 @@ import type { CodeRangeOfRip } from './code-snapshot.ts';
 import type { IndirectJump, TranslationMode } from './compiler-protocol.ts';
 import { coreMemory } from './core-memory.ts';
 import { Emitter } from './emitter.ts';
-import { offerX87Functions } from './lower-x87.ts';
 import { formRegion, type IndirectTargets, type Region } from './region.ts';
 import { RegionEmitter } from './region-emitter.ts';
 import './lower-families.ts';
@@ -43,36 +42,35 @@ export function translate(
 export function translationText(source: CodeSource, context: Context, rip: bigint): string | null {
   const region = formRegion(source, context, rip);
   if (region === null) return null;
-  const e = build([region], false);
+  const e = build([region], { shared: false, x87: 'exact' });
   const text = e.text();
   e.dispose();
   return text;
 }
 
 /** One module of several regions; the function of the i-th is exported as `region`, `region1`, `region2` … */
-export function assembleRegions(regions: readonly Region[], shared: boolean): Uint8Array {
-  const e = build(regions, shared);
+export function assembleRegions(regions: readonly Region[], mode: TranslationMode): Uint8Array {
+  const e = build(regions, mode);
   const bytes = e.binary();
   e.dispose();
   return bytes;
 }
 
-function build(regions: readonly Region[], shared: boolean): Emitter {
+function build(regions: readonly Region[], { shared, x87 }: TranslationMode): Emitter {
   const e = new Emitter();
   e.importMemory({ ...coreMemory, shared });
   e.importTable(1);
   e.importFunction('flagsWord', 'core', ['i32'], 'i32');
   e.importFunction('flagsTest', 'core', ['i32', 'i32'], 'i32');
   importLibrary(e);
-  offerX87Functions(e);
-  regions.forEach((region, i) => RegionEmitter.add(e, regionName(i), region));
+  regions.forEach((region, i) => RegionEmitter.add(e, regionName(i), region, x87));
   return e;
 }
 
 /** The module of one region. */
-export function assemble(region: Region, { shared }: TranslationMode): Translation {
+export function assemble(region: Region, mode: TranslationMode): Translation {
   return {
-    bytes: assembleRegions([region], shared),
+    bytes: assembleRegions([region], mode),
     ranges: region.blocks.map((b) => ({ start: b.rip, length: b.length })),
     instructions: region.instructions,
     indirect: region.blocks.flatMap(({ terminator: t }) =>

@@ -41,9 +41,9 @@ class Functions {
     this.e = e;
   }
 
-  private add(name: string, body: (s: Stack) => void, f = x87Functions[name]!, exported = true): void {
+  private add(name: string, body: (s: Stack) => void, f = x87Functions[name]!): void {
     const { e } = this;
-    e.addFunction(functionName(name), ['i32', ...f.parameters], f.result, () => body(new Stack(e)), exported);
+    e.addFunction(functionName(name), ['i32', ...f.parameters], f.result, () => body(new Stack(e)));
   }
   private readonly parameter = (): Expr => this.e.get(1, 'i32');
   private role(shift: number): Expr {
@@ -109,7 +109,6 @@ class Functions {
         after.save();
       },
       { parameters: ['i32', 'i64', 'i32', 'i32', 'i32'], result: null },
-      false,
     );
     // What the conversion of a denormal memory operand adds to the exceptions of an operation: nothing if the operation
     // was invalid, divided by zero or had a NaN; nothing else if the denormal exception is not masked.
@@ -491,7 +490,7 @@ class Functions {
   }
 }
 
-/** Adds all of them to the core module, exported under their names. */
+/** Adds all of them to the core module. */
 export function addX87Functions(e: Emitter): void {
   new Functions(e).build();
 }

@@ -26,7 +26,7 @@ export class RegionBatch implements Regions {
   /** Translates regions; their places in the list are their numbers from now on. */
   translate(regions: readonly Region[]): void {
     const { vm } = this;
-    const module = new WebAssembly.Module(assembleRegions(regions, false) as BufferSource);
+    const module = new WebAssembly.Module(assembleRegions(regions, { shared: false, x87: 'exact' }) as BufferSource);
     const imports = regionImports(vm.vcpu(0).engine.core, vm.memory, vm.table, vm.arithmetic);
     const { exports } = new WebAssembly.Instance(module, imports);
     this.functions = regions.map((_, i) => exports[regionName(i)]);

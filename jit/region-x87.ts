@@ -1,0 +1,419 @@
+/**
+ * The x87 unit of a translated region: registers, status, tags and pointers in locals, the stack resolved while the
+ * region is translated (x87-flow.ts). What is not straight leaves to the interpreter before the instruction: a stack
+ * fault, an exception that is not masked. So no exception is pending inside a region, and `x87.ready` costs nothing.
+ */
+import type { Node } from '../src/ir/micro-ops.ts';
+import type { X87Op } from '../src/ir/x87-ops.ts';
+import { offsetOf, segmentNames } from '../src/state/layout.ts';
+import type { Emitter, Expr } from './emitter.ts';
+import type { Region } from './region.ts';
+import {
+  CODE,
+  DATA,
+  HEADER,
+  rolesOf,
+  type StackState,
+  type StackStep,
+  stackStep,
+  stateAfter,
+  X87Flow,
+} from './x87-flow.ts';
+
+const SUMMARY = 0x80;
+const C1 = 0x200;
+const CODES = 0x4700;
+const EXCEPTIONS = 0x3f;
+const TOP_FIELD = 0x3800;
+const FPR = offsetOf('fpr0');
+/** The memory operand's place among the values. */
+const OPERAND = 8;
+
+/** What values may do with the unit that they belong to. */
+export interface X87Unit {
+  readonly e: Emitter;
+  /** Leaves before the instruction if the condition is not zero. */
+  exitIf(condition: Expr): void;
+  /** The control word. */
+  control(): Expr;
+  status(): Expr;
+  /** Replaces the condition codes in `mask` and adds exceptions. */
+  raise(flags: Expr, mask: number): void;
+}
+
+/** How a region holds register values, numbered 0 to 7, and the memory operand (8). */
+export interface X87Values {
+  /** From and to the register image at an address. */
+  fill(register: number, address: () => Expr): void;
+  spill(register: number, address: () => Expr): void;
+  /** Whether registers that are empty have values that count. */
+  readonly keepsEmpty: boolean;
+  copy(to: number, from: number): void;
+  exchange(a: number, b: number): void;
+  select(condition: Expr, to: number, from: number): void;
+  operand(op: X87Op, args: readonly Expr[]): void;
+  constant(n: number): void;
+  binary(op: X87Op, to: number, a: number, b: number): void;
+  unary(op: X87Op, a: number): void;
+  /** Two results: the first replaces the operand. */
+  pair(op: X87Op, a: number, second: number): void;
+  /** Condition codes of a ? b. */
+  compare(a: number, b: number, quiet: boolean): Expr;
+  examine(a: number): Expr;
+  /** The value as it goes to memory; what it raises waits for `commit`. */
+  result(op: X87Op, a: number, truncate: boolean): Expr;
+  upper(): Expr;
+  commit(): void;
+}
+
+export class RegionX87 implements X87Unit {
+  readonly e: Emitter;
+  readonly exitIf: (condition: Expr) => void;
+  private readonly values: X87Values;
+  private readonly flow: X87Flow;
+  /** Number of the physical register that is register 0 here. */
+  private readonly base: number;
+  private readonly fsw: number;
+  /** Tags as they were at the last fill or join: 1 = full; what `at` knows goes before it. */
+  private readonly tags: number;
+  private readonly fip: number;
+  private readonly fop: number;
+  private readonly fdp: number;
+  /** Offsets in the vCPU's block of the selectors that go with the pointers; 0 = the selector has not changed. */
+  private readonly codeSegment: number;
+  private readonly dataSegment: number;
+  private readonly leaveState: number;
+  /** What is known where code is being emitted. */
+  at: StackState = { depth: 0, full: 0, empty: 0, dirty: 0 };
+
+  constructor(e: Emitter, region: Region, exitIf: (condition: Expr) => void, values: (unit: X87Unit) => X87Values) {
+    this.e = e;
+    this.exitIf = exitIf;
+    this.flow = new X87Flow(region);
+    this.base = e.local('i32');
+    this.fsw = e.local('i32');
+    this.tags = e.local('i32');
+    this.fip = e.local('i64');
+    this.fop = e.local('i32');
+    this.fdp = e.local('i64');
+    this.codeSegment = e.local('i32');
+    this.dataSegment = e.local('i32');
+    this.leaveState = e.local('i32');
+    this.values = values(this);
+  }
+
+  private i32(local: number): Expr {
+    return this.e.get(local, 'i32');
+  }
+  status(): Expr {
+    return this.i32(this.fsw);
+  }
+  control(): Expr {
+    return this.e.state32('fcw');
+  }
+  raise(flags: Expr, mask: number): void {
+    const { e } = this;
+    e.set(this.fsw, e.op('i32.or', e.op('i32.and', this.status(), e.i32(~mask)), flags));
+  }
+
+  // --- between locals and memory
+  /** Address of a register's image, less FPR. */
+  private address(register: number): Expr {
+    const { e } = this;
+    const number = e.op('i32.and', e.op('i32.add', this.i32(this.base), e.i32(register)), e.i32(7));
+    return e.op('i32.add', e.cpu(), e.op('i32.shl', number, e.i32(4)));
+  }
+  private image(register: number): () => Expr {
+    const address = this.e.share(this.address(register), 'i32');
+    return () => this.e.op('i32.add', address(), this.e.i32(FPR));
+  }
+
+  begin(order: number): void {
+    this.at = this.flow.entry[order]!;
+  }
+  /** Takes what the block needs from memory. `pending`: what to do if an exception is pending. */
+  fill(order: number, pending: () => void): void {
+    const { e } = this;
+    const { depth } = this.flow.entry[order]!;
+    const live = this.flow.live[order]!;
+    this.at = { depth, full: 0, empty: 0, dirty: 0 };
+    if ((live & HEADER) !== 0) {
+      e.set(this.fsw, e.state32('fsw'));
+      e.if(e.op('i32.and', this.status(), e.i32(SUMMARY)), pending);
+      const top = e.op('i32.shr_u', this.status(), e.i32(11));
+      e.set(this.base, e.op('i32.and', e.op('i32.sub', top, e.i32(depth)), e.i32(7)));
+      const twice = e.op('i32.mul', e.state32('ftw'), e.i32(0x101));
+      e.set(this.tags, e.op('i32.and', e.op('i32.shr_u', twice, this.i32(this.base)), e.i32(0xff)));
+    }
+    for (let r = 0; r < 8; r++) {
+      if ((live & (1 << r)) === 0) continue;
+      if (this.values.keepsEmpty) this.values.fill(r, this.image(r));
+      else e.if(e.op('i32.and', this.i32(this.tags), e.i32(1 << r)), () => this.values.fill(r, this.image(r)));
+    }
+    if ((live & CODE) !== 0) {
+      e.set(this.fip, e.state64('fip'));
+      e.set(this.fop, e.state32('fop'));
+      e.set(this.codeSegment, e.i32(0));
+    }
+    if ((live & DATA) !== 0) {
+      e.set(this.fdp, e.state64('fdp'));
+      e.set(this.dataSegment, e.i32(0));
+    }
+  }
+
+  /** Tags with what is known, at their physical places. */
+  private storeTags(tags: Expr): void {
+    const { e } = this;
+    const turned = e.share(e.op('i32.shl', tags, this.i32(this.base)), 'i32');
+    const folded = e.op('i32.or', turned(), e.op('i32.shr_u', turned(), e.i32(8)));
+    e.setState32('ftw', e.op('i32.and', folded, e.i32(0xff)));
+  }
+  private storeStatus(depth: Expr): void {
+    const { e } = this;
+    const top = e.op('i32.and', e.op('i32.add', this.i32(this.base), depth), e.i32(7));
+    const rest = e.op('i32.and', this.status(), e.i32(~TOP_FIELD));
+    e.setState32('fsw', e.op('i32.or', rest, e.op('i32.shl', top, e.i32(11))));
+  }
+  private storeCode(): void {
+    const { e } = this;
+    e.setState64('fip', e.get(this.fip, 'i64'));
+    e.setState32('fop', this.i32(this.fop));
+    e.if(this.i32(this.codeSegment), () =>
+      e.setState32('fcs', e.load('i32', e.op('i32.add', e.cpu(), this.i32(this.codeSegment)))),
+    );
+  }
+  private storeData(): void {
+    const { e } = this;
+    e.setState64('fdp', e.get(this.fdp, 'i64'));
+    e.if(this.i32(this.dataSegment), () =>
+      e.setState32('fds', e.load('i32', e.op('i32.add', e.cpu(), this.i32(this.dataSegment)))),
+    );
+  }
+
+  /** Writes back what differs from memory here. */
+  spill(): void {
+    const { e, at } = this;
+    if ((at.dirty & HEADER) !== 0) {
+      this.storeStatus(e.i32(at.depth));
+      const kept = e.op('i32.and', this.i32(this.tags), e.i32(255 & ~(at.full | at.empty)));
+      this.storeTags(e.op('i32.or', kept, e.i32(at.full)));
+    }
+    for (let r = 0; r < 8; r++) {
+      if ((at.dirty & (1 << r)) === 0) continue;
+      if (this.values.keepsEmpty || (at.empty & (1 << r)) === 0) this.values.spill(r, this.image(r));
+    }
+    if ((at.dirty & CODE) !== 0) this.storeCode();
+    if ((at.dirty & DATA) !== 0) this.storeData();
+  }
+  /** Before a jump to the code of `spillLater`: notes what differs from memory. */
+  noteLeave(): void {
+    const { depth, dirty, full, empty } = this.at;
+    this.e.set(this.leaveState, this.e.i32(depth | (dirty << 3) | (full << 14) | (empty << 22)));
+  }
+  /** The same as `spill`, for every place that `noteLeave` was emitted at. */
+  spillLater(): void {
+    const { e } = this;
+    const part = (shift: number, mask: number): Expr =>
+      e.op('i32.and', e.op('i32.shr_u', this.i32(this.leaveState), e.i32(shift)), e.i32(mask));
+    const isDirty = (mask: number): Expr => e.op('i32.and', this.i32(this.leaveState), e.i32(mask << 3));
+    e.if(isDirty(HEADER), () => {
+      this.storeStatus(part(0, 7));
+      const known = e.op('i32.or', part(14, 255), part(22, 255));
+      const kept = e.op('i32.and', this.i32(this.tags), e.op('i32.xor', known, e.i32(255)));
+      this.storeTags(e.op('i32.or', kept, part(14, 255)));
+    });
+    const ever = this.flow.ever;
+    for (let r = 0; r < 8; r++) {
+      if ((ever & (1 << r)) === 0) continue;
+      let needed = isDirty(1 << r);
+      if (!this.values.keepsEmpty)
+        needed = e.op('i32.and', e.op('i32.shr_u', needed, e.i32(r + 3)), e.op('i32.eqz', part(22 + r, 1)));
+      e.if(needed, () => this.values.spill(r, this.image(r)));
+    }
+    e.if(isDirty(CODE), () => this.storeCode());
+    e.if(isDirty(DATA), () => this.storeData());
+  }
+
+  /** Passes from here to a block of the region: what it takes for granted must hold. */
+  edge(order: number): void {
+    const { e, at } = this;
+    const to = this.flow.entry[order]!;
+    const live = this.flow.live[order]!;
+    if (at.depth !== to.depth) {
+      // Two ways lead there with stacks of different heights: the registers are numbered anew.
+      this.spill();
+      this.fill(order, () => e.unreachable());
+      this.at = { ...to, dirty: 0 };
+      return;
+    }
+    const lost = (at.full | at.empty) & ~(to.full | to.empty);
+    if (lost !== 0 && (live & HEADER) !== 0) {
+      const kept = e.op('i32.and', this.i32(this.tags), e.i32(255 & ~lost));
+      e.set(this.tags, e.op('i32.or', kept, e.i32(at.full & lost)));
+    }
+    this.at = { ...to, dirty: at.dirty };
+  }
+
+  // --- micro-ops
+  private check(step: StackStep): void {
+    const { e, at } = this;
+    const full = step.needsFull & ~at.full;
+    const empty = step.needsEmpty & ~at.empty;
+    if (full !== 0) this.exitIf(e.op('i32.ne', e.op('i32.and', this.knownTags(), e.i32(full)), e.i32(full)));
+    if (empty !== 0) this.exitIf(e.op('i32.and', this.knownTags(), e.i32(empty)));
+  }
+  /** The tags as far as they are looked at. */
+  private knownTags(): Expr {
+    const { e, at } = this;
+    if ((at.full | at.empty) === 0) return this.i32(this.tags);
+    const kept = e.op('i32.and', this.i32(this.tags), e.i32(255 & ~(at.full | at.empty)));
+    return e.op('i32.or', kept, e.i32(at.full));
+  }
+
+  /** Emits a micro-op; its result, or null. */
+  node({ op, imm }: Node, args: readonly Expr[]): Expr | null {
+    const { e, values } = this;
+    const step = stackStep({ op, args: [], imm } as Node, this.at.depth);
+    this.check(step);
+    const register = (place: number): number => (place === OPERAND ? OPERAND : (this.at.depth + place) & 7);
+    const n = imm[0] as number;
+    let result: Expr | null = null;
+    const x87 = op as X87Op;
+    switch (x87) {
+      case 'x87.ready':
+        break;
+      case 'x87.operand.f32':
+      case 'x87.operand.f64':
+      case 'x87.operand.i64':
+      case 'x87.operand.f80':
+      case 'x87.operand.bcd':
+        values.operand(x87, args);
+        break;
+      case 'x87.operand.constant':
+        values.constant(n);
+        break;
+      case 'x87.push':
+        values.copy(register(7), OPERAND);
+        this.raise(e.i32(0), C1);
+        break;
+      case 'x87.load':
+        values.copy(register(7), register(n));
+        this.raise(e.i32(0), C1);
+        break;
+      case 'x87.add':
+      case 'x87.sub':
+      case 'x87.mul':
+      case 'x87.div':
+      case 'x87.scale':
+      case 'x87.remainder':
+      case 'x87.remainder1':
+      case 'x87.yl2x':
+      case 'x87.yl2xp1':
+      case 'x87.patan': {
+        const { to, a, b } = rolesOf(n);
+        values.binary(x87, register(to), register(a), register(b));
+        break;
+      }
+      case 'x87.sqrt':
+      case 'x87.round':
+      case 'x87.f2xm1':
+      case 'x87.sin':
+      case 'x87.cos':
+        values.unary(x87, register(0));
+        break;
+      case 'x87.abs':
+      case 'x87.chs':
+        values.unary(x87, register(0));
+        this.raise(e.i32(0), C1);
+        break;
+      case 'x87.xtract':
+      case 'x87.tan':
+      case 'x87.sincos':
+        values.pair(x87, register(0), register(7));
+        break;
+      case 'x87.compare':
+      case 'x87.compare.flags': {
+        const { a, b } = rolesOf(n);
+        const codes = values.compare(register(a), register(b), (n & (1 << 14)) !== 0);
+        if (x87 === 'x87.compare') this.raise(codes, CODES);
+        else {
+          result = e.op('i32.shr_u', codes, e.i32(8));
+          this.raise(e.i32(0), C1);
+        }
+        break;
+      }
+      case 'x87.examine':
+        this.raise(values.examine(register(0)), CODES);
+        break;
+      case 'x87.result.f32':
+      case 'x87.result.f64':
+      case 'x87.result.i16':
+      case 'x87.result.i32':
+      case 'x87.result.i64':
+      case 'x87.result.f80':
+      case 'x87.result.bcd':
+        result = values.result(x87, register(0), n === 1);
+        break;
+      case 'x87.result.upper':
+        result = values.upper();
+        break;
+      case 'x87.done':
+        result = e.i32(1); // what does not come to its end has left
+        break;
+      case 'x87.commit':
+        values.commit();
+        break;
+      case 'x87.store': {
+        const { to } = rolesOf(n);
+        values.copy(register(to), register(0));
+        this.raise(e.i32(0), C1);
+        break;
+      }
+      case 'x87.exchange':
+        values.exchange(register(0), register(n));
+        this.raise(e.i32(0), C1);
+        break;
+      case 'x87.move':
+        values.select(args[0]!, register(0), register(n));
+        break;
+      case 'x87.free':
+      case 'x87.pop':
+        break;
+      case 'x87.rotate':
+        this.raise(e.i32(0), C1);
+        break;
+      case 'x87.init':
+        this.exitIf(e.i32(1)); // registers would have to be numbered anew
+        break;
+      case 'x87.clear':
+        e.set(this.fsw, e.op('i32.and', this.status(), e.i32(0x7f00)));
+        break;
+      case 'x87.control': {
+        const word = e.share(e.op('i32.or', e.op('i32.and', args[0], e.i32(0x1f3f)), e.i32(0x40)), 'i32');
+        const open = e.op('i32.and', e.op('i32.xor', word(), e.i32(-1)), e.i32(EXCEPTIONS));
+        this.exitIf(e.op('i32.and', this.status(), open)); // an exception becomes pending
+        e.setState32('fcw', word());
+        break;
+      }
+      case 'x87.status': {
+        const top = e.op('i32.and', e.op('i32.add', this.i32(this.base), e.i32(this.at.depth)), e.i32(7));
+        const rest = e.op('i32.and', this.status(), e.i32(~TOP_FIELD));
+        result = e.op('i32.or', rest, e.op('i32.shl', top, e.i32(11)));
+        break;
+      }
+      case 'x87.code':
+        e.set(this.fip, e.i64(imm[0] as bigint));
+        e.set(this.fop, e.i32(imm[1] as number));
+        e.set(this.codeSegment, e.i32(offsetOf('csSelector')));
+        break;
+      case 'x87.data':
+        e.set(this.fdp, args[0]!);
+        e.set(this.dataSegment, e.i32(offsetOf(`${segmentNames[n]!}Selector`)));
+        break;
+      default:
+        x87 satisfies never;
+    }
+    this.at = stateAfter(this.at, step);
+    return result;
+  }
+}
