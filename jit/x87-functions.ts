@@ -54,6 +54,26 @@ class Functions {
   private control(): Expr {
     return this.e.state32('fcw');
   }
+  /**
+   * The control word that the library gets for an operation: where arithmetic rounds to doubles, it does so to nearest, as
+   * the doubles of a translation do.
+   */
+  private arithmeticControl(name: string): Expr {
+    const { e } = this;
+    if (name === 'round') return this.control();
+    const precision = /^(?:add|sub|mul|div|sqrt)$/.test(name) ? 0x200 : 0x300;
+    const plain = e.op('i32.or', e.op('i32.and', this.control(), e.i32(0xff)), e.i32(precision));
+    return e.select(e.state32('x87Fast'), plain, this.control());
+  }
+  /** Rounds a value (in a local) and its exponent to a double, where arithmetic does so. */
+  private cut(m: number, se: number): void {
+    const { e } = this;
+    e.if(e.state32('x87Fast'), () => {
+      const double = e.call('f80ToF64', [e.get(m, 'i64'), e.get(se, 'i32'), e.i32(0x37f)], 'i64');
+      e.set(m, e.call('f80FromF64', [double], 'i64'));
+      e.set(se, e.global('resultSe', 'i32'));
+    });
+  }
   private raised(): () => Expr {
     return this.e.share(this.e.global('raised', 'i32'), 'i32');
   }
@@ -124,6 +144,15 @@ class Functions {
     });
   }
 
+  /** An operand that may have more bits than a double. */
+  private setWideOperand(m: Expr, se: Expr): void {
+    const { e } = this;
+    const [value, exponent] = [e.local('i64'), e.local('i32')];
+    e.set(value, m);
+    e.set(exponent, se);
+    this.cut(value, exponent);
+    this.setOperand(e.get(value, 'i64'), e.get(exponent, 'i32'));
+  }
   private setOperand(m: Expr, se: Expr): void {
     const { e } = this;
     e.store('i64', e.cpu(), m, offsetOf('x87Operand'));
@@ -147,16 +176,16 @@ class Functions {
     }
     this.add('operand.i64', () => {
       const m = e.share(e.call('f80FromI64', [e.get(1, 'i64')], 'i64'), 'i64');
-      this.setOperand(m(), e.global('resultSe', 'i32'));
+      this.setWideOperand(m(), e.global('resultSe', 'i32'));
       e.setState32('x87Raised', e.i32(0));
     });
     this.add('operand.f80', () => {
-      this.setOperand(e.get(1, 'i64'), e.get(2, 'i32'));
+      this.setWideOperand(e.get(1, 'i64'), e.get(2, 'i32'));
       e.setState32('x87Raised', e.i32(0));
     });
     this.add('operand.bcd', () => {
       const m = e.share(e.call('f80FromBcd', [e.get(1, 'i64'), e.get(2, 'i32')], 'i64'), 'i64');
-      this.setOperand(m(), e.global('resultSe', 'i32'));
+      this.setWideOperand(m(), e.global('resultSe', 'i32'));
       e.setState32('x87Raised', e.i32(0));
     });
     this.add('operand.constant', () => {
@@ -169,7 +198,7 @@ class Functions {
             const away = e.op('i32.eq', mode(), e.i32(2));
             more = e.op('i64.extend_u', up ? e.op('i32.or', away, e.op('i32.eqz', mode())) : away);
           }
-          this.setOperand(e.op('i64.add', e.i64(BigInt.asIntN(64, significand)), more), e.i32(exponent));
+          this.setWideOperand(e.op('i64.add', e.i64(BigInt.asIntN(64, significand)), more), e.i32(exponent));
         });
       });
     });
@@ -223,13 +252,17 @@ class Functions {
     const { e } = this;
     /** Stores a plain result, or leaves it to `finish`. */
     const done = (s: Stack, m: () => Expr, raised: () => Expr, mask: number): void => {
+      const [value, exponent] = [e.local('i64'), e.local('i32')];
+      e.set(value, m());
+      e.set(exponent, e.global('resultSe', 'i32'));
+      this.cut(value, exponent);
       e.if(this.unmasked(raised()), () =>
-        this.finish(this.parameter(), m(), e.global('resultSe', 'i32'), raised(), mask),
+        this.finish(this.parameter(), e.get(value, 'i64'), e.get(exponent, 'i32'), raised(), mask),
       );
       s.write(
         s.number(() => this.role(0)),
-        m(),
-        e.global('resultSe', 'i32'),
+        e.get(value, 'i64'),
+        e.get(exponent, 'i32'),
       );
       s.raise(raised(), mask | C1);
       s.pops(this.parameter);
@@ -261,7 +294,10 @@ class Functions {
         const b = s.number(() => this.role(8));
         e.if(e.op('i32.eqz', e.op('i32.and', s.full(a), s.full(b))), () => this.indefinite(this.parameter(), mask));
         const more = extra === null ? [] : [e.i32(extra)];
-        const m = e.share(e.call(f, [s.m(a), s.se(a), s.m(b), s.se(b), ...more, this.control()], 'i64'), 'i64');
+        const m = e.share(
+          e.call(f, [s.m(a), s.se(a), s.m(b), s.se(b), ...more, this.arithmeticControl(name)], 'i64'),
+          'i64',
+        );
         done(s, m, flags(s, mask, m, mask === 0), mask);
       });
     }
@@ -269,7 +305,7 @@ class Functions {
       this.add(name, (s) => {
         const a = s.number(() => this.role(4));
         e.if(s.empty(a), () => this.indefinite(this.parameter(), mask));
-        const m = e.share(e.call(f, [s.m(a), s.se(a), this.control()], 'i64'), 'i64');
+        const m = e.share(e.call(f, [s.m(a), s.se(a), this.arithmeticControl(name)], 'i64'), 'i64');
         done(s, m, flags(s, mask, m, false), mask);
       });
     }
@@ -308,7 +344,7 @@ class Functions {
         };
         e.if(s.empty(a), () => fault(UNDERFLOWED));
         e.if(s.full(to), () => fault(OVERFLOWED));
-        const m = e.share(e.call(f, [s.m(a), s.se(a), this.control()], 'i64'), 'i64');
+        const m = e.share(e.call(f, [s.m(a), s.se(a), this.arithmeticControl(name)], 'i64'), 'i64');
         const raised = flags(s, mask, m, false);
         s.raise(raised(), mask | C1);
         const open = e.share(this.unmasked(raised()), 'i32');
@@ -318,7 +354,17 @@ class Functions {
           s.save();
           e.return();
         });
-        both([m(), e.global('resultSe', 'i32')], [e.global('result2M', 'i64'), e.global('result2Se', 'i32')]);
+        const firstM = e.local('i64');
+        const firstSe = e.local('i32');
+        const secondM = e.local('i64');
+        const secondSe = e.local('i32');
+        e.set(firstM, m());
+        e.set(firstSe, e.global('resultSe', 'i32'));
+        e.set(secondM, e.global('result2M', 'i64'));
+        e.set(secondSe, e.global('result2Se', 'i32'));
+        this.cut(firstM, firstSe);
+        this.cut(secondM, secondSe);
+        both([e.get(firstM, 'i64'), e.get(firstSe, 'i32')], [e.get(secondM, 'i64'), e.get(secondSe, 'i32')]);
       });
     }
   }

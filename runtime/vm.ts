@@ -33,6 +33,8 @@ export interface VmOptions {
   readonly modules: VmModules;
   readonly ports: Ports;
   readonly tsc: TimeStampCounter;
+  /** x87 arithmetic with 80 bits (the default), or inexact with plain doubles. A translation's mode must agree. */
+  readonly x87?: 'exact' | 'fast';
   /** How hot code is translated; false: it is only interpreted. */
   readonly translate: false | VmTranslation;
 }
@@ -94,6 +96,7 @@ export class Vm {
           cpus,
         }),
     );
+    if (options.x87 === 'fast') for (const { state } of this.vcpus) state.set32('x87Fast', 1);
     const { translate } = options;
     this.translators = translate
       ? this.vcpus.map((vcpu) => {

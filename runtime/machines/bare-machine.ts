@@ -51,6 +51,7 @@ class BareMachine implements Machine {
         write: (port, bytes, value) => bus.write(port, bytes, value),
       },
       tsc: { read: () => BigInt(Math.floor(host.monotonicNanos() - started)), hertz: tscHertz },
+      x87: options.x87,
       translate: translation?.forVm ?? false,
     });
     this.vcpu = this.vm.vcpu(0);

@@ -66,6 +66,8 @@ function rows(): Row[] {
   // whether its result is to be stored: no unmasked exception forbids it.
   add(null, 'f80', 'x87Operand');
   add(null, 'u32', 'x87Raised', 'x87Done');
+  // 1: arithmetic rounds to doubles, by the embedder's choice.
+  add(null, 'u32', 'x87Fast');
   for (let i = 0; i < 16; i++) add('sse', 'v128', `xmm${i}`);
   for (let i = 0; i < 16; i++) add('sse', 'v128', `ymmHigh${i}`);
   add('sse', 'u32', 'mxcsr');
