@@ -29,11 +29,9 @@ import type { Region, RegionBlock } from './region.ts';
 import { RegionFloat } from './region-float.ts';
 import { noneHeld, plainBits, RegionFrame } from './region-frame.ts';
 import { type Held, heldKey, Liveness } from './region-liveness.ts';
-import { RegionX87 } from './region-x87.ts';
+import type { RegionX87 } from './region-x87.ts';
 import { emitStructured } from './structure.ts';
-import { ExactValues } from './x87-exact.ts';
-import { FastValues } from './x87-fast.ts';
-import { usesX87 } from './x87-flow.ts';
+import { regionX87 } from './x87-values.ts';
 
 const DEPTH = 1;
 /** Distance between the lowest and the highest target that a jump table may span. */
@@ -56,7 +54,7 @@ export class RegionEmitter implements Reader {
   private readonly target: number;
   private readonly float: RegionFloat;
   private readonly need: number[] = [];
-  private readonly x87: RegionX87 | null = null;
+  private readonly x87: RegionX87 | null;
   // The block being emitted.
   private nodes: readonly Node[] = [];
   private values = new Map<number, () => Expr>();
@@ -80,16 +78,8 @@ export class RegionEmitter implements Reader {
     this.target = e.local('i32');
     this.float = new RegionFloat(e, region, this.frame);
     this.computeNeed();
-    if (usesX87(region)) {
-      const values = x87 === 'fast' ? FastValues : ExactValues;
-      this.x87 = new RegionX87(
-        e,
-        region,
-        (condition) => this.exitIf(condition),
-        (unit) => new values(unit),
-      );
-      this.frame.x87 = this.x87;
-    }
+    this.x87 = regionX87(e, region, x87, (condition) => this.exitIf(condition));
+    this.frame.x87 = this.x87;
   }
 
   /** Adds the region as an exported function. */
