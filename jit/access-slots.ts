@@ -27,12 +27,13 @@ function innermostLoops(blocks: readonly RegionBlock[]): (ReadonlySet<number> | 
     while (b > a) b = idom[b]!;
     return a === b;
   };
-  const loops = new Map<number, Set<number>>();
+  // One loop for each back edge: an inner and an outer loop may begin at the same block.
+  const loops: Set<number>[] = [];
   for (const block of blocks) {
     for (const head of block.successors) {
       if (head.order > block.order || !dominates(head.order, block.order)) continue;
-      const body = loops.get(head.order) ?? new Set([head.order]);
-      loops.set(head.order, body);
+      const body = new Set([head.order]);
+      loops.push(body);
       const work = [block];
       for (let b = work.pop(); b !== undefined; b = work.pop()) {
         if (body.has(b.order)) continue;
@@ -42,7 +43,7 @@ function innermostLoops(blocks: readonly RegionBlock[]): (ReadonlySet<number> | 
     }
   }
   const smallest: (ReadonlySet<number> | null)[] = blocks.map(() => null);
-  for (const body of loops.values()) {
+  for (const body of loops) {
     for (const n of body) if (smallest[n] === null || body.size < smallest[n]!.size) smallest[n] = body;
   }
   return smallest;
