@@ -25,7 +25,7 @@ import { AccessSlots, type Slot } from './access-slots.ts';
 import type { Emitter, Expr } from './emitter.ts';
 import { lower, type Reader } from './lower.ts';
 import { probe } from './probe.ts';
-import type { Region, RegionBlock } from './region.ts';
+import { callsOut, type Region, type RegionBlock } from './region.ts';
 import { RegionFloat } from './region-float.ts';
 import { noneHeld, plainBits, RegionFrame } from './region-frame.ts';
 import { type Held, heldKey, Liveness } from './region-liveness.ts';
@@ -36,6 +36,7 @@ import { regionX87 } from './x87-values.ts';
 const DEPTH = 1;
 /** Distance between the lowest and the highest target that a jump table may span. */
 const largestTable = 2048n;
+const ascending = (a: bigint, b: bigint): number => (a < b ? -1 : a > b ? 1 : 0);
 /** How deep guest calls nest as WebAssembly calls before they go through the dispatcher again. */
 export const callDepth = 400;
 
@@ -53,6 +54,8 @@ export class RegionEmitter implements Reader {
   private readonly pages = new Map<Slot, { readonly tag: number; readonly addend: number }>();
   private readonly target: number;
   private readonly float: RegionFloat;
+  /** Where a return inside the region goes. */
+  private readonly returnTo: number;
   private readonly need: number[] = [];
   private readonly x87: RegionX87 | null;
   // The block being emitted.
@@ -76,6 +79,7 @@ export class RegionEmitter implements Reader {
     this.liveness = new Liveness(region);
     this.slots = new AccessSlots(region);
     this.target = e.local('i32');
+    this.returnTo = e.local('i64');
     this.float = new RegionFloat(e, region, this.frame);
     this.computeNeed();
     this.x87 = regionX87(e, region, x87, (condition) => this.exitIf(condition));
@@ -91,7 +95,7 @@ export class RegionEmitter implements Reader {
   private computeNeed(): void {
     for (const block of [...this.region.blocks].reverse()) {
       let longest = 0;
-      if (block.terminator.kind !== 'call') {
+      if (!callsOut(block)) {
         for (const s of block.successors) if (s.order > block.order) longest = Math.max(longest, this.need[s.order]!);
       }
       this.need[block.order] = emittedInstructions(block) + longest;
@@ -137,9 +141,10 @@ export class RegionEmitter implements Reader {
   /** Leaves if the budget does not cover the way from here to the next check. */
   private checkBudget(block: RegionBlock): void {
     const { e, frame } = this;
-    e.if(e.op('i32.lt_s', frame.i32(frame.budget), e.i32(this.need[block.order]!)), () =>
-      frame.leave(block.rip, leave.budget, this.dirty),
-    );
+    e.if(e.op('i32.lt_s', frame.i32(frame.budget), e.i32(this.need[block.order]!)), () => {
+      if (block.terminator.kind === 'dispatch') this.exit(e.get(this.returnTo, 'i64'));
+      else frame.leave(block.rip, leave.budget, this.dirty);
+    });
   }
   private exit(next: Expr): void {
     this.x87?.spill();
@@ -208,7 +213,17 @@ export class RegionEmitter implements Reader {
       }
       case 'indirect':
         return this.indirect(this.value(last.args[0]!), terminator.site, terminator.targets);
+      case 'return':
+        if (!terminator.inside) return this.exit(this.value(last.args[0]!));
+        e.set(this.returnTo, this.value(last.args[0]!));
+        return go(block.successors[0]!.order);
+      case 'dispatch': {
+        const to = () => e.get(this.returnTo, 'i64');
+        this.chooseTarget(to, [...terminator.targets].sort(ascending));
+        return this.exit(to());
+      }
       case 'call':
+        if (terminator.inside) return pass(terminator.target!);
         this.call(last, terminator.target, terminator.returnAddress);
         return pass(terminator.returnAddress);
       default:
@@ -217,11 +232,10 @@ export class RegionEmitter implements Reader {
   }
 
   /** Goes to one of the targets that were seen, or notes the target for the next translation and leaves. */
-  private indirect(target: Expr, site: bigint | null, targets: readonly bigint[]): void {
+  private indirect(target: Expr, site: bigint, targets: readonly bigint[]): void {
     const { e, region } = this;
-    if (site === null) return this.exit(target);
     const to = e.share(target, 'i64');
-    const inside = targets.filter((t) => region.blocks.some((b) => b.rip === t)).sort((a, b) => (a < b ? -1 : 1));
+    const inside = targets.filter((t) => region.blocks.some((b) => b.rip === t)).sort(ascending);
     this.chooseTarget(to, inside);
     const at = e.share(e.op('i32.and', e.state32('profileCount'), e.i32(profileEntries - 1)), 'i32');
     const pair = e.share(e.op('i32.add', e.cpu(), e.op('i32.shl', at(), e.i32(4))), 'i32');

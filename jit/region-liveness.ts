@@ -5,7 +5,7 @@
  * General registers are bits 0-15 of a mask, xmm registers bits 16-31; the lazy flags are told apart from them.
  */
 import { mayFault, type Node } from '../src/ir/micro-ops.ts';
-import { innerTargets, type Region, type RegionBlock } from './region.ts';
+import { callsOut, innerTargets, type Region, type RegionBlock } from './region.ts';
 
 export interface Held {
   /** Registers. */
@@ -101,7 +101,7 @@ export class Liveness {
     for (let changed = true; changed; ) {
       changed = false;
       for (const block of blocks) {
-        if (block.terminator.kind === 'call' && innerTargets(block.nodes).length === 0) continue;
+        if (callsOut(block) && innerTargets(block.nodes).length === 0) continue;
         const out = dirtyOut(block);
         for (const s of block.successors) {
           const mask = dirtyIn[s.order]! | out.mask;
@@ -132,7 +132,7 @@ export class Liveness {
       // Every end may leave: out of the region, at a call, or where a back edge finds the budget used up.
       let mask = dirty.mask;
       let flags = dirty.flags;
-      if (block.terminator.kind !== 'call') {
+      if (!callsOut(block)) {
         for (const s of block.successors) {
           mask |= liveIn[s.order]!;
           flags ||= liveFlagsIn[s.order] !== 0;

@@ -12,10 +12,17 @@ import { type FlagProducer, forward, withoutDeadFlags } from '../src/ir/optimise
 export type Terminator =
   | { readonly kind: 'jump'; readonly target: bigint }
   | { readonly kind: 'branch'; readonly taken: bigint; readonly next: bigint }
-  /** Calls the target (its value is the last node's operand) and goes on at the return address. */
-  | { readonly kind: 'call'; readonly target: bigint | null; readonly returnAddress: bigint }
+  /**
+   * Calls the target (its value is the last node's operand) and goes on at the return address. A call of the region's own
+   * entry (`inside`) is a jump: the function calls itself.
+   */
+  | { readonly kind: 'call'; readonly target: bigint | null; readonly returnAddress: bigint; readonly inside: boolean }
+  /** Goes to the return address in the last node's operand; in a region that calls itself by way of its dispatch. */
+  | { readonly kind: 'return'; inside: boolean }
+  /** Goes to one of the addresses that calls inside return to, or leaves. A block of its own, without instructions. */
+  | { readonly kind: 'dispatch'; readonly targets: readonly bigint[] }
   /** Goes to the instruction pointer in the last node's operand: one of the targets seen so far, or out of the region. */
-  | { readonly kind: 'indirect'; readonly site: bigint | null; readonly targets: readonly bigint[] }
+  | { readonly kind: 'indirect'; readonly site: bigint; readonly targets: readonly bigint[] }
   /** The last instruction is the interpreter's: a helper, a certain exception. */
   | { readonly kind: 'leave' };
 
@@ -49,7 +56,10 @@ const maximumBlocks = 200;
 /** Targets of indirect jumps that have been seen, by the jump's instruction pointer. */
 export type IndirectTargets = ReadonlyMap<bigint, readonly bigint[]>;
 
-function terminatorOf(nodes: readonly Node[], seen: IndirectTargets): Terminator {
+/** Where the block stands that all returns of a region go through: no instruction pointer. */
+const dispatchPlace = 1n << 64n;
+
+function terminatorOf(nodes: readonly Node[], seen: IndirectTargets, entry: bigint): Terminator {
   const last = nodes.at(-1)!;
   switch (last.op) {
     case 'branch':
@@ -57,8 +67,9 @@ function terminatorOf(nodes: readonly Node[], seen: IndirectTargets): Terminator
     case 'jump': {
       const target = nodes[last.args[0]!]!;
       const known = target.op === 'i64.const' ? (target.imm[0] as bigint) : null;
-      if (last.imm[0] === 'call') return { kind: 'call', target: known, returnAddress: last.imm[1] as bigint };
-      if (last.imm[0] === 'return') return { kind: 'indirect', site: null, targets: [] };
+      if (last.imm[0] === 'call')
+        return { kind: 'call', target: known, returnAddress: last.imm[1] as bigint, inside: known === entry };
+      if (last.imm[0] === 'return') return { kind: 'return', inside: false };
       if (known !== null) return { kind: 'jump', target: known };
       const site = nodes.findLast((n) => n.op === 'insn')!.imm[0] as bigint;
       return { kind: 'indirect', site, targets: seen.get(site) ?? [] };
@@ -91,7 +102,10 @@ function lastSuccessors(t: Terminator): bigint[] {
     case 'branch':
       return t.taken === t.next ? [t.next] : [t.taken, t.next];
     case 'call':
-      return [t.returnAddress];
+      return [t.inside ? t.target! : t.returnAddress];
+    case 'return':
+      return t.inside ? [dispatchPlace] : [];
+    case 'dispatch':
     case 'indirect':
       return [...t.targets];
     default:
@@ -133,7 +147,7 @@ function discover(
   const record = (rip: bigint, maximum?: number): RegionBlock | null => {
     const made = recordBlock(source, context, rip, maximum);
     if ('fetchFault' in made) return null;
-    const terminator = terminatorOf(made.nodes, seen);
+    const terminator = terminatorOf(made.nodes, seen, entry);
     const block: RegionBlock = {
       rip,
       instructions: made.instructions,
@@ -181,10 +195,36 @@ function discover(
       }
       count++;
     }
-    work.push(...successorsOf(blocks.get(rip)!));
+    const ready = blocks.get(rip)!;
+    work.push(...successorsOf(ready));
+    if (ready.terminator.kind === 'call') work.push(ready.terminator.returnAddress);
   }
+  addDispatch(blocks);
   return blocks;
 }
+
+/** In a region that calls itself, returns go through one block that knows where such calls return to. */
+function addDispatch(blocks: Map<bigint, RegionBlock>): void {
+  const targets = new Set<bigint>();
+  for (const { terminator: t } of blocks.values())
+    if (t.kind === 'call' && t.inside && blocks.has(t.returnAddress)) targets.add(t.returnAddress);
+  if (targets.size === 0) return;
+  for (const { terminator } of blocks.values()) if (terminator.kind === 'return') terminator.inside = true;
+  blocks.set(dispatchPlace, {
+    rip: dispatchPlace,
+    instructions: 0,
+    length: 0,
+    terminator: { kind: 'dispatch', targets: [...targets] },
+    nodes: [],
+    successors: [],
+    predecessors: [],
+    order: -1,
+    needsFlagBits: false,
+  });
+}
+
+/** The block ends in a call that is a WebAssembly call: nothing of the region's locals outlives it. */
+export const callsOut = ({ terminator }: RegionBlock): boolean => terminator.kind === 'call' && !terminator.inside;
 
 function inReversePostorder(entry: RegionBlock, blocks: ReadonlyMap<bigint, RegionBlock>): RegionBlock[] {
   for (const block of blocks.values()) {
@@ -226,7 +266,7 @@ const bits: FlagProducer = { kind: 'bits', width: 32 };
 const maximumProducers = 4;
 
 function flagEffect(block: RegionBlock): FlagEffect {
-  if (block.terminator.kind === 'call') return { replaces: true, producers: [bits] }; // made so after the call, if need be
+  if (callsOut(block)) return { replaces: true, producers: [bits] }; // made so after the call, if need be
   let replaces = false;
   let producers: FlagProducer[] = [];
   let depth = 0;
@@ -293,7 +333,7 @@ function incomingProducers(blocks: readonly RegionBlock[]): (readonly FlagProduc
 /** Blocks from which a look at flags can be reached that nobody has set on the way. */
 function flagsLookedAt(blocks: readonly RegionBlock[]): boolean[] {
   const looked = blocks.map((b) => looksAtIncoming(b.nodes));
-  const passes = blocks.map((b) => b.terminator.kind !== 'call' && !flagEffect(b).replaces);
+  const passes = blocks.map((b) => !callsOut(b) && !flagEffect(b).replaces);
   for (let changed = true; changed; ) {
     changed = false;
     for (let i = blocks.length - 1; i >= 0; i--) {
@@ -330,7 +370,8 @@ function fuseFlags(blocks: readonly RegionBlock[], context: Context): void {
 function liveOut(block: RegionBlock, liveIn: readonly number[]): number {
   const { kind } = block.terminator;
   const inside = successorsOf(block).length === block.successors.length;
-  if (kind === 'call' || kind === 'indirect' || kind === 'leave' || !inside) return ARITHMETIC_FLAGS;
+  if (kind !== 'jump' && kind !== 'branch') return ARITHMETIC_FLAGS;
+  if (!inside) return ARITHMETIC_FLAGS;
   let live = 0;
   // A back edge may leave when the budget ends.
   for (const s of block.successors) live |= s.order <= block.order ? ARITHMETIC_FLAGS : liveIn[s.order]!;

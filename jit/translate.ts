@@ -71,10 +71,10 @@ function build(regions: readonly Region[], { shared, x87 }: TranslationMode): Em
 export function assemble(region: Region, mode: TranslationMode): Translation {
   return {
     bytes: assembleRegions([region], mode),
-    ranges: region.blocks.map((b) => ({ start: b.rip, length: b.length })),
+    ranges: region.blocks.filter((b) => b.instructions > 0).map((b) => ({ start: b.rip, length: b.length })),
     instructions: region.instructions,
     indirect: region.blocks.flatMap(({ terminator: t }) =>
-      t.kind === 'indirect' && t.site !== null ? [{ site: t.site, targets: t.targets }] : [],
+      t.kind === 'indirect' ? [{ site: t.site, targets: t.targets }] : [],
     ),
   };
 }
