@@ -154,7 +154,7 @@ function markedGuest({ out, retire, ram, state, options }: Script): undefined {
     };
     mark('S');
     retire(3_000_000);
-    const until = performance.now() + (options.engine === 'interpreter' ? 30 : call === 0 ? 20 : 10);
+    const until = performance.now() + (options.engine === 'interpreter' ? 30 : call === 0 ? 60 : 10);
     while (performance.now() < until);
     mark('E');
   }

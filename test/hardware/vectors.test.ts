@@ -46,8 +46,8 @@ test('every state is drawn and patched here as the oracle had it', () => {
   }
 });
 
-test('all vectors are read within ten seconds, each passes against itself and fails with one bit changed', () => {
-  const started = performance.now();
+test('all vectors are read within ten seconds of processor time, each passes against itself and fails with one bit changed', () => {
+  const started = process.cpuUsage(); // not the clock: the machine may be busy with other things
   const all = new Score('itself');
   let reading = 0;
   for (const url of vectorFiles().values()) {
@@ -60,7 +60,8 @@ test('all vectors are read within ten seconds, each passes against itself and fa
       assert.equal(compare(vector, changed).length, 1, `${vector.cls} ${vector.name}`);
     }
   }
-  assert.ok(performance.now() - started < 10_000);
+  const { user, system } = process.cpuUsage(started);
+  assert.ok(user + system < 10e6, `${user + system} microseconds`);
   assert.equal(all.passed, all.run);
 });
 
