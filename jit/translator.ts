@@ -198,10 +198,14 @@ export class Translator implements Regions {
     if (snapshot.page(linearOf(context, rip)) === null) return false; // it will fault
     const started = performance.now();
     const made = translate(snapshot, context, rip, this.parts.mode, this.seen, this.apart);
+    if (made === null) {
+      this.refuse(place, rip, context, snapshot);
+      return false;
+    }
+    const module = new WebAssembly.Module(made.bytes as BufferSource);
     this.statistics.compileMillis += performance.now() - started;
-    if (made === null) this.refuse(place, rip, context, snapshot);
-    else this.take(made.bytes, new WebAssembly.Module(made.bytes as BufferSource), made, rip, context, snapshot);
-    return made !== null;
+    this.take(made.bytes, module, made, rip, context, snapshot);
+    return true;
   }
 
   // --- the compiler's thread

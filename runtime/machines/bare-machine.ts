@@ -17,6 +17,8 @@ import type { BlockListing, Machine, MachineOptions, MachineStatistics, RunEnd, 
 const sliceMillis = 10;
 const shortSliceMillis = 3;
 const firstSlice = 50_000;
+/** Without threads the run is cut at the same instructions each time, whatever the time. */
+const fixedSlice = 2_000_000;
 const longestSlice = 100_000_000;
 /** The time-stamp counter's rate. */
 const tscHertz = 1_000_000_000;
@@ -30,7 +32,8 @@ class BareMachine implements Machine {
   private exitStatus: number | null = null;
   private readonly host: Host;
   private readonly translation: MachineTranslation | null;
-  private slice = firstSlice;
+  private readonly adaptsSlices: boolean;
+  private slice: number;
 
   constructor(
     options: MachineOptions,
@@ -40,6 +43,8 @@ class BareMachine implements Machine {
   ) {
     this.host = host;
     this.translation = translation;
+    this.adaptsSlices = options.engine === 'auto';
+    this.slice = this.adaptsSlices ? firstSlice : fixedSlice;
     const bus = new PortBus();
     const started = host.monotonicNanos();
     this.vm = new Vm({
@@ -117,6 +122,7 @@ class BareMachine implements Machine {
 
   /** The guest's speed changes by a factor of a hundred: the next slice is cut after the last one. */
   private adaptSlice(done: number, millis: number): void {
+    if (!this.adaptsSlices) return;
     const wanted = this.translation?.pending === true ? shortSliceMillis : sliceMillis;
     const fitting = millis > 0 ? (done * wanted) / millis : longestSlice;
     this.slice = Math.ceil(Math.min(Math.max(fitting, this.slice / 8, firstSlice), this.slice * 4, longestSlice));

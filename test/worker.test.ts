@@ -1,0 +1,196 @@
+/**
+ * Translations that are made on another thread: the guest computes the same as without, and code that changes while it is
+ * being translated is never run as it was.
+ */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { BackgroundCompiler } from '../jit/background-compiler.ts';
+import { serveCompiler } from '../jit/compiler.ts';
+import type { CompilerPort } from '../jit/compiler-protocol.ts';
+import type { HostWorker } from '../runtime/hosts/host.ts';
+import { nodeHost } from '../runtime/hosts/node.ts';
+import { loadGuest } from '../runtime/loaders/load.ts';
+import { createMachine } from '../runtime/machines/bare-machine.ts';
+import type { Engine } from '../runtime/machines/machine.ts';
+import { Vm } from '../runtime/vm.ts';
+import { vmModules } from './engines/modules.ts';
+
+const mebibyte = 2 ** 20;
+
+async function run(path: string, engine: Engine) {
+  const output: number[] = [];
+  const machine = await createMachine(
+    {
+      memory: 128 * mebibyte,
+      cpus: 1,
+      engine,
+      x87: 'exact',
+      cache: null,
+      serial: (byte) => output.push(byte),
+      debugcon() {},
+    },
+    nodeHost,
+  );
+  try {
+    const image = readFileSync(new URL(`../bench/guests/built/${path}.elf`, import.meta.url));
+    machine.start(loadGuest(image, machine.ram, { name: 'guest', commandLine: 'repeat=2', modules: [] }).state);
+    const end = await machine.run({ signal: AbortSignal.timeout(120_000) });
+    const { instructions, regions } = machine.statistics();
+    return { end, output: Buffer.from(output).toString(), instructions, regions };
+  } finally {
+    await machine.close();
+  }
+}
+
+for (const path of ['x86_64/quicksort', 'i386-sse2/mergesort']) {
+  test(`${path} computes the same interpreted, translated at once, and translated on another thread`, async () => {
+    const interpreted = await run(path, 'interpreter');
+    assert.deepEqual(interpreted.end, { reason: 'exit', status: 1 });
+    assert.match(interpreted.output, / ok\n$/);
+    for (const engine of ['jit', 'auto'] as const) {
+      const translated = await run(path, engine);
+      assert.deepEqual(translated.end, interpreted.end, engine);
+      assert.equal(translated.output, interpreted.output, engine);
+      assert.equal(translated.instructions, interpreted.instructions, engine);
+      assert.ok(translated.regions > 0, `${engine}: nothing was translated`);
+    }
+  });
+}
+
+/** The compiler on this thread, each of whose requests and answers waits until it is let through. */
+class HeldCompiler implements CompilerPort {
+  private toTranslator: (message: unknown) => void = () => {};
+  private toCompiler: (message: unknown) => void = () => {};
+  private requests: unknown[] = [];
+  private answers: unknown[] = [];
+
+  constructor() {
+    serveCompiler({
+      post: (message) => this.answers.push(structuredClone(message)),
+      onMessage: (listener) => {
+        this.toCompiler = listener;
+      },
+    });
+  }
+  post(message: unknown): void {
+    this.requests.push(structuredClone(message));
+  }
+  onMessage(listener: (message: unknown) => void): void {
+    this.toTranslator = listener;
+  }
+  compile(): void {
+    for (const request of this.requests.splice(0)) this.toCompiler(request);
+  }
+  deliver(): void {
+    for (const answer of this.answers.splice(0)) this.toTranslator(answer);
+  }
+}
+
+const origin = 0x10000;
+/** The immediate operand of the function that the guest calls and overwrites. */
+const operand = origin + 0x41;
+const guestOptions = {
+  name: 'guest',
+  commandLine: '',
+  modules: [],
+  flat: { address: origin, mode: 'protected' },
+} as const;
+const calls = 1000;
+const rounds = 50;
+
+/** Sums what a function returns; after each thousand calls the function's constant is incremented in place. */
+function selfModifyingGuest(): Uint8Array {
+  const image = new Uint8Array(0x100);
+  image.set([0xbc, 0, 0x80, 0, 0]); // mov esp, 0x8000
+  image.set([0xbd, rounds, 0, 0, 0], 0x05); // mov ebp, rounds
+  image.set([0x31, 0xf6], 0x0a); // xor esi, esi
+  image.set([0xb9, calls & 0xff, calls >> 8, 0, 0], 0x0c); // again: mov ecx, calls
+  image.set([0xe8, 0x40 - 0x16, 0, 0, 0], 0x11); // next: call function
+  image.set([0x01, 0xc6], 0x16); // add esi, eax
+  image.set([0x49], 0x18); // dec ecx
+  image.set([0x75, 0x11 - 0x1b], 0x19); // jnz next
+  image.set([0x83, 0x05, operand & 0xff, (operand >> 8) & 0xff, operand >> 16, 0, 1], 0x1b); // add dword [operand], 1
+  image.set([0x4d], 0x22); // dec ebp
+  image.set([0x75, 0x0c - 0x25], 0x23); // jnz again
+  image.set([0xf4], 0x25); // hlt
+  image.set([0xb8, 5, 0, 0, 0, 0xc3], 0x40); // function: mov eax, 5; ret
+  return image;
+}
+
+test('code that is overwritten while it is being translated runs as it is, not as it was', () => {
+  const port = new HeldCompiler();
+  const mode = { shared: false, x87: 'exact' } as const;
+  const compiler = new BackgroundCompiler(port, mode);
+  const vm = new Vm({
+    memory: mebibyte,
+    cpus: 1,
+    modules: vmModules(),
+    ports: { read: () => 0xffffffff, write() {} },
+    tsc: { read: () => 0n, hertz: 1e9 },
+    translate: { way: { kind: 'background', compiler }, cache: null, mode },
+  });
+  vm.start(0, loadGuest(selfModifyingGuest(), { bytes: vm.ram }, guestOptions).state);
+  const vcpu = vm.vcpu(0);
+  const { engine } = vcpu;
+  const [translator] = vm.translators;
+  const context = engine.contexts.current(vcpu.state);
+  const functionAt = origin + 0x40;
+  const runToRound = (round: number) => {
+    while (vm.ram[operand]! < 5 + round) assert.equal(vcpu.enter(100).kind, 'budget');
+  };
+
+  vcpu.enter(calls);
+  assert.ok(compiler.pending > 0, 'the function is hot');
+  runToRound(1);
+  port.compile(); // from the bytes of round 0
+  port.deliver();
+  assert.equal(translator!.find(context, functionAt), 0, 'what was translated is gone');
+
+  vcpu.enter(calls);
+  port.compile();
+  runToRound(2);
+  port.deliver(); // translated in round 1, received in round 2
+  assert.equal(translator!.find(context, functionAt), 0, 'what was translated is gone again');
+
+  vcpu.enter(calls);
+  port.compile();
+  port.deliver();
+  assert.notEqual(translator!.find(context, functionAt), 0, 'a translation of the code as it is');
+  runToRound(3);
+  assert.equal(translator!.find(context, functionAt), 0, 'the guest has overwritten what was translated');
+  const before = engine.translated;
+  for (let round = 4; round < rounds; round++) {
+    vcpu.enter(calls);
+    port.compile();
+    port.deliver();
+    runToRound(round);
+  }
+  assert.ok(engine.translated > before, 'translations run');
+  assert.equal(vcpu.enter(1e6).kind, 'halt');
+  let sum = 0;
+  for (let round = 0; round < rounds; round++) sum += calls * (5 + round);
+  assert.equal(vcpu.state.get64('rsi'), BigInt(sum));
+  assert.equal(compiler.failure, null);
+});
+
+test('a compiler that dies leaves the guest to the interpreter', async () => {
+  let die: (error: Error) => void = () => {};
+  const startCompiler = (): HostWorker => ({
+    post: () => die(new Error('out of memory')),
+    onMessage() {},
+    onError: (listener) => {
+      die = listener;
+    },
+    terminate: async () => {},
+  });
+  const machine = await createMachine(
+    { memory: mebibyte, cpus: 1, engine: 'auto', x87: 'exact', cache: null, serial() {}, debugcon() {} },
+    { ...nodeHost, startCompiler },
+  );
+  machine.start(loadGuest(selfModifyingGuest(), machine.ram, guestOptions).state);
+  assert.equal((await machine.run({})).reason, 'halt');
+  const { regions, instructions, interpreted } = machine.statistics();
+  assert.deepEqual([regions, interpreted], [0, instructions]);
+  await machine.close();
+});
