@@ -25,7 +25,7 @@ import { AccessSlots, type Slot } from './access-slots.ts';
 import type { Emitter, Expr } from './emitter.ts';
 import { lower, type Reader } from './lower.ts';
 import { probe } from './probe.ts';
-import { callsOut, type Region, type RegionBlock } from './region.ts';
+import { callsOut, dispatchPlace, type Region, type RegionBlock } from './region.ts';
 import { RegionFloat } from './region-float.ts';
 import { noneHeld, plainBits, RegionFrame } from './region-frame.ts';
 import { type Held, heldKey, Liveness } from './region-liveness.ts';
@@ -216,7 +216,7 @@ export class RegionEmitter implements Reader {
       case 'return':
         if (!terminator.inside) return this.exit(this.value(last.args[0]!));
         e.set(this.returnTo, this.value(last.args[0]!));
-        return go(block.successors[0]!.order);
+        return pass(dispatchPlace);
       case 'dispatch': {
         const to = () => e.get(this.returnTo, 'i64');
         this.chooseTarget(to, [...terminator.targets].sort(ascending));

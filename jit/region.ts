@@ -57,7 +57,7 @@ const maximumBlocks = 200;
 export type IndirectTargets = ReadonlyMap<bigint, readonly bigint[]>;
 
 /** Where the block stands that all returns of a region go through: no instruction pointer. */
-const dispatchPlace = 1n << 64n;
+export const dispatchPlace = 1n << 64n;
 
 function terminatorOf(nodes: readonly Node[], seen: IndirectTargets, entry: bigint): Terminator {
   const last = nodes.at(-1)!;

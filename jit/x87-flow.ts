@@ -7,7 +7,7 @@
  */
 import { mayFault, type Node } from '../src/ir/micro-ops.ts';
 import { isX87 } from '../src/ir/x87-ops.ts';
-import type { Region, RegionBlock } from './region.ts';
+import { callsOut, type Region, type RegionBlock } from './region.ts';
 
 /** Beside the eight registers: the pointers to the last instruction and to its operand; status, tags and TOP. */
 export const CODE = 1 << 8;
@@ -196,7 +196,7 @@ export class X87Flow {
       for (const block of blocks) {
         const out = this.after(block);
         const inner = block.nodes.some((_, i) => isInnerJump(block, i));
-        const called = block.terminator.kind === 'call';
+        const called = callsOut(block);
         for (const s of block.successors) {
           const old = this.entry[s.order]!;
           const apart = out.depth !== old.depth;
@@ -258,7 +258,7 @@ export class X87Flow {
     // Every end may leave: out of the region, at a call, or where a back edge finds the budget used up.
     let live = state.dirty;
     const targets = block.successors.reduce((mask, s) => mask | this.live[s.order]!, 0);
-    if (block.terminator.kind !== 'call') live |= targets;
+    if (!callsOut(block)) live |= targets;
     for (let i = nodes.length - 1; i >= 0; i--) {
       const step = steps[i]!;
       if (step !== null) live = (live & ~step.writes) | step.reads;
