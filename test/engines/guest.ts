@@ -1,0 +1,241 @@
+/**
+ * A small guest for tests of the engines: a virtual machine with descriptor tables, an IDT whose handlers halt, page tables,
+ * four pages of code and eight of data, in any mode, in an interpreter or in both engines.
+ *
+ * The code pages follow each other in linear memory and not in physical memory. Of the data pages the sixth is read-only and
+ * the seventh is not present.
+ */
+import type { Context } from '../../src/execute/context.ts';
+import type { Regions } from '../../src/execute/engine.ts';
+import { layout } from '../../src/state/layout.ts';
+import { Vm } from '../../runtime/vm.ts';
+import type { Vcpu } from '../../runtime/vcpu.ts';
+import { buildMachine, IMAGE, type Machine, type Segment } from '../hardware/machine.ts';
+import { vmModules } from './modules.ts';
+
+/** Guest modes: 64-bit, flat 32-bit, 32-bit with segments, 16-bit protected, real. */
+export type GuestMode = '64' | '32' | '32-segments' | '16' | 'real';
+export const guestModes: readonly GuestMode[] = ['64', '32', '32-segments', '16', 'real'];
+
+export interface GuestKind {
+  readonly mode: GuestMode;
+  /** Real mode has neither paging nor privilege. */
+  readonly cpl: 0 | 3;
+  readonly paging: '32-bit' | 'pae' | '4-level';
+  /** Linear addresses of code and data. */
+  readonly code: bigint;
+  readonly data: bigint;
+}
+
+export const CODE_PAGES = 4;
+export const DATA_PAGES = 8;
+export const READ_ONLY_PAGE = 5;
+export const ABSENT_PAGE = 6;
+export const RAM_BYTES = 0x80000;
+/** Physical pages of code and data; in real mode code and data lie at the first of each, in order. */
+const CODE = 0x50000;
+const DATA = 0x60000;
+const TABLES = 0x40000;
+const codePhysical = (kind: GuestKind, page: number): number =>
+  kind.mode === 'real' ? CODE + page * 4096 : CODE + (CODE_PAGES - 1 - page) * 8192;
+const dataPhysical = (page: number): number => DATA + page * 4096;
+
+export const codeSizeOf = (mode: GuestMode): 64 | 32 | 16 =>
+  mode === '64' ? 64 : mode === '32' || mode === '32-segments' ? 32 : 16;
+export const isFlat = (mode: GuestMode): boolean => mode === '64' || mode === '32';
+/** Instruction pointer of the first byte of code, and offset of the first byte of data in its segment. */
+export const codeStart = (kind: GuestKind): bigint => (isFlat(kind.mode) ? kind.code : 0n);
+export const dataStart = (kind: GuestKind): bigint => (isFlat(kind.mode) ? kind.data : 0n);
+
+/** Adds pages to the page tables that `buildMachine` has made. */
+class PageMapper {
+  private readonly view: DataView;
+  private readonly machine: Machine;
+  private free = TABLES;
+
+  constructor(ram: Uint8Array, machine: Machine) {
+    this.view = new DataView(ram.buffer, ram.byteOffset, ram.byteLength);
+    this.machine = machine;
+  }
+  map(linear: bigint, physical: number, flags: number): void {
+    const { view, machine } = this;
+    const wide = machine.paging !== '32-bit';
+    const bits = wide ? 9n : 10n;
+    const levels = machine.paging === '4-level' ? 4 : machine.paging === 'pae' ? 3 : 2;
+    let table = machine.cr3;
+    for (let level = levels - 1; ; level--) {
+      const index = Number((BigInt.asUintN(48, linear) >> (12n + bits * BigInt(level))) & ((1n << bits) - 1n));
+      const at = table + index * (wide ? 8 : 4);
+      if (level === 0) return view.setUint32(at, physical | flags, true);
+      let entry = view.getUint32(at, true);
+      if ((entry & 1) === 0) {
+        entry = this.free | (machine.paging === 'pae' && level === 2 ? 1 : 7);
+        this.free += 4096;
+        view.setUint32(at, entry, true);
+      }
+      table = entry & ~0xfff;
+    }
+  }
+}
+
+const USABLE = 0x10000;
+
+/** Segments of the program, by mode and privilege. */
+function segmentsOf(kind: GuestKind, machine: Machine): Record<'cs' | 'data', Segment> | null {
+  const { mode, cpl } = kind;
+  const make = (selector: number, base: bigint, limit: number, access: number): Segment => ({
+    selector,
+    base: Number(base),
+    limit,
+    access: access | USABLE | (cpl << 5),
+  });
+  const rpl = cpl;
+  if (mode === 'real') return null;
+  if (mode === '64' || mode === '32') {
+    if (cpl === 3) return { cs: machine.segments.cs, data: machine.segments.ds };
+    return {
+      cs: mode === '64' ? make(0x10, 0n, 0xffffffff, 0xa09b) : make(0x08, 0n, 0xffffffff, 0xc09b),
+      data: make(0x18, 0n, 0xffffffff, 0xc093),
+    };
+  }
+  const big = mode === '32-segments' ? 0x4000 : 0;
+  return {
+    cs: make(4 | rpl, kind.code, CODE_PAGES * 4096 - 1, big | 0x9b),
+    data: make(0xc | rpl, kind.data, DATA_PAGES * 4096 - 1, big | 0x93),
+  };
+}
+
+export class Guest {
+  readonly kind: GuestKind;
+  readonly vm: Vm;
+  readonly vcpu: Vcpu;
+  readonly machine: Machine;
+  private readonly image: Uint8Array;
+  private readonly fields: Uint8Array;
+
+  constructor(kind: GuestKind, translate: boolean) {
+    this.kind = kind;
+    this.vm = new Vm({
+      memory: RAM_BYTES,
+      cpus: 1,
+      modules: vmModules(),
+      ports: { read: () => 0xffffffff, write: () => {} },
+      tsc: { read: () => 0x123456789n, hertz: 1e9 },
+      translate,
+    });
+    this.vcpu = this.vm.vcpu(0);
+    const mode = codeSizeOf(kind.mode);
+    this.machine = buildMachine(this.vm.ram, mode, kind.paging);
+    this.build();
+    this.image = this.vm.ram.slice();
+    this.fields = this.vcpu.state.u8.slice(0, fieldBytes);
+  }
+
+  private build(): void {
+    const { kind, machine, vm } = this;
+    const { state, cpu } = this.vcpu;
+    const { ram } = vm;
+    const view = new DataView(ram.buffer, ram.byteOffset, ram.byteLength);
+    const set = (name: string, segment: Segment) => {
+      state.set32(`${name}Selector`, segment.selector);
+      state.set64(`${name}Base`, BigInt(segment.base));
+      state.set32(`${name}Limit`, segment.limit);
+      state.set32(`${name}Access`, segment.access);
+    };
+    if (kind.mode === 'real') {
+      for (let vector = 0; vector < 256; vector++) view.setUint32(vector * 4, IMAGE.handlers + 16 * vector, true);
+      const real = (selector: number): Segment => ({ selector, base: selector * 16, limit: 0xffff, access: USABLE | 0x93 });
+      set('cs', { ...real(CODE >> 4), access: USABLE | 0x9b });
+      for (const name of ['ds', 'es', 'ss', 'fs', 'gs']) set(name, real(DATA >> 4));
+      state.set32('idtrLimit', 0x3ff);
+      state.set64('cr0', 0x30n);
+      state.set64('cr4', 0x600n);
+      state.set64('rip', 0n);
+      cpu.stateReplaced();
+      return;
+    }
+    const mapper = new PageMapper(ram, machine);
+    const user = kind.cpl === 3 ? 4 : 0;
+    for (let page = 0; page < CODE_PAGES; page++)
+      mapper.map(kind.code + BigInt(page * 4096), codePhysical(kind, page), 3 | user);
+    for (let page = 0; page < DATA_PAGES; page++) {
+      if (page === ABSENT_PAGE) continue;
+      mapper.map(kind.data + BigInt(page * 4096), dataPhysical(page), (page === READ_ONLY_PAGE ? 1 : 3) | user);
+    }
+    const program = segmentsOf(kind, machine)!;
+    for (const segment of [program.cs, program.data]) if ((segment.selector & 4) !== 0) putDescriptor(view, IMAGE.ldt, segment);
+    for (const [name, segment] of Object.entries(machine.segments)) set(name, segment);
+    set('cs', program.cs);
+    for (const name of ['ds', 'es', 'ss']) set(name, program.data);
+    for (const [name, value] of Object.entries({
+      cr0: machine.cr0,
+      cr3: machine.cr3,
+      cr4: machine.cr4,
+      efer: machine.efer,
+    }))
+      state.set64(name, BigInt(value));
+    for (const [name, table] of Object.entries({ gdtr: machine.gdtr, idtr: machine.idtr })) {
+      state.set64(`${name}Base`, BigInt(table.base));
+      state.set32(`${name}Limit`, table.limit);
+    }
+    if (kind.paging === 'pae')
+      for (let i = 0; i < 4; i++) state.set64(`pdpte${i}`, view.getBigUint64(machine.cr3 + 8 * i, true));
+    state.set32('cpl', kind.cpl);
+    cpu.stateReplaced();
+  }
+
+  /** Back to the state after construction. */
+  reset(): void {
+    const { state, code, cpu } = this.vcpu;
+    this.vm.ram.set(this.image);
+    state.u8.set(this.fields);
+    code.dropAll();
+    for (const translator of this.vm.translators) translator.dropAll();
+    cpu.stateReplaced();
+  }
+
+  /** Writes bytes at an offset of the code or data pages, from outside. */
+  write(area: 'code' | 'data', offset: number, bytes: Uint8Array): void {
+    for (let i = 0; i < bytes.length; i++) this.vm.ram[this.physical(area, offset + i)] = bytes[i]!;
+  }
+  physical(area: 'code' | 'data', offset: number): number {
+    const page = offset >> 12;
+    return (area === 'code' ? codePhysical(this.kind, page) : dataPhysical(page)) + (offset & 0xfff);
+  }
+
+  /** Runs for so many instructions. True = halted or shut down. */
+  run(instructions: number): boolean {
+    if (process.env.TRACE) console.error("run",instructions, this.vcpu.state.get64("rip").toString(16));const { kind } = this.vcpu.enter(instructions);
+    if (kind !== 'budget' && kind !== 'halt' && kind !== 'shutdown') throw new Error(`the guest left with ${kind}`);
+    return kind !== 'budget';
+  }
+}
+
+/** End of the fields; value slots and tables follow. */
+const fieldBytes = Math.max(...[...layout.values()].map((f) => f.offset)) + 16;
+
+function putDescriptor(view: DataView, table: number, { selector, base, limit, access }: Segment): void {
+  const at = table + (selector & ~7);
+  view.setUint16(at, limit, true);
+  view.setUint16(at + 2, base, true);
+  view.setUint8(at + 4, base >>> 16);
+  view.setUint8(at + 5, access);
+  view.setUint8(at + 6, ((limit >>> 16) & 15) | ((access >> 8) & 0xf0));
+  view.setUint8(at + 7, base >>> 24);
+}
+
+/** Translates what is looked up at once, where `wanted` says so, in place of what has become hot. */
+export function translateEagerly(guest: Guest, wanted: (rip: bigint) => boolean): void {
+  const { engine } = guest.vcpu;
+  const translator = guest.vm.translators[0]!;
+  const eager: Regions = {
+    hot: () => {},
+    find: (context: Context, key: number) => {
+      const known = translator.find(context, key);
+      if (known !== 0) return known;
+      const rip = BigInt.asIntN(64, guest.vcpu.state.get64('rip'));
+      return wanted(rip) && translator.force(rip, context) ? translator.find(context, key) : 0;
+    },
+  };
+  engine.regions = eager;
+}

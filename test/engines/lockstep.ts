@@ -1,0 +1,184 @@
+/**
+ * Runs a random program three times (one instruction at a time, in whole interpreted blocks, and in translations) and
+ * compares everything that the guest can see at several points; a program that differs is made as small as it can be.
+ */
+import { layout } from '../../src/state/layout.ts';
+import type { Vcpu } from '../../runtime/vcpu.ts';
+import { Guest, type GuestKind, RAM_BYTES, translateEagerly } from './guest.ts';
+import type { Random } from './random-encoding.ts';
+import { assemble, type Block, dataOf, listing, type Program } from './random-program.ts';
+
+export interface Plan {
+  /** Instructions after which the states are compared, ascending. */
+  readonly points: readonly number[];
+  /** Additional stops of the translated run between them. */
+  readonly stops: readonly number[];
+  /** Looks translated at the instruction pointers for which this hash says so. */
+  readonly choose: number;
+}
+
+export interface Difference {
+  readonly engine: 'blocks' | 'translation';
+  /** Instructions after which the state differs. */
+  readonly at: number;
+  readonly lines: readonly string[];
+}
+
+export function makePlan(random: Random): Plan {
+  const points: number[] = [];
+  let at = 0;
+  for (let i = 2 + random(4); i > 0; i--) points.push((at += 1 + random(random(2) === 0 ? 40 : 300)));
+  const stops: number[] = [];
+  for (let stop = 0; stop < at && stops.length < 40; ) stops.push((stop += 1 + random(random(3) === 0 ? 10 : 400)));
+  return { points, stops: stops.filter((s) => s < at), choose: random(1 << 20) };
+}
+
+export class Lockstep {
+  private readonly single: Guest;
+  private readonly blocks: Guest;
+  private readonly translated: Guest;
+  private choose = 0;
+
+  constructor(kind: GuestKind) {
+    this.single = new Guest(kind, false);
+    this.blocks = new Guest(kind, false);
+    this.translated = new Guest(kind, true);
+    translateEagerly(this.translated, (rip) => {
+      const low = Number(BigInt.asUintN(32, rip));
+      return ((Math.imul(low ^ this.choose, 0x9e3779b1) >>> 8) & 7) !== 0;
+    });
+  }
+
+  /** Instructions that were executed in translations. */
+  get translatedInstructions(): number {
+    return this.translated.vcpu.engine.translated;
+  }
+
+  private load(program: Program): void {
+    const assembled = assemble(program);
+    const data = dataOf(program, assembled);
+    for (const guest of [this.single, this.blocks, this.translated]) {
+      guest.reset();
+      guest.write('code', program.start, assembled.code);
+      guest.write('data', 0, data);
+      const { state, engine } = guest.vcpu;
+      state.u64.set(program.registers, 0);
+      state.u8.set(program.xmm, layout.get('xmm0')!.offset);
+      state.set32('mxcsr', program.mxcsr);
+      const origin = guest.kind.mode === '64' || guest.kind.mode === '32' ? guest.kind.code : 0n;
+      state.set64('rip', BigInt.asUintN(64, origin + BigInt(program.start)));
+      engine.setFlags(program.flags);
+    }
+  }
+
+  /** The first difference, or null. */
+  run(program: Program, plan: Plan): Difference | null {
+    this.choose = plan.choose;
+    this.load(program);
+    let done = 0;
+    let ended = false;
+    for (const point of plan.points) {
+      let endedHere = false;
+      for (let i = done; i < point && !endedHere; i++) endedHere = this.single.run(1);
+      const blocksEnded = this.blocks.run(point - done);
+      let translatedEnded = false;
+      let at = done;
+      for (const stop of [...plan.stops.filter((s) => s > done && s < point), point]) {
+        if (translatedEnded) break;
+        translatedEnded = this.translated.run(stop - at);
+        at = stop;
+      }
+      for (const [engine, guest, guestEnded] of [
+        ['blocks', this.blocks, blocksEnded],
+        ['translation', this.translated, translatedEnded],
+      ] as const) {
+        const lines = compare(this.single, guest);
+        if (endedHere !== guestEnded) lines.push(`ended: got ${guestEnded}, expected ${endedHere}`);
+        if (lines.length > 0) return { engine, at: point, lines };
+      }
+      done = point;
+      ended ||= endedHere;
+      if (ended) break;
+    }
+    return null;
+  }
+
+  /** A program and plan as small as possible that differ still. */
+  shrink(program: Program, plan: Plan): { program: Program; plan: Plan; difference: Difference } {
+    let best = { program, plan, difference: this.run(program, plan)! };
+    const attempt = (p: Program, q: Plan): boolean => {
+      let difference: Difference | null;
+      try {
+        difference = this.run(p, q);
+      } catch {
+        return false;
+      }
+      if (difference === null) return false;
+      best = { program: p, plan: q, difference };
+      return true;
+    };
+    attempt(best.program, { ...best.plan, stops: [] });
+    for (const point of best.plan.points) if (attempt(best.program, { ...best.plan, points: [point] })) break;
+    for (let again = true; again; ) {
+      again = false;
+      // Fewer instructions.
+      for (let b = 0; b < best.program.blocks.length; b++) {
+        for (let i = best.program.blocks[b]!.length - 1; i >= 0; i--) {
+          const blocks = best.program.blocks.map((block, n): Block => (n === b ? block.filter((_, k) => k !== i) : block));
+          if (attempt({ ...best.program, blocks }, best.plan)) again = true;
+        }
+      }
+      for (const stop of [...best.plan.stops])
+        if (attempt(best.program, { ...best.plan, stops: best.plan.stops.filter((s) => s !== stop) })) again = true;
+      const last = best.plan.points.at(-1)!;
+      for (let n = 1; n < Math.min(last, 200); n++)
+        if (attempt(best.program, { ...best.plan, points: [n], stops: best.plan.stops.filter((s) => s < n) })) {
+          again = true;
+          break;
+        }
+    }
+    return best;
+  }
+
+  report(program: Program, plan: Plan): string {
+    const small = this.shrink(program, plan);
+    const { difference } = small;
+    const { kind } = program;
+    return [
+      `${difference.engine} differs after ${difference.at} instructions (mode ${kind.mode}, CPL ${kind.cpl}, ${kind.paging} paging, code 0x${kind.code.toString(16)}, data 0x${kind.data.toString(16)}; stops ${small.plan.stops.join()}; choose ${plan.choose})`,
+      ...difference.lines.map((line) => `  ${line}`),
+      listing(small.program),
+      `registers ${[...program.registers].map((r) => r.toString(16)).join(' ')}`,
+      `mxcsr ${program.mxcsr.toString(16)} flags ${program.flags.toString(16)}`,
+    ].join('\n');
+  }
+}
+
+/** What the guest can see differently, one line each. */
+export function compare(expected: Guest, actual: Guest): string[] {
+  const lines: string[] = [];
+  const differ = (what: string, got: bigint | number, want: bigint | number) =>
+    lines.push(`${what}: got 0x${got.toString(16)}, expected 0x${want.toString(16)}`);
+  const [a, b] = [actual.vcpu, expected.vcpu];
+  if (a.engine.flags() !== b.engine.flags()) differ('flags', a.engine.flags(), b.engine.flags());
+  compareFields(a, b, differ);
+  const [x, y] = [actual.vm.ram, expected.vm.ram];
+  if (Buffer.compare(x, y) !== 0)
+    for (let i = 0; i < RAM_BYTES && lines.length < 20; i++) if (x[i] !== y[i]) differ(`RAM 0x${i.toString(16)}`, x[i]!, y[i]!);
+  return lines;
+}
+
+function compareFields(a: Vcpu, b: Vcpu, differ: (what: string, got: bigint, want: bigint) => void): void {
+  const [x, y] = [a.state.view, b.state.view];
+  for (const { name, set, type, offset } of layout.values()) {
+    if (set === null) continue;
+    const read = (view: DataView): bigint => {
+      if (type === 'u32') return BigInt(view.getUint32(offset, true));
+      const low = view.getBigUint64(offset, true);
+      return type === 'u64' ? low : low | (view.getBigUint64(offset + 8, true) << 64n);
+    };
+    if (x.getUint32(offset, true) === y.getUint32(offset, true) && type === 'u32') continue;
+    const [got, want] = [read(x), read(y)];
+    if (got !== want) differ(name, got, want);
+  }
+}

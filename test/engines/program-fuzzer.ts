@@ -1,0 +1,56 @@
+/** Makes random programs in every kind of guest and runs them in lock step. */
+import { type GuestKind, type GuestMode, isFlat } from './guest.ts';
+import { Lockstep, makePlan } from './lockstep.ts';
+import type { Random } from './random-encoding.ts';
+import { ProgramMaker } from './random-program.ts';
+
+export interface FuzzLimits {
+  readonly seconds: number;
+  readonly programs: number;
+  readonly modes: readonly GuestMode[];
+  /** Stop after so many differences. */
+  readonly differences: number;
+}
+
+export interface FuzzResult {
+  readonly programs: number;
+  /** Instructions executed in translations. */
+  readonly translated: number;
+  readonly reports: readonly string[];
+}
+
+function kinds(mode: GuestMode): GuestKind[] {
+  if (mode === 'real') return [{ mode, cpl: 0, paging: '32-bit', code: 0x50000n, data: 0x60000n }];
+  const made: GuestKind[] = [];
+  for (const cpl of [3, 0] as const) {
+    if (mode === '64') {
+      made.push({ mode, cpl, paging: '4-level', code: 0x1234500000n, data: 0x1234567000n });
+      made.push({ mode, cpl, paging: '4-level', code: 0x34500000n, data: 0x34567000n });
+      made.push({ mode, cpl, paging: '4-level', code: -0x7fff_0001_0000n, data: -0x7fff_0000_8000n });
+    } else {
+      for (const paging of ['32-bit', 'pae'] as const)
+        made.push({ mode, cpl, paging, code: 0x20000000n, data: isFlat(mode) ? 0xfffe0000n : 0x30001000n });
+      made.push({ mode, cpl, paging: '4-level', code: 0x20000000n, data: 0x30001000n });
+    }
+  }
+  return made;
+}
+
+export function fuzzPrograms(random: Random, limits: FuzzLimits): FuzzResult {
+  const all = limits.modes.flatMap(kinds);
+  const locksteps = new Map<GuestKind, Lockstep>();
+  const reports: string[] = [];
+  const end = performance.now() + limits.seconds * 1000;
+  let programs = 0;
+  while (performance.now() < end && programs < limits.programs && reports.length < limits.differences) {
+    const kind = all[random(all.length)]!;
+    let lockstep = locksteps.get(kind);
+    if (lockstep === undefined) locksteps.set(kind, (lockstep = new Lockstep(kind)));
+    const program = new ProgramMaker(random).make(kind);
+    const plan = makePlan(random);
+    programs++; if (process.env.TRACE) console.error(programs, JSON.stringify({...kind, code:"", data:""}), plan.points.join(), plan.stops.join());
+    if (lockstep.run(program, plan) !== null) reports.push(lockstep.report(program, plan));
+  }
+  const translated = [...locksteps.values()].reduce((sum, l) => sum + l.translatedInstructions, 0);
+  return { programs, translated, reports };
+}
