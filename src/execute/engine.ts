@@ -4,6 +4,7 @@
  */
 import type { CpuState } from '../state/cpu-state.ts';
 import { offsetOf, profileEntries, profileOffset } from '../state/layout.ts';
+import { GP } from '../state/vectors.ts';
 import type { CodeMemory, InterpreterBlock } from './code-memory.ts';
 import type { Context, Contexts } from './context.ts';
 import { encodeBlock } from './encode.ts';
@@ -64,10 +65,19 @@ const ARGUMENT3 = word('argument3');
 const RESULT0 = word('result0');
 const PROFILE_COUNT = word('profileCount');
 const FAULT_VECTOR = word('faultVector');
+const FAULT_CODE = word('faultErrorCode');
 const twoTo32 = 2 ** 32;
 const largestSlice = 0x3fffffff;
 /** Entries until a block that is not worth a translation is asked for again. */
 export const neverAgain = 0x7fffffff;
+
+const lowHalf = (linear: bigint): number => Number(BigInt.asUintN(32, linear));
+const highHalf = (linear: bigint): number => Number(BigInt.asIntN(32, linear >> 32n));
+/** The page that follows the one of a linear address. */
+function pageAfter(context: Context, linear: bigint): bigint {
+  const next = (linear & ~0xfffn) + 4096n;
+  return context.codeSize === 64 ? BigInt.asIntN(64, next) : BigInt.asUintN(32, next);
+}
 
 export class Engine {
   readonly state: CpuState;
@@ -212,8 +222,16 @@ export class Engine {
       case leave.lookup:
         return this.lookup();
       case leave.hot: {
-        const low = this.state.u32[RIP]!;
-        const block = this.code.find(this.context.id, this.ripKey(), false);
+        const { u32 } = this.state;
+        const low = u32[RIP]!;
+        const key = this.ripKey();
+        const block = this.code.find(this.context.id, key, false);
+        // A region that was not valid when the block was looked up (a page of it not accessed yet) may be so now.
+        const slot = this.regions?.find(this.context, key) ?? 0;
+        if (slot !== 0) {
+          this.jumps.set(low, u32[RIP + 1]!, this.context.id, block?.address ?? 0, slot, 0);
+          return false;
+        }
         const again = block === undefined ? undefined : this.regions?.hot(block, this.context);
         this.jumps.resetCount(low, hotThreshold - (again ?? neverAgain)); // counts are taken modulo 2^32
         return false;
@@ -265,18 +283,23 @@ export class Engine {
     return i32[RIP + 1]! * twoTo32 + u32[RIP]!;
   }
   private lookup(): boolean {
-    const { u32 } = this.state;
+    const { u32, i32 } = this.state;
+    if (i32[BUDGET]! <= 0) return false; // the fetch, which may fault, is the next instruction's
     const key = this.ripKey();
-    const slot = this.regions?.find(this.context, key) ?? 0;
+    const slot = this.regions !== null && this.isFetchable() ? this.regions.find(this.context, key) : 0;
     const block = slot === 0 ? this.block(false) : null;
     if (block === null && slot === 0) {
-      this.state.i32[BUDGET]!--; // a fault that was delivered counts as an instruction: nothing goes on for ever
+      i32[BUDGET]!--; // a fault that was delivered counts as an instruction: nothing goes on for ever
       return this.eventsAfterFault;
     }
     this.jumps.set(u32[RIP]!, u32[RIP + 1]!, this.context.id, block?.address ?? 0, slot, 0);
     return false;
   }
 
+  /** The page at rip can be fetched from; now it is accessed. */
+  private isFetchable(): boolean {
+    return this.fetch(linearOf(this.context, BigInt.asIntN(64, this.state.u64[RIP >> 1]!))) >= 0;
+  }
   /** The interpreter's block at rip, made if need be; null = the fetch faulted and the fault was delivered. */
   private block(single: boolean): InterpreterBlock | null {
     const key = this.ripKey();
@@ -285,15 +308,21 @@ export class Engine {
     if (known !== undefined && this.isMapped(known)) return known;
     if (known !== undefined) this.code.drop(known);
     const rip = this.state.u64[RIP >> 1]!;
+    if (!context.flat && key > context.csLimit) {
+      this.state.u32[FAULT_VECTOR] = GP;
+      this.state.u32[FAULT_CODE] = 0;
+      this.eventsAfterFault = this.processor.deliverFault();
+      return null;
+    }
     const made = interpreterBlock(this.source, context, BigInt.asIntN(64, rip), single ? 1 : undefined);
     if ('fetchFault' in made) {
       this.eventsAfterFault = this.processor.deliverFault();
       return null;
     }
     const linear = linearOf(context, BigInt.asIntN(64, rip));
-    const physical = this.physicalOf(linear);
-    const end = linear + BigInt(made.length) - 1n;
-    const second = (end & ~0xfffn) === (linear & ~0xfffn) ? -1 : this.physicalOf(end & ~0xfffn);
+    const physical = this.fetch(linear);
+    const crosses = Number(linear & 0xfffn) + made.length > 4096;
+    const second = crosses ? this.fetch(pageAfter(context, linear)) : -1;
     const encoded = encodeBlock(made.nodes, (name) => this.helperNumber(name));
     return this.code.add(encoded, {
       physical,
@@ -309,16 +338,17 @@ export class Engine {
   /** The block's code is still where it was when it was made. */
   private isMapped(block: InterpreterBlock): boolean {
     const linear = linearOf(this.context, block.rip);
-    if (this.physicalOf(linear) !== block.physical) return false;
-    if (block.second < 0) return true;
-    return this.physicalOf((linear & ~0xfffn) + 4096n) === block.second;
+    if (this.fetch(linear) !== block.physical) return false;
+    return block.second < 0 || this.fetch(pageAfter(this.context, linear)) === block.second;
   }
-  /** Physical address of code, or -1 (the fault is in the fault fields). */
+  /** Physical address of code that the guest is about to execute, or -1 (the fault is in the fault fields). */
+  private fetch(linear: bigint): number {
+    const page = this.processor.mmu.fetchPage(lowHalf(linear), highHalf(linear));
+    return page < 0 ? -1 : page + Number(linear & 0xfffn);
+  }
+  /** Physical address of code that the guest has fetched from before, or -1: looking leaves no trace in the guest. */
   physicalOf(linear: bigint): number {
-    const page = this.processor.mmu.fetchPage(
-      Number(BigInt.asUintN(32, linear)),
-      Number(BigInt.asIntN(32, linear >> 32n)),
-    );
+    const page = this.processor.mmu.peekPage(lowHalf(linear), highHalf(linear));
     return page < 0 ? -1 : page + Number(linear & 0xfffn);
   }
   /** The page of code at a linear address as it is now; null if it cannot be fetched or is no RAM. */
@@ -333,7 +363,7 @@ export class Engine {
     return host < 0 ? null : new Uint8Array(this.state.buffer, host + (physical % 4096), length);
   }
   private codePage(linear: bigint): Uint8Array | null {
-    const page = this.physicalOf(linear & ~0xfffn);
+    const page = this.fetch(linear & ~0xfffn);
     if (page < 0) return null;
     const { memory } = this.processor;
     const host = memory.hostOf(Math.floor(page / 4096));

@@ -61,14 +61,19 @@ export function recordBlock(
     let decoded = decode(bytes, offset, 4096 - offset, ip, mode);
     let crossing = false;
     if (decoded.failure === 'truncated') {
-      // The instruction goes on in the next page: decode it from a copy of both ends.
+      // The instruction goes on in the next page: it is a block of its own, so that nobody looks at that page before
+      // the instruction is reached. Decoded from a copy of both ends.
+      if (count > 0) break;
       const tail = bytes.slice(offset);
-      const nextPage = mode === 64 ? BigInt.asIntN(64, firstPage + 4096n) : BigInt.asUintN(32, firstPage + 4096n);
-      const next = source.page(nextPage);
-      if (next === null) {
-        if (count === 0) return { fetchFault: nextPage };
+      if (!context.flat && Number(ip) + tail.length > context.csLimit) {
+        b.emit('insn', [], ip, count++);
+        b.raise(GP, 0);
+        linear += BigInt(tail.length);
         break;
       }
+      const nextPage = mode === 64 ? BigInt.asIntN(64, firstPage + 4096n) : BigInt.asUintN(32, firstPage + 4096n);
+      const next = source.page(nextPage);
+      if (next === null) return { fetchFault: nextPage };
       const joined = new Uint8Array(tail.length + 16);
       joined.set(tail);
       joined.set(next.subarray(0, 16), tail.length);

@@ -382,13 +382,15 @@ export class Mmu implements PageWatcher {
   }
 
   // --- instruction fetch
-  /**
-   * The physical address of the page that instructions come from, or -1 = a fault, in the fault fields. (A non-canonical
-   * instruction pointer never gets here: branches to one fault before.)
-   */
+  /** The physical address of the page that instructions come from, or -1 = a fault, in the fault fields. */
   fetchPage(low: number, high: number): number {
     low >>>= 0;
     high |= 0;
+    // Branches check their targets; execution runs into the hole between the halves nevertheless.
+    if (high >> 15 !== 0 && high >> 15 !== -1) {
+      this.notCanonical(false);
+      return -1;
+    }
     const user = this.u32[CPL] === 3;
     const page = high * 2 ** 20 + (low >>> 12);
     const tag = page * 2 + (user ? 1 : 0);
@@ -400,6 +402,16 @@ export class Mmu implements PageWatcher {
     }
     this.fetchTags[slot] = tag;
     return (this.fetchPages[slot] = this.walker.physical);
+  }
+  /**
+   * The same for those who look ahead: the guest notices nothing. -1 also if the page was never accessed, so that its
+   * accessed flag is set when the guest gets there and not before.
+   */
+  peekPage(low: number, high: number): number {
+    low >>>= 0;
+    high |= 0;
+    if (high >> 15 !== 0 && high >> 15 !== -1) return -1;
+    return this.walker.peek(low, high, this.u32[CPL] === 3) ? this.walker.physical : -1;
   }
 
   // --- the helpers' way

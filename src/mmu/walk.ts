@@ -64,6 +64,8 @@ export class PageWalker {
   private readonly entryLow = new Int32Array(4);
   private entries = 0;
   private isNoExecute = false;
+  /** Sets no flags: a walk that would have to fails. */
+  private passive = false;
 
   constructor(memory: PhysicalMemory) {
     this.memory = memory;
@@ -109,13 +111,23 @@ export class PageWalker {
     for (let i = 0; i <= last; i++) {
       const old = this.entryLow[i]!;
       const set = i === last && write ? ACCESSED | DIRTY : ACCESSED;
-      if ((old & set) !== set) this.memory.write32(this.entryAddress[i]!, old | set);
+      if ((old & set) === set) continue;
+      if (this.passive) return false;
+      this.memory.write32(this.entryAddress[i]!, old | set);
     }
     this.writable = writable;
     this.user = userPage;
     this.dirty = write || (this.entryLow[last]! & DIRTY) !== 0;
     this.physical = this.memory.gated(this.physical);
     return true;
+  }
+
+  /** A walk for an instruction fetch that leaves no trace: it succeeds only where the accessed flags are set already. */
+  peek(low: number, high: number, user: boolean): boolean {
+    this.passive = true;
+    const found = this.walk(low, high, false, user, true, false);
+    this.passive = false;
+    return found;
   }
 
   private fail(cause: number, write: boolean, user: boolean, fetch: boolean): false {

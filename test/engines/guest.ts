@@ -5,11 +5,12 @@
  * The code pages follow each other in linear memory and not in physical memory. Of the data pages the sixth is read-only and
  * the seventh is not present.
  */
+import { translate as translateRegion } from '../../jit/translate.ts';
+import type { Vcpu } from '../../runtime/vcpu.ts';
+import { Vm } from '../../runtime/vm.ts';
 import type { Context } from '../../src/execute/context.ts';
 import type { Regions } from '../../src/execute/engine.ts';
 import { layout } from '../../src/state/layout.ts';
-import { Vm } from '../../runtime/vm.ts';
-import type { Vcpu } from '../../runtime/vcpu.ts';
 import { buildMachine, IMAGE, type Machine, type Segment } from '../hardware/machine.ts';
 import { vmModules } from './modules.ts';
 
@@ -121,7 +122,9 @@ export class Guest {
       modules: vmModules(),
       ports: { read: () => 0xffffffff, write: () => {} },
       tsc: { read: () => 0x123456789n, hertz: 1e9 },
-      translate,
+      translate: translate
+        ? { way: { kind: 'first', translate: translateRegion }, cache: null, mode: { shared: false, x87: 'exact' } }
+        : false,
     });
     this.vcpu = this.vm.vcpu(0);
     const mode = codeSizeOf(kind.mode);
@@ -144,7 +147,12 @@ export class Guest {
     };
     if (kind.mode === 'real') {
       for (let vector = 0; vector < 256; vector++) view.setUint32(vector * 4, IMAGE.handlers + 16 * vector, true);
-      const real = (selector: number): Segment => ({ selector, base: selector * 16, limit: 0xffff, access: USABLE | 0x93 });
+      const real = (selector: number): Segment => ({
+        selector,
+        base: selector * 16,
+        limit: 0xffff,
+        access: USABLE | 0x93,
+      });
       set('cs', { ...real(CODE >> 4), access: USABLE | 0x9b });
       for (const name of ['ds', 'es', 'ss', 'fs', 'gs']) set(name, real(DATA >> 4));
       state.set32('idtrLimit', 0x3ff);
@@ -163,7 +171,8 @@ export class Guest {
       mapper.map(kind.data + BigInt(page * 4096), dataPhysical(page), (page === READ_ONLY_PAGE ? 1 : 3) | user);
     }
     const program = segmentsOf(kind, machine)!;
-    for (const segment of [program.cs, program.data]) if ((segment.selector & 4) !== 0) putDescriptor(view, IMAGE.ldt, segment);
+    for (const segment of [program.cs, program.data])
+      if ((segment.selector & 4) !== 0) putDescriptor(view, IMAGE.ldt, segment);
     for (const [name, segment] of Object.entries(machine.segments)) set(name, segment);
     set('cs', program.cs);
     for (const name of ['ds', 'es', 'ss']) set(name, program.data);
@@ -205,7 +214,7 @@ export class Guest {
 
   /** Runs for so many instructions. True = halted or shut down. */
   run(instructions: number): boolean {
-    if (process.env.TRACE) console.error("run",instructions, this.vcpu.state.get64("rip").toString(16));const { kind } = this.vcpu.enter(instructions);
+    const { kind } = this.vcpu.enter(instructions);
     if (kind !== 'budget' && kind !== 'halt' && kind !== 'shutdown') throw new Error(`the guest left with ${kind}`);
     return kind !== 'budget';
   }
@@ -224,18 +233,13 @@ function putDescriptor(view: DataView, table: number, { selector, base, limit, a
   view.setUint8(at + 7, base >>> 24);
 }
 
-/** Translates what is looked up at once, where `wanted` says so, in place of what has become hot. */
-export function translateEagerly(guest: Guest, wanted: (rip: bigint) => boolean): void {
-  const { engine } = guest.vcpu;
+/** Offers translations only at the instruction pointers where `wanted` says so. */
+export function restrictTranslation(guest: Guest, wanted: (rip: number) => boolean): void {
   const translator = guest.vm.translators[0]!;
-  const eager: Regions = {
-    hot: () => {},
-    find: (context: Context, key: number) => {
-      const known = translator.find(context, key);
-      if (known !== 0) return known;
-      const rip = BigInt.asIntN(64, guest.vcpu.state.get64('rip'));
-      return wanted(rip) && translator.force(rip, context) ? translator.find(context, key) : 0;
-    },
+  const restricted: Regions = {
+    hot: (block, context) => translator.hot(block, context),
+    profile: (pairs) => translator.profile(pairs),
+    find: (context: Context, key: number) => (wanted(key) ? translator.find(context, key) : 0),
   };
-  engine.regions = eager;
+  guest.vcpu.engine.regions = restricted;
 }

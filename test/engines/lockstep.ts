@@ -2,9 +2,10 @@
  * Runs a random program three times (one instruction at a time, in whole interpreted blocks, and in translations) and
  * compares everything that the guest can see at several points; a program that differs is made as small as it can be.
  */
-import { layout } from '../../src/state/layout.ts';
+
 import type { Vcpu } from '../../runtime/vcpu.ts';
-import { Guest, type GuestKind, RAM_BYTES, translateEagerly } from './guest.ts';
+import { layout } from '../../src/state/layout.ts';
+import { Guest, type GuestKind, RAM_BYTES, restrictTranslation } from './guest.ts';
 import type { Random } from './random-encoding.ts';
 import { assemble, type Block, dataOf, listing, type Program } from './random-program.ts';
 
@@ -43,16 +44,13 @@ export class Lockstep {
     this.single = new Guest(kind, false);
     this.blocks = new Guest(kind, false);
     this.translated = new Guest(kind, true);
-    translateEagerly(this.translated, (rip) => {
-      const low = Number(BigInt.asUintN(32, rip));
-      return ((Math.imul(low ^ this.choose, 0x9e3779b1) >>> 8) & 7) !== 0;
+    restrictTranslation(this.translated, (rip) => {
+      return ((Math.imul(rip ^ this.choose, 0x9e3779b1) >>> 8) & 7) !== 0;
     });
   }
 
   /** Instructions that were executed in translations. */
-  get translatedInstructions(): number {
-    return this.translated.vcpu.engine.translated;
-  }
+  translatedInstructions = 0;
 
   private load(program: Program): void {
     const assembled = assemble(program);
@@ -65,6 +63,8 @@ export class Lockstep {
       state.u64.set(program.registers, 0);
       state.u8.set(program.xmm, layout.get('xmm0')!.offset);
       state.set32('mxcsr', program.mxcsr);
+      for (const name of ['fcw', 'fsw', 'ftw'] as const) state.set32(name, program.x87[name]);
+      state.u8.set(program.x87.registers, layout.get('fpr0')!.offset);
       const origin = guest.kind.mode === '64' || guest.kind.mode === '32' ? guest.kind.code : 0n;
       state.set64('rip', BigInt.asUintN(64, origin + BigInt(program.start)));
       engine.setFlags(program.flags);
@@ -75,6 +75,11 @@ export class Lockstep {
   run(program: Program, plan: Plan): Difference | null {
     this.choose = plan.choose;
     this.load(program);
+    const difference = this.compareAtPoints(plan);
+    this.translatedInstructions += this.translated.vcpu.engine.translated;
+    return difference;
+  }
+  private compareAtPoints(plan: Plan): Difference | null {
     let done = 0;
     let ended = false;
     for (const point of plan.points) {
@@ -124,7 +129,9 @@ export class Lockstep {
       // Fewer instructions.
       for (let b = 0; b < best.program.blocks.length; b++) {
         for (let i = best.program.blocks[b]!.length - 1; i >= 0; i--) {
-          const blocks = best.program.blocks.map((block, n): Block => (n === b ? block.filter((_, k) => k !== i) : block));
+          const blocks = best.program.blocks.map(
+            (block, n): Block => (n === b ? block.filter((_, k) => k !== i) : block),
+          );
           if (attempt({ ...best.program, blocks }, best.plan)) again = true;
         }
       }
@@ -164,7 +171,8 @@ export function compare(expected: Guest, actual: Guest): string[] {
   compareFields(a, b, differ);
   const [x, y] = [actual.vm.ram, expected.vm.ram];
   if (Buffer.compare(x, y) !== 0)
-    for (let i = 0; i < RAM_BYTES && lines.length < 20; i++) if (x[i] !== y[i]) differ(`RAM 0x${i.toString(16)}`, x[i]!, y[i]!);
+    for (let i = 0; i < RAM_BYTES && lines.length < 20; i++)
+      if (x[i] !== y[i]) differ(`RAM 0x${i.toString(16)}`, x[i]!, y[i]!);
   return lines;
 }
 

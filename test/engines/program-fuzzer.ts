@@ -48,7 +48,7 @@ export function fuzzPrograms(random: Random, limits: FuzzLimits): FuzzResult {
     if (lockstep === undefined) locksteps.set(kind, (lockstep = new Lockstep(kind)));
     const program = new ProgramMaker(random).make(kind);
     const plan = makePlan(random);
-    programs++; if (process.env.TRACE) console.error(programs, JSON.stringify({...kind, code:"", data:""}), plan.points.join(), plan.stops.join());
+    programs++;
     if (lockstep.run(program, plan) !== null) reports.push(lockstep.report(program, plan));
   }
   const translated = [...locksteps.values()].reduce((sum, l) => sum + l.translatedInstructions, 0);

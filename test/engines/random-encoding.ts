@@ -46,12 +46,18 @@ function immediate(random: Random, bytes: number): number[] {
 export class Encoder {
   private readonly mode: Size;
   private readonly random: Random;
-  private readonly address: () => bigint;
+  private readonly anyAddress: () => bigint;
+  private aligned = false;
 
+  /** `address` gives a random address for an access. */
   constructor(mode: Size, random: Random, address: () => bigint) {
     this.mode = mode;
     this.random = random;
-    this.address = address;
+    this.anyAddress = address;
+  }
+  private address(): bigint {
+    const address = this.anyAddress();
+    return this.aligned ? address & ~15n : address;
   }
 
   private chance(percent: number): boolean {
@@ -65,6 +71,7 @@ export class Encoder {
   encode(form: Form): Encoding {
     const { mode, random } = this;
     const before: number[][] = [];
+    this.aligned = form.operands.some((o) => o.file === 'xmm') && this.chance(90);
     const vex = form.vex !== null;
     const strings = form.operands.some((o) => o.source === 'string-source' || o.source === 'string-destination');
     const natural: Size = mode;
@@ -173,7 +180,7 @@ export class Encoder {
   ): { bytes: number[]; x: number; b: number; relative: { at: number; to: bigint } | null } {
     const { random, mode } = this;
     const to = this.address();
-    const prepare = this.chance(85);
+    const prepare = this.chance(95);
     const put = (register: number, value: bigint) => {
       if (prepare) before.push(this.move(register, width, value));
     };

@@ -18,9 +18,13 @@ export interface Item {
    * `relative`: distance from the item's instruction's end (`end` bytes into the item) to a block or address;
    * `absolute`: the block's instruction pointer.
    */
-  readonly fix:
-    | { readonly kind: 'relative' | 'absolute'; readonly at: number; readonly size: number; readonly end: number; readonly to: number | bigint }
-    | null;
+  readonly fix: {
+    readonly kind: 'relative' | 'absolute';
+    readonly at: number;
+    readonly size: number;
+    readonly end: number;
+    readonly to: number | bigint;
+  } | null;
 }
 export type Block = readonly Item[];
 
@@ -33,6 +37,8 @@ export interface Program {
   readonly registers: BigUint64Array;
   readonly xmm: Uint8Array;
   readonly mxcsr: number;
+  /** Control and status word, abridged tags, and the registers by number, 16 bytes each. */
+  readonly x87: { readonly fcw: number; readonly fsw: number; readonly ftw: number; readonly registers: Uint8Array };
   /** Arithmetic flags. */
   readonly flags: number;
   /** The data pages. */
@@ -40,8 +46,10 @@ export interface Program {
 }
 
 /** Helpers (src/system) whose instructions may stand in a program: they leave the machine as it is. */
-const harmless = new Set(['popf', 'cli', 'sti', 'cpuid', 'lar', 'lsl', 'verr', 'verw', 'rdtsc', 'into', 'mov-to-segment']);
-const core = /^(?:ADD|SUB|CMP|TEST|AND|OR|XOR|ADC|SBB|INC|DEC|NEG|NOT|MOV|MOVZX|MOVSX|LEA|SHL|SHR|SAR|ROL|ROR|RCL|RCR|SETcc|CMOVcc|PUSH|POP|IMUL|MUL|SHLD|SHRD|BT|XCHG|CMPXCHG|XADD|LAHF|SAHF|CMC|CLC|STC|PUSHF)$/;
+const harmless = new Set(['popf', 'cpuid', 'lar', 'lsl', 'verr', 'verw', 'rdtsc', 'into']);
+const harmlessToSupervisor = new Set([...harmless, 'cli', 'sti', 'wbinvd', 'clts', 'invlpg']);
+const core =
+  /^(?:ADD|SUB|CMP|TEST|AND|OR|XOR|ADC|SBB|INC|DEC|NEG|NOT|MOV|MOVZX|MOVSX|LEA|SHL|SHR|SAR|ROL|ROR|RCL|RCR|SETcc|CMOVcc|PUSH|POP|IMUL|MUL|SHLD|SHRD|BT|XCHG|CMPXCHG|XADD|LAHF|SAHF|CMC|CLC|STC|PUSHF)$/;
 /** Mostly fault with random operands. */
 const rare = /^(?:DIV|IDIV|AAM|BOUND|LEAVE|ENTER|POPA|POP|LDMXCSR|FXRSTOR)$/;
 
@@ -49,6 +57,7 @@ interface Pool {
   readonly core: readonly Form[];
   readonly integer: readonly Form[];
   readonly vector: readonly Form[];
+  readonly x87: readonly Form[];
   readonly strings: readonly Form[];
   readonly rare: readonly Form[];
   readonly helpers: readonly Form[];
@@ -76,7 +85,11 @@ function poolOf(kind: GuestKind): Pool {
   const known = pools.get(key);
   if (known !== undefined) return known;
   const mode = codeSizeOf(kind.mode);
-  const pool = { core: [], integer: [], vector: [], strings: [], rare: [], helpers: [] } as Record<keyof Pool, Form[]>;
+  const pool = { core: [], integer: [], vector: [], x87: [], strings: [], rare: [], helpers: [] } as Record<
+    keyof Pool,
+    Form[]
+  >;
+  const allowed = kind.cpl === 0 ? harmlessToSupervisor : harmless;
   for (const form of forms) {
     for (const bytes of sampleEncodings(form, mode)) {
       const joined = new Uint8Array(16);
@@ -87,11 +100,14 @@ function poolOf(kind: GuestKind): Pool {
       decoded.definition.record(b, decoded.insn);
       const { name } = form.definition;
       const last = b.nodes.at(-1);
+      if (form.protectedOnly && kind.mode === 'real') break;
+      if (kind.cpl === 3 && /^(?:INS|OUTS)$/.test(name)) break;
       if (form.operands.some((o) => o.source.startsWith('string-'))) pool.strings.push(form);
       else if (b.ended && last?.op === 'call') {
-        if (harmless.has(last.imm[0] as string)) pool.helpers.push(form);
+        if (allowed.has(last.imm[0] as string)) pool.helpers.push(form);
       } else if (b.ended || form.operands.some((o) => o.source === 'relative')) break;
       else if (rare.test(name)) pool.rare.push(form);
+      else if (form.definition.feature === 'fpu') pool.x87.push(form);
       else if (core.test(name)) pool.core.push(form);
       else if (form.operands.some((o) => o.file === 'xmm')) pool.vector.push(form);
       else pool.integer.push(form);
@@ -120,7 +136,7 @@ export class ProgramMaker {
     const mode = codeSizeOf(kind.mode);
     const base = dataStart(kind);
     const encoder = new Encoder(mode, random, () => base + BigInt(this.offset()));
-    const floating = this.chance(40);
+    const floating = [null, null, 'vector', 'vector', 'x87'][random(5)] as 'vector' | 'x87' | null;
     const count = 2 + random(6);
     const blocks: Block[] = [];
     for (let i = 0; i < count; i++) {
@@ -137,7 +153,12 @@ export class ProgramMaker {
       start: this.chance(50) ? random(256) : 0xe00 + random(0x1f8),
       registers: this.registers(kind),
       xmm: this.lanes(256),
-      mxcsr: this.chance(70) ? 0x1fa0 : this.chance(60) ? 0x1f80 : 0x1f80 | (random(4) << 13) | (this.chance(50) ? 0x20 : 0) | (this.chance(20) ? 0x8040 : 0),
+      mxcsr: this.chance(70)
+        ? 0x1fa0
+        : this.chance(60)
+          ? 0x1f80
+          : 0x1f80 | (random(4) << 13) | (this.chance(50) ? 0x20 : 0) | (this.chance(20) ? 0x8040 : 0),
+      x87: this.x87(),
       flags: random(0x1000) & 0x8d5,
       data: this.data(kind, count),
     };
@@ -162,7 +183,16 @@ export class ProgramMaker {
     for (let i = 0; i < 16; i++) {
       const low = BigInt(random(0x40000000)) * 4n + BigInt(random(4));
       const high = BigInt(random(0x40000000)) * 4n;
-      made[i] = this.pick([BigInt(random(16)), low, (high << 32n) | low, 0xffffffffn, 0x80000000n, 0xffffffffffffffffn, 0x8000000000000000n, dataStart(kind) + BigInt(this.offset())]);
+      made[i] = this.pick([
+        BigInt(random(16)),
+        low,
+        (high << 32n) | low,
+        0xffffffffn,
+        0x80000000n,
+        0xffffffffffffffffn,
+        0x8000000000000000n,
+        dataStart(kind) + BigInt(this.offset()),
+      ]);
     }
     made[4] = dataStart(kind) + 0x3800n;
     if (kind.mode !== '64') for (let i = 0; i < 16; i++) made[i] = i < 8 ? BigInt.asUintN(32, made[i]!) : 0n;
@@ -176,13 +206,50 @@ export class ProgramMaker {
     for (let at = 0; at < bytes; at += 16) {
       const kind = random(4);
       for (let i = 0; i < 16; i += kind === 0 ? 8 : 4) {
-        const number = this.pick([0, -0, 1, -1.5, 3.25, random(1000) / 8, -random(1e6), 1e-30, 1e300, 1e-310, 1e-40, Number.POSITIVE_INFINITY, Number.NaN, 2 ** 31, -(2 ** 63)]);
+        const number = this.pick([
+          0,
+          -0,
+          1,
+          -1.5,
+          3.25,
+          random(1000) / 8,
+          -random(1e6),
+          1e-30,
+          1e300,
+          1e-310,
+          1e-40,
+          Number.POSITIVE_INFINITY,
+          Number.NaN,
+          2 ** 31,
+          -(2 ** 63),
+        ]);
         if (kind === 0) view.setFloat64(at + i, number, true);
         else if (kind === 1) view.setFloat32(at + i, number, true);
         else view.setUint32(at + i, random(0x40000000) * 4 + random(4), true);
       }
     }
     return made;
+  }
+  private x87(): Program['x87'] {
+    const { random } = this;
+    const registers = new Uint8Array(128);
+    const view = new DataView(registers.buffer);
+    for (let i = 0; i < 8; i++) {
+      const integer = this.chance(50);
+      view.setUint32(i * 16, integer ? 0 : random(2 ** 32), true);
+      view.setUint32(
+        i * 16 + 4,
+        this.chance(5) ? random(2 ** 32) : 2 ** 31 + (integer ? random(256) * 2 ** 20 : random(2 ** 31)),
+        true,
+      );
+      view.setUint16(
+        i * 16 + 8,
+        this.chance(8) ? random(0x10000) : 0x3fff - 20 + random(40) + random(2) * 0x8000,
+        true,
+      );
+    }
+    const fcw = this.chance(70) ? 0x37f : 0x7f | (this.pick([0, 2, 3]) << 8) | (random(4) << 10);
+    return { fcw, fsw: random(8) << 11, ftw: this.chance(60) ? 0x3c : random(256), registers };
   }
   /** Random data; in the fourth page, where the stack is, the instruction pointers of blocks. */
   private data(kind: GuestKind, blocks: number): Uint8Array {
@@ -193,7 +260,7 @@ export class ProgramMaker {
     return made;
   }
 
-  private instruction(kind: GuestKind, encoder: Encoder, floating: boolean, items: Item[]): void {
+  private instruction(kind: GuestKind, encoder: Encoder, floating: 'vector' | 'x87' | null, items: Item[]): void {
     const pool = poolOf(kind);
     const n = this.random(1000);
     let forms: readonly Form[];
@@ -203,7 +270,10 @@ export class ProgramMaker {
     else if (n < 65) {
       items.push(this.stackReset(kind));
       return;
-    } else if (floating && n < 600) forms = pool.vector;
+    } else if (n < 80) {
+      items.push(...this.segmentCopy());
+      return;
+    } else if (floating !== null && n < 600) forms = pool[floating];
     else if (n < 850) forms = pool.core;
     else forms = pool.integer;
     const form = this.pick(forms);
@@ -211,8 +281,14 @@ export class ProgramMaker {
     for (const move of before) items.push(plain(move));
     items.push({
       bytes,
-      fix: relative === null ? null : { kind: 'relative', at: relative.at, size: 4, end: bytes.length, to: relative.to },
+      fix:
+        relative === null ? null : { kind: 'relative', at: relative.at, size: 4, end: bytes.length, to: relative.to },
     });
+  }
+  /** DS, SS or ES copied to DS or ES through AX: the same segment again. */
+  private segmentCopy(): Item[] {
+    const [from, to] = [this.pick([0, 2, 3]), this.pick([0, 3])];
+    return [plain([0x8c, 0xc0 | (from << 3)]), plain([0x8e, 0xc0 | (to << 3)])];
   }
   private stackReset(kind: GuestKind): Item {
     const mode = codeSizeOf(kind.mode);
@@ -232,7 +308,16 @@ export class ProgramMaker {
     const n = random(100);
     if (n < 12) return;
     if (n < 55) {
-      if (this.chance(40)) items.push(plain([[0xff, 0xc8 + random(4)], [0x39, 0xc0 + random(64)], [0x85, 0xc0 + random(64)]][random(3)]!));
+      if (this.chance(40))
+        items.push(
+          plain(
+            [
+              [0xff, 0xc8 + random(4)],
+              [0x39, 0xc0 + random(64)],
+              [0x85, 0xc0 + random(64)],
+            ][random(3)]!,
+          ),
+        );
       items.push(branch(0x0f, 0x80 + random(16)));
       return;
     }
@@ -287,7 +372,8 @@ export function assemble(program: Program): Assembled {
       if (fix !== null) {
         const to = typeof fix.to === 'number' ? origin + BigInt(places[fix.to]!) : fix.to;
         const value = fix.kind === 'absolute' ? to : to - (origin + BigInt(at + fix.end));
-        for (let i = 0; i < fix.size; i++) made[fix.at + i] = Number((BigInt.asUintN(64, value) >> BigInt(8 * i)) & 0xffn);
+        for (let i = 0; i < fix.size; i++)
+          made[fix.at + i] = Number((BigInt.asUintN(64, value) >> BigInt(8 * i)) & 0xffn);
       }
       for (let i = 0; i < made.length && at + i < code.length; i++) code[at + i] = made[i]!;
       at += made.length;
