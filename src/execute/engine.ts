@@ -298,7 +298,7 @@ export class Engine {
 
   /** The page at rip can be fetched from; now it is accessed. */
   private isFetchable(): boolean {
-    return this.fetch(linearOf(this.context, BigInt.asIntN(64, this.state.u64[RIP >> 1]!))) >= 0;
+    return this.fetchAddress(linearOf(this.context, BigInt.asIntN(64, this.state.u64[RIP >> 1]!))) >= 0;
   }
   /** The interpreter's block at rip, made if need be; null = the fetch faulted and the fault was delivered. */
   private block(single: boolean): InterpreterBlock | null {
@@ -320,9 +320,9 @@ export class Engine {
       return null;
     }
     const linear = linearOf(context, BigInt.asIntN(64, rip));
-    const physical = this.fetch(linear);
+    const physical = this.fetchAddress(linear);
     const crosses = Number(linear & 0xfffn) + made.length > 4096;
-    const second = crosses ? this.fetch(pageAfter(context, linear)) : -1;
+    const second = crosses ? this.fetchAddress(pageAfter(context, linear)) : -1;
     const encoded = encodeBlock(made.nodes, (name) => this.helperNumber(name));
     return this.code.add(encoded, {
       physical,
@@ -338,11 +338,11 @@ export class Engine {
   /** The block's code is still where it was when it was made. */
   private isMapped(block: InterpreterBlock): boolean {
     const linear = linearOf(this.context, block.rip);
-    if (this.fetch(linear) !== block.physical) return false;
-    return block.second < 0 || this.fetch(pageAfter(this.context, linear)) === block.second;
+    if (this.fetchAddress(linear) !== block.physical) return false;
+    return block.second < 0 || this.fetchAddress(pageAfter(this.context, linear)) === block.second;
   }
   /** Physical address of code that the guest is about to execute, or -1 (the fault is in the fault fields). */
-  private fetch(linear: bigint): number {
+  private fetchAddress(linear: bigint): number {
     const page = this.processor.mmu.fetchPage(lowHalf(linear), highHalf(linear));
     return page < 0 ? -1 : page + Number(linear & 0xfffn);
   }
@@ -363,7 +363,7 @@ export class Engine {
     return host < 0 ? null : new Uint8Array(this.state.buffer, host + (physical % 4096), length);
   }
   private codePage(linear: bigint): Uint8Array | null {
-    const page = this.fetch(linear & ~0xfffn);
+    const page = this.fetchAddress(linear & ~0xfffn);
     if (page < 0) return null;
     const { memory } = this.processor;
     const host = memory.hostOf(Math.floor(page / 4096));

@@ -6,6 +6,7 @@
  * the seventh is not present.
  */
 import { translate as translateRegion } from '../../jit/translate.ts';
+import type { Translator } from '../../jit/translator.ts';
 import type { Vcpu } from '../../runtime/vcpu.ts';
 import { Vm } from '../../runtime/vm.ts';
 import type { Context } from '../../src/execute/context.ts';
@@ -236,10 +237,11 @@ function putDescriptor(view: DataView, table: number, { selector, base, limit, a
 /** Offers translations only at the instruction pointers where `wanted` says so. */
 export function restrictTranslation(guest: Guest, wanted: (rip: number) => boolean): void {
   const translator = guest.vm.translators[0]!;
-  const restricted: Regions = {
-    hot: (block, context) => translator.hot(block, context),
-    profile: (pairs) => translator.profile(pairs),
-    find: (context: Context, key: number) => (wanted(key) ? translator.find(context, key) : 0),
-  };
-  guest.vcpu.engine.regions = restricted;
+  guest.vcpu.engine.regions = new Proxy<Regions>(translator, {
+    get: (_, name: keyof Translator) => {
+      if (name === 'find') return (context: Context, key: number) => (wanted(key) ? translator.find(context, key) : 0);
+      const member = translator[name];
+      return typeof member === 'function' ? member.bind(translator) : member;
+    },
+  });
 }
