@@ -176,12 +176,13 @@ export class RegionEmitter implements Reader {
       const to = block.successors.find((s) => s.rip === rip);
       if (to === undefined) this.exit(e.i64(rip));
       else {
-        const { nodes, plan, values, hosts, groups, count, pass, dirty, rip, index, x87 } = this;
+        const { nodes, plan, values, hosts, groups, count, pass, dirty, index, x87 } = this;
+        const here = this.rip;
         const at = x87?.at;
-        x87?.edge(to.order);
+        x87?.edge(to.order, () => frame.leave(rip, leave.retry, dirty));
         go(to.order); // may emit the successor here
         if (x87 !== null) x87.at = at!;
-        Object.assign(this, { nodes, plan, values, hosts, groups, count, pass, dirty, rip, index });
+        Object.assign(this, { nodes, plan, values, hosts, groups, count, pass, dirty, rip: here, index });
       }
     };
     // The instruction that is the interpreter's is not emitted: the region ends before it.

@@ -25,6 +25,7 @@ const C1 = 0x200;
 const CODES = 0x4700;
 const EXCEPTIONS = 0x3f;
 const TOP_FIELD = 0x3800;
+const NEW_CODE = 0x8000;
 const FPR = offsetOf('fpr0');
 /** The memory operand's place among the values. */
 const OPERAND = 8;
@@ -46,6 +47,8 @@ export interface X87Values {
   /** From and to the register image at an address. */
   fill(register: number, address: () => Expr): void;
   spill(register: number, address: () => Expr): void;
+  /** Whether C1 and the exceptions of arithmetic are kept. */
+  readonly flags: boolean;
   /** Whether registers that are empty have values that count. */
   readonly keepsEmpty: boolean;
   copy(to: number, from: number): void;
@@ -76,11 +79,10 @@ export class RegionX87 implements X87Unit {
   private readonly fsw: number;
   /** Tags as they were at the last fill or join: 1 = full; what `at` knows goes before it. */
   private readonly tags: number;
-  private readonly fip: number;
-  private readonly fop: number;
+  /** The last instruction: its pointer from bit 16 on, FOP, and NEW_CODE if it is one of this region. */
+  private readonly code: number;
   private readonly fdp: number;
-  /** Offsets in the vCPU's block of the selectors that go with the pointers; 0 = the selector has not changed. */
-  private readonly codeSegment: number;
+  /** Offset in the vCPU's block of the selector that goes with the operand's pointer; 0 = it has not changed. */
   private readonly dataSegment: number;
   private readonly leaveState: number;
   /** What is known where code is being emitted. */
@@ -93,10 +95,8 @@ export class RegionX87 implements X87Unit {
     this.base = e.local('i32');
     this.fsw = e.local('i32');
     this.tags = e.local('i32');
-    this.fip = e.local('i64');
-    this.fop = e.local('i32');
+    this.code = e.local('i64');
     this.fdp = e.local('i64');
-    this.codeSegment = e.local('i32');
     this.dataSegment = e.local('i32');
     this.leaveState = e.local('i32');
     this.values = values(this);
@@ -116,6 +116,11 @@ export class RegionX87 implements X87Unit {
     e.set(this.fsw, e.op('i32.or', e.op('i32.and', this.status(), e.i32(~mask)), flags));
   }
 
+  /** Nothing was rounded. */
+  private plain(): void {
+    if (this.values.flags) this.raise(this.e.i32(0), C1);
+  }
+
   // --- between locals and memory
   /** Address of a register's image, less FPR. */
   private address(register: number): Expr {
@@ -131,19 +136,22 @@ export class RegionX87 implements X87Unit {
   begin(order: number): void {
     this.at = this.flow.entry[order]!;
   }
-  /** Takes what the block needs from memory. `pending`: what to do if an exception is pending. */
-  fill(order: number, pending: () => void): void {
+  /** Takes what the block needs from memory. `unfit`: an exception is pending, or the stack is not as the block needs it. */
+  fill(order: number, unfit: () => void): void {
     const { e } = this;
     const { depth } = this.flow.entry[order]!;
     const live = this.flow.live[order]!;
     this.at = { depth, full: 0, empty: 0, dirty: 0 };
     if ((live & HEADER) !== 0) {
       e.set(this.fsw, e.state32('fsw'));
-      e.if(e.op('i32.and', this.status(), e.i32(SUMMARY)), pending);
+      e.if(e.op('i32.and', this.status(), e.i32(SUMMARY)), unfit);
       const top = e.op('i32.shr_u', this.status(), e.i32(11));
       e.set(this.base, e.op('i32.and', e.op('i32.sub', top, e.i32(depth)), e.i32(7)));
       const twice = e.op('i32.mul', e.state32('ftw'), e.i32(0x101));
       e.set(this.tags, e.op('i32.and', e.op('i32.shr_u', twice, this.i32(this.base)), e.i32(0xff)));
+      const needs = this.flow.needs[order]!;
+      this.unless(needs.full, needs.empty, unfit);
+      this.at = { depth, ...needs, dirty: 0 };
     }
     for (let r = 0; r < 8; r++) {
       if ((live & (1 << r)) === 0) continue;
@@ -151,9 +159,8 @@ export class RegionX87 implements X87Unit {
       else e.if(e.op('i32.and', this.i32(this.tags), e.i32(1 << r)), () => this.values.fill(r, this.image(r)));
     }
     if ((live & CODE) !== 0) {
-      e.set(this.fip, e.state64('fip'));
-      e.set(this.fop, e.state32('fop'));
-      e.set(this.codeSegment, e.i32(0));
+      const opcode = e.op('i64.extend_u', e.state32('fop'));
+      e.set(this.code, e.op('i64.or', e.op('i64.shl', e.state64('fip'), e.i64(16n)), opcode));
     }
     if ((live & DATA) !== 0) {
       e.set(this.fdp, e.state64('fdp'));
@@ -161,6 +168,12 @@ export class RegionX87 implements X87Unit {
     }
   }
 
+  /** Does `otherwise` unless registers are full and others empty. */
+  private unless(full: number, empty: number, otherwise: () => void): void {
+    const { e } = this;
+    if ((full | empty) === 0) return;
+    e.if(e.op('i32.ne', e.op('i32.and', this.knownTags(), e.i32(full | empty)), e.i32(full)), otherwise);
+  }
   /** Tags with what is known, at their physical places. */
   private storeTags(tags: Expr): void {
     const { e } = this;
@@ -176,11 +189,10 @@ export class RegionX87 implements X87Unit {
   }
   private storeCode(): void {
     const { e } = this;
-    e.setState64('fip', e.get(this.fip, 'i64'));
-    e.setState32('fop', this.i32(this.fop));
-    e.if(this.i32(this.codeSegment), () =>
-      e.setState32('fcs', e.load('i32', e.op('i32.add', e.cpu(), this.i32(this.codeSegment)))),
-    );
+    const low = () => e.op('i32.wrap', e.get(this.code, 'i64'));
+    e.setState64('fip', e.op('i64.shr_s', e.get(this.code, 'i64'), e.i64(16n)));
+    e.setState32('fop', e.op('i32.and', low(), e.i32(0x7ff)));
+    e.if(e.op('i32.and', low(), e.i32(NEW_CODE)), () => e.setState32('fcs', e.state32('csSelector')));
   }
   private storeData(): void {
     const { e } = this;
@@ -234,33 +246,32 @@ export class RegionX87 implements X87Unit {
     e.if(isDirty(DATA), () => this.storeData());
   }
 
-  /** Passes from here to a block of the region: what it takes for granted must hold. */
-  edge(order: number): void {
+  /** Passes from here to a block of the region: what it takes for granted must hold, or else the region is left there. */
+  edge(order: number, leave: () => void): void {
     const { e, at } = this;
     const to = this.flow.entry[order]!;
-    const live = this.flow.live[order]!;
     if (at.depth !== to.depth) {
       // Two ways lead there with stacks of different heights: the registers are numbered anew.
       this.spill();
-      this.fill(order, () => e.unreachable());
+      this.fill(order, leave);
       this.at = { ...to, dirty: 0 };
       return;
     }
-    const lost = (at.full | at.empty) & ~(to.full | to.empty);
-    if (lost !== 0 && (live & HEADER) !== 0) {
-      const kept = e.op('i32.and', this.i32(this.tags), e.i32(255 & ~lost));
-      e.set(this.tags, e.op('i32.or', kept, e.i32(at.full & lost)));
+    if ((this.flow.live[order]! & HEADER) !== 0) {
+      this.unless(to.full & ~at.full, to.empty & ~at.empty, leave);
+      const lost = (at.full | at.empty) & ~(to.full | to.empty);
+      if (lost !== 0) {
+        const kept = e.op('i32.and', this.i32(this.tags), e.i32(255 & ~lost));
+        e.set(this.tags, e.op('i32.or', kept, e.i32(at.full & lost)));
+      }
     }
     this.at = { ...to, dirty: at.dirty };
   }
 
   // --- micro-ops
   private check(step: StackStep): void {
-    const { e, at } = this;
-    const full = step.needsFull & ~at.full;
-    const empty = step.needsEmpty & ~at.empty;
-    if (full !== 0) this.exitIf(e.op('i32.ne', e.op('i32.and', this.knownTags(), e.i32(full)), e.i32(full)));
-    if (empty !== 0) this.exitIf(e.op('i32.and', this.knownTags(), e.i32(empty)));
+    const { at } = this;
+    this.unless(step.needsFull & ~at.full, step.needsEmpty & ~at.empty, () => this.exitIf(this.e.i32(1)));
   }
   /** The tags as far as they are looked at. */
   private knownTags(): Expr {
@@ -294,11 +305,11 @@ export class RegionX87 implements X87Unit {
         break;
       case 'x87.push':
         values.copy(register(7), OPERAND);
-        this.raise(e.i32(0), C1);
+        this.plain();
         break;
       case 'x87.load':
         values.copy(register(7), register(n));
-        this.raise(e.i32(0), C1);
+        this.plain();
         break;
       case 'x87.add':
       case 'x87.sub':
@@ -324,7 +335,7 @@ export class RegionX87 implements X87Unit {
       case 'x87.abs':
       case 'x87.chs':
         values.unary(x87, register(0));
-        this.raise(e.i32(0), C1);
+        this.plain();
         break;
       case 'x87.xtract':
       case 'x87.tan':
@@ -338,7 +349,7 @@ export class RegionX87 implements X87Unit {
         if (x87 === 'x87.compare') this.raise(codes, CODES);
         else {
           result = e.op('i32.shr_u', codes, e.i32(8));
-          this.raise(e.i32(0), C1);
+          this.plain();
         }
         break;
       }
@@ -366,12 +377,12 @@ export class RegionX87 implements X87Unit {
       case 'x87.store': {
         const { to } = rolesOf(n);
         values.copy(register(to), register(0));
-        this.raise(e.i32(0), C1);
+        this.plain();
         break;
       }
       case 'x87.exchange':
         values.exchange(register(0), register(n));
-        this.raise(e.i32(0), C1);
+        this.plain();
         break;
       case 'x87.move':
         values.select(args[0]!, register(0), register(n));
@@ -380,7 +391,7 @@ export class RegionX87 implements X87Unit {
       case 'x87.pop':
         break;
       case 'x87.rotate':
-        this.raise(e.i32(0), C1);
+        this.plain();
         break;
       case 'x87.init':
         this.exitIf(e.i32(1)); // registers would have to be numbered anew
@@ -402,9 +413,7 @@ export class RegionX87 implements X87Unit {
         break;
       }
       case 'x87.code':
-        e.set(this.fip, e.i64(imm[0] as bigint));
-        e.set(this.fop, e.i32(imm[1] as number));
-        e.set(this.codeSegment, e.i32(offsetOf('csSelector')));
+        e.set(this.code, e.i64(BigInt.asIntN(64, ((imm[0] as bigint) << 16n) | BigInt(NEW_CODE | (imm[1] as number)))));
         break;
       case 'x87.data':
         e.set(this.fdp, args[0]!);

@@ -30,6 +30,7 @@ const formats = {
 } as const;
 
 export class ExactValues implements X87Values {
+  readonly flags = true;
   readonly keepsEmpty = true;
   private readonly unit: X87Unit;
   private readonly e: Emitter;

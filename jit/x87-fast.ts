@@ -18,6 +18,7 @@ const PLAIN = 0x37f;
 const toDouble = (significand: bigint, exponent: number): number => Number(significand) * 2 ** (exponent - 16383 - 63);
 
 export class FastValues implements X87Values {
+  readonly flags = false;
   readonly keepsEmpty = false;
   private readonly unit: X87Unit;
   private readonly e: Emitter;

@@ -178,9 +178,29 @@ const isInnerJump = (block: RegionBlock, i: number): boolean => {
   return (op === 'jump' || op === 'branch') && i !== block.nodes.length - 1;
 };
 
+/** Registers that a block needs full or empty as it finds them. */
+function needsOf(block: RegionBlock, depth: number): { readonly full: number; readonly empty: number } {
+  let state: StackState = { depth, full: 0, empty: 0, dirty: 0 };
+  let full = 0;
+  let empty = 0;
+  for (const node of block.nodes) {
+    if (!isX87(node.op)) continue;
+    const step = stackStep(node, state.depth);
+    full |= step.needsFull & ~(state.full | state.empty);
+    empty |= step.needsEmpty & ~(state.full | state.empty);
+    state = stateAfter(state, step);
+  }
+  return { full, empty: empty & ~full };
+}
+
 /** The state at the entry of each block, and what must be in locals there. */
 export class X87Flow {
+  /**
+   * What a block may take for granted. What it needs of the stack is part of it: whoever goes there makes sure of it, so
+   * that a loop looks once.
+   */
   readonly entry: StackState[];
+  readonly needs: readonly { readonly full: number; readonly empty: number }[];
   readonly live: number[];
   /** What the region changes anywhere. */
   readonly ever: number;
@@ -188,9 +208,10 @@ export class X87Flow {
   constructor(region: Region) {
     const { blocks } = region;
     const depths = this.depths(region);
+    this.needs = blocks.map((block, i) => needsOf(block, depths[i]!));
     // Optimistic: everything known, nothing dirty; then to the fixpoint.
     this.entry = blocks.map((_, i) => ({ depth: depths[i]!, full: 255, empty: 255, dirty: 0 }));
-    this.entry[0] = { depth: 0, full: 0, empty: 0, dirty: 0 };
+    this.entry[0] = { depth: 0, ...this.needs[0]!, dirty: 0 };
     for (let changed = true; changed; ) {
       changed = false;
       for (const block of blocks) {
@@ -201,8 +222,9 @@ export class X87Flow {
           const old = this.entry[s.order]!;
           const apart = out.depth !== old.depth;
           const unknown = apart || called || inner;
-          const full = unknown ? 0 : old.full & out.full;
-          const empty = unknown ? 0 : old.empty & out.empty;
+          const needs = this.needs[s.order]!;
+          const full = (unknown ? 0 : old.full & out.full) | needs.full;
+          const empty = (unknown ? 0 : old.empty & out.empty) | needs.empty;
           const dirty = (called && !inner) || (apart && !inner) ? old.dirty : old.dirty | out.dirty;
           if (full !== old.full || empty !== old.empty || dirty !== old.dirty) {
             this.entry[s.order] = { depth: old.depth, full, empty, dirty };
