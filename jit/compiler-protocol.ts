@@ -11,6 +11,8 @@ export interface TranslationMode {
   readonly shared: boolean;
   /** Exact 80-bit arithmetic, or plain doubles. */
   readonly x87: 'exact' | 'fast';
+  /** Address of the vCPU's block, where there is one vCPU: translations are then made for it alone. */
+  readonly cpu?: number;
 }
 
 /** An indirect jump by its instruction pointer, and targets that it was seen to have. */

@@ -262,8 +262,10 @@ export class Emitter {
   }
 
   // --- the vCPU's block: parameter 0 of every function is its address
+  /** Its address, if the module is made for one vCPU: loads and stores then hold it. */
+  cpuBase: number | null = null;
   cpu(): Expr {
-    return this.get(0, 'i32');
+    return this.cpuBase === null ? this.get(0, 'i32') : this.i32(this.cpuBase);
   }
   state32(field: string): Expr {
     return this.load('i32', this.cpu(), offsetOf(field));

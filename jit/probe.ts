@@ -21,8 +21,8 @@ export interface Probe {
 const indexMask = ((1 << tlbBits) - 1) * tlbEntryBytes;
 const indexShift = 12 - Math.log2(tlbEntryBytes);
 
-/** `table` + `offset`: address of the table; `address`: the linear address, each call one use. */
-export function probe(e: Emitter, table: Expr, offset: number, address: () => Expr, bytes: number): Probe {
+/** `table` + `offset` (or `offset` alone): address of the table; `address`: the linear address, each call one use. */
+export function probe(e: Emitter, table: Expr | null, offset: number, address: () => Expr, bytes: number): Probe {
   const low = e.share(e.op('i32.wrap', address()), 'i32');
   const folded = e.op(
     'i32.xor',
@@ -30,7 +30,7 @@ export function probe(e: Emitter, table: Expr, offset: number, address: () => Ex
     e.op('i32.shr_u', low(), e.i32(indexShift + tlbBits)),
   );
   const index = e.op('i32.and', folded, e.i32(indexMask));
-  const entry = e.share(e.op('i32.add', table, index), 'i32');
+  const entry = e.share(table === null ? index : e.op('i32.add', table, index), 'i32');
   return {
     hit: e.op('i64.le_u', e.op('i64.xor', e.load('i64', entry(), offset), address()), e.i64(BigInt(4096 - bytes))),
     host: () => e.op('i32.add', e.load('i32', entry(), offset + 8), low()),

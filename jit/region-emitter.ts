@@ -24,7 +24,7 @@ import { accessGroups, type GroupedAccess } from './access-groups.ts';
 import { AccessSlots, type Slot } from './access-slots.ts';
 import type { Emitter, Expr } from './emitter.ts';
 import { lower, type Reader } from './lower.ts';
-import { probe } from './probe.ts';
+import { type Probe, probe } from './probe.ts';
 import { callsOut, dispatchPlace, type Region, type RegionBlock } from './region.ts';
 import { RegionFloat } from './region-float.ts';
 import { noneHeld, plainBits, RegionFrame } from './region-frame.ts';
@@ -387,7 +387,7 @@ export class RegionEmitter implements Reader {
       case 'probe.read':
       case 'probe.write': {
         const address = e.share(arg(0), 'i64');
-        const { hit } = probe(e, e.cpu(), this.table(op === 'probe.write'), address, imm[0] as number);
+        const { hit } = this.probe(this.table(op === 'probe.write'), address, imm[0] as number);
         return this.exitIf(e.op('i32.eqz', hit));
       }
       case 'jump': {
@@ -463,6 +463,12 @@ export class RegionEmitter implements Reader {
     if (this.dirty.flags) this.frame.spillFlags();
   }
 
+  private probe(table: number, address: () => Expr, bytes: number): Probe {
+    const { e } = this;
+    return e.cpuBase === null
+      ? probe(e, e.cpu(), table, address, bytes)
+      : probe(e, null, e.cpuBase + table, address, bytes);
+  }
   /** Offset in the vCPU's block of the look-aside table in force. */
   private table(write: boolean): number {
     const user = this.region.context.cpl === 3;
@@ -518,13 +524,13 @@ export class RegionEmitter implements Reader {
     const { e } = this;
     const page = slot === undefined || (write && !slot.write) ? undefined : this.pages.get(slot);
     if (slot === undefined || page === undefined) {
-      const found = probe(e, e.cpu(), this.table(write), address, bytes);
+      const found = this.probe(this.table(write), address, bytes);
       this.exitIf(e.op('i32.eqz', found.hit));
       return e.share(found.host(), 'i32');
     }
     const away = e.op('i64.gt_u', e.op('i64.xor', e.get(page.tag, 'i64'), address()), e.i64(BigInt(4096 - bytes)));
     e.if(away, () => {
-      const found = probe(e, e.cpu(), this.table(slot.write), address, bytes);
+      const found = this.probe(this.table(slot.write), address, bytes);
       this.exitIf(e.op('i32.eqz', found.hit));
       e.set(page.tag, found.tag());
       e.set(page.addend, found.addend());
@@ -544,7 +550,7 @@ export class RegionEmitter implements Reader {
     let addend = () => e.i32(0);
     if (long) {
       const stack = e.share(e.state64('rsp'), 'i64');
-      const found = probe(e, e.cpu(), this.table(true), stack, 1);
+      const found = this.probe(this.table(true), stack, 1);
       e.if(e.op('i32.eqz', found.hit), () => frame.leave(region.entry.rip, leave.refuse, noneHeld));
       tag = e.share(found.tag(), 'i64');
       addend = e.share(found.addend(), 'i32');

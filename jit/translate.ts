@@ -56,8 +56,9 @@ export function assembleRegions(regions: readonly Region[], mode: TranslationMod
   return bytes;
 }
 
-function build(regions: readonly Region[], { shared, x87 }: TranslationMode): Emitter {
+function build(regions: readonly Region[], { shared, x87, cpu }: TranslationMode): Emitter {
   const e = new Emitter();
+  e.cpuBase = cpu ?? null;
   e.importMemory({ ...coreMemory, shared });
   e.importTable(1);
   e.importFunction('flagsWord', 'core', ['i32'], 'i32');

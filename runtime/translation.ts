@@ -8,7 +8,7 @@ import { TranslationCache } from '../jit/translation-cache.ts';
 import type { TranslatorWay } from '../jit/translator.ts';
 import type { BlobStore, Host, HostWorker } from './hosts/host.ts';
 import type { MachineOptions } from './machines/machine.ts';
-import type { VmTranslation } from './vm.ts';
+import { cpuBase, type VmTranslation } from './vm.ts';
 
 /** Bytes of translations kept for one guest. */
 const blobBytes = 32 * 2 ** 20;
@@ -37,7 +37,7 @@ export class MachineTranslation {
   static async start(options: MachineOptions, host: Host): Promise<MachineTranslation | null> {
     const { engine, cache: place, x87 } = options;
     if (engine === 'interpreter') return null;
-    const mode = { shared: false, x87 };
+    const mode = { shared: false, x87, ...(options.cpus === 1 ? { cpu: cpuBase } : {}) };
     let worker: HostWorker | null = null;
     let way: TranslatorWay;
     if (engine === 'auto') {

@@ -16,7 +16,8 @@ import { Vcpu } from './vcpu.ts';
 import '../src/isa/all.ts';
 
 const pageBytes = 65536;
-const cpuBase = 0x10000;
+/** Address of the first vCPU's block in the memory. */
+export const cpuBase = 0x10000;
 const codeBytes = 0x1000000;
 const translatedBytes = 64 << 20;
 

@@ -8,7 +8,7 @@
 import { translate as translateRegion } from '../../jit/translate.ts';
 import type { Translator } from '../../jit/translator.ts';
 import type { Vcpu } from '../../runtime/vcpu.ts';
-import { Vm } from '../../runtime/vm.ts';
+import { cpuBase, Vm } from '../../runtime/vm.ts';
 import type { Context } from '../../src/execute/context.ts';
 import type { Regions } from '../../src/execute/engine.ts';
 import { layout } from '../../src/state/layout.ts';
@@ -124,7 +124,7 @@ export class Guest {
       ports: { read: () => 0xffffffff, write: () => {} },
       tsc: { read: () => 0x123456789n, hertz: 1e9 },
       translate: translate
-        ? { way: { kind: 'first', translate: translateRegion }, cache: null, mode: { shared: false, x87: 'exact' } }
+        ? { way: { kind: 'first', translate: translateRegion }, cache: null, mode: { shared: false, x87: 'exact', cpu: cpuBase } }
         : false,
     });
     this.vcpu = this.vm.vcpu(0);
