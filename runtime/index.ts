@@ -1,5 +1,5 @@
 /**
- * The public face of the package: what `import … from 'jit86'` gives. Hosts are in `runtime/hosts`.
+ * The public face of the package: what `import … from 'jit86'` gives. The hosts come as `jit86/node` and `jit86/browser`.
  */
 export { MmioBus, PortBus } from './bus.ts';
 export { type Alarm, type Clock, HostClock, VirtualClock } from './devices/clock.ts';
@@ -25,4 +25,5 @@ export { type GuestRam, gpr, type InitialMode, type InitialState } from './loade
 export { type GuestFormat, guestFormat, type LoadedGuest, type LoadOptions, loadGuest } from './loaders/load.ts';
 export type { BootModule, BootOptions } from './loaders/multiboot.ts';
 export { attachBareDevices, type BareMachineDevices, type BareMachineHost } from './machines/bare.ts';
+export { createMachine } from './machines/bare-machine.ts';
 export * from './machines/machine.ts';
