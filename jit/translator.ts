@@ -84,6 +84,8 @@ const maximumTargets = 48;
 const retryThreshold = 512;
 /** Regions at one instruction pointer: address spaces may have different code there. */
 const regionsPerPlace = 4;
+/** Requests that the compiler has at once: what waits may turn out to be part of what comes. */
+const largestUnderWay = 1;
 
 export class Translator implements Regions {
   private readonly parts: TranslatorParts;
@@ -96,6 +98,9 @@ export class Translator implements Regions {
   /** Instructions that leave their regions often, and how often the others have. */
   private readonly apart = new Set<bigint>();
   private readonly retries = new Map<number, number>();
+  /** Hot code that waits for its turn with the compiler, and how much of it is there now. */
+  private readonly waiting = new Map<string, { readonly rip: bigint; readonly context: Context }>();
+  private underWay = 0;
   private readonly freeSlots: number[] = [];
   private nextSlot = 1;
   private liveBytes = 0;
@@ -214,10 +219,16 @@ export class Translator implements Regions {
     const key = Number(rip);
     const place = placeOf(context, key);
     if (this.settled.has(place)) return false;
+    if (this.underWay >= largestUnderWay) {
+      this.waiting.set(place, { rip, context });
+      this.settled.add(place);
+      return true;
+    }
     const page = linearOf(context, rip) & ~0xfffn;
     const snapshot = new CodeSnapshot(engine);
     if (snapshot.take(page) === null) return false;
     this.settled.add(place);
+    this.underWay++;
     compiler.request({
       context,
       rip,
@@ -226,16 +237,41 @@ export class Translator implements Regions {
       apart: this.apart,
       mayGoOn: () => engine.inContext(context.id) && engine.physicalOf(page) === snapshot.physicalOf(page),
       done: (made) => {
-        if (made === null) return this.refuse(place, rip, context, snapshot);
-        this.settled.delete(place);
-        if (made !== undefined) {
-          this.statistics.compileMillis += made.millis;
-          this.take(made.bytes, made.module, made, rip, context, snapshot);
+        this.underWay--;
+        if (made === null) this.refuse(place, rip, context, snapshot);
+        else {
+          this.settled.delete(place);
+          if (made !== undefined) {
+            this.statistics.compileMillis += made.millis;
+            this.take(made.bytes, made.module, made, rip, context, snapshot);
+            this.forgetCovered(made.ranges, context);
+          }
+          engine.regionChanged(key, context.id); // found, or counted anew
         }
-        engine.regionChanged(key, context.id); // found, or counted anew
+        this.requestNext(compiler);
       },
     });
     return true;
+  }
+  /** What waits and is part of a region now is likely to be entered through that region: it is counted anew. */
+  private forgetCovered(ranges: Made['ranges'], context: Context): void {
+    for (const [place, { rip, context: wanted }] of this.waiting) {
+      if (this.valid(context, Number(rip)) !== 0) continue; // it is to be translated again
+      if (wanted.id !== context.id || !ranges.some(({ start, length }) => rip >= start && rip < start + BigInt(length)))
+        continue;
+      this.waiting.delete(place);
+      this.settled.delete(place);
+      this.parts.engine.regionChanged(Number(rip), context.id);
+    }
+  }
+  private requestNext(compiler: BackgroundCompiler): void {
+    for (const [place, { rip, context }] of this.waiting) {
+      if (this.underWay >= largestUnderWay) return;
+      this.waiting.delete(place);
+      this.settled.delete(place);
+      if (this.parts.engine.inContext(context.id)) this.request(rip, context, compiler);
+      else this.parts.engine.regionChanged(Number(rip), context.id);
+    }
   }
 
   private take(

@@ -118,7 +118,8 @@ function selfModifyingGuest(): Uint8Array {
   return image;
 }
 
-test('code that is overwritten while it is being translated runs as it is, not as it was', () => {
+/** A machine whose translations are made when the test says so. */
+function heldMachine(guest: Uint8Array) {
   const port = new HeldCompiler();
   const mode = { shared: false, x87: 'exact' } as const;
   const compiler = new BackgroundCompiler(port, mode);
@@ -130,10 +131,36 @@ test('code that is overwritten while it is being translated runs as it is, not a
     tsc: { read: () => 0n, hertz: 1e9 },
     translate: { way: { kind: 'background', compiler }, cache: null, mode },
   });
-  vm.start(0, loadGuest(selfModifyingGuest(), { bytes: vm.ram }, guestOptions).state);
-  const vcpu = vm.vcpu(0);
+  vm.start(0, loadGuest(guest, { bytes: vm.ram }, guestOptions).state);
+  return { port, compiler, vm, vcpu: vm.vcpu(0), translator: vm.translators[0]! };
+}
+
+test('what has become hot while it waited, and is part of a region by then, is not translated once more', () => {
+  const image = new Uint8Array(0x40);
+  image.set([0xb9, 0, 0, 16, 0]); // mov ecx, 0x100000
+  image.set([0xf6, 0xc1, 1], 0x05); // again: test cl, 1
+  image.set([0x74, 1], 0x08); // jz even
+  image.set([0x40], 0x0a); // inc eax
+  image.set([0x49], 0x0b); // even: dec ecx
+  image.set([0x75, 0x05 - 0x0e], 0x0c); // jnz again
+  image.set([0xf4], 0x0e); // hlt
+  const { port, compiler, vcpu, translator } = heldMachine(image);
+  vcpu.enter(10_000);
+  assert.equal(compiler.pending, 1, 'three blocks are hot, one of them is asked for');
+  while (compiler.pending > 0) {
+    port.compile();
+    port.deliver();
+    vcpu.enter(10_000);
+  }
+  assert.equal(translator.statistics.regions, 1);
+  const before = vcpu.engine.translated;
+  vcpu.enter(100_000);
+  assert.ok(vcpu.engine.translated - before > 90_000, 'the loop runs in the region that there is');
+});
+
+test('code that is overwritten while it is being translated runs as it is, not as it was', () => {
+  const { port, compiler, vm, vcpu, translator } = heldMachine(selfModifyingGuest());
   const { engine } = vcpu;
-  const [translator] = vm.translators;
   const context = engine.contexts.current(vcpu.state);
   const functionAt = origin + 0x40;
   const runToRound = (round: number) => {
@@ -145,20 +172,20 @@ test('code that is overwritten while it is being translated runs as it is, not a
   runToRound(1);
   port.compile(); // from the bytes of round 0
   port.deliver();
-  assert.equal(translator!.find(context, functionAt), 0, 'what was translated is gone');
+  assert.equal(translator.find(context, functionAt), 0, 'what was translated is gone');
 
   vcpu.enter(calls);
   port.compile();
   runToRound(2);
   port.deliver(); // translated in round 1, received in round 2
-  assert.equal(translator!.find(context, functionAt), 0, 'what was translated is gone again');
+  assert.equal(translator.find(context, functionAt), 0, 'what was translated is gone again');
 
   vcpu.enter(calls);
   port.compile();
   port.deliver();
-  assert.notEqual(translator!.find(context, functionAt), 0, 'a translation of the code as it is');
+  assert.notEqual(translator.find(context, functionAt), 0, 'a translation of the code as it is');
   runToRound(3);
-  assert.equal(translator!.find(context, functionAt), 0, 'the guest has overwritten what was translated');
+  assert.equal(translator.find(context, functionAt), 0, 'the guest has overwritten what was translated');
   const before = engine.translated;
   for (let round = 4; round < rounds; round++) {
     vcpu.enter(calls);
