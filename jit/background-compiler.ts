@@ -5,6 +5,7 @@
 import type { Context } from '../src/execute/context.ts';
 import type { CodeSnapshot } from './code-snapshot.ts';
 import type { CompilerPort, CompilerReply, CompilerRequest, SentPage, TranslationMode } from './compiler-protocol.ts';
+import type { InexactFlag } from './mxcsr.ts';
 
 export type Made = Extract<CompilerReply, { kind: 'made' }>;
 
@@ -16,6 +17,7 @@ export interface CompilerJob {
   /** Targets of indirect jumps. */
   readonly seen: ReadonlyMap<bigint, readonly bigint[]>;
   readonly apart: ReadonlySet<bigint>;
+  readonly inexact: InexactFlag;
   /** The code can still be fetched as it was when the job began: more pages may be copied. */
   mayGoOn(): boolean;
   /** Told once: what was made, null if there is nothing to translate, undefined if nothing came of the request. */
@@ -58,7 +60,7 @@ export class BackgroundCompiler {
     this.send(id, job);
   }
 
-  private send(id: number, { context, rip, snapshot, seen, apart }: CompilerJob): void {
+  private send(id: number, { context, rip, snapshot, seen, apart, inexact }: CompilerJob): void {
     const pages: SentPage[] = snapshot.list();
     this.port.post({
       kind: 'translate',
@@ -69,6 +71,7 @@ export class BackgroundCompiler {
       pages,
       seen,
       apart,
+      inexact,
     } satisfies CompilerRequest);
   }
   private answered(reply: CompilerReply): void {

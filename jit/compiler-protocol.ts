@@ -4,6 +4,7 @@
  */
 import type { Context } from '../src/execute/context.ts';
 import type { CodeRangeOfRip } from './code-snapshot.ts';
+import type { InexactFlag } from './mxcsr.ts';
 
 /** How translations are to be made, the same for all of a machine. */
 export interface TranslationMode {
@@ -40,6 +41,8 @@ export type CompilerRequest =
       readonly seen: ReadonlyMap<bigint, readonly bigint[]>;
       /** Instructions whose accesses are looked up one by one. */
       readonly apart: ReadonlySet<bigint>;
+      /** For regions with SSE floating point. */
+      readonly inexact: InexactFlag;
     };
 
 export type CompilerReply =

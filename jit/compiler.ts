@@ -24,14 +24,14 @@ class SentPages implements CodeSource {
 }
 
 function answer(request: TranslateRequest): CompilerReply {
-  const { id, context, rip, mode, seen, apart } = request;
+  const { id, context, rip, mode, seen, apart, inexact } = request;
   const started = performance.now();
   try {
     const source = new SentPages(request);
     const region = formRegion(source, context, rip, seen, apart);
     if (source.missing.size > 0) return { kind: 'pages', id, linear: [...source.missing] };
     if (region === null) return { kind: 'nothing', id };
-    const made = assemble(region, mode);
+    const made = assemble(region, mode, inexact);
     const module = new WebAssembly.Module(made.bytes as BufferSource);
     return { kind: 'made', id, module, ...made, millis: performance.now() - started };
   } catch (error) {

@@ -175,7 +175,7 @@ class CoreBuilder implements Reader {
     this.e.setState32('faultErrorCode', errorCode);
     this.fault();
   }
-  inexactClear(): Expr {
+  ifInexactClear(): void {
     throw new Error('core: only a region asks for this');
   }
   exitIf(condition: Expr, vector: number, errorCode = -1): void {

@@ -15,15 +15,14 @@ import { useLibrary } from './arith.ts';
 import type { Emitter, Expr } from './emitter.ts';
 import { bitsOf, type FailIf, isDouble, isVector, type Shape, type Use } from './float-class.ts';
 import type { Reader } from './lower.ts';
+import { FAST_MASK, FAST_VALUE, INEXACT, type InexactFlag } from './mxcsr.ts';
 
-/** MXCSR's masks, rounding control and inexact flag: what they must be on the fast way. */
-const FAST_MASK = 0x7fa0;
-const FAST_VALUE = 0x1fa0;
-/** MXCSR's inexact flag. */
-export const INEXACT = 0x20;
-/** Not zero if a region may not do floating point under an MXCSR, whatever its inexact flag. */
-export const unfitMxcsr = (e: Emitter, mxcsr: Expr): Expr =>
-  e.op('i32.ne', e.op('i32.and', mxcsr, e.i32(FAST_MASK & ~INEXACT)), e.i32(FAST_VALUE & ~INEXACT));
+/** Not zero if a region may not do floating point under an MXCSR; `inexact`: the state of its flag that the region wants. */
+export function unfitMxcsr(e: Emitter, mxcsr: Expr, inexact: InexactFlag): Expr {
+  const mask = inexact === 'either' ? FAST_MASK & ~INEXACT : FAST_MASK;
+  const value = inexact === 'set' ? FAST_VALUE : FAST_VALUE & ~INEXACT;
+  return e.op('i32.ne', e.op('i32.and', mxcsr, e.i32(mask)), e.i32(value));
+}
 
 const EXCEPTIONS = 0x3f;
 /** Invalid, denormal, zero divide. */
@@ -53,7 +52,7 @@ export function perform(reader: Reader, operation: Operation): Expr {
     e.set(r, operation.native(e));
     const failIf: FailIf = (condition) => reader.exitIf(condition, XM);
     operation.check(e, result, failIf);
-    if (operation.inexact !== undefined) e.if(reader.inexactClear(), () => operation.inexact!(e, result, failIf));
+    if (operation.inexact !== undefined) reader.ifInexactClear(() => operation.inexact!(e, result, failIf));
     return result();
   }
   const mxcsr = e.share(e.state32('mxcsr'), 'i32');

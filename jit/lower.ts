@@ -13,8 +13,8 @@ export interface Reader {
   readonly e: Emitter;
   /** True in a translated region: MXCSR was tested at its entry (jit/exact-float.ts), and `exitIf` leaves. */
   readonly inRegion: boolean;
-  /** In a region: not zero while MXCSR's inexact flag is clear. */
-  inexactClear(): Expr;
+  /** In a region: what must be done only while MXCSR's inexact flag is clear. */
+  ifInexactClear(body: () => void): void;
   /**
    * If `condition`: a region leaves before this instruction with exact state (the interpreter then executes it); the
    * interpreter raises `vector` with `errorCode` (-1 = none).

@@ -24,8 +24,10 @@ import { accessGroups, type GroupedAccess } from './access-groups.ts';
 import { AccessSlots, type Slot } from './access-slots.ts';
 import type { Emitter, Expr } from './emitter.ts';
 import { lower, type Reader } from './lower.ts';
+import type { InexactFlag } from './mxcsr.ts';
 import { type Probe, probe } from './probe.ts';
 import { callsOut, dispatchPlace, type Region, type RegionBlock } from './region.ts';
+import { type BlockValues, RegionDoubles } from './region-doubles.ts';
 import { RegionFloat } from './region-float.ts';
 import { noneHeld, plainBits, RegionFrame } from './region-frame.ts';
 import { type Held, heldKey, Liveness } from './region-liveness.ts';
@@ -44,7 +46,13 @@ export const callDepth = 400;
 const emittedInstructions = (block: RegionBlock): number =>
   block.terminator.kind === 'leave' ? block.instructions - 1 : block.instructions;
 
-export class RegionEmitter implements Reader {
+/** How a region is to do floating point. */
+export interface RegionWay {
+  readonly x87: 'exact' | 'fast';
+  readonly inexact: InexactFlag;
+}
+
+export class RegionEmitter implements Reader, BlockValues {
   readonly e: Emitter;
   readonly inRegion = true;
   private readonly region: Region;
@@ -54,12 +62,13 @@ export class RegionEmitter implements Reader {
   private readonly pages = new Map<Slot, { readonly tag: number; readonly addend: number }>();
   private readonly target: number;
   private readonly float: RegionFloat;
+  private readonly doubles: RegionDoubles;
   /** Where a return inside the region goes. */
   private readonly returnTo: number;
   private readonly need: number[] = [];
   private readonly x87: RegionX87 | null;
   // The block being emitted.
-  private nodes: readonly Node[] = [];
+  nodes: readonly Node[] = [];
   private values = new Map<number, () => Expr>();
   private plan!: Schedule;
   private rip = 0n;
@@ -72,7 +81,7 @@ export class RegionEmitter implements Reader {
   /** Passes control to an instruction pointer: within the region, or out of it. */
   private pass: (rip: bigint) => void = () => {};
 
-  private constructor(e: Emitter, region: Region, x87: 'exact' | 'fast') {
+  private constructor(e: Emitter, region: Region, { x87, inexact }: RegionWay) {
     this.e = e;
     this.region = region;
     this.frame = new RegionFrame(e, region);
@@ -80,15 +89,16 @@ export class RegionEmitter implements Reader {
     this.slots = new AccessSlots(region);
     this.target = e.local('i32');
     this.returnTo = e.local('i64');
-    this.float = new RegionFloat(e, region, this.frame);
+    this.float = new RegionFloat(e, region, this.frame, inexact);
+    this.doubles = new RegionDoubles(e, region, this.frame);
     this.computeNeed();
     this.x87 = regionX87(e, region, x87, (condition) => this.exitIf(condition));
     this.frame.x87 = this.x87;
   }
 
   /** Adds the region as an exported function. */
-  static add(e: Emitter, name: string, region: Region, x87: 'exact' | 'fast'): void {
-    e.addFunction(name, ['i32', 'i32'], 'i64', () => new RegionEmitter(e, region, x87).emit(), true, true);
+  static add(e: Emitter, name: string, region: Region, way: RegionWay): void {
+    e.addFunction(name, ['i32', 'i32'], 'i64', () => new RegionEmitter(e, region, way).emit(), true, true);
   }
 
   /** Instructions on the longest way from each block to the next place that checks the budget. */
@@ -134,8 +144,8 @@ export class RegionEmitter implements Reader {
     e.unreachable();
   }
 
-  inexactClear(): Expr {
-    return this.float.inexactClear();
+  ifInexactClear(body: () => void): void {
+    this.float.ifInexactClear(body);
   }
 
   /** Leaves if the budget does not cover the way from here to the next check. */
@@ -169,6 +179,7 @@ export class RegionEmitter implements Reader {
     this.plan = schedule(block.nodes);
     this.values = new Map();
     this.hosts = new Map();
+    this.doubles.forget();
     const { context, apart } = this.region;
     this.groups = context.flat ? accessGroups(block.nodes, context.codeSize === 64 ? 64 : 32, apart) : new Map();
     const { terminator } = block;
@@ -183,6 +194,7 @@ export class RegionEmitter implements Reader {
         go(to.order); // may emit the successor here
         if (x87 !== null) x87.at = at!;
         Object.assign(this, { nodes, plan, values, hosts, groups, count, pass, dirty, rip: here, index });
+        this.doubles.forget();
       }
     };
     // The instruction that is the interpreter's is not emitted: the region ends before it.
@@ -287,7 +299,7 @@ export class RegionEmitter implements Reader {
       if (stopAt >= 0 && v >= stopAt && !save && microOps[node.op].effect !== 'pure') return steps.length;
       if (save) {
         const r = this.frame.register(node.op, node.imm[0] as number);
-        const saved = e.share(e.get(r.local, r.type), r.type);
+        const saved = e.share(this.frame.whole(r), r.type);
         this.values.set(v, saved);
         continue;
       }
@@ -299,6 +311,7 @@ export class RegionEmitter implements Reader {
           this.hosts = new Map(hosts);
           after = this.steps(steps, p + 1, stopAt);
         });
+        this.doubles.forget();
         this.hosts = hosts;
         p = after;
         continue;
@@ -308,13 +321,16 @@ export class RegionEmitter implements Reader {
     return steps.length;
   }
 
-  private value(v: number): Expr {
+  readonly isKept = (v: number): boolean => this.values.has(v);
+  isUsedOnce(v: number): boolean {
+    return this.plan.uses[v] === 1;
+  }
+  value(v: number): Expr {
     const known = this.values.get(v);
     if (known !== undefined) return known();
     const { op, imm } = this.nodes[v]!;
     if (op === 'reg.get' || op === 'xmm.get') {
-      const r = this.frame.register(op, imm[0] as number);
-      return this.e.get(r.local, r.type);
+      return this.frame.whole(this.frame.register(op, imm[0] as number));
     }
     throw new Error(`region: value ${v} (${op}) is used before it is made`);
   }
@@ -343,7 +359,7 @@ export class RegionEmitter implements Reader {
         return;
       case 'reg.set':
       case 'xmm.set':
-        return this.setRegister(op, imm[0] as number, arg(0));
+        return this.setRegister(op, imm[0] as number, args[0]!);
       case 'state.get32':
         return this.keep(v, this.field32(imm[0] as string), false);
       case 'state.get64':
@@ -423,8 +439,11 @@ export class RegionEmitter implements Reader {
     }
   }
 
-  private general(v: number, { op, args, imm }: Node): void {
+  private general(v: number, node: Node): void {
+    const { op, args, imm } = node;
     const { effect, result } = microOps[op];
+    const lane = this.doubles.lane(node, this);
+    if (lane !== null) return this.keep(v, lane, true);
     const expr = lower(
       this,
       op,
@@ -435,9 +454,10 @@ export class RegionEmitter implements Reader {
     else this.keep(v, expr, effect === 'pure');
   }
 
-  private setRegister(op: string, index: number, value: Expr): void {
+  private setRegister(op: string, index: number, v: number): void {
     const r = this.frame.register(op, index);
-    this.e.set(r.local, value);
+    if (r.low === null) this.e.set(r.local, this.value(v));
+    else this.doubles.set(index, v, this);
     this.dirty = { mask: this.dirty.mask | r.bit, flags: this.dirty.flags };
   }
   private setFlags({ args, imm }: Node): void {

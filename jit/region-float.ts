@@ -4,9 +4,10 @@
  */
 import { leave } from '../src/execute/leave.ts';
 import type { Emitter, Expr } from './emitter.ts';
-import { INEXACT, unfitMxcsr } from './exact-float.ts';
+import { unfitMxcsr } from './exact-float.ts';
 import { isUnfit, isVector, typeOfShape } from './float-class.ts';
 import { type Demand, type FloatDemands, markFacts, ORDERED } from './float-facts.ts';
+import { INEXACT, type InexactFlag } from './mxcsr.ts';
 import type { Region, RegionBlock } from './region.ts';
 import { noneHeld, type RegionFrame } from './region-frame.ts';
 import { type Held, registerBit } from './region-liveness.ts';
@@ -16,11 +17,13 @@ export class RegionFloat {
   private readonly region: Region;
   private readonly frame: RegionFrame;
   private readonly demands: FloatDemands | null;
-  /** Not zero while MXCSR's inexact flag is clear. */
+  private readonly inexact: InexactFlag;
+  /** Not zero while MXCSR's inexact flag is clear, if it may be either. */
   private readonly flagClear: number;
 
   /** Writes what is known of operands into the region's nodes. */
-  constructor(e: Emitter, region: Region, frame: RegionFrame) {
+  constructor(e: Emitter, region: Region, frame: RegionFrame, inexact: InexactFlag) {
+    this.inexact = inexact;
     this.e = e;
     this.region = region;
     this.frame = frame;
@@ -28,8 +31,9 @@ export class RegionFloat {
     this.flagClear = e.local('i32');
   }
 
-  inexactClear(): Expr {
-    return this.frame.i32(this.flagClear);
+  ifInexactClear(body: () => void): void {
+    if (this.inexact === 'clear') body();
+    else if (this.inexact === 'either') this.e.if(this.frame.i32(this.flagClear), body);
   }
   /** Registers that `enter` reads, as a mask of Held. */
   get entryMask(): number {
@@ -41,8 +45,9 @@ export class RegionFloat {
     const { e, region, frame, demands } = this;
     if (demands === null) return;
     const refuse = () => frame.leave(region.entry.rip, leave.refuse, noneHeld);
-    e.if(unfitMxcsr(e, e.state32('mxcsr')), refuse);
-    e.set(this.flagClear, e.op('i32.eqz', e.op('i32.and', e.state32('mxcsr'), e.i32(INEXACT))));
+    e.if(unfitMxcsr(e, e.state32('mxcsr'), this.inexact), refuse);
+    if (this.inexact === 'either')
+      e.set(this.flagClear, e.op('i32.eqz', e.op('i32.and', e.state32('mxcsr'), e.i32(INEXACT))));
     for (const demand of demands.entry) e.if(this.unmet(demand), refuse);
   }
   /** Leaves between two blocks if the second one wants more of the registers than they are. */
@@ -54,7 +59,12 @@ export class RegionFloat {
 
   private unmet({ register, shape, facts }: Demand): Expr {
     const { e, frame } = this;
-    const whole = e.get(frame.register('x', register).local, 'v128');
+    const local = frame.register('x', register);
+    if (shape === 'f64' && local.low !== null) {
+      const { low } = local;
+      return isUnfit(e, shape, () => e.get(low, 'f64'), (facts & ORDERED) !== 0);
+    }
+    const whole = frame.whole(local);
     const number = isVector(shape) ? whole : e.op(`${shape}x${shape === 'f64' ? 2 : 4}.extract_lane`, whole, 0);
     const x = e.share(number, typeOfShape(shape));
     return isUnfit(e, shape, x, (facts & ORDERED) !== 0);

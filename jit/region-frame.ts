@@ -19,6 +19,8 @@ export interface RegisterLocal {
   readonly type: Type;
   readonly offset: number;
   readonly bit: number;
+  /** A local for the low lane, which is then not right in `local` (region-doubles.ts). */
+  low: number | null;
 }
 
 /** Code of flags that are plain bits. */
@@ -65,10 +67,16 @@ export class RegionFrame {
     if (this.registers.has(key)) return;
     const type: Type = op[0] === 'x' ? 'v128' : 'i64';
     const offset = offsetOf(type === 'v128' ? `xmm${index}` : gprNames[index]!);
-    this.registers.set(key, { local: this.e.local(type), type, offset, bit: registerBit(op, index) });
+    this.registers.set(key, { local: this.e.local(type), type, offset, bit: registerBit(op, index), low: null });
   }
   register(op: string, index: number): RegisterLocal {
     return this.registers.get(`${op[0]}${index}`)!;
+  }
+  /** What a register holds. */
+  whole(register: RegisterLocal): Expr {
+    const { e } = this;
+    const whole = e.get(register.local, register.type);
+    return register.low === null ? whole : e.op('f64x2.replace_lane', whole, 0, e.get(register.low, 'f64'));
   }
   i32(local: number): Expr {
     return this.e.get(local, 'i32');
@@ -81,7 +89,9 @@ export class RegionFrame {
   fill(held: Held): void {
     const { e } = this;
     for (const r of this.registers.values()) {
-      if ((held.mask & r.bit) !== 0) e.set(r.local, e.load(r.type, e.cpu(), r.offset));
+      if ((held.mask & r.bit) === 0) continue;
+      e.set(r.local, e.load(r.type, e.cpu(), r.offset));
+      if (r.low !== null) e.set(r.low, e.op('f64x2.extract_lane', e.get(r.local, 'v128'), 0));
     }
     if (held.flags) {
       const kind = e.share(e.state32('flagKind'), 'i32');
@@ -96,7 +106,9 @@ export class RegionFrame {
   spill(held: Held): void {
     const { e } = this;
     for (const r of this.registers.values()) {
-      if ((held.mask & r.bit) !== 0) e.store(r.type, e.cpu(), e.get(r.local, r.type), r.offset);
+      if ((held.mask & r.bit) === 0) continue;
+      e.store(r.type, e.cpu(), e.get(r.local, r.type), r.offset);
+      if (r.low !== null) e.store('f64', e.cpu(), e.get(r.low, 'f64'), r.offset);
     }
     if (held.flags) this.spillFlags();
     e.setState32('budget', this.i32(this.budget));

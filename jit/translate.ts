@@ -6,6 +6,7 @@ import type { CodeRangeOfRip } from './code-snapshot.ts';
 import type { IndirectJump, TranslationMode } from './compiler-protocol.ts';
 import { coreMemory } from './core-memory.ts';
 import { Emitter } from './emitter.ts';
+import type { InexactFlag } from './mxcsr.ts';
 import { formRegion, type IndirectTargets, type Region } from './region.ts';
 import { RegionEmitter } from './region-emitter.ts';
 import './lower-families.ts';
@@ -33,30 +34,35 @@ export function translate(
   mode: TranslationMode,
   seen?: IndirectTargets,
   apart?: ReadonlySet<bigint>,
+  inexact: InexactFlag = 'either',
 ): Translation | null {
   const region = formRegion(source, context, rip, seen, apart);
-  return region === null ? null : assemble(region, mode);
+  return region === null ? null : assemble(region, mode, inexact);
 }
 
 /** The module's text, for people. */
 export function translationText(source: CodeSource, context: Context, rip: bigint): string | null {
   const region = formRegion(source, context, rip);
   if (region === null) return null;
-  const e = build([region], { shared: false, x87: 'exact' });
+  const e = build([region], { shared: false, x87: 'exact' }, 'either');
   const text = e.text();
   e.dispose();
   return text;
 }
 
 /** One module of several regions; the function of the i-th is exported as `region`, `region1`, `region2` … */
-export function assembleRegions(regions: readonly Region[], mode: TranslationMode): Uint8Array {
-  const e = build(regions, mode);
+export function assembleRegions(
+  regions: readonly Region[],
+  mode: TranslationMode,
+  inexact: InexactFlag = 'either',
+): Uint8Array {
+  const e = build(regions, mode, inexact);
   const bytes = e.binary();
   e.dispose();
   return bytes;
 }
 
-function build(regions: readonly Region[], { shared, x87, cpu }: TranslationMode): Emitter {
+function build(regions: readonly Region[], { shared, x87, cpu }: TranslationMode, inexact: InexactFlag): Emitter {
   const e = new Emitter();
   e.cpuBase = cpu ?? null;
   e.importMemory({ ...coreMemory, shared });
@@ -64,14 +70,14 @@ function build(regions: readonly Region[], { shared, x87, cpu }: TranslationMode
   e.importFunction('flagsWord', 'core', ['i32'], 'i32');
   e.importFunction('flagsTest', 'core', ['i32', 'i32'], 'i32');
   importLibrary(e);
-  regions.forEach((region, i) => RegionEmitter.add(e, regionName(i), region, x87));
+  regions.forEach((region, i) => RegionEmitter.add(e, regionName(i), region, { x87, inexact }));
   return e;
 }
 
 /** The module of one region. */
-export function assemble(region: Region, mode: TranslationMode): Translation {
+export function assemble(region: Region, mode: TranslationMode, inexact: InexactFlag): Translation {
   return {
-    bytes: assembleRegions([region], mode),
+    bytes: assembleRegions([region], mode, inexact),
     ranges: region.blocks.filter((b) => b.instructions > 0).map((b) => ({ start: b.rip, length: b.length })),
     instructions: region.instructions,
     indirect: region.blocks.flatMap(({ terminator: t }) =>

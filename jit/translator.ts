@@ -9,6 +9,7 @@ import { linearOf } from '../src/execute/frontend.ts';
 import type { BackgroundCompiler, Made } from './background-compiler.ts';
 import { type CodePart, CodeSnapshot, partsOf, sameBytes } from './code-snapshot.ts';
 import type { IndirectJump, TranslationMode } from './compiler-protocol.ts';
+import { INEXACT, type InexactFlag } from './mxcsr.ts';
 import type { Translate } from './translate.ts';
 import type { CachedRegion, TranslationCache } from './translation-cache.ts';
 
@@ -22,6 +23,8 @@ interface Installed {
   readonly users: CodeUser[];
   readonly rip: bigint;
   readonly indirect: readonly IndirectJump[];
+  /** What it was made for; null for a translation of an earlier run. */
+  readonly inexact: InexactFlag | null;
 }
 
 /** A translation, wherever it comes from. */
@@ -30,6 +33,7 @@ interface Translated {
   readonly instructions: number;
   readonly parts: readonly CodePart[];
   readonly indirect: readonly IndirectJump[];
+  readonly inexact: InexactFlag | null;
 }
 
 export interface TranslatorStatistics {
@@ -82,6 +86,8 @@ const profileThreshold = 4;
 const maximumTargets = 48;
 /** Leaves at one instruction before its accesses are looked up one by one. */
 const retryThreshold = 512;
+/** Times that a region is made anew for the other state of the inexact flag. */
+const maximumFlips = 3;
 /** Regions at one instruction pointer: address spaces may have different code there. */
 const regionsPerPlace = 4;
 /** Requests that the compiler has at once: what waits may turn out to be part of what comes. */
@@ -101,6 +107,8 @@ export class Translator implements Regions {
   /** Hot code that waits for its turn with the compiler, and how much of it is there now. */
   private readonly waiting = new Map<string, { readonly rip: bigint; readonly context: Context }>();
   private underWay = 0;
+  /** How often regions have met another state of MXCSR's inexact flag than they were made for. */
+  private readonly flips = new Map<bigint, number>();
   private readonly freeSlots: number[] = [];
   private nextSlot = 1;
   private liveBytes = 0;
@@ -178,6 +186,17 @@ export class Translator implements Regions {
     }
   }
 
+  /** A region that was made for another state of the inexact flag is made anew, in the end for both. */
+  refused(context: Context, key: number): void {
+    const region = this.installed.get(context.id)?.get(key)?.[0];
+    if (region === undefined || region.inexact === 'either' || region.inexact === this.inexactFlag(region.rip)) return;
+    if (this.translate(region.rip, context)) this.flips.set(region.rip, (this.flips.get(region.rip) ?? 0) + 1);
+  }
+  private inexactFlag(rip: bigint): InexactFlag {
+    if ((this.flips.get(rip) ?? 0) >= maximumFlips) return 'either';
+    return (this.parts.engine.state.get32('mxcsr') & INEXACT) !== 0 ? 'set' : 'clear';
+  }
+
   find(context: Context, key: number): number {
     const { way } = this.parts;
     const slot = this.valid(context, key);
@@ -202,14 +221,15 @@ export class Translator implements Regions {
     const snapshot = new CodeSnapshot(this.parts.engine);
     if (snapshot.page(linearOf(context, rip)) === null) return false; // it will fault
     const started = performance.now();
-    const made = translate(snapshot, context, rip, this.parts.mode, this.seen, this.apart);
+    const inexact = this.inexactFlag(rip);
+    const made = translate(snapshot, context, rip, this.parts.mode, this.seen, this.apart, inexact);
     if (made === null) {
       this.refuse(place, rip, context, snapshot);
       return false;
     }
     const module = new WebAssembly.Module(made.bytes as BufferSource);
     this.statistics.compileMillis += performance.now() - started;
-    this.take(made.bytes, module, made, rip, context, snapshot);
+    this.take(made.bytes, module, made, rip, context, snapshot, inexact);
     return true;
   }
 
@@ -229,12 +249,14 @@ export class Translator implements Regions {
     if (snapshot.take(page) === null) return false;
     this.settled.add(place);
     this.underWay++;
+    const inexact = this.inexactFlag(rip);
     compiler.request({
       context,
       rip,
       snapshot,
       seen: this.seen,
       apart: this.apart,
+      inexact,
       mayGoOn: () => engine.inContext(context.id) && engine.physicalOf(page) === snapshot.physicalOf(page),
       done: (made) => {
         this.underWay--;
@@ -243,7 +265,7 @@ export class Translator implements Regions {
           this.settled.delete(place);
           if (made !== undefined) {
             this.statistics.compileMillis += made.millis;
-            this.take(made.bytes, made.module, made, rip, context, snapshot);
+            this.take(made.bytes, made.module, made, rip, context, snapshot, inexact);
             this.forgetCovered(made.ranges, context);
           }
           engine.regionChanged(key, context.id); // found, or counted anew
@@ -281,10 +303,11 @@ export class Translator implements Regions {
     rip: bigint,
     context: Context,
     snapshot: CodeSnapshot,
+    inexact: InexactFlag,
   ): void {
     const parts = partsOf(ranges, context);
     if (!snapshot.isCurrent(parts)) return; // overwritten meanwhile
-    const translated = { wasm, instructions, parts, indirect };
+    const translated = { wasm, instructions, parts, indirect, inexact };
     this.install(translated, module, context, rip, (page) => snapshot.physicalOf(page));
     if (!context.stable) return;
     this.parts.cache?.add({
@@ -322,7 +345,13 @@ export class Translator implements Regions {
       const parts = region.parts.map(({ page, offset, code }) => ({ page, offset, length: code.length }));
       const { instructions, indirect, rip } = region;
       for (const jump of indirect) this.see(jump);
-      this.install({ wasm, instructions, parts, indirect }, module, context, rip, (page) => physical.get(page)!);
+      this.install(
+        { wasm, instructions, parts, indirect, inexact: null },
+        module,
+        context,
+        rip,
+        (page) => physical.get(page)!,
+      );
       this.statistics.fromCache++;
       return true;
     }
@@ -343,7 +372,7 @@ export class Translator implements Regions {
 
   // --- what is installed
   private install(
-    { wasm, instructions, parts, indirect }: Translated,
+    { wasm, instructions, parts, indirect, inexact }: Translated,
     module: WebAssembly.Module,
     context: Context,
     rip: bigint,
@@ -364,7 +393,17 @@ export class Translator implements Regions {
       length,
       invalidate: () => this.remove(region, true),
     }));
-    const region: Installed = { context: context.id, key, slot, bytes: wasm.length, pages, users, rip, indirect };
+    const region: Installed = {
+      context: context.id,
+      key,
+      slot,
+      bytes: wasm.length,
+      pages,
+      users,
+      rip,
+      indirect,
+      inexact,
+    };
     let places = this.installed.get(context.id);
     if (places === undefined) this.installed.set(context.id, (places = new Map()));
     // A region of the same code is replaced; one of another address space stays, unless there are many.

@@ -26,6 +26,8 @@ export interface Regions {
   hot(block: InterpreterBlock, context: Context): number;
   /** A region left the instruction at `key` to the interpreter. */
   retried(context: Context, key: number): void;
+  /** A region does not take the state that it was entered with. */
+  refused(context: Context, key: number): void;
   /**
    * Where regions went through indirect jumps: pairs of the jump's instruction pointer and its target. False if nothing
    * comes of it.
@@ -263,6 +265,7 @@ export class Engine {
     this.state.i32[PROFILE_COUNT] = profileEntries * (1 - this.profilePatience);
   }
   private refused(): boolean {
+    this.regions?.refused(this.context, this.ripKey());
     const block = this.block(false);
     if (block === null) return this.eventsAfterFault;
     const code = this.core.enter(this.state.base, block.address);

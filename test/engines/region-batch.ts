@@ -49,6 +49,7 @@ export class RegionBatch implements Regions {
     return neverAgain;
   }
   retried(): void {}
+  refused(): void {}
   profile(): boolean {
     return false;
   }
