@@ -29,7 +29,8 @@ export function inexactSum(e: Emitter, shape: Shape, name: 'add' | 'sub', a: Use
   const first = name === 'add' ? e.op(`${shape}.sub`, r(), a()) : e.op(`${shape}.sub`, a(), r());
   const second = e.op(`${shape}.${name === 'add' ? 'sub' : 'add'}`, r(), c());
   const different = [e.op(`${shape}.ne`, first, c()), e.op(`${shape}.ne`, second, a())] as const;
-  return isVector(shape) ? e.op('v128.any_true', e.op('v128.or', ...different)) : e.op('i32.or', ...different);
+  if (!isVector(shape)) return e.op('i32.or', ...different);
+  return e.op(`${isDouble(shape) ? 'i64x2' : 'i32x4'}.bitmask`, e.op('v128.or', ...different));
 }
 
 /** The product of two doubles has at most as many significant bits as both together. */
@@ -46,7 +47,13 @@ function long(e: Emitter, shape: Shape, a: Use, c: Use): Expr {
     const bits = e.op('i64.or', bitsOf(e, 'f64', a()), bitsOf(e, 'f64', c()));
     return e.op('i64.ne', e.op('i64.and', bits, e.i64(low)), e.i64(0n));
   }
-  return e.op('v128.any_true', e.op('v128.and', e.op('v128.or', a(), c()), e.op('i64x2.splat', e.i64(low))));
+  const mask = e.pooled(Array.from({ length: 16 }, (_, i) => Number((low >> BigInt((i & 7) * 8)) & 255n)));
+  const short = e.op(
+    'i64x2.eq',
+    e.op('v128.and', e.op('v128.or', a(), c()), mask),
+    e.v128(new Array<number>(16).fill(0)),
+  );
+  return e.op('i32.ne', e.op('i64x2.bitmask', short), e.i32(3));
 }
 
 /** r = a * c was rounded, or may have been. */
