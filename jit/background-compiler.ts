@@ -25,17 +25,18 @@ export interface CompilerJob {
 }
 
 export class BackgroundCompiler {
-  private readonly port: CompilerPort;
+  private readonly open: () => CompilerPort;
+  private port: CompilerPort | null = null;
   private readonly mode: TranslationMode;
   private readonly jobs = new Map<number, CompilerJob>();
   private lastId = 0;
   /** The first bug that the compiler has met. */
   failure: string | null = null;
 
-  constructor(port: CompilerPort, mode: TranslationMode) {
-    this.port = port;
+  /** @param open starts the compiler's thread, when it is first needed */
+  constructor(open: () => CompilerPort, mode: TranslationMode) {
+    this.open = open;
     this.mode = mode;
-    port.onMessage((message) => this.answered(message as CompilerReply));
   }
 
   /** Requests that are under way. */
@@ -44,7 +45,7 @@ export class BackgroundCompiler {
   }
   /** Makes the compiler ready before it is needed. */
   load(): void {
-    this.port.post({ kind: 'load' } satisfies CompilerRequest);
+    this.post({ kind: 'load' });
   }
   /** The compiler's thread has died: nothing more will come of any request. */
   failed(message: string): void {
@@ -62,17 +63,16 @@ export class BackgroundCompiler {
 
   private send(id: number, { context, rip, snapshot, seen, apart, inexact }: CompilerJob): void {
     const pages: SentPage[] = snapshot.list();
-    this.port.post({
-      kind: 'translate',
-      id,
-      context,
-      rip,
-      mode: this.mode,
-      pages,
-      seen,
-      apart,
-      inexact,
-    } satisfies CompilerRequest);
+    this.post({ kind: 'translate', id, context, rip, mode: this.mode, pages, seen, apart, inexact });
+  }
+  private post(request: CompilerRequest): void {
+    let { port } = this;
+    if (port === null) {
+      port = this.open();
+      port.onMessage((message) => this.answered(message as CompilerReply));
+      this.port = port;
+    }
+    port.post(request);
   }
   private answered(reply: CompilerReply): void {
     const job = this.jobs.get(reply.id);

@@ -3,6 +3,7 @@
  * earlier runs. The cache is kept in one blob for each guest, named after the code that its processor starts with.
  */
 import { BackgroundCompiler } from '../jit/background-compiler.ts';
+import type { TranslationMode } from '../jit/compiler-protocol.ts';
 import { hashBytes, toHex } from '../jit/hash.ts';
 import { TranslationCache } from '../jit/translation-cache.ts';
 import type { TranslatorWay } from '../jit/translator.ts';
@@ -18,18 +19,34 @@ interface Storage {
   readonly cache: TranslationCache;
 }
 
+/** The compiler and its thread, which begins when the compiler is first wanted. */
+class CompilerThread {
+  readonly compiler: BackgroundCompiler;
+  private worker: HostWorker | null = null;
+
+  constructor(host: Host, mode: TranslationMode) {
+    const open = () => {
+      this.worker = host.startCompiler();
+      this.worker.onError((error) => this.compiler.failed(error.message));
+      return this.worker;
+    };
+    this.compiler = new BackgroundCompiler(open, mode);
+  }
+  async end(): Promise<void> {
+    await this.worker?.terminate();
+  }
+}
+
 /** The translations of one machine. */
 export class MachineTranslation {
   readonly forVm: VmTranslation;
-  private readonly worker: HostWorker | null;
-  private readonly compiler: BackgroundCompiler | null;
+  private readonly thread: CompilerThread | null;
   private readonly storage: Storage | null;
   private blob: string | null = null;
 
-  private constructor(forVm: VmTranslation, worker: HostWorker | null, storage: Storage | null) {
+  private constructor(forVm: VmTranslation, thread: CompilerThread | null, storage: Storage | null) {
     this.forVm = forVm;
-    this.worker = worker;
-    this.compiler = forVm.way.kind === 'background' ? forVm.way.compiler : null;
+    this.thread = thread;
     this.storage = storage;
   }
 
@@ -38,42 +55,42 @@ export class MachineTranslation {
     const { engine, cache: place, x87 } = options;
     if (engine === 'interpreter') return null;
     const mode = { shared: false, x87, ...(options.cpus === 1 ? { cpu: cpuBase } : {}) };
-    let worker: HostWorker | null = null;
+    const store = place === null ? null : host.openStore(place);
+    let thread: CompilerThread | null = null;
     let way: TranslatorWay;
     if (engine === 'auto') {
-      worker = host.startCompiler();
-      const compiler = new BackgroundCompiler(worker, mode);
-      worker.onError((error) => compiler.failed(error.message));
-      if (place === null) compiler.load();
-      way = { kind: 'background', compiler };
+      thread = new CompilerThread(host, mode);
+      // Where there are no translations at all the compiler will be needed, and its loading takes longest.
+      if (store === null || (await store.isEmpty())) thread.compiler.load();
+      way = { kind: 'background', compiler: thread.compiler };
     } else way = { kind: 'first', translate: (await import('../jit/translate.ts')).translate };
     let storage: Storage | null = null;
-    if (place !== null) {
+    if (store !== null) {
       const identity = `${await host.translatorIdentity()} ${JSON.stringify(mode)}`;
-      storage = { store: host.openStore(place), cache: new TranslationCache(identity) };
+      storage = { store, cache: new TranslationCache(identity) };
     }
-    return new MachineTranslation({ way, cache: storage?.cache ?? null, mode }, worker, storage);
+    return new MachineTranslation({ way, cache: storage?.cache ?? null, mode }, thread, storage);
   }
 
   /** Takes the cache of the guest whose processor is about to start with this code. */
   async load(code: Uint8Array): Promise<void> {
-    const { storage, compiler } = this;
+    const { storage, thread } = this;
     if (storage !== null && this.blob === null) {
       this.blob = `${toHex(hashBytes(code))}-${this.forVm.mode.x87}`;
       const file = await storage.store.read(this.blob);
       if (file !== undefined) storage.cache.read(file);
     }
-    // Where everything is known, what the compiler's loading takes from the guest is better saved.
-    if ((storage?.cache.size ?? 0) === 0) compiler?.load();
+    // Where everything is known, the guest runs quicker without the compiler's loading beside it.
+    if ((storage?.cache.size ?? 0) === 0) thread?.compiler.load();
   }
 
   /** Translations are under way, and the guest should be interrupted often to take them. */
   get pending(): boolean {
-    return (this.compiler?.pending ?? 0) > 0;
+    return (this.thread?.compiler.pending ?? 0) > 0;
   }
   /** The first bug that the compiler has met; hot code is interpreted then. */
   get failure(): string | null {
-    return this.compiler?.failure ?? null;
+    return this.thread?.compiler.failure ?? null;
   }
 
   /**
@@ -81,7 +98,7 @@ export class MachineTranslation {
    * @throws what the host says if it cannot be written
    */
   async close(): Promise<void> {
-    await this.worker?.terminate();
+    await this.thread?.end();
     if (this.storage?.cache.changed !== true || this.blob === null) return;
     const { store, cache } = this.storage;
     cache.changed = false;

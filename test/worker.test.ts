@@ -122,7 +122,7 @@ function selfModifyingGuest(): Uint8Array {
 function heldMachine(guest: Uint8Array) {
   const port = new HeldCompiler();
   const mode = { shared: false, x87: 'exact' } as const;
-  const compiler = new BackgroundCompiler(port, mode);
+  const compiler = new BackgroundCompiler(() => port, mode);
   const vm = new Vm({
     memory: mebibyte,
     cpus: 1,

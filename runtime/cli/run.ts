@@ -153,7 +153,7 @@ export async function run(args: readonly string[], output: Output): Promise<numb
     const timer = timeout === undefined ? undefined : setTimeout(() => stop.abort(), timeout * 1000);
     const flusher = setInterval(flush, 50); // a prompt has no line end
     const disconnect = serialWord === 'stdio' ? connectInput(machine) : undefined;
-    const started = monotonicNanos();
+    const started = monotonicNanos(); // since the process began
     let end: RunEnd;
     try {
       end = await machine.run({ ...(maxInstructions === undefined ? {} : { maxInstructions }), signal: stop.signal });
@@ -169,8 +169,9 @@ export async function run(args: readonly string[], output: Output): Promise<numb
     const statistics = machine.statistics();
     if (json) {
       const mips = seconds > 0 ? statistics.instructions / seconds / 1e6 : 0;
+      const times = { startSeconds: started / 1e9, seconds };
       output.out(
-        `${JSON.stringify({ guest: path, format: guest.format, ...end, status, seconds, mips, ...statistics })}\n`,
+        `${JSON.stringify({ guest: path, format: guest.format, ...end, status, ...times, mips, ...statistics })}\n`,
       );
     }
     if (line !== undefined) output.error(`jit86: ${line}\n`);

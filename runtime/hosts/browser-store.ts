@@ -42,12 +42,19 @@ async function withStore<T>(database: string, mode: IDBTransactionMode, use: (st
 /** The database is made when it is first used. */
 export function databaseStore(database: string): BlobStore {
   return {
+    async isEmpty() {
+      try {
+        return (await withStore(database, 'readonly', (store) => settled(store.count()))) === 0;
+      } catch {
+        return true; // storage may be switched off
+      }
+    },
     async read(name) {
       try {
         const row: Row | undefined = await withStore(database, 'readonly', (store) => settled(store.get(name)));
         return row?.bytes;
       } catch {
-        return undefined; // storage may be switched off
+        return undefined;
       }
     },
     async write(name, bytes) {

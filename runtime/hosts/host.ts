@@ -13,6 +13,8 @@ export interface HostWorker {
 
 /** Named blobs that outlive the process or the page. */
 export interface BlobStore {
+  /** There is no blob at all. */
+  isEmpty(): Promise<boolean>;
   /** The blob's bytes; undefined if there is none, or it cannot be read. */
   read(name: string): Promise<Uint8Array | undefined>;
   /** Replaces a blob as a whole: a reader finds the old bytes or the new ones. Rejects if that cannot be. */

@@ -1,5 +1,4 @@
 /** Blobs as the files of a folder, written atomically; when they grow too many, those that were used last stay. */
-import { randomUUID } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { BlobStore } from './host.ts';
@@ -34,6 +33,13 @@ function trim(folder: string, room: number): void {
 export function folderStore(folder: string): BlobStore {
   const pathOf = (name: string) => join(folder, `${name}${suffix}`);
   return {
+    async isEmpty() {
+      try {
+        return !readdirSync(folder).some((name) => name.endsWith(suffix));
+      } catch {
+        return true;
+      }
+    },
     async read(name) {
       try {
         const bytes = readFileSync(pathOf(name));
@@ -46,7 +52,9 @@ export function folderStore(folder: string): BlobStore {
     },
     async write(name, bytes) {
       mkdirSync(folder, { recursive: true });
-      const temporary = join(folder, `${name}.${randomUUID()}.new`);
+      // Unique among the processes that write now; `node:crypto` would cost the start of every run.
+      const unique = `${process.pid}-${Math.floor(Math.random() * 2 ** 48).toString(36)}`;
+      const temporary = join(folder, `${name}.${unique}.new`);
       try {
         writeFileSync(temporary, bytes);
         renameSync(temporary, pathOf(name));
