@@ -50,12 +50,16 @@ const harmless = new Set(['popf', 'cpuid', 'lar', 'lsl', 'verr', 'verw', 'rdtsc'
 const harmlessToSupervisor = new Set([...harmless, 'cli', 'sti', 'wbinvd', 'clts', 'invlpg']);
 const core =
   /^(?:ADD|SUB|CMP|TEST|AND|OR|XOR|ADC|SBB|INC|DEC|NEG|NOT|MOV|MOVZX|MOVSX|LEA|SHL|SHR|SAR|ROL|ROR|RCL|RCR|SETcc|CMOVcc|PUSH|POP|IMUL|MUL|SHLD|SHRD|BT|XCHG|CMPXCHG|XADD|LAHF|SAHF|CMC|CLC|STC|PUSHF)$/;
+/** Read flags, or leave some of them as they are. */
+const flagUsers =
+  /^(?:PUSHF|LAHF|SETcc|CMOVcc|ADC|SBB|RCL|RCR|INC|DEC|CMC|SHL|SAR|ROL|ROR|ADCX|ADOX|BT|BSF|FCMOVcc|DAA|AAS|CLC|MUL|SHRD)$/;
 /** Mostly fault with random operands. */
 const rare = /^(?:DIV|IDIV|AAM|BOUND|LEAVE|ENTER|POPA|POP|LDMXCSR|FXRSTOR)$/;
 
 interface Pool {
   readonly core: readonly Form[];
   readonly integer: readonly Form[];
+  readonly flags: readonly Form[];
   readonly vector: readonly Form[];
   readonly x87: readonly Form[];
   readonly strings: readonly Form[];
@@ -85,7 +89,7 @@ function poolOf(kind: GuestKind): Pool {
   const known = pools.get(key);
   if (known !== undefined) return known;
   const mode = codeSizeOf(kind.mode);
-  const pool = { core: [], integer: [], vector: [], x87: [], strings: [], rare: [], helpers: [] } as Record<
+  const pool = { core: [], integer: [], flags: [], vector: [], x87: [], strings: [], rare: [], helpers: [] } as Record<
     keyof Pool,
     Form[]
   >;
@@ -100,6 +104,7 @@ function poolOf(kind: GuestKind): Pool {
       decoded.definition.record(b, decoded.insn);
       const { name } = form.definition;
       const last = b.nodes.at(-1);
+      if (flagUsers.test(name)) pool.flags.push(form);
       if (form.protectedOnly && kind.mode === 'real') break;
       if (kind.cpl === 3 && /^(?:INS|OUTS)$/.test(name)) break;
       if (form.operands.some((o) => o.source.startsWith('string-'))) pool.strings.push(form);
@@ -142,6 +147,8 @@ export class ProgramMaker {
     for (let i = 0; i < count; i++) {
       const items: Item[] = [];
       const length = 1 + random(this.chance(10) ? 30 : 7);
+      // Flags live across blocks: what reads or changes a part of them comes first.
+      if (this.chance(25)) this.encoded(encoder, this.pick(poolOf(kind).flags), items);
       for (let n = 0; n < length; n++) this.instruction(kind, encoder, floating, items);
       this.ending(kind, i, count, items);
       blocks.push(items);
@@ -276,7 +283,9 @@ export class ProgramMaker {
     } else if (floating !== null && n < 600) forms = pool[floating];
     else if (n < 850) forms = pool.core;
     else forms = pool.integer;
-    const form = this.pick(forms);
+    this.encoded(encoder, this.pick(forms), items);
+  }
+  private encoded(encoder: Encoder, form: Form, items: Item[]): void {
     const { before, bytes, relative } = encoder.encode(form);
     for (const move of before) items.push(plain(move));
     items.push({
