@@ -107,6 +107,7 @@ function segmentsOf(kind: GuestKind, machine: Machine): Record<'cs' | 'data', Se
   };
 }
 
+/** `translate`: never, at the first execution, or when code has become hot. */
 export class Guest {
   readonly kind: GuestKind;
   readonly vm: Vm;
@@ -115,7 +116,7 @@ export class Guest {
   private readonly image: Uint8Array;
   private readonly fields: Uint8Array;
 
-  constructor(kind: GuestKind, translate: boolean) {
+  constructor(kind: GuestKind, translate: 'never' | 'first' | 'hot') {
     this.kind = kind;
     this.vm = new Vm({
       memory: RAM_BYTES,
@@ -124,7 +125,11 @@ export class Guest {
       ports: { read: () => 0xffffffff, write: () => {} },
       tsc: { read: () => 0x123456789n, hertz: 1e9 },
       translate: translate
-        ? { way: { kind: 'first', translate: translateRegion }, cache: null, mode: { shared: false, x87: 'exact', cpu: cpuBase } }
+        ? {
+            way: { kind: 'first', translate: translateRegion },
+            cache: null,
+            mode: { shared: false, x87: 'exact', cpu: cpuBase },
+          }
         : false,
     });
     this.vcpu = this.vm.vcpu(0);
@@ -211,6 +216,22 @@ export class Guest {
   physical(area: 'code' | 'data', offset: number): number {
     const page = offset >> 12;
     return (area === 'code' ? codePhysical(this.kind, page) : dataPhysical(page)) + (offset & 0xfff);
+  }
+
+  /** Physical address of the page-table entry of a linear address. */
+  pageEntry(linear: bigint): number {
+    const { ram } = this.vm;
+    const view = new DataView(ram.buffer, ram.byteOffset, ram.byteLength);
+    const wide = this.machine.paging !== '32-bit';
+    const bits = wide ? 9n : 10n;
+    const levels = this.machine.paging === '4-level' ? 4 : this.machine.paging === 'pae' ? 3 : 2;
+    let table = this.machine.cr3;
+    for (let level = levels - 1; ; level--) {
+      const index = Number((BigInt.asUintN(48, linear) >> (12n + bits * BigInt(level))) & ((1n << bits) - 1n));
+      const place = table + index * (wide ? 8 : 4);
+      if (level === 0) return place;
+      table = view.getUint32(place, true) & ~0xfff;
+    }
   }
 
   /** Runs for so many instructions. True = halted or shut down. */

@@ -41,9 +41,9 @@ export class Lockstep {
   private choose = 0;
 
   constructor(kind: GuestKind) {
-    this.single = new Guest(kind, false);
-    this.blocks = new Guest(kind, false);
-    this.translated = new Guest(kind, true);
+    this.single = new Guest(kind, 'never');
+    this.blocks = new Guest(kind, 'never');
+    this.translated = new Guest(kind, 'first');
     restrictTranslation(this.translated, (rip) => {
       return ((Math.imul(rip ^ this.choose, 0x9e3779b1) >>> 8) & 7) !== 0;
     });
