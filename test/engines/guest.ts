@@ -124,13 +124,14 @@ export class Guest {
       modules: vmModules(),
       ports: { read: () => 0xffffffff, write: () => {} },
       tsc: { read: () => 0x123456789n, hertz: 1e9 },
-      translate: translate
-        ? {
-            way: { kind: 'first', translate: translateRegion },
-            cache: null,
-            mode: { shared: false, x87: 'exact', cpu: cpuBase },
-          }
-        : false,
+      translate:
+        translate === 'never'
+          ? false
+          : {
+              way: { kind: translate, translate: translateRegion },
+              cache: null,
+              mode: { shared: false, x87: 'exact', cpu: cpuBase },
+            },
     });
     this.vcpu = this.vm.vcpu(0);
     const mode = codeSizeOf(kind.mode);
