@@ -18,19 +18,16 @@ import {
   profileEntries,
   profileOffset,
   segmentNames,
-  tlbOffsets,
 } from '../src/state/layout.ts';
-import { accessGroups, type GroupedAccess } from './access-groups.ts';
-import { AccessSlots, type Slot } from './access-slots.ts';
 import type { Emitter, Expr } from './emitter.ts';
 import { lower, type Reader } from './lower.ts';
 import type { InexactFlag } from './mxcsr.ts';
-import { type Probe, probe } from './probe.ts';
 import { callsOut, dispatchPlace, type Region, type RegionBlock } from './region.ts';
 import { type BlockValues, RegionDoubles } from './region-doubles.ts';
 import { RegionFloat } from './region-float.ts';
 import { noneHeld, plainBits, RegionFrame } from './region-frame.ts';
 import { type Held, heldKey, Liveness } from './region-liveness.ts';
+import { RegionMemory } from './region-memory.ts';
 import type { RegionX87 } from './region-x87.ts';
 import { emitStructured } from './structure.ts';
 import { regionX87 } from './x87-values.ts';
@@ -58,8 +55,7 @@ export class RegionEmitter implements Reader, BlockValues {
   private readonly region: Region;
   private readonly frame: RegionFrame;
   private readonly liveness: Liveness;
-  private readonly slots: AccessSlots;
-  private readonly pages = new Map<Slot, { readonly tag: number; readonly addend: number }>();
+  private readonly places: RegionMemory;
   private readonly target: number;
   private readonly float: RegionFloat;
   private readonly doubles: RegionDoubles;
@@ -74,8 +70,6 @@ export class RegionEmitter implements Reader, BlockValues {
   private rip = 0n;
   private index = 0;
   private count = 0;
-  private hosts = new Map<string, () => Expr>();
-  private groups = new Map<number, GroupedAccess>();
   /** What differs from memory here. */
   private dirty: Held = noneHeld;
   /** Passes control to an instruction pointer: within the region, or out of it. */
@@ -86,7 +80,7 @@ export class RegionEmitter implements Reader, BlockValues {
     this.region = region;
     this.frame = new RegionFrame(e, region);
     this.liveness = new Liveness(region);
-    this.slots = new AccessSlots(region);
+    this.places = new RegionMemory(e, region, this);
     this.target = e.local('i32');
     this.returnTo = e.local('i64');
     this.float = new RegionFloat(e, region, this.frame, inexact);
@@ -122,7 +116,7 @@ export class RegionEmitter implements Reader, BlockValues {
       if (region.entry.needsFlagBits) frame.flagsToBits();
       this.x87?.fill(0, () => frame.leave(region.entry.rip, leave.refuse, noneHeld));
       this.float.enter();
-      this.openPages();
+      this.places.openPages(() => frame.leave(region.entry.rip, leave.refuse, noneHeld));
       this.checkBudget(region.entry);
       emitStructured(
         {
@@ -178,22 +172,22 @@ export class RegionEmitter implements Reader, BlockValues {
     this.nodes = block.nodes;
     this.plan = schedule(block.nodes);
     this.values = new Map();
-    this.hosts = new Map();
+    this.places.begin(block);
     this.doubles.forget();
-    const { context, apart } = this.region;
-    this.groups = context.flat ? accessGroups(block.nodes, context.codeSize === 64 ? 64 : 32, apart) : new Map();
     const { terminator } = block;
     this.pass = (rip) => {
       const to = block.successors.find((s) => s.rip === rip);
       if (to === undefined) this.exit(e.i64(rip));
       else {
-        const { nodes, plan, values, hosts, groups, count, pass, dirty, index, x87 } = this;
+        const { nodes, plan, values, count, pass, dirty, index, x87 } = this;
+        const { known } = this.places;
         const here = this.rip;
         const at = x87?.at;
         x87?.edge(to.order, () => frame.leave(rip, leave.retry, dirty));
         go(to.order); // may emit the successor here
         if (x87 !== null) x87.at = at!;
-        Object.assign(this, { nodes, plan, values, hosts, groups, count, pass, dirty, rip: here, index });
+        Object.assign(this, { nodes, plan, values, count, pass, dirty, rip: here, index });
+        this.places.known = known;
         this.doubles.forget();
       }
     };
@@ -306,13 +300,13 @@ export class RegionEmitter implements Reader, BlockValues {
       if (node.op === 'end') return p;
       if (node.op === 'when') {
         let after = p;
-        const hosts = this.hosts;
+        const { known } = this.places;
         e.if(this.value(node.args[0]!), () => {
-          this.hosts = new Map(hosts);
+          this.places.known = { ...known, hosts: new Map(known.hosts) };
           after = this.steps(steps, p + 1, stopAt);
         });
         this.doubles.forget();
-        this.hosts = hosts;
+        this.places.known = known;
         p = after;
         continue;
       }
@@ -403,7 +397,7 @@ export class RegionEmitter implements Reader, BlockValues {
       case 'probe.read':
       case 'probe.write': {
         const address = e.share(arg(0), 'i64');
-        const { hit } = this.probe(this.table(op === 'probe.write'), address, imm[0] as number);
+        const { hit } = this.places.probe(op === 'probe.write', address, imm[0] as number);
         return this.exitIf(e.op('i32.eqz', hit));
       }
       case 'jump': {
@@ -483,104 +477,16 @@ export class RegionEmitter implements Reader, BlockValues {
     if (this.dirty.flags) this.frame.spillFlags();
   }
 
-  private probe(table: number, address: () => Expr, bytes: number): Probe {
-    const { e } = this;
-    return e.cpuBase === null
-      ? probe(e, e.cpu(), table, address, bytes)
-      : probe(e, null, e.cpuBase + table, address, bytes);
-  }
-  /** Offset in the vCPU's block of the look-aside table in force. */
-  private table(write: boolean): number {
-    const user = this.region.context.cpl === 3;
-    return tlbOffsets[user ? (write ? 'userWrite' : 'userRead') : write ? 'supervisorWrite' : 'supervisorRead'];
-  }
-
   private memory(v: number, { op, args }: Node): void {
     const { e } = this;
     const [name, bits] = op.split('.') as [string, string];
     const bytes = Number(bits) / 8;
     const type: Type = bytes === 16 ? 'v128' : bytes === 8 ? 'i64' : 'i32';
     const suffix = bytes === 1 ? '8' : bytes === 2 ? '16' : '';
-    const grouped = this.groups.get(v);
-    const slot = this.slots.of(this.nodes[v]!);
-    const host =
-      grouped === undefined
-        ? this.single(args[0]!, bytes, name !== 'load', slot)
-        : this.inGroup(args[0]!, grouped, slot);
-    const offset = grouped === undefined ? 0 : grouped.offset - grouped.group.low;
+    const { host, offset } = this.places.of(v, args[0]!, bytes, name !== 'load');
     if (name === 'store') return e.store(type, host(), this.value(args[1]!), offset, `store${suffix}` as 'store');
     this.keep(v, e.load(type, host(), offset, (suffix === '' ? 'load' : `load${suffix}_u`) as 'load'), false);
   }
-  /** Host address of an access on its own. */
-  private single(v: number, bytes: number, write: boolean, slot: Slot | undefined): () => Expr {
-    const { e } = this;
-    const key = `${v},${write},${bytes}`;
-    let host = this.hosts.get(key);
-    if (host === undefined) {
-      const address = e.share(this.value(v), 'i64');
-      host = this.lookUp(address, bytes, write, slot);
-      this.hosts.set(key, host);
-      if (write) this.hosts.set(`${v},false,${bytes}`, host); // a writable page is readable
-    }
-    return host;
-  }
-  /** Host address of the first byte of the access's group, looked up at the first access. */
-  private inGroup(v: number, { group, offset }: GroupedAccess, slot: Slot | undefined): () => Expr {
-    const { e } = this;
-    if (group.host === null) {
-      const distance = group.low - offset;
-      const address = this.value(v);
-      const low =
-        distance === 0
-          ? address
-          : group.width === 64
-            ? e.op('i64.add', address, e.i64(BigInt(distance)))
-            : e.op('i64.extend_u', e.op('i32.add', e.op('i32.wrap', address), e.i32(distance)));
-      group.host = this.lookUp(e.share(low, 'i64'), group.high - group.low, group.write, slot);
-    }
-    return group.host;
-  }
-  private lookUp(address: () => Expr, bytes: number, write: boolean, slot: Slot | undefined): () => Expr {
-    const { e } = this;
-    const page = slot === undefined || (write && !slot.write) ? undefined : this.pages.get(slot);
-    if (slot === undefined || page === undefined) {
-      const found = this.probe(this.table(write), address, bytes);
-      this.exitIf(e.op('i32.eqz', found.hit));
-      return e.share(found.host(), 'i32');
-    }
-    const away = e.op('i64.gt_u', e.op('i64.xor', e.get(page.tag, 'i64'), address()), e.i64(BigInt(4096 - bytes)));
-    e.if(away, () => {
-      const found = this.probe(this.table(slot.write), address, bytes);
-      this.exitIf(e.op('i32.eqz', found.hit));
-      e.set(page.tag, found.tag());
-      e.set(page.addend, found.addend());
-    });
-    return e.share(e.op('i32.add', e.get(page.addend, 'i32'), e.op('i32.wrap', address())), 'i32');
-  }
-  /**
-   * Gives each slot a page to begin with. Outside 64-bit mode that is a page that no address is on; in it the stack's,
-   * since there is no such page: if the stack's is not in the look-aside table, the region refuses to run.
-   */
-  private openPages(): void {
-    const { e, frame, region } = this;
-    for (const slot of this.slots.slots) this.pages.set(slot, { tag: e.local('i64'), addend: e.local('i32') });
-    if (this.pages.size === 0) return;
-    const long = region.context.codeSize === 64;
-    let tag = () => e.i64(1n << 40n);
-    let addend = () => e.i32(0);
-    if (long) {
-      const stack = e.share(e.state64('rsp'), 'i64');
-      const found = this.probe(this.table(true), stack, 1);
-      e.if(e.op('i32.eqz', found.hit), () => frame.leave(region.entry.rip, leave.refuse, noneHeld));
-      tag = e.share(found.tag(), 'i64');
-      addend = e.share(found.addend(), 'i32');
-    }
-    for (const page of this.pages.values()) {
-      e.set(page.tag, tag());
-      e.set(page.addend, addend());
-    }
-  }
-
   private segment(v: number, { args, imm }: Node): void {
     const { e } = this;
     const [segment, bytes, write] = imm as [number, number, number];

@@ -1,0 +1,137 @@
+/**
+ * Where a region finds the guest's memory: looks linear addresses up, shares what it has found among the accesses of a
+ * block, and keeps the pages that a loop stays on. An access that misses leaves before its instruction.
+ */
+import type { Node } from '../src/ir/micro-ops.ts';
+import { tlbOffsets } from '../src/state/layout.ts';
+import { accessGroups, type GroupedAccess } from './access-groups.ts';
+import { AccessSlots, type Slot } from './access-slots.ts';
+import type { Emitter, Expr } from './emitter.ts';
+import { type Probe, probe } from './probe.ts';
+import type { Region, RegionBlock } from './region.ts';
+
+/** What the emission of a block lends. */
+interface Emission {
+  readonly nodes: readonly Node[];
+  value(v: number): Expr;
+  exitIf(condition: Expr): void;
+}
+
+/** What is known at one place of the code. */
+interface Known {
+  /** Host addresses by the value that is the linear address, kind and size of the access. */
+  readonly hosts: Map<string, () => Expr>;
+  /** The block's accesses that share a look-up with others. */
+  readonly groups: Map<number, GroupedAccess>;
+}
+
+/** The places in memory that one region touches. */
+export class RegionMemory {
+  /** To be saved and restored where emission turns to another block and comes back. */
+  known: Known = { hosts: new Map(), groups: new Map() };
+  private readonly e: Emitter;
+  private readonly region: Region;
+  private readonly emission: Emission;
+  private readonly slots: AccessSlots;
+  private readonly pages = new Map<Slot, { readonly tag: number; readonly addend: number }>();
+
+  constructor(e: Emitter, region: Region, emission: Emission) {
+    this.e = e;
+    this.region = region;
+    this.emission = emission;
+    this.slots = new AccessSlots(region);
+  }
+
+  begin(block: RegionBlock): void {
+    const { context, apart } = this.region;
+    const groups = context.flat ? accessGroups(block.nodes, context.codeSize === 64 ? 64 : 32, apart) : new Map();
+    this.known = { hosts: new Map(), groups };
+  }
+  /** Host address, and offset from it, of the access that node `v` makes at the address that value `at` is. */
+  of(v: number, at: number, bytes: number, write: boolean): { host: () => Expr; offset: number } {
+    const grouped = this.known.groups.get(v);
+    const slot = this.slots.of(this.emission.nodes[v]!);
+    return grouped === undefined
+      ? { host: this.single(at, bytes, write, slot), offset: 0 }
+      : { host: this.inGroup(at, grouped, slot), offset: grouped.offset - grouped.group.low };
+  }
+  /** The look-up of an address in the table in force. */
+  probe(write: boolean, address: () => Expr, bytes: number): Probe {
+    const { e } = this;
+    const user = this.region.context.cpl === 3;
+    const table = tlbOffsets[user ? (write ? 'userWrite' : 'userRead') : write ? 'supervisorWrite' : 'supervisorRead'];
+    return e.cpuBase === null
+      ? probe(e, e.cpu(), table, address, bytes)
+      : probe(e, null, e.cpuBase + table, address, bytes);
+  }
+
+  /** Host address of an access on its own. */
+  private single(v: number, bytes: number, write: boolean, slot: Slot | undefined): () => Expr {
+    const { e } = this;
+    const key = `${v},${write},${bytes}`;
+    let host = this.known.hosts.get(key);
+    if (host === undefined) {
+      const address = e.share(this.emission.value(v), 'i64');
+      host = this.lookUp(address, bytes, write, slot);
+      this.known.hosts.set(key, host);
+      if (write) this.known.hosts.set(`${v},false,${bytes}`, host); // a writable page is readable
+    }
+    return host;
+  }
+  /** Host address of the first byte of the access's group, looked up at the first access. */
+  private inGroup(v: number, { group, offset }: GroupedAccess, slot: Slot | undefined): () => Expr {
+    const { e } = this;
+    if (group.host === null) {
+      const distance = group.low - offset;
+      const address = this.emission.value(v);
+      const low =
+        distance === 0
+          ? address
+          : group.width === 64
+            ? e.op('i64.add', address, e.i64(BigInt(distance)))
+            : e.op('i64.extend_u', e.op('i32.add', e.op('i32.wrap', address), e.i32(distance)));
+      group.host = this.lookUp(e.share(low, 'i64'), group.high - group.low, group.write, slot);
+    }
+    return group.host;
+  }
+  private lookUp(address: () => Expr, bytes: number, write: boolean, slot: Slot | undefined): () => Expr {
+    const { e } = this;
+    const page = slot === undefined || (write && !slot.write) ? undefined : this.pages.get(slot);
+    if (slot === undefined || page === undefined) {
+      const found = this.probe(write, address, bytes);
+      this.emission.exitIf(e.op('i32.eqz', found.hit));
+      return e.share(found.host(), 'i32');
+    }
+    const away = e.op('i64.gt_u', e.op('i64.xor', e.get(page.tag, 'i64'), address()), e.i64(BigInt(4096 - bytes)));
+    e.if(away, () => {
+      const found = this.probe(slot.write, address, bytes);
+      this.emission.exitIf(e.op('i32.eqz', found.hit));
+      e.set(page.tag, found.tag());
+      e.set(page.addend, found.addend());
+    });
+    return e.share(e.op('i32.add', e.get(page.addend, 'i32'), e.op('i32.wrap', address())), 'i32');
+  }
+  /**
+   * Gives each slot a page to begin with. Outside 64-bit mode that is a page that no address is on; in it the stack's,
+   * since there is no such page: if the stack's is not in the look-aside table, the region refuses to run.
+   */
+  openPages(refuse: () => void): void {
+    const { e } = this;
+    for (const slot of this.slots.slots) this.pages.set(slot, { tag: e.local('i64'), addend: e.local('i32') });
+    if (this.pages.size === 0) return;
+    const long = this.region.context.codeSize === 64;
+    let tag = () => e.i64(1n << 40n);
+    let addend = () => e.i32(0);
+    if (long) {
+      const stack = e.share(e.state64('rsp'), 'i64');
+      const found = this.probe(true, stack, 1);
+      e.if(e.op('i32.eqz', found.hit), refuse);
+      tag = e.share(found.tag(), 'i64');
+      addend = e.share(found.addend(), 'i32');
+    }
+    for (const page of this.pages.values()) {
+      e.set(page.tag, tag());
+      e.set(page.addend, addend());
+    }
+  }
+}
