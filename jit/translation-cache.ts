@@ -5,14 +5,16 @@
  *
  *   file    "jit86tc" format, then a string (u16 length): the identity of what wrote it; then the entries
  *   entry   u32 bytes that follow the hash; 16 bytes hash of them; u32 context, i64 rip, u32 instructions,
- *           u32 number of parts, u32 number of indirect jumps; parts: i64 page, u16 offset, u16 length, the code bytes;
- *           jumps: i64 instruction pointer, u32 number of targets, i64 targets; then WebAssembly to the end
+ *           u32 number of parts, u32 number of indirect jumps, u32 number of instructions apart, u32 state of the inexact
+ *           flag; parts: i64 page, u16 offset, u16 length, the code bytes; jumps: i64 instruction pointer, u32 number of
+ *           targets, i64 targets; i64 instructions apart; then WebAssembly to the end
  *
  * All numbers are little endian.
  */
 import { sameBytes } from './code-snapshot.ts';
 import type { IndirectJump } from './compiler-protocol.ts';
 import { hashBytes } from './hash.ts';
+import type { InexactFlag } from './mxcsr.ts';
 
 /** Code within one page, as it was translated. */
 export interface CachedPart {
@@ -27,12 +29,16 @@ export interface CachedRegion {
   readonly instructions: number;
   readonly parts: readonly CachedPart[];
   readonly indirect: readonly IndirectJump[];
+  /** Instructions in it whose accesses are looked up one by one. */
+  readonly apart: readonly bigint[];
+  readonly inexact: InexactFlag;
   readonly wasm: Uint8Array;
 }
 
 const magic = new TextEncoder().encode('jit86tc\x01');
 const hashLength = 16;
-const fixedLength = 24;
+const inexactFlags: readonly InexactFlag[] = ['clear', 'set', 'either'];
+const fixedLength = 32;
 const partLength = 12;
 const jumpLength = 12;
 
@@ -116,7 +122,8 @@ export class TranslationCache {
     for (const known of [...list]) {
       // What was translated earlier in this run from the code at this place is superseded.
       const old = known.region;
-      if (old === null || !known.entry.used || !old.parts.some((part) => isWithin(part, region.parts))) continue;
+      if (old === null || !known.entry.used || old.inexact !== region.inexact) continue;
+      if (!old.parts.some((part) => isWithin(part, region.parts))) continue;
       list.splice(list.indexOf(known), 1);
       this.entries.delete(known.entry);
     }
@@ -170,16 +177,18 @@ const isWithin = (part: CachedPart, others: readonly CachedPart[]): boolean =>
   });
 
 /** An entry from its hash on. */
-function format({ context, rip, instructions, parts, indirect, wasm }: CachedRegion): Uint8Array {
+function format({ context, rip, instructions, parts, indirect, apart, inexact, wasm }: CachedRegion): Uint8Array {
   const code = parts.reduce((sum, part) => sum + partLength + part.code.length, 0);
   const jumps = indirect.reduce((sum, { targets }) => sum + jumpLength + 8 * targets.length, 0);
-  const bytes = new Uint8Array(hashLength + fixedLength + code + jumps + wasm.length);
+  const bytes = new Uint8Array(hashLength + fixedLength + code + jumps + 8 * apart.length + wasm.length);
   const view = new DataView(bytes.buffer);
   view.setUint32(hashLength, context, true);
   view.setBigInt64(hashLength + 4, rip, true);
   view.setUint32(hashLength + 12, instructions, true);
   view.setUint32(hashLength + 16, parts.length, true);
   view.setUint32(hashLength + 20, indirect.length, true);
+  view.setUint32(hashLength + 24, apart.length, true);
+  view.setUint32(hashLength + 28, inexactFlags.indexOf(inexact), true);
   let at = hashLength + fixedLength;
   for (const part of parts) {
     view.setBigInt64(at, part.page, true);
@@ -193,6 +202,10 @@ function format({ context, rip, instructions, parts, indirect, wasm }: CachedReg
     view.setUint32(at + 8, targets.length, true);
     targets.forEach((target, i) => view.setBigInt64(at + jumpLength + 8 * i, target, true));
     at += jumpLength + 8 * targets.length;
+  }
+  for (const rip of apart) {
+    view.setBigInt64(at, rip, true);
+    at += 8;
   }
   bytes.set(wasm, at);
   bytes.set(hashBytes(bytes.subarray(hashLength)));
@@ -224,12 +237,19 @@ function parse(bytes: Uint8Array): CachedRegion | null {
     indirect.push({ site, targets: Array.from({ length: count }, (_, i) => view.getBigInt64(at + 8 * i, true)) });
     at += 8 * count;
   }
+  const count = view.getUint32(hashLength + 24, true);
+  const inexact = inexactFlags[view.getUint32(hashLength + 28, true)];
+  if (inexact === undefined || count > (bytes.length - at) / 8) return null;
+  const apart = Array.from({ length: count }, (_, i) => view.getBigInt64(at + 8 * i, true));
+  at += 8 * count;
   return {
     context: view.getUint32(hashLength, true),
     rip: view.getBigInt64(hashLength + 4, true),
     instructions: view.getUint32(hashLength + 12, true),
     parts,
     indirect,
+    apart,
+    inexact,
     wasm: bytes.subarray(at),
   };
 }

@@ -23,8 +23,8 @@ interface Installed {
   readonly users: CodeUser[];
   readonly rip: bigint;
   readonly indirect: readonly IndirectJump[];
-  /** What it was made for; null for a translation of an earlier run. */
-  readonly inexact: InexactFlag | null;
+  /** What it was made for. */
+  readonly inexact: InexactFlag;
 }
 
 /** A translation, wherever it comes from. */
@@ -33,7 +33,7 @@ interface Translated {
   readonly instructions: number;
   readonly parts: readonly CodePart[];
   readonly indirect: readonly IndirectJump[];
-  readonly inexact: InexactFlag | null;
+  readonly inexact: InexactFlag;
 }
 
 export interface TranslatorStatistics {
@@ -176,8 +176,8 @@ export class Translator implements Regions {
   retried(context: Context, key: number): void {
     const count = (this.retries.get(key) ?? 0) + 1;
     this.retries.set(key, count);
-    if (count !== retryThreshold) return;
     const rip = BigInt(key);
+    if (count !== retryThreshold || this.apart.has(rip)) return;
     this.apart.add(rip);
     const page = linearOf(context, rip) & ~0xfffn;
     for (const regions of [...(this.installed.get(context.id)?.values() ?? [])]) {
@@ -190,7 +190,8 @@ export class Translator implements Regions {
   refused(context: Context, key: number): void {
     const region = this.installed.get(context.id)?.get(key)?.[0];
     if (region === undefined || region.inexact === 'either' || region.inexact === this.inexactFlag(region.rip)) return;
-    if (this.translate(region.rip, context)) this.flips.set(region.rip, (this.flips.get(region.rip) ?? 0) + 1);
+    if (this.fromCache(context, key) || this.translate(region.rip, context))
+      this.flips.set(region.rip, (this.flips.get(region.rip) ?? 0) + 1);
   }
   private inexactFlag(rip: bigint): InexactFlag {
     if ((this.flips.get(rip) ?? 0) >= maximumFlips) return 'either';
@@ -221,15 +222,15 @@ export class Translator implements Regions {
     const snapshot = new CodeSnapshot(this.parts.engine);
     if (snapshot.page(linearOf(context, rip)) === null) return false; // it will fault
     const started = performance.now();
-    const inexact = this.inexactFlag(rip);
-    const made = translate(snapshot, context, rip, this.parts.mode, this.seen, this.apart, inexact);
+    const profile = { apart: this.apart, inexact: this.inexactFlag(rip) };
+    const made = translate(snapshot, context, rip, this.parts.mode, this.seen, profile.apart, profile.inexact);
     if (made === null) {
       this.refuse(place, rip, context, snapshot);
       return false;
     }
     const module = new WebAssembly.Module(made.bytes as BufferSource);
     this.statistics.compileMillis += performance.now() - started;
-    this.take(made.bytes, module, made, rip, context, snapshot, inexact);
+    this.take(made.bytes, module, made, rip, context, snapshot, profile);
     return true;
   }
 
@@ -249,14 +250,13 @@ export class Translator implements Regions {
     if (snapshot.take(page) === null) return false;
     this.settled.add(place);
     this.underWay++;
-    const inexact = this.inexactFlag(rip);
+    const profile = { apart: new Set(this.apart), inexact: this.inexactFlag(rip) };
     compiler.request({
       context,
       rip,
       snapshot,
       seen: this.seen,
-      apart: this.apart,
-      inexact,
+      ...profile,
       mayGoOn: () => engine.inContext(context.id) && engine.physicalOf(page) === snapshot.physicalOf(page),
       done: (made) => {
         this.underWay--;
@@ -265,7 +265,7 @@ export class Translator implements Regions {
           this.settled.delete(place);
           if (made !== undefined) {
             this.statistics.compileMillis += made.millis;
-            this.take(made.bytes, made.module, made, rip, context, snapshot, inexact);
+            this.take(made.bytes, made.module, made, rip, context, snapshot, profile);
             this.forgetCovered(made.ranges, context);
           }
           engine.regionChanged(key, context.id); // found, or counted anew
@@ -303,7 +303,7 @@ export class Translator implements Regions {
     rip: bigint,
     context: Context,
     snapshot: CodeSnapshot,
-    inexact: InexactFlag,
+    { apart, inexact }: { readonly apart: ReadonlySet<bigint>; readonly inexact: InexactFlag },
   ): void {
     const parts = partsOf(ranges, context);
     if (!snapshot.isCurrent(parts)) return; // overwritten meanwhile
@@ -315,6 +315,8 @@ export class Translator implements Regions {
       rip,
       instructions,
       indirect,
+      apart: [...apart].filter((at) => ranges.some(({ start, length }) => at >= start && at < start + BigInt(length))),
+      inexact,
       parts: parts.map((part) => ({ page: part.page, offset: part.offset, code: snapshot.bytesOf(part)!.slice() })),
       wasm,
     });
@@ -337,16 +339,18 @@ export class Translator implements Regions {
     const { cache } = this.parts;
     if (cache === null || !context.stable) return false;
     for (const region of cache.candidates(context.id, BigInt(key))) {
+      if (region.inexact !== 'either' && region.inexact !== this.inexactFlag(region.rip)) continue;
       const physical = this.whereCached(region);
       if (physical === null) continue;
       const made = cache.moduleOf(region);
       if (made === null) continue;
       const { wasm, module } = made;
       const parts = region.parts.map(({ page, offset, code }) => ({ page, offset, length: code.length }));
-      const { instructions, indirect, rip } = region;
+      const { instructions, indirect, rip, inexact } = region;
       for (const jump of indirect) this.see(jump);
+      for (const at of region.apart) this.apart.add(at);
       this.install(
-        { wasm, instructions, parts, indirect, inexact: null },
+        { wasm, instructions, parts, indirect, inexact },
         module,
         context,
         rip,

@@ -104,6 +104,8 @@ const region = (rip: bigint, ...code: number[]): CachedRegion => ({
   instructions: 3,
   parts: [{ page: rip & ~0xfffn, offset: Number(rip & 0xfffn), code: Uint8Array.from(code) }],
   indirect: [{ site: rip + 2n, targets: [0x1000n, -5n] }],
+  apart: [rip + 1n],
+  inexact: 'set',
   wasm: module,
 });
 
@@ -145,7 +147,7 @@ test('of a file in which any one bit is wrong nothing is taken but whole entries
     for (const each of found) {
       const original = made.find(({ rip }) => rip === each.rip)!;
       assert.deepEqual([...each.parts[0]!.code, ...each.wasm], [...original.parts[0]!.code, ...module]);
-      assert.deepEqual(each.indirect, original.indirect);
+      assert.deepEqual([each.indirect, each.apart, each.inexact], [original.indirect, original.apart, 'set']);
     }
   }
   for (let length = 0; length < file.length; length++) {
@@ -173,15 +175,21 @@ test('a file keeps to its bound: what this run has used stays, the newest first'
   assert.deepEqual(kept, [0x1000n, 0x4000n]);
 });
 
-test('a translation of the same code replaces the one before; code that differs keeps its own', () => {
-  const cache = cacheOf(region(0x1000n, 1, 2), { ...region(0x1000n, 1, 2), instructions: 4 }, region(0x1000n, 8, 9));
+test('a translation of the same code for the same flag replaces the one before; other code keeps its own', () => {
+  const cache = cacheOf(
+    region(0x1000n, 1, 2),
+    { ...region(0x1000n, 1, 2), instructions: 4 },
+    { ...region(0x1000n, 1, 2), inexact: 'clear' },
+    region(0x1000n, 8, 9),
+  );
   const read = new TranslationCache('this build');
   read.read(cache.write(1e6));
   assert.deepEqual(
-    read.candidates(7, 0x1000n).map(({ instructions, parts }) => [instructions, parts[0]!.code[0]]),
+    read.candidates(7, 0x1000n).map(({ instructions, inexact, parts }) => [instructions, inexact, parts[0]!.code[0]]),
     [
-      [3, 8],
-      [4, 1],
+      [3, 'set', 8],
+      [3, 'clear', 1],
+      [4, 'set', 1],
     ],
   );
 });
