@@ -23,7 +23,6 @@ export const leave = {
   /** The running block's code was overwritten: rip is exact, go on with a look-up. */
   stop: 9,
 } as const;
-export type LeaveCode = (typeof leave)[keyof typeof leave];
 
 /** What a region returns in place of an instruction pointer when it leaves for another reason (in the field `leave`). */
 export const LEFT = -0x8000000000000000n;

@@ -11,4 +11,3 @@ export type Int = Value<'i32'> | Value<'i64'>;
 /** Operand width of an integer instruction, in bits. */
 export type Width = 8 | 16 | 32 | 64;
 
-export const typeOfWidth = (width: Width): IntType => (width === 64 ? 'i64' : 'i32');
