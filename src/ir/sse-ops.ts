@@ -65,7 +65,6 @@ export const sseOps = {
   'sse.i32x4.from_f64x2': row('v>v'), // [truncate]; to the two low lanes, the others zero
 } as const;
 
-
 /** The values that the immediate of an operation may have, or none: the interpreter has one case for each. */
 export function sseImmediates(op: string): readonly number[] {
   if (!op.startsWith('sse.')) return [];

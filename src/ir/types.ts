@@ -10,4 +10,3 @@ export type Int = Value<'i32'> | Value<'i64'>;
 
 /** Operand width of an integer instruction, in bits. */
 export type Width = 8 | 16 | 32 | 64;
-

@@ -149,7 +149,6 @@ export function offsetOf(name: string): number {
   return field.offset;
 }
 
-
 /** Value slots of the interpreter: 16 bytes each. */
 export const slotsOffset = 0x2000;
 export const slotCount = 0x300;
