@@ -183,7 +183,10 @@ export class RegionEmitter implements Reader, BlockValues {
         const { known } = this.places;
         const here = this.rip;
         const at = x87?.at;
-        x87?.edge(to.order, () => frame.leave(rip, leave.retry, dirty));
+        x87?.edge(to.order, () => {
+          if (rip === dispatchPlace) this.exit(e.get(this.returnTo, 'i64'));
+          else frame.leave(rip, leave.retry, dirty);
+        });
         go(to.order); // may emit the successor here
         if (x87 !== null) x87.at = at!;
         Object.assign(this, { nodes, plan, values, count, pass, dirty, rip: here, index });

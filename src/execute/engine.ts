@@ -275,6 +275,7 @@ export class Engine {
     const { i32 } = this.state;
     const budget = i32[BUDGET]!;
     if (budget <= 0) return false;
+    this.regions?.retried(this.context, this.ripKey());
     const events = this.step();
     i32[BUDGET] = budget - 1;
     return events;
