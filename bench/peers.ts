@@ -2,13 +2,15 @@
  * The same guests here and elsewhere, in one run:
  *
  *   npm run build
- *   node bench/peers.ts [--guests a,b] [--variants i386-x87,i386-sse2,x86_64] [--engines jit86,qemu] [--rounds 3] [--json FILE]
+ *   node bench/peers.ts [--guests a,b] [--variants i386-x87,i386-sse2,x86_64] [--engines jit86,qemu] [--rounds 3]
+ *     [--time wall|processor] [--json FILE]
  *
  * Prints time over native for each guest and engine, geometric means over groups, the interpreter's MIPS, and whether the
  * targets are met. Only the guest's work is timed, by the marks that it puts on the debug console around each of its
  * calls. A round runs every engine once on every guest, one after the other, each in a process of its own; of a process
  * the fastest call counts, ratios are taken within a round, and the figure is the median over rounds. What is not
- * installed (gcc, clang, QEMU) is left out, and said so.
+ * installed (gcc, clang, QEMU) is left out, and said so. On a machine that others use too, --time processor counts what
+ * the guest's thread had of a processor, and not the time that it waited for one.
  */
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
@@ -18,10 +20,15 @@ import type { CallLimits, Contender } from './peers/contender.ts';
 import { jit86Contenders } from './peers/jit86.ts';
 import { qemu } from './peers/qemu.ts';
 import { report } from './peers/report.ts';
-import { type Run, rowsOf } from './peers/summary.ts';
+import { processorTime, type Run, rowsOf, type TimeOf, wallTime } from './peers/summary.ts';
 import { v86 } from './peers/v86.ts';
 
 const contenders: readonly Contender[] = [native, wasm, ...jit86Contenders, v86, qemu];
+
+const times = [
+  { name: 'wall', time: wallTime },
+  { name: 'processor', time: processorTime },
+] as const;
 
 interface Plan {
   readonly guests: readonly Guest[];
@@ -29,6 +36,7 @@ interface Plan {
   readonly contenders: readonly Contender[];
   readonly rounds: number;
   readonly limits: CallLimits;
+  readonly time: TimeOf;
   readonly json: string | undefined;
 }
 
@@ -42,6 +50,7 @@ function readPlan(args: readonly string[]): Plan {
       engines: { type: 'string' },
       rounds: { type: 'string', default: '3' },
       calls: { type: 'string', default: '12' },
+      time: { type: 'string', default: 'wall' },
       json: { type: 'string' },
     },
   });
@@ -63,6 +72,7 @@ function readPlan(args: readonly string[]): Plan {
     contenders: pick('engines', engines, contenders, ({ name }) => name),
     rounds: count('rounds', values.rounds),
     limits: { calls: count('calls', values.calls), enough: 1, fewest: 2, timeout: 120 },
+    time: pick('time', values.time, times, ({ name }) => name)[0]!.time,
     json: values.json,
   };
 }
@@ -105,9 +115,10 @@ async function main(args: readonly string[]): Promise<number> {
     else console.log(`without ${contender.name}: ${reason}`);
   }
   const runs = await measure(plan, taking);
-  const rows = rowsOf(runs);
+  const rows = rowsOf(runs, plan.time);
   for (const { name, description } of taking) console.log(`${name}: ${description}`);
-  console.log(`\nTime over native, warm; medians of ${plan.rounds} rounds.\n`);
+  const clock = plan.time === wallTime ? 'Time' : "The processor's time";
+  console.log(`\n${clock} over native, warm; medians of ${plan.rounds} rounds.\n`);
   process.stdout.write(
     report(
       rows,

@@ -56,10 +56,14 @@ export class Natives {
   }
 
   /**
-   * Seconds of each of several calls in one process; null where there is no such program.
+   * The times of several calls in one process, in seconds; null where there is no such program.
    * @throws if a checksum is wrong
    */
-  async calls(name: string, variantName: string, count: number): Promise<number[] | null> {
+  async calls(
+    name: string,
+    variantName: string,
+    count: number,
+  ): Promise<{ seconds: number; cpuSeconds: number }[] | null> {
     const variant = this.variants.find((each) => each === variantName);
     const guest = workloads.find((each) => each.name === name);
     if (variant === undefined || guest === undefined) return null;
@@ -68,7 +72,10 @@ export class Natives {
       return built!;
     });
     const { stdout } = await execute(program, new Array<string>(count).fill('1'), { timeout: 60_000 });
-    return [...stdout.matchAll(/ nanos=(\d+) /g)].map((match) => Number(match[1]) / 1e9);
+    return [...stdout.matchAll(/ nanos=(\d+) cpu=(\d+) /g)].map(([, nanos, cpu]) => ({
+      seconds: Number(nanos) / 1e9,
+      cpuSeconds: Number(cpu) / 1e9,
+    }));
   }
 }
 

@@ -2,11 +2,15 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isEnough } from '../bench/peers/contender.ts';
 import { report } from '../bench/peers/report.ts';
-import { median, type Run, rowsOf } from '../bench/peers/summary.ts';
+import { median, processorTime, type Run, rowsOf, wallTime } from '../bench/peers/summary.ts';
 import { CallMarks } from '../runtime/cli/call-marks.ts';
 
 function run(contender: string, round: number, seconds: readonly number[], more: Partial<Run> = {}): Run {
-  const calls = seconds.map((each) => ({ seconds: each, instructions: contender === 'native' ? null : 1e6 }));
+  const calls = seconds.map((each) => ({
+    seconds: each,
+    cpuSeconds: each / 2,
+    instructions: contender === 'native' ? null : 1e6,
+  }));
   return { guest: 'sieve', kind: 'memory', variant: 'x86_64', contender, round, calls, failure: null, ...more };
 }
 
@@ -32,7 +36,7 @@ test('a run goes on until it has made enough calls or taken long enough, but mak
 });
 
 test('ratios are taken within a round, and the median of them counts', () => {
-  const rows = rowsOf([
+  const runs = [
     run('native', 0, [3, 1]),
     run('jit86', 0, [8, 2]),
     run('native', 1, [2]), // this round was disturbed, and so were both
@@ -40,7 +44,8 @@ test('ratios are taken within a round, and the median of them counts', () => {
     run('native', 2, [1]),
     run('jit86', 2, [9]),
     run('qemu', 0, [], { failure: 'status 3' }),
-  ]);
+  ];
+  const rows = rowsOf(runs, wallTime);
   assert.equal(rows.length, 1);
   const { figures } = rows[0]!;
   assert.equal(figures.get('jit86')!.overNative, 3);
@@ -48,6 +53,7 @@ test('ratios are taken within a round, and the median of them counts', () => {
   assert.equal(figures.get('jit86')!.seconds, 6);
   assert.equal(figures.get('native')!.overNative, 1);
   assert.equal(figures.has('qemu'), false);
+  assert.equal(rowsOf(runs, processorTime)[0]!.figures.get('jit86')!.seconds, 3);
   assert.equal(median([4, 1]), 2.5);
   assert.equal(median([]), null);
 });
@@ -61,7 +67,7 @@ test('the report has a row per guest, means of groups, verdicts, and a line per 
     run('jit86', 0, [1.2], { kind: 'double', variant: 'i386-x87', guest: 'n-body' }),
     run('v86', 0, [], { kind: 'double', variant: 'i386-x87', guest: 'n-body', failure: 'given up after 120 s' }),
   ];
-  const lines = report(rowsOf(runs), ['native', 'jit86', 'interpreter', 'v86'], runs).split('\n');
+  const lines = report(rowsOf(runs, wallTime), ['native', 'jit86', 'interpreter', 'v86'], runs).split('\n');
   assert.match(lines[0]!, /^guest +kind +variant +native ms +jit86 +interpr MIPS +v86$/);
   assert.match(lines[1]!, /^sieve +memory +x86_64 +20\.0 +10\.0 +100 +-$/);
   assert.ok(lines.some((line) => /^x86_64 integer +1 guests +10\.0 +100 +-$/.test(line)));

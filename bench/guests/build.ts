@@ -167,7 +167,7 @@ export async function nativeVariants(): Promise<GuestVariant[]> {
 /**
  * Builds workloads as Linux executables, `<directory>/<variant>/<name>`.
  *
- * Each takes scales as arguments and prints a line per scale, `<name> scale=N nanos=N checksum=0xN ok`; its status is not
+ * Each takes scales as arguments and prints a line per scale, `<name> scale=N nanos=N cpu=N checksum=0xN ok`; its status is not
  * 0 where a checksum is wrong. The sources, options and memory functions are the guests'; only start and output differ.
  */
 export async function buildNative(

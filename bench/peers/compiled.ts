@@ -14,9 +14,9 @@ export const native: Contender = {
   },
   runs: (_, variant) => natives.variants.includes(variant),
   async measure(guest, variant, { calls }) {
-    const seconds = await natives.calls(guest.name, variant, calls);
-    if (seconds === null) throw new Error('there is no native program');
-    return seconds.map((each) => ({ seconds: each, instructions: null }));
+    const times = await natives.calls(guest.name, variant, calls);
+    if (times === null) throw new Error('there is no native program');
+    return times.map((each) => ({ ...each, instructions: null }));
   },
 };
 

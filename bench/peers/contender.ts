@@ -8,6 +8,8 @@ import type { Guest, GuestVariant } from '../guests/catalogue.ts';
 /** One call of a guest's work. */
 export interface Call {
   readonly seconds: number;
+  /** Time that the thread of the guest has had a processor: of other processes it sees less. Null where it is not known. */
+  readonly cpuSeconds: number | null;
   /** Guest instructions, where they are counted. */
   readonly instructions: number | null;
 }
@@ -38,6 +40,27 @@ export function isEnough(limits: CallLimits, calls: number, seconds: number): bo
   return calls >= limits.calls || (calls >= limits.fewest && seconds >= limits.enough);
 }
 
+/** What is read at the beginning and the end of a call. */
+export interface CallClock {
+  readonly millis: number;
+  readonly cpuMillis: number;
+}
+
+/** The clocks of this thread. */
+export function readClock(): CallClock {
+  const { user, system } = process.threadCpuUsage();
+  return { millis: performance.now(), cpuMillis: (user + system) / 1000 };
+}
+
+/** The call between two readings. */
+export function callBetween(start: CallClock, end: CallClock, instructions: number | null = null): Call {
+  return {
+    seconds: (end.millis - start.millis) / 1000,
+    cpuSeconds: (end.cpuMillis - start.cpuMillis) / 1000,
+    instructions,
+  };
+}
+
 /** How a child process ended. */
 export interface ChildEnd {
   readonly status: number | null;
@@ -49,7 +72,7 @@ export async function runChild(
   program: string,
   args: readonly string[],
   timeout: number,
-  onOutput: (bytes: Buffer, end: () => void) => void = () => {},
+  onOutput: (bytes: Buffer, end: () => void, pid: number) => void = () => {},
 ): Promise<ChildEnd> {
   const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
   let output = '';
@@ -60,7 +83,7 @@ export async function runChild(
   }, timeout * 1000);
   child.stdout.on('data', (bytes: Buffer) => {
     output += bytes.toString('latin1');
-    onOutput(bytes, () => child.kill('SIGKILL'));
+    onOutput(bytes, () => child.kill('SIGKILL'), child.pid ?? 0);
   });
   child.stderr.on('data', (bytes: Buffer) => (output += bytes.toString('latin1')));
   const status = await new Promise<number | null>((resolve, reject) => {

@@ -42,15 +42,32 @@ export function median(values: readonly number[]): number | null {
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
+/** What a call took, by the clock that is looked at; null if it has no such time. */
+export type TimeOf = (call: Call) => number | null;
+export const wallTime: TimeOf = ({ seconds }) => seconds;
+export const processorTime: TimeOf = ({ cpuSeconds }) => cpuSeconds;
+
+/** A call and its time. */
+interface Timed {
+  readonly seconds: number;
+  readonly instructions: number | null;
+}
+function timed(calls: readonly Call[], time: TimeOf): Timed[] {
+  return calls.flatMap((call) => {
+    const seconds = time(call);
+    return seconds === null ? [] : [{ seconds, instructions: call.instructions }];
+  });
+}
 /** The call that was disturbed least; by then the run is warm. */
-function fastest(calls: readonly Call[]): Call | null {
-  return calls.reduce<Call | null>((best, call) => (best === null || call.seconds < best.seconds ? call : best), null);
+function fastest(calls: readonly Timed[]): Timed | null {
+  return calls.reduce<Timed | null>((best, call) => (best === null || call.seconds < best.seconds ? call : best), null);
 }
 
-function figureOf(runs: readonly Run[], natives: ReadonlyMap<number, number>): Figure | null {
-  const good = runs.flatMap(({ calls, round }) => {
+function figureOf(runs: readonly Run[], natives: ReadonlyMap<number, number>, time: TimeOf): Figure | null {
+  const good = runs.flatMap((run) => {
+    const calls = timed(run.calls, time);
     const best = fastest(calls);
-    return best === null ? [] : [{ best, first: calls[0]!.seconds, native: natives.get(round) }];
+    return best === null ? [] : [{ best, first: calls[0]!.seconds, native: natives.get(run.round) }];
   });
   const seconds = median(good.map(({ best }) => best.seconds));
   if (seconds === null) return null;
@@ -67,7 +84,7 @@ function figureOf(runs: readonly Run[], natives: ReadonlyMap<number, number>): F
 }
 
 /** A row for each guest and variant, in order of appearance. */
-export function rowsOf(runs: readonly Run[]): Row[] {
+export function rowsOf(runs: readonly Run[], time: TimeOf): Row[] {
   const builds = new Map<string, Run[]>();
   for (const run of runs) {
     const key = `${run.guest}/${run.variant}`;
@@ -79,7 +96,7 @@ export function rowsOf(runs: readonly Run[]): Row[] {
     const { guest, kind, variant } = list[0]!;
     const natives = new Map<number, number>();
     for (const { contender, round, calls } of list) {
-      const best = contender === 'native' ? fastest(calls) : null;
+      const best = contender === 'native' ? fastest(timed(calls, time)) : null;
       if (best !== null) natives.set(round, best.seconds);
     }
     const figures = new Map<string, Figure>();
@@ -87,6 +104,7 @@ export function rowsOf(runs: readonly Run[]): Row[] {
       const figure = figureOf(
         list.filter(({ contender }) => contender === name),
         natives,
+        time,
       );
       if (figure !== null) figures.set(name, figure);
     }

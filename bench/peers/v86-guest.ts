@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { V86 } from 'v86';
 import { CallMarks } from '../../runtime/cli/call-marks.ts';
-import { isEnough, scriptArguments } from './contender.ts';
+import { callBetween, isEnough, readClock, scriptArguments } from './contender.ts';
 
 const { limits, args } = scriptArguments();
 const image = new Uint8Array(readFileSync(args[0]!)); // a buffer of its own, of the file's size
@@ -13,8 +13,7 @@ function done(status: number, line: string): never {
   process.exit(status);
 }
 function finish(): never {
-  const calls = marks.calls.map(({ start, end }) => ({ seconds: (end - start) / 1000, instructions: null }));
-  return done(0, JSON.stringify(calls));
+  return done(0, JSON.stringify(marks.calls.map(({ start, end }) => callBetween(start, end))));
 }
 
 /** What of v86 its own declarations leave out. */
@@ -23,12 +22,9 @@ interface Insides {
 }
 
 const began = performance.now();
-const marks = new CallMarks(
-  () => performance.now(),
-  (call) => {
-    if (isEnough(limits, call, (performance.now() - began) / 1000)) finish();
-  },
-);
+const marks = new CallMarks(readClock, (call) => {
+  if (isEnough(limits, call, (performance.now() - began) / 1000)) finish();
+});
 const options = {
   wasm_path: fileURLToPath(import.meta.resolve('v86').replace(/[^/]+$/, 'v86.wasm')),
   memory_size: 128 << 20,

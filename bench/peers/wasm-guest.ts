@@ -1,16 +1,16 @@
 /** A workload that clang compiled to WebAssembly, as a process of its own: `wasm-guest.ts LIMITS MODULE CHECKSUM`. */
 import { readFileSync } from 'node:fs';
-import { isEnough, scriptArguments } from './contender.ts';
+import { type Call, callBetween, isEnough, readClock, scriptArguments } from './contender.ts';
 
 const { limits, args } = scriptArguments();
 const { instance } = await WebAssembly.instantiate(readFileSync(args[0]!));
 const workload = instance.exports.workload as (scale: number) => number;
-const calls: { seconds: number; instructions: null }[] = [];
+const calls: Call[] = [];
 const began = performance.now();
 while (!isEnough(limits, calls.length, (performance.now() - began) / 1000)) {
-  const start = performance.now();
+  const start = readClock();
   const checksum = workload(1) >>> 0;
-  calls.push({ seconds: (performance.now() - start) / 1000, instructions: null });
+  calls.push(callBetween(start, readClock()));
   if (checksum === Number(args[1])) continue;
   console.log(`checksum 0x${checksum.toString(16)}`);
   process.exit(1);

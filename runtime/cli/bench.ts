@@ -85,12 +85,16 @@ async function nativeYardstick(): Promise<BenchOptions['native']> {
   const script = packageUrl('bench/yardstick.ts');
   if (!existsSync(script)) return async () => null;
   interface Yardstick {
-    Natives: { prepare(): Promise<{ calls(guest: string, variant: string, count: number): Promise<number[] | null> }> };
+    Natives: {
+      prepare(): Promise<{
+        calls(guest: string, variant: string, count: number): Promise<{ seconds: number }[] | null>;
+      }>;
+    };
   }
   const natives = await ((await import(script.href)) as Yardstick).Natives.prepare();
   return async (guest, variant) => {
     const calls = await natives.calls(guest, variant, 5);
-    return calls === null ? null : Math.min(...calls);
+    return calls === null ? null : Math.min(...calls.map(({ seconds }) => seconds));
   };
 }
 
