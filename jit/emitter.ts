@@ -21,7 +21,11 @@ const features =
   F.ReferenceTypes |
   F.Multivalue;
 
-const wasmTypes: Record<Type, number> = {
+/** An i64 and an i32, as some functions give them. */
+type Pair = 'pair';
+const pairType = binaryen.createType([binaryen.i64, binaryen.i32]);
+const wasmTypes: Record<Type | Pair, number> = {
+  pair: pairType,
   i32: binaryen.i32,
   i64: binaryen.i64,
   f32: binaryen.f32,
@@ -29,7 +33,7 @@ const wasmTypes: Record<Type, number> = {
   v128: binaryen.v128,
 };
 const typeList = (types: readonly Type[]): number => binaryen.createType(types.map((t) => wasmTypes[t]));
-const resultType = (type: Type | null): number => (type === null ? binaryen.none : wasmTypes[type]);
+const resultType = (type: Type | Pair | null): number => (type === null ? binaryen.none : wasmTypes[type]);
 
 export interface MemoryLimits {
   readonly initial: number;
@@ -46,13 +50,14 @@ export class Emitter {
   readonly m: binaryen.Module;
   private readonly ops: Operations;
   private parameters: Type[] = [];
-  private locals: Type[] = [];
+  private locals: (Type | Pair)[] = [];
   private free = new Map<Type, number[]>();
   private lists: Expr[][] = [];
   private pooling = false;
   private readonly pool = new Map<string, { readonly local: number; readonly bytes: readonly number[] }>();
   private labels = 0;
   private readonly offers = new Map<string, () => void>();
+  private readonly offered: (() => void)[] = [];
 
   constructor() {
     this.m = new binaryen.Module();
@@ -80,9 +85,17 @@ export class Emitter {
   offerGlobal(name: string, from: string, type: Type, mutable: boolean): void {
     this.offers.set(name, () => this.importGlobal(name, from, type, mutable));
   }
+  /** Adds a function of the module's own if something calls it, when the others are done: `addOffered`. */
+  offerOwn(name: string, add: () => void): void {
+    this.offers.set(name, () => this.offered.push(add));
+  }
+  addOffered(): void {
+    for (let add = this.offered.pop(); add !== undefined; add = this.offered.pop()) add();
+  }
   private take(name: string): void {
-    this.offers.get(name)?.();
+    const offer = this.offers.get(name);
     this.offers.delete(name);
+    offer?.();
   }
   importGlobal(name: string, from: string, type: Type, mutable: boolean): void {
     this.m.addGlobalImport(name, from, name, wasmTypes[type], mutable);
@@ -91,7 +104,7 @@ export class Emitter {
   addFunction(
     name: string,
     parameters: readonly Type[],
-    result: Type | null,
+    result: Type | Pair | null,
     body: () => void,
     exported = false,
     pooling = false,
@@ -184,7 +197,7 @@ export class Emitter {
     return this.parameters.length + this.locals.push(type) - 1;
   }
   release(local: number): void {
-    const type = this.locals[local - this.parameters.length]!;
+    const type = this.locals[local - this.parameters.length] as Type;
     const list = this.free.get(type);
     if (list === undefined) this.free.set(type, [local]);
     else list.push(local);
@@ -246,6 +259,17 @@ export class Emitter {
   }
   callIndirect(slot: Expr, operands: readonly Expr[], parameters: readonly Type[], result: Type | null): Expr {
     return this.m.call_indirect('t', slot, [...operands], typeList(parameters), resultType(result));
+  }
+  /** Calls a function that gives an i64 and an i32; each call of the answers is one use. */
+  callPair(name: string, operands: readonly Expr[]): { readonly first: () => Expr; readonly second: () => Expr } {
+    this.take(name);
+    const local = this.parameters.length + this.locals.push('pair') - 1;
+    this.set(local, this.m.call(name, [...operands], pairType));
+    const part = (index: number) => () => this.m.tuple.extract(this.m.local.get(local, pairType), index);
+    return { first: part(0), second: part(1) };
+  }
+  returnPair(first: Expr, second: Expr): void {
+    this.return(this.m.tuple.make([first, second]));
   }
   global(name: string, type: Type): Expr {
     this.take(name);

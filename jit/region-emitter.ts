@@ -11,15 +11,9 @@ import { microOps, type Node } from '../src/ir/micro-ops.ts';
 import { type Schedule, schedule } from '../src/ir/schedule.ts';
 import type { Type, Width } from '../src/ir/types.ts';
 import { isX87 } from '../src/ir/x87-ops.ts';
-import {
-  jumpCacheBits,
-  jumpCacheEntryBytes,
-  jumpCacheOffset,
-  profileEntries,
-  profileOffset,
-  segmentNames,
-} from '../src/state/layout.ts';
+import { jumpCacheOffset, profileEntries, profileOffset, segmentNames } from '../src/state/layout.ts';
 import type { Emitter, Expr } from './emitter.ts';
+import { jumpEntry } from './jump-entry.ts';
 import { lower, type Reader } from './lower.ts';
 import type { InexactFlag } from './mxcsr.ts';
 import { callsOut, dispatchPlace, type Region, type RegionBlock } from './region.ts';
@@ -513,7 +507,7 @@ export class RegionEmitter implements Reader, BlockValues {
   private call(last: Node, target: bigint | null, returnAddress: bigint): void {
     const { e, frame } = this;
     const to = target === null ? e.share(this.value(last.args[0]!), 'i64') : () => e.i64(target);
-    const entry = this.jumpEntry(target, to);
+    const entry = jumpEntry(e, target, to);
     frame.spill(this.dirty);
     this.x87?.spill();
     this.dirty = noneHeld;
@@ -536,18 +530,5 @@ export class RegionEmitter implements Reader, BlockValues {
     this.x87?.fill(back.order, () => e.return(next()));
     if (back.needsFlagBits) frame.flagsToBits();
     this.checkBudget(back);
-  }
-  /** Address of the target's jump cache entry, less the cache's offset. */
-  private jumpEntry(target: bigint | null, to: () => Expr): () => Expr {
-    const { e } = this;
-    const mask = (1 << jumpCacheBits) - 1;
-    if (target !== null) {
-      const low = Number(BigInt.asUintN(32, target));
-      const offset = ((low ^ (low >>> 12)) & mask) * jumpCacheEntryBytes;
-      return e.share(e.op('i32.add', e.cpu(), e.i32(offset)), 'i32');
-    }
-    const low = e.share(e.op('i32.wrap', to()), 'i32');
-    const index = e.op('i32.and', e.op('i32.xor', low(), e.op('i32.shr_u', low(), e.i32(12))), e.i32(mask));
-    return e.share(e.op('i32.add', e.cpu(), e.op('i32.mul', index, e.i32(jumpCacheEntryBytes))), 'i32');
   }
 }

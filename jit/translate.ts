@@ -6,6 +6,7 @@ import type { CodeRangeOfRip } from './code-snapshot.ts';
 import type { IndirectJump, TranslationMode } from './compiler-protocol.ts';
 import { coreMemory } from './core-memory.ts';
 import { Emitter } from './emitter.ts';
+import { offerF80Functions } from './f80-functions.ts';
 import type { InexactFlag } from './mxcsr.ts';
 import { formRegion, type IndirectTargets, type Region } from './region.ts';
 import { RegionEmitter } from './region-emitter.ts';
@@ -70,7 +71,9 @@ function build(regions: readonly Region[], { shared, x87, cpu }: TranslationMode
   e.importFunction('flagsWord', 'core', ['i32'], 'i32');
   e.importFunction('flagsTest', 'core', ['i32', 'i32'], 'i32');
   importLibrary(e);
+  offerF80Functions(e);
   regions.forEach((region, i) => RegionEmitter.add(e, regionName(i), region, { x87, inexact }));
+  e.addOffered();
   return e;
 }
 

@@ -4,6 +4,7 @@
  */
 import type { X87Op } from '../src/ir/x87-ops.ts';
 import type { Emitter, Expr } from './emitter.ts';
+import { f80Functions } from './f80-functions.ts';
 import type { X87Unit, X87Values } from './region-x87.ts';
 import { binaries, C2, CODES, constants, pairs, results, unaries } from './x87-tables.ts';
 
@@ -208,8 +209,17 @@ export class ExactValues implements X87Values {
     unit.raise(flags, C1 | mask);
   }
   binary(op: X87Op, to: number, a: number, b: number): void {
+    const { e, unit } = this;
+    const own = f80Functions[op];
+    if (own !== undefined) {
+      const result = e.callPair(own, [this.m(a), this.se(a), this.m(b), this.se(b), unit.control()]);
+      e.set(this.n0, e.op('i32.shr_u', result.second(), e.i32(16)));
+      unit.exitIf(this.unmasked(this.i(this.n0)));
+      unit.raise(this.i(this.n0), C1);
+      return this.put(to, result.first(), e.op('i32.and', result.second(), e.i32(0xffff)));
+    }
     this.call(op, [this.m(a), this.se(a), this.m(b), this.se(b)]);
-    this.put(to, this.l(this.m0), this.e.global('resultSe', 'i32'));
+    this.put(to, this.l(this.m0), e.global('resultSe', 'i32'));
   }
   unary(op: X87Op, a: number): void {
     const { e } = this;
