@@ -3,8 +3,8 @@
  * straight case (normal numbers of moderate size, 64 bits of precision, to nearest) without a call into softfloat.wasm,
  * which does all others. src/softfloat/assembly/f80-arithmetic.ts is the general form of the same.
  *
- * `(significand, sign and exponent, significand, sign and exponent, control word) -> (significand, the rest)`, where the
- * rest holds sign and exponent in its low half and what was raised in its upper one.
+ * `(significand, sign and exponent, significand, sign and exponent, control word) -> (significand, the rest)`. The control
+ * word has its precision control inverted; the rest holds sign and exponent in its low half, what was raised in its upper one.
  */
 import type { Emitter, Expr } from './emitter.ts';
 
@@ -13,9 +13,9 @@ const HALF = 0xffffffffn;
 /** Biased exponents from here on, so many: no result of such operands is special. */
 const LOW = 0x3000;
 const COUNT = 0x2000;
-/** Precision and rounding control, and what they must be. */
+/** Precision and rounding control, and the former alone. */
 const CONTROL = 0xf00;
-const PLAIN = 0x300;
+const PRECISION = 0x300;
 const SIGN = 0x8000;
 
 export const f80Functions: Readonly<Record<string, string>> = {
@@ -69,10 +69,11 @@ class Operation {
         const above = (exponent: () => Expr) => e.op('i32.sub', exponent(), e.i32(LOW));
         e.brIf('slow', e.op('i32.ge_u', e.op('i32.or', above(x), above(y)), e.i32(COUNT)));
         e.brIf('slow', e.op('i64.ge_s', e.op('i64.and', this.ma(), this.mb()), e.i64(0n)));
-        e.brIf('slow', e.op('i32.ne', e.op('i32.and', e.get(4, 'i32'), e.i32(CONTROL)), e.i32(PLAIN)));
+        e.brIf('slow', e.op('i32.and', e.get(4, 'i32'), e.i32(CONTROL)));
         straight(x, y);
       });
-      const m = this.i64(e.call(library, [this.ma(), this.ea(), this.mb(), this.eb(), e.get(4, 'i32')], 'i64'));
+      const control = e.op('i32.xor', e.get(4, 'i32'), e.i32(PRECISION));
+      const m = this.i64(e.call(library, [this.ma(), this.ea(), this.mb(), this.eb(), control], 'i64'));
       e.returnPair(
         m(),
         e.op('i32.or', e.op('i32.shl', e.global('raised', 'i32'), e.i32(16)), e.global('resultSe', 'i32')),

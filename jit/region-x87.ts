@@ -24,6 +24,7 @@ const SUMMARY = 0x80;
 const C1 = 0x200;
 const CODES = 0x4700;
 const EXCEPTIONS = 0x3f;
+const PRECISION = 0x300;
 const TOP_FIELD = 0x3800;
 const NEW_CODE = 0x8000;
 const FPR = offsetOf('fpr0');
@@ -35,11 +36,13 @@ export interface X87Unit {
   readonly e: Emitter;
   /** Leaves before the instruction if the condition is not zero. */
   exitIf(condition: Expr): void;
-  /** The control word. */
+  /** The control word; `turned` has its precision control inverted, so that 64 bits to nearest are zeros. */
   control(): Expr;
-  status(): Expr;
-  /** Replaces the condition codes in `mask` and adds exceptions. */
-  raise(flags: Expr, mask: number): void;
+  turned(): Expr;
+  /** Those of the exceptions that are not masked. */
+  unmasked(raised: Expr): Expr;
+  /** Replaces C1 and the condition codes in `mask`, and adds exceptions; the flags are used several times. */
+  raise(flags: () => Expr, mask: number): void;
 }
 
 /** How a region holds register values, numbered 0 to 7, and the memory operand (8). */
@@ -60,9 +63,9 @@ export interface X87Values {
   unary(op: X87Op, a: number): void;
   /** Two results: the first replaces the operand. */
   pair(op: X87Op, a: number, second: number): void;
-  /** Condition codes of a ? b. */
-  compare(a: number, b: number, quiet: boolean): Expr;
-  examine(a: number): Expr;
+  /** Condition codes of a ? b; C1 is clear then. */
+  compare(a: number, b: number, quiet: boolean): () => Expr;
+  examine(a: number): () => Expr;
   /** The value as it goes to memory; what it raises waits for `commit`. */
   result(op: X87Op, a: number, truncate: boolean): Expr;
   upper(): Expr;
@@ -76,7 +79,12 @@ export class RegionX87 implements X87Unit {
   private readonly flow: X87Flow;
   /** Number of the physical register that is register 0 here. */
   private readonly base: number;
+  /** The status word but for TOP and C1, which is that of `last`. */
   private readonly fsw: number;
+  private readonly last: number;
+  private readonly fcw: number;
+  /** Exceptions that are not masked. */
+  private readonly open: number;
   /** Tags as they were at the last fill or join: 1 = full; what `at` knows goes before it. */
   private readonly tags: number;
   /** The last instruction: its pointer from bit 16 on, FOP, and NEW_CODE if it is one of this region. */
@@ -94,6 +102,9 @@ export class RegionX87 implements X87Unit {
     this.flow = new X87Flow(region);
     this.base = e.local('i32');
     this.fsw = e.local('i32');
+    this.last = e.local('i32');
+    this.fcw = e.local('i32');
+    this.open = e.local('i32');
     this.tags = e.local('i32');
     this.code = e.local('i64');
     this.fdp = e.local('i64');
@@ -105,20 +116,39 @@ export class RegionX87 implements X87Unit {
   private i32(local: number): Expr {
     return this.e.get(local, 'i32');
   }
-  status(): Expr {
+  private status(): Expr {
     return this.i32(this.fsw);
   }
+  turned(): Expr {
+    return this.i32(this.fcw);
+  }
   control(): Expr {
-    return this.e.state32('fcw');
+    return this.e.op('i32.xor', this.turned(), this.e.i32(PRECISION));
   }
-  raise(flags: Expr, mask: number): void {
+  unmasked(raised: Expr): Expr {
+    return this.e.op('i32.and', raised, this.i32(this.open));
+  }
+  private setControl(word: () => Expr): void {
     const { e } = this;
-    e.set(this.fsw, e.op('i32.or', e.op('i32.and', this.status(), e.i32(~mask)), flags));
+    e.set(this.fcw, e.op('i32.xor', word(), e.i32(PRECISION)));
+    e.set(this.open, e.op('i32.xor', e.op('i32.and', word(), e.i32(EXCEPTIONS)), e.i32(EXCEPTIONS)));
   }
-
+  raise(flags: () => Expr, mask: number): void {
+    const { e } = this;
+    const codes = mask & ~C1;
+    const old = codes === 0 ? this.status() : e.op('i32.and', this.status(), e.i32(~codes));
+    e.set(this.fsw, e.op('i32.or', old, flags()));
+    e.set(this.last, flags());
+  }
   /** Nothing was rounded. */
   private plain(): void {
-    if (this.values.flags) this.raise(this.e.i32(0), C1);
+    if (this.values.flags) this.e.set(this.last, this.e.i32(0));
+  }
+  /** The status word without TOP. */
+  private flags(): Expr {
+    const { e } = this;
+    const rest = e.op('i32.and', this.status(), e.i32(~(TOP_FIELD | C1)));
+    return e.op('i32.or', rest, e.op('i32.and', this.i32(this.last), e.i32(C1)));
   }
 
   // --- between locals and memory
@@ -144,6 +174,9 @@ export class RegionX87 implements X87Unit {
     this.at = { depth, full: 0, empty: 0, dirty: 0 };
     if ((live & HEADER) !== 0) {
       e.set(this.fsw, e.state32('fsw'));
+      e.set(this.last, this.status());
+      const word = e.share(e.state32('fcw'), 'i32');
+      this.setControl(word);
       e.if(e.op('i32.and', this.status(), e.i32(SUMMARY)), unfit);
       const top = e.op('i32.shr_u', this.status(), e.i32(11));
       e.set(this.base, e.op('i32.and', e.op('i32.sub', top, e.i32(depth)), e.i32(7)));
@@ -184,8 +217,7 @@ export class RegionX87 implements X87Unit {
   private storeStatus(depth: Expr): void {
     const { e } = this;
     const top = e.op('i32.and', e.op('i32.add', this.i32(this.base), depth), e.i32(7));
-    const rest = e.op('i32.and', this.status(), e.i32(~TOP_FIELD));
-    e.setState32('fsw', e.op('i32.or', rest, e.op('i32.shl', top, e.i32(11))));
+    e.setState32('fsw', e.op('i32.or', this.flags(), e.op('i32.shl', top, e.i32(11))));
   }
   private storeCode(): void {
     const { e } = this;
@@ -348,7 +380,7 @@ export class RegionX87 implements X87Unit {
         const codes = values.compare(register(a), register(b), (n & (1 << 14)) !== 0);
         if (x87 === 'x87.compare') this.raise(codes, CODES);
         else {
-          result = e.op('i32.shr_u', codes, e.i32(8));
+          result = e.op('i32.shr_u', codes(), e.i32(8));
           this.plain();
         }
         break;
@@ -403,13 +435,13 @@ export class RegionX87 implements X87Unit {
         const word = e.share(e.op('i32.or', e.op('i32.and', args[0], e.i32(0x1f3f)), e.i32(0x40)), 'i32');
         const open = e.op('i32.and', e.op('i32.xor', word(), e.i32(-1)), e.i32(EXCEPTIONS));
         this.exitIf(e.op('i32.and', this.status(), open)); // an exception becomes pending
+        this.setControl(word);
         e.setState32('fcw', word());
         break;
       }
       case 'x87.status': {
         const top = e.op('i32.and', e.op('i32.add', this.i32(this.base), e.i32(this.at.depth)), e.i32(7));
-        const rest = e.op('i32.and', this.status(), e.i32(~TOP_FIELD));
-        result = e.op('i32.or', rest, e.op('i32.shl', top, e.i32(11)));
+        result = e.op('i32.or', this.flags(), e.op('i32.shl', top, e.i32(11)));
         break;
       }
       case 'x87.code':

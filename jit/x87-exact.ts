@@ -9,8 +9,6 @@ import type { X87Unit, X87Values } from './region-x87.ts';
 import { binaries, C2, CODES, constants, pairs, results, unaries } from './x87-tables.ts';
 
 const OPERAND = 8;
-const C1 = 0x200;
-const EXCEPTIONS = 0x3f;
 const TOP_BIT = -(1n << 63n);
 
 /** The function of the library for each micro-op, the condition codes that it defines and an argument before the control word. */
@@ -145,37 +143,36 @@ export class ExactValues implements X87Values {
   private widen(format: 'f32' | 'f64', bits: Expr, library: (bits: Expr) => Expr): void {
     const { e } = this;
     const { fraction, maximum, bias } = formats[format];
-    const width = format === 'f64' ? 64 : 32;
+    const lost = BigInt(63 - fraction);
     e.set(this.m0, bits);
     const value = () => this.l(this.m0);
-    e.set(
-      this.n0,
-      e.op('i32.and', e.op('i32.wrap', e.op('i64.shr_u', value(), e.i64(BigInt(fraction)))), e.i32(maximum)),
-    );
-    const toSign = BigInt(width - 16);
-    const shifted =
-      format === 'f64' ? e.op('i64.shr_u', value(), e.i64(toSign)) : e.op('i64.shr_u', value(), e.i64(16n));
-    e.set(this.n1, e.op('i32.and', e.op('i32.wrap', shifted), e.i32(0x8000)));
-    const normal = e.op('i32.lt_u', e.op('i32.sub', this.i(this.n0), e.i32(1)), e.i32(maximum - 1));
-    e.if(
-      normal,
-      () =>
-        this.put(
-          OPERAND,
-          e.op('i64.or', e.op('i64.shl', value(), e.i64(BigInt(63 - fraction))), e.i64(TOP_BIT)),
-          e.op('i32.or', e.op('i32.add', this.i(this.n0), e.i32(16383 - bias)), this.i(this.n1)),
-        ),
-      () =>
-        e.if(
-          e.op('i64.eqz', e.op('i64.shl', value(), e.i64(BigInt(65 - width)))),
-          () => this.put(OPERAND, e.i64(0n), this.i(this.n1)),
-          () => {
-            e.set(this.mOf(OPERAND), library(value()));
-            e.set(this.seOf(OPERAND), e.global('resultSe', 'i32'));
-            this.unit.exitIf(e.global('raised', 'i32'));
-          },
-        ),
-    );
+    // Sign and exponent.
+    e.set(this.n0, e.op('i32.wrap', e.op('i64.shr_u', value(), e.i64(BigInt(fraction)))));
+    const sign = () => e.op('i32.and', this.i(this.n0), e.i32(maximum + 1));
+    const places = 16 - Math.log2(2 * (maximum + 1));
+    const done = e.label('done');
+    const special = e.label('special');
+    e.block(done, () => {
+      e.block(special, () => {
+        const next = e.op('i32.and', e.op('i32.add', this.i(this.n0), e.i32(1)), e.i32(maximum));
+        e.brIf(special, e.op('i32.le_u', next, e.i32(1)));
+        e.set(this.mOf(OPERAND), e.op('i64.or', e.op('i64.shl', value(), e.i64(lost)), e.i64(TOP_BIT)));
+        e.set(this.n1, sign());
+        const moved = e.op('i32.sub', e.op('i32.shl', this.i(this.n1), e.i32(places)), this.i(this.n1));
+        const biased = e.op('i32.add', this.i(this.n0), e.i32(16383 - bias));
+        e.set(this.seOf(OPERAND), e.op('i32.add', biased, moved));
+        e.br(done);
+      });
+      e.if(
+        e.op('i64.eqz', e.op('i64.shl', value(), e.i64(format === 'f64' ? 1n : 33n))),
+        () => this.put(OPERAND, e.i64(0n), e.op('i32.shl', sign(), e.i32(places))),
+        () => {
+          e.set(this.mOf(OPERAND), library(value()));
+          e.set(this.seOf(OPERAND), e.global('resultSe', 'i32'));
+          this.unit.exitIf(e.global('raised', 'i32'));
+        },
+      );
+    });
   }
   constant(n: number): void {
     const { e } = this;
@@ -189,33 +186,29 @@ export class ExactValues implements X87Values {
   }
 
   // --- arithmetic
-  private unmasked(raised: Expr): Expr {
-    const { e, unit } = this;
-    return e.op('i32.and', e.op('i32.and', raised, e.op('i32.xor', unit.control(), e.i32(-1))), e.i32(EXCEPTIONS));
-  }
   /** Calls the library; the significand of the result is in `m0` then, and the flags have been raised. */
   private call(op: X87Op, args: readonly Expr[]): void {
     const { e, unit } = this;
     const { name, mask, extra } = libraryOf.get(op)!;
     e.set(this.m0, e.call(name, [...args, ...(extra === null ? [] : [e.i32(extra)]), unit.control()], 'i64'));
     e.set(this.n0, e.global('raised', 'i32'));
-    unit.exitIf(this.unmasked(this.i(this.n0)));
+    unit.exitIf(unit.unmasked(this.i(this.n0)));
     if (mask === C2) unit.exitIf(e.op('i32.and', e.global('condition', 'i32'), e.i32(C2))); // out of range: nothing is done
     if (mask === CODES) {
       // A NaN leaves some condition codes alone.
       unit.exitIf(e.op('i32.eq', e.op('i32.and', e.global('resultSe', 'i32'), e.i32(0x7fff)), e.i32(0x7fff)));
     }
-    const flags = mask === 0 ? this.i(this.n0) : e.op('i32.or', this.i(this.n0), e.global('condition', 'i32'));
-    unit.raise(flags, C1 | mask);
+    if (mask !== 0) e.set(this.n0, e.op('i32.or', this.i(this.n0), e.global('condition', 'i32')));
+    unit.raise(() => this.i(this.n0), mask);
   }
   binary(op: X87Op, to: number, a: number, b: number): void {
     const { e, unit } = this;
     const own = f80Functions[op];
     if (own !== undefined) {
-      const result = e.callPair(own, [this.m(a), this.se(a), this.m(b), this.se(b), unit.control()]);
+      const result = e.callPair(own, [this.m(a), this.se(a), this.m(b), this.se(b), unit.turned()]);
       e.set(this.n0, e.op('i32.shr_u', result.second(), e.i32(16)));
-      unit.exitIf(this.unmasked(this.i(this.n0)));
-      unit.raise(this.i(this.n0), C1);
+      unit.exitIf(unit.unmasked(this.i(this.n0)));
+      unit.raise(() => this.i(this.n0), 0);
       return this.put(to, result.first(), e.op('i32.and', result.second(), e.i32(0xffff)));
     }
     this.call(op, [this.m(a), this.se(a), this.m(b), this.se(b)]);
@@ -234,16 +227,16 @@ export class ExactValues implements X87Values {
     this.put(a, this.l(this.m0), e.global('resultSe', 'i32'));
     this.put(second, e.global('result2M', 'i64'), e.global('result2Se', 'i32'));
   }
-  compare(a: number, b: number, quiet: boolean): Expr {
+  compare(a: number, b: number, quiet: boolean): () => Expr {
     const { e, unit } = this;
     e.set(this.n0, e.call('f80Compare', [this.m(a), this.se(a), this.m(b), this.se(b), e.i32(quiet ? 1 : 0)], 'i32'));
     e.set(this.n1, e.global('raised', 'i32'));
-    unit.exitIf(this.unmasked(this.i(this.n1)));
-    unit.raise(this.i(this.n1), 0);
-    return e.share(this.i(this.n0), 'i32')();
+    unit.exitIf(unit.unmasked(this.i(this.n1)));
+    unit.raise(() => this.i(this.n1), 0);
+    return e.share(this.i(this.n0), 'i32');
   }
-  examine(a: number): Expr {
-    return this.e.share(this.e.call('f80Examine', [this.m(a), this.se(a)], 'i32'), 'i32')();
+  examine(a: number): () => Expr {
+    return this.e.share(this.e.call('f80Examine', [this.m(a), this.se(a)], 'i32'), 'i32');
   }
 
   // --- results
@@ -264,14 +257,14 @@ export class ExactValues implements X87Values {
     };
     if (format === 'f32' || format === 'f64') this.narrow(format, a, value, library);
     else library();
-    unit.exitIf(this.unmasked(this.i(this.pending)));
+    unit.exitIf(unit.unmasked(this.i(this.pending)));
     return e.get(value, type);
   }
   upper(): Expr {
     return this.i(this.n0);
   }
   commit(): void {
-    this.unit.raise(this.i(this.pending), C1);
+    this.unit.raise(() => this.i(this.pending), 0);
   }
   /** To a double or single: here if it rounds to nearest and neither the value nor the result is special. */
   private narrow(format: 'f32' | 'f64', a: number, value: number, library: () => void): void {
@@ -279,34 +272,35 @@ export class ExactValues implements X87Values {
     const { fraction, maximum, bias } = formats[format];
     const lost = 63 - fraction;
     const half = 1n << BigInt(lost - 1);
-    e.set(this.n0, e.op('i32.sub', e.op('i32.and', this.se(a), e.i32(0x7fff)), e.i32(16383 - bias)));
-    // In range even if the rounding carries, with its top bit, to nearest.
-    const inRange = e.op('i32.lt_u', e.op('i32.sub', this.i(this.n0), e.i32(1)), e.i32(maximum - 2));
-    const normal = e.op('i32.and', inRange, e.op('i64.lt_s', this.m(a), e.i64(0n)));
-    const nearest = e.op('i32.eqz', e.op('i32.and', unit.control(), e.i32(0xc00)));
-    e.if(
-      e.op('i32.and', normal, nearest),
-      () => {
+    const done = e.label('done');
+    const special = e.label('special');
+    e.block(done, () => {
+      e.block(special, () => {
+        e.set(this.n0, e.op('i32.sub', e.op('i32.and', this.se(a), e.i32(0x7fff)), e.i32(16384 - bias)));
+        // In range even if the rounding carries, with its top bit, to nearest.
+        e.brIf(special, e.op('i32.ge_u', this.i(this.n0), e.i32(maximum - 2)));
+        e.brIf(special, e.op('i64.ge_s', this.m(a), e.i64(0n)));
+        e.brIf(special, e.op('i32.and', unit.turned(), e.i32(0xc00)));
         const kept = () => e.op('i64.shr_u', this.m(a), e.i64(BigInt(lost)));
         e.set(this.m0, e.op('i64.and', this.m(a), e.i64(2n * half - 1n)));
         const odd = e.op('i64.and', kept(), e.i64(1n));
         e.set(this.n1, e.op('i64.gt_u', e.op('i64.add', this.l(this.m0), odd), e.i64(half)));
         const inexact = e.op('i32.shl', e.op('i64.ne', this.l(this.m0), e.i64(0n)), e.i32(5));
         e.set(this.pending, e.op('i32.or', inexact, e.op('i32.shl', this.i(this.n1), e.i32(9))));
-        // The integer bit of the significand adds one to the exponent.
-        const exponent = e.op('i32.sub', this.i(this.n0), e.i32(1));
-        const sign = (by: number) => e.op('i32.shl', e.op('i32.and', this.se(a), e.i32(0x8000)), e.i32(by));
+        // `n0` is one less than the exponent, to which the integer bit of the significand adds one.
+        const sign = e.op('i32.shl', e.op('i32.and', this.se(a), e.i32(0x8000)), e.i32(16));
         if (format === 'f64') {
-          const upper = e.op('i64.extend_u', e.op('i32.or', sign(16), e.op('i32.shl', exponent, e.i32(20))));
+          const upper = e.op('i64.extend_u', e.op('i32.or', sign, e.op('i32.shl', this.i(this.n0), e.i32(20))));
           const rounded = e.op('i64.add', kept(), e.op('i64.extend_u', this.i(this.n1)));
           e.set(value, e.op('i64.add', e.op('i64.shl', upper, e.i64(32n)), rounded));
         } else {
-          const upper = e.op('i32.or', sign(16), e.op('i32.shl', exponent, e.i32(23)));
+          const upper = e.op('i32.or', sign, e.op('i32.shl', this.i(this.n0), e.i32(23)));
           const rounded = e.op('i32.add', e.op('i32.wrap', kept()), this.i(this.n1));
           e.set(value, e.op('i32.add', upper, rounded));
         }
-      },
-      library,
-    );
+        e.br(done);
+      });
+      library();
+    });
   }
 }

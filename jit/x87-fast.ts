@@ -10,7 +10,6 @@ import { libraryOf } from './x87-exact.ts';
 import { C2, CODES, constants } from './x87-tables.ts';
 
 const OPERAND = 8;
-const C1 = 0x200;
 /** All exceptions masked, 64 bits, to nearest. */
 const PLAIN = 0x37f;
 
@@ -129,7 +128,7 @@ export class FastValues implements X87Values {
     e.set(this.m0, e.call(name, [...args, ...(extra === null ? [] : [e.i32(extra)]), e.i32(PLAIN)], 'i64'));
     if (mask === 0) return;
     if (mask === C2) unit.exitIf(e.op('i32.and', e.global('condition', 'i32'), e.i32(C2))); // out of range: nothing is done
-    unit.raise(e.op('i32.and', e.global('condition', 'i32'), e.i32(CODES)), mask | C1);
+    unit.raise(e.share(e.op('i32.and', e.global('condition', 'i32'), e.i32(CODES)), 'i32'), mask);
   }
   unary(op: X87Op, a: number): void {
     const { e } = this;
@@ -157,16 +156,16 @@ export class FastValues implements X87Values {
     this.set(a, this.narrow(this.m(), this.exponent()));
     this.set(second, this.narrow(m(), se()));
   }
-  compare(a: number, b: number): Expr {
+  compare(a: number, b: number): () => Expr {
     const { e } = this;
     const unless = e.select(e.op('f64.gt', this.get(a), this.get(b)), e.i32(0), e.i32(0x4500));
     const less = e.select(e.op('f64.lt', this.get(a), this.get(b)), e.i32(0x100), unless);
-    return e.share(e.select(e.op('f64.eq', this.get(a), this.get(b)), e.i32(0x4000), less), 'i32')();
+    return e.share(e.select(e.op('f64.eq', this.get(a), this.get(b)), e.i32(0x4000), less), 'i32');
   }
-  examine(a: number): Expr {
+  examine(a: number): () => Expr {
     const { e } = this;
     this.widen(a);
-    return e.share(e.call('f80Examine', [this.m(), this.exponent()], 'i32'), 'i32')();
+    return e.share(e.call('f80Examine', [this.m(), this.exponent()], 'i32'), 'i32');
   }
 
   /** Rounded to an integer by the control word. */
