@@ -32,7 +32,7 @@ async function runGuest(
   try {
     const file = readFileSync(new URL(`../../bench/guests/built/${variant}/${name}.elf`, import.meta.url));
     machine.start(loadGuest(file, machine.ram, { name, commandLine: '', modules: [] }).state);
-    const end = await machine.run({ signal: AbortSignal.timeout(180_000) });
+    const end = await machine.run({ signal: AbortSignal.timeout(300_000) });
     const said = `${name} ${variant} ${engine}: ${end.reason} ${String.fromCharCode(...output).trim()}`;
     return { said, status: end.reason === 'exit' ? end.status : null, statistics: machine.statistics() };
   } finally {
