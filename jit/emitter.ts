@@ -32,6 +32,7 @@ const wasmTypes: Record<Type | Pair, number> = {
   f64: binaryen.f64,
   v128: binaryen.v128,
 };
+const otherType: Partial<Record<Type, Type>> = { i32: 'f32', i64: 'f64', f32: 'i32', f64: 'i64' };
 const typeList = (types: readonly Type[]): number => binaryen.createType(types.map((t) => wasmTypes[t]));
 const resultType = (type: Type | Pair | null): number => (type === null ? binaryen.none : wasmTypes[type]);
 
@@ -58,6 +59,9 @@ export class Emitter {
   private labels = 0;
   private readonly offers = new Map<string, () => void>();
   private readonly offered: (() => void)[] = [];
+  /** Expressions that are loads, and reinterpretations with what is behind them. */
+  private readonly loads = new Map<Expr, { readonly pointer: Expr; readonly offset: number }>();
+  private readonly reinterpreted = new Map<Expr, Expr>();
 
   constructor() {
     this.m = new binaryen.Module();
@@ -244,6 +248,7 @@ export class Emitter {
   }
   /** WebAssembly's operation of that name: `i32.add`, `i8x16.shuffle` with its immediates last. */
   op(name: string, ...operands: unknown[]): Expr {
+    if (name.endsWith('.reinterpret')) return this.reinterpret(name, operands[0] as Expr);
     const [type, ...rest] = name.split('.');
     let f: Operations = this.ops[type!];
     for (const part of rest) f = f?.[part];
@@ -279,10 +284,23 @@ export class Emitter {
     this.emit(this.m.drop(value));
   }
   load(type: Type, pointer: Expr, offset = 0, kind: LoadKind = 'load'): Expr {
-    return this.ops[type][kind](offset, 1, pointer, 'm');
+    const made = this.ops[type][kind](offset, 1, pointer, 'm');
+    if (kind === 'load') this.loads.set(made, { pointer, offset });
+    return made;
   }
   store(type: Type, pointer: Expr, value: Expr, offset = 0, kind: StoreKind = 'store'): void {
-    this.emit(this.ops[type][kind](offset, 1, pointer, value, 'm'));
+    const other = kind === 'store' ? this.reinterpreted.get(value) : undefined;
+    if (other === undefined) this.emit(this.ops[type][kind](offset, 1, pointer, value, 'm'));
+    else this.emit(this.ops[otherType[type]!].store(offset, 1, pointer, other, 'm'));
+  }
+  /** The same bits as another type; of what has just been loaded, it is a load of that type. */
+  private reinterpret(name: string, value: Expr): Expr {
+    const type = name.slice(0, 3);
+    const load = this.loads.get(value);
+    if (load !== undefined) return this.ops[type].load(load.offset, 1, load.pointer, 'm');
+    const made = this.ops[type].reinterpret(value);
+    this.reinterpreted.set(made, value);
+    return made;
   }
 
   // --- the vCPU's block: parameter 0 of every function is its address

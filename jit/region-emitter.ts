@@ -295,6 +295,10 @@ export class RegionEmitter implements Reader, BlockValues {
         continue;
       }
       if (node.op === 'end') return p;
+      if (node.op === 'when' && this.nodes[node.args[0]!]!.op === 'x87.done') {
+        p = this.steps(steps, p + 1, stopAt); // what does not come to its end has left
+        continue;
+      }
       if (node.op === 'when') {
         let after = p;
         const { known } = this.places;
@@ -423,7 +427,8 @@ export class RegionEmitter implements Reader, BlockValues {
             node,
             args.map((a) => this.value(a)),
           );
-          if (result !== null) this.keep(v, result, false);
+          if (typeof result === 'function') this.values.set(v, result);
+          else if (result !== null) this.keep(v, result, false);
           return;
         }
         return this.general(v, node);
@@ -482,7 +487,11 @@ export class RegionEmitter implements Reader, BlockValues {
     const suffix = bytes === 1 ? '8' : bytes === 2 ? '16' : '';
     const { host, offset } = this.places.of(v, args[0]!, bytes, name !== 'load');
     if (name === 'store') return e.store(type, host(), this.value(args[1]!), offset, `store${suffix}` as 'store');
-    this.keep(v, e.load(type, host(), offset, (suffix === '' ? 'load' : `load${suffix}_u`) as 'load'), false);
+    const value = e.load(type, host(), offset, (suffix === '' ? 'load' : `load${suffix}_u`) as 'load');
+    const next = this.nodes[v + 1]!;
+    const taken = next.op.startsWith('x87.operand.') && next.args[0] === v && this.plan.uses[v] === 1;
+    if (taken) this.values.set(v, () => value);
+    else this.keep(v, value, false);
   }
   private segment(v: number, { args, imm }: Node): void {
     const { e } = this;

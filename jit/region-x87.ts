@@ -67,7 +67,7 @@ export interface X87Values {
   compare(a: number, b: number, quiet: boolean): () => Expr;
   examine(a: number): () => Expr;
   /** The value as it goes to memory; what it raises waits for `commit`. */
-  result(op: X87Op, a: number, truncate: boolean): Expr;
+  result(op: X87Op, a: number, truncate: boolean): Expr | (() => Expr);
   upper(): Expr;
   commit(): void;
 }
@@ -313,14 +313,14 @@ export class RegionX87 implements X87Unit {
     return e.op('i32.or', kept, e.i32(at.full));
   }
 
-  /** Emits a micro-op; its result, or null. */
-  node({ op, imm }: Node, args: readonly Expr[]): Expr | null {
+  /** Emits a micro-op; its result (a function: to be made where it is used), or null. */
+  node({ op, imm }: Node, args: readonly Expr[]): Expr | (() => Expr) | null {
     const { e, values } = this;
     const step = stackStep({ op, args: [], imm } as Node, this.at.depth);
     this.check(step);
     const register = (place: number): number => (place === OPERAND ? OPERAND : (this.at.depth + place) & 7);
     const n = imm[0] as number;
-    let result: Expr | null = null;
+    let result: Expr | (() => Expr) | null = null;
     const x87 = op as X87Op;
     switch (x87) {
       case 'x87.ready':
@@ -401,8 +401,7 @@ export class RegionX87 implements X87Unit {
         result = values.upper();
         break;
       case 'x87.done':
-        result = e.i32(1); // what does not come to its end has left
-        break;
+        break; // there is nothing to ask: what does not come to its end has left
       case 'x87.commit':
         values.commit();
         break;

@@ -186,13 +186,13 @@ export class FastValues implements X87Values {
     );
     return e.get(this.d0, 'f64');
   }
-  result(op: X87Op, a: number, truncate: boolean): Expr {
+  result(op: X87Op, a: number, truncate: boolean): Expr | (() => Expr) {
     const { e } = this;
     switch (op) {
       case 'x87.result.f32':
-        return e.op('i32.reinterpret', e.op('f32.demote', this.get(a)));
+        return () => e.op('i32.reinterpret', e.op('f32.demote', this.get(a)));
       case 'x87.result.f64':
-        return this.bits(a);
+        return () => this.bits(a);
       case 'x87.result.f80':
         this.widen(a);
         e.set(this.n0, this.exponent());

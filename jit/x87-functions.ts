@@ -396,14 +396,15 @@ class Functions {
       const open = e.share(this.unmasked(e.get(raised, 'i32')), 'i32');
       s.raise(e.get(raised, 'i32'), C1);
       if (!flags) s.raise(e.get(codes, 'i32'), CODES);
-      if (flags) e.setState32('x87Done', e.op('i32.eqz', e.op('i32.and', open(), e.i32(INVALID))));
       e.if(
         open(),
         () => s.raise(e.i32(SUMMARY), 0),
         () => s.pops(this.parameter),
       );
       s.save();
-      if (flags) e.return(e.op('i32.shr_u', e.get(codes, 'i32'), e.i32(8)));
+      if (!flags) return;
+      e.if(e.op('i32.and', open(), e.i32(INVALID)), () => e.return(e.call('flagsWord', [e.cpu()], 'i32')));
+      e.return(e.op('i32.shr_u', e.get(codes, 'i32'), e.i32(8)));
     };
     this.add('compare', (s) => compare(s, false));
     this.add('compare.flags', (s) => compare(s, true));

@@ -56,7 +56,7 @@ export const x87Ops = {
   // Replaces ST0 by the first result and pushes the second.
   ...names(['x87.xtract', 'x87.tan', 'x87.sincos'], step('>')),
   'x87.compare': step('>'), // [roles]: condition code from a ? b
-  'x87.compare.flags': step('>i'), // [roles]: ZF, PF, CF at their places; valid if `x87.done`
+  'x87.compare.flags': step('>i'), // [roles]: the arithmetic flags: ZF, PF, CF; as they were if an exception forbids it
   'x87.examine': step('>'),
   // ST0 as it goes to memory. Followed by the store, if `x87.done`, and by `x87.commit`.
   'x87.result.f32': step('>i'),

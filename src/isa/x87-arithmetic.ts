@@ -114,7 +114,7 @@ for (const [name, form, pops, quiet] of [
     (b, { src }) => {
       const i = place(src);
       const flags = b.emit<'i32'>('x87.compare.flags', [], roles(0, 0, i, pops) | (quiet ? QUIET_COMPARE : 0));
-      b.when(b.emit('x87.done'), () => b.mergeFlags(ARITHMETIC_FLAGS, flags));
+      b.mergeFlags(ARITHMETIC_FLAGS, flags);
     },
     'cmov',
   );
