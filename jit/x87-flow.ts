@@ -146,6 +146,7 @@ export function stackStep({ op, imm }: Node, depth: number): StackStep {
     case 'x87.init':
       return changed;
     case 'x87.status':
+    case 'x87.ready': // an exception that is pending is met where the region is entered
       return { ...changed, writes: 0 };
     case 'x87.code':
       return { ...nothing, writes: CODE, depth };

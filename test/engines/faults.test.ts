@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { IMAGE } from '../hardware/machine.ts';
-import { Assembler, dword, type Reference, to } from './assembler.ts';
+import { Assembler, at, dword, type Reference, to } from './assembler.ts';
 import { codeStart, Guest, type GuestKind, isFlat } from './guest.ts';
 
 const HLT = 0xf4;
@@ -395,6 +395,44 @@ test('an access behind the limit of a segment is #GP(0), or #SS(0) on the stack,
         assert.equal(register(guest, 'rbp'), ebp, way);
         assert.equal(register(guest, 'rdi'), edi, way);
       },
+    );
+  }
+});
+
+test('an x87 exception that is pending is met by the next waiting instruction, in whatever region that is', () => {
+  for (const kind of kinds.filter(({ cpl }) => cpl === 0)) {
+    const wide = kind.mode === '64';
+    const [masked, open] = [Number(kind.data), Number(kind.data) + 4];
+    everyWay(
+      kind,
+      (guest) => {
+        guest.write('data', 0, Uint8Array.of(0x7f, 0x03, 0, 0, 0x7b, 0x03));
+        const code = begin(kind)
+          .put(0xb9, dword(300)) // mov ecx, 300
+          .put(0x31, 0xed) // xor ebp, ebp
+          .put(0xbb, dword(Number(kind.code) + 0x100)) // mov ebx, wait
+          .put(0xbe, at('loop')) // mov esi, loop
+          .label('loop')
+          .put(0xdb, 0xe3) // fninit
+          .put(0xd9, 0xe8, 0xd9, 0xee, 0xde, 0xf9) // fld1; fldz; fdivp: a masked division by zero
+          .put(0xd9, ...absolute(wide, 5, open)) // fldcw [open]
+          .put(0xff, 0xe3) // jmp ebx
+          .pad(0x100)
+          .put(0xd9, 0xd0) // fnop
+          .put(0x9b) // fwait
+          .put(...dec(wide, 1)) // dec ecx
+          .put(0x74, to('end', 1)) // jz end
+          .put(0xff, 0xe6) // jmp esi: the region of FNOP has no other x87 instruction
+          .label('end')
+          .put(HLT)
+          .label('handler')
+          .put(0xdb, 0xe2) // fnclex
+          .put(0xd9, ...absolute(wide, 5, masked)) // fldcw [masked]
+          .put(0xff, 0xc5) // inc ebp
+          .put(...(wide ? [0x48] : []), 0xcf); // iret
+        return { code, handlers: { 16: 'handler' } };
+      },
+      (guest, way) => assert.equal(register(guest, 'rbp'), 300, way),
     );
   }
 });

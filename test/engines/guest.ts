@@ -81,6 +81,13 @@ class PageMapper {
 }
 
 const USABLE = 0x10000;
+/** Guest-physical ranges that can be taken out of the map; nothing of the guest lies there. */
+const HOLES = [
+  [0x48000, 0x50000],
+  [0x58000, 0x60000],
+  [0x7c000, 0x80000],
+] as const;
+const pattern = (i: number): number => (i * 31 + 0x5a) & 0xff;
 
 /** Segments of the program, by mode and privilege. */
 function segmentsOf(kind: GuestKind, machine: Machine): Record<'cs' | 'data', Segment> | null {
@@ -198,6 +205,32 @@ export class Guest {
       for (let i = 0; i < 4; i++) state.set64(`pdpte${i}`, view.getBigUint64(machine.cr3 + 8 * i, true));
     state.set32('cpl', kind.cpl);
     cpu.stateReplaced();
+  }
+
+  /** Bytes of the host that no guest may change: below the vCPU, and where guest-physical memory has holes. */
+  private *guarded(): Iterable<Uint8Array> {
+    const { memory, ram } = this.vm;
+    yield new Uint8Array(memory.buffer, 0, cpuBase);
+    for (const [start, end] of HOLES) yield ram.subarray(start, end);
+  }
+  /** Makes holes in guest-physical memory, and fills what lies there in the host with a pattern. */
+  makeHoles(): void {
+    const host = this.vm.ram.byteOffset;
+    let start = 0;
+    const regions = [...HOLES, [RAM_BYTES, RAM_BYTES] as const].map(([hole, end]) => {
+      const region = { kind: 'ram' as const, start, length: hole - start, hostOffset: host + start };
+      start = end;
+      return region;
+    });
+    this.vm.physical.replace(regions.filter(({ length }) => length > 0));
+    for (const bytes of this.guarded()) for (let i = 0; i < bytes.length; i++) bytes[i] = pattern(i);
+    for (const [from, to] of HOLES) this.image.set(this.vm.ram.subarray(from, to), from);
+  }
+  /** The pattern is still there. */
+  holesIntact(): boolean {
+    for (const bytes of this.guarded())
+      for (let i = 0; i < bytes.length; i++) if (bytes[i] !== pattern(i)) return false;
+    return true;
   }
 
   /** Back to the state after construction. */

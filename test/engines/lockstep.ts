@@ -51,11 +51,24 @@ export class Lockstep {
 
   /** Instructions that were executed in translations. */
   translatedInstructions = 0;
+  /** Instructions that were executed one at a time. */
+  instructions = 0;
+
+  /** Makes holes in guest-physical memory; the bytes there must stay as they are. */
+  makeHoles(): void {
+    for (const guest of this.guests) guest.makeHoles();
+  }
+  holesIntact(): boolean {
+    return this.guests.every((guest) => guest.holesIntact());
+  }
+  private get guests(): readonly Guest[] {
+    return [this.single, this.blocks, this.translated];
+  }
 
   private load(program: Program): void {
     const assembled = assemble(program);
     const data = dataOf(program, assembled);
-    for (const guest of [this.single, this.blocks, this.translated]) {
+    for (const guest of this.guests) {
       guest.reset();
       guest.write('code', program.start, assembled.code);
       guest.write('data', 0, data);
@@ -84,7 +97,10 @@ export class Lockstep {
     let ended = false;
     for (const point of plan.points) {
       let endedHere = false;
-      for (let i = done; i < point && !endedHere; i++) endedHere = this.single.run(1);
+      for (let i = done; i < point && !endedHere; i++) {
+        endedHere = this.single.run(1);
+        this.instructions++;
+      }
       const blocksEnded = this.blocks.run(point - done);
       let translatedEnded = false;
       let at = done;
@@ -145,6 +161,27 @@ export class Lockstep {
         }
     }
     return best;
+  }
+
+  /** A program that makes the host throw, as small as it can be. */
+  reportError(program: Program, plan: Plan): string {
+    let best = program;
+    const throws = (p: Program): boolean => {
+      try {
+        this.run(p, plan);
+        return false;
+      } catch {
+        return true;
+      }
+    };
+    for (let b = 0; b < best.blocks.length; b++) {
+      for (let i = best.blocks[b]!.length - 1; i >= 0; i--) {
+        const blocks = best.blocks.map((block, n): Block => (n === b ? block.filter((_, k) => k !== i) : block));
+        if (throws({ ...best, blocks })) best = { ...best, blocks };
+      }
+    }
+    const { kind } = program;
+    return `mode ${kind.mode}, CPL ${kind.cpl}, ${kind.paging} paging\n${listing(best)}\nregisters ${[...best.registers].map((r) => r.toString(16)).join(' ')}`;
   }
 
   report(program: Program, plan: Plan): string {

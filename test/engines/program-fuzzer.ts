@@ -19,7 +19,8 @@ export interface FuzzResult {
   readonly reports: readonly string[];
 }
 
-function kinds(mode: GuestMode): GuestKind[] {
+/** The guests of a mode: privilege, paging, and where code and data lie. */
+export function guestKinds(mode: GuestMode): GuestKind[] {
   if (mode === 'real') return [{ mode, cpl: 0, paging: '32-bit', code: 0x50000n, data: 0x60000n }];
   const made: GuestKind[] = [];
   for (const cpl of [3, 0] as const) {
@@ -37,7 +38,7 @@ function kinds(mode: GuestMode): GuestKind[] {
 }
 
 export function fuzzPrograms(random: Random, limits: FuzzLimits): FuzzResult {
-  const all = limits.modes.flatMap(kinds);
+  const all = limits.modes.flatMap(guestKinds);
   const locksteps = new Map<GuestKind, Lockstep>();
   const reports: string[] = [];
   const end = performance.now() + limits.seconds * 1000;

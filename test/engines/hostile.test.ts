@@ -1,0 +1,23 @@
+/**
+ * Hostile guests in every mode, at CPL 0 and 3: no host exception, no byte of the host outside guest RAM changed, no more
+ * instructions than were allowed, and one state in all engines. Longer runs: `fuzz-hostile.ts`.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { randomNumbers } from '../isa/random.ts';
+import { guestModes } from './guest.ts';
+import { fuzzHostile } from './hostile-fuzzer.ts';
+
+for (const mode of guestModes) {
+  test(`hostile guests in mode ${mode} harm neither the host nor the engines' agreement`, (t) => {
+    const { programs, instructions, translated, failures, differences } = fuzzHostile(randomNumbers(20150101), {
+      seconds: 120,
+      programs: 150,
+      modes: [mode],
+    });
+    t.diagnostic(`${programs} programs, ${instructions} instructions, ${translated} of them in translations`);
+    assert.equal(failures.length, 0, failures.join('\n\n'));
+    assert.equal(differences.length, 0, differences.join('\n\n'));
+    assert.ok(instructions > 1000, `only ${instructions} instructions`);
+  });
+}
