@@ -6,7 +6,7 @@
  * The interpreter is a loop over records (src/execute/records.ts) with one case for each kind.
  */
 
-import { blockHeaderBytes } from '../src/execute/encode.ts';
+import { blockEntriesOffset, blockHeaderBytes } from '../src/execute/encode.ts';
 import { hotThreshold, LEFT, leave } from '../src/execute/leave.ts';
 import { isSpecial, joinImmediates, type RecordKind, recordKinds } from '../src/execute/records.ts';
 import { FLAG_CARRY_BIT } from '../src/ir/flags.ts';
@@ -102,9 +102,10 @@ class CoreBuilder implements Reader {
           );
           e.br('next');
         });
-        e.store('i32', this.get(entry), e.op('i32.add', at(20), e.i32(1)), jumpCacheOffset + 20);
-        e.if(e.op('i32.eq', at(20), e.i32(hotThreshold)), () => e.return(e.i32(leave.hot)));
         e.set(BLOCK, at(12));
+        const entries = () => e.load('i32', this.get(BLOCK), blockEntriesOffset);
+        e.store('i32', this.get(BLOCK), e.op('i32.add', entries(), e.i32(1)), blockEntriesOffset);
+        e.if(e.op('i32.eq', entries(), e.i32(hotThreshold)), () => e.return(e.i32(leave.hot)));
       });
       e.set(budget, e.op('i32.sub', e.state32('budget'), e.load('i32', this.get(BLOCK))));
       e.if(e.op('i32.lt_s', this.get(budget), e.i32(0)), () => e.return(e.i32(leave.budget)));

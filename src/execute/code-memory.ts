@@ -4,7 +4,7 @@
  */
 import type { PhysicalMemory } from '../mmu/physical-memory.ts';
 import { PAGE_CODE } from '../mmu/physical-memory.ts';
-import type { EncodedBlock } from './encode.ts';
+import { blockEntriesOffset, type EncodedBlock } from './encode.ts';
 
 /** Room after a block's last record for the record that may be written over it when its code is overwritten. */
 const stopBytes = 16;
@@ -91,6 +91,11 @@ export class CodeMemory {
     this.byAddress.set(address, block);
     this.watch(block);
     return block;
+  }
+
+  /** Sets how often a block has been entered. */
+  setEntries(block: InterpreterBlock, entries: number): void {
+    new DataView(this.bytes.buffer).setInt32(block.address + blockEntriesOffset, entries, true);
   }
 
   /** From now on a write to the range's bytes is told to `onCodeWrite`, and the range is found by `overlapping`. */

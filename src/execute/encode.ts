@@ -26,8 +26,9 @@ export interface EncodedBlock {
 
 export type HelperIndex = (name: string) => number;
 
-/** Bytes before the first record: instruction count (u32), spare (u32). */
+/** Bytes before the first record: instruction count (u32), how often the block was entered (u32). */
 export const blockHeaderBytes = 8;
+export const blockEntriesOffset = 4;
 
 /** Where a block is written before it is copied out: one encoder works at a time, on one thread. */
 const scratch = new DataView(new ArrayBuffer(1 << 16));

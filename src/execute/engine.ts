@@ -161,10 +161,12 @@ export class Engine {
     this.jumps.drop(Number(BigInt.asUintN(32, block.rip)), Number(BigInt.asUintN(64, block.rip) >> 32n), block.context);
     if (block.address === this.state.u32[BLOCK]) this.stopAfterStore(block);
   }
-  /** A region at an instruction pointer, as a number, was installed or has gone: look-ups of it are made again. */
+  /** A region at an instruction pointer, as a number, was installed or has gone: it is looked up and counted anew. */
   regionChanged(key?: number, context = 0): void {
-    if (key === undefined) this.jumps.flush();
-    else this.jumps.drop(key >>> 0, Math.floor(key / twoTo32) >>> 0, context);
+    if (key === undefined) return this.jumps.flush();
+    this.jumps.drop(key >>> 0, Math.floor(key / twoTo32) >>> 0, context);
+    const block = this.code.find(context, key, false);
+    if (block !== undefined) this.code.setEntries(block, 0);
   }
 
   /**
@@ -231,11 +233,12 @@ export class Engine {
         // A region that was not valid when the block was looked up (a page of it not accessed yet) may be so now.
         const slot = this.regions?.find(this.context, key) ?? 0;
         if (slot !== 0) {
-          this.jumps.set(low, u32[RIP + 1]!, this.context.id, block?.address ?? 0, slot, 0);
+          this.jumps.set(low, u32[RIP + 1]!, this.context.id, block?.address ?? 0, slot);
           return false;
         }
-        const again = block === undefined ? undefined : this.regions?.hot(block, this.context);
-        this.jumps.resetCount(low, hotThreshold - (again ?? neverAgain)); // counts are taken modulo 2^32
+        if (block === undefined) throw new Error('engine: a block that is not there has become hot');
+        const again = this.regions?.hot(block, this.context) ?? neverAgain;
+        this.code.setEntries(block, hotThreshold - again); // counts are taken modulo 2^32
         return false;
       }
       case leave.fault:
@@ -296,7 +299,7 @@ export class Engine {
       i32[BUDGET]!--; // a fault that was delivered counts as an instruction: nothing goes on for ever
       return this.eventsAfterFault;
     }
-    this.jumps.set(u32[RIP]!, u32[RIP + 1]!, this.context.id, block?.address ?? 0, slot, 0);
+    this.jumps.set(u32[RIP]!, u32[RIP + 1]!, this.context.id, block?.address ?? 0, slot);
     return false;
   }
 

@@ -17,7 +17,7 @@ export class JumpCache {
     return start + ((low ^ (low >>> 12)) & mask) * words;
   }
   /** `block`: address of an interpreter block or 0; `slot`: table slot of a region or 0. */
-  set(low: number, high: number, context: number, block: number, slot: number, count: number): void {
+  set(low: number, high: number, context: number, block: number, slot: number): void {
     const at = this.index(low);
     const { u32 } = this;
     u32[at] = low;
@@ -25,7 +25,6 @@ export class JumpCache {
     u32[at + 2] = context;
     u32[at + 3] = block;
     u32[at + 4] = slot;
-    u32[at + 5] = count;
     this.used.add(at);
   }
   drop(low: number, high: number, context: number): void {
@@ -37,9 +36,5 @@ export class JumpCache {
   flush(): void {
     for (const at of this.used) this.u32[at + 2] = 0;
     this.used.clear();
-  }
-  /** Entry count of a block's entry in force. */
-  resetCount(low: number, count: number): void {
-    this.u32[this.index(low) + 5] = count;
   }
 }

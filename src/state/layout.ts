@@ -169,7 +169,7 @@ export const tlbOffsets: Record<TlbKind, number> = {
 };
 /**
  * Jump cache: direct-mapped by linear instruction pointer. An entry is 32 bytes: rip (u64), context (u32), interpreter
- * block (u32, 0 = none), table slot of the translated region (u32, 0 = none), entry count (u32), spare (8).
+ * block (u32, 0 = none), table slot of the translated region (u32, 0 = none), spare (12).
  */
 export const jumpCacheBits = 14;
 export const jumpCacheEntryBytes = 32;
