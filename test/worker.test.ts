@@ -96,10 +96,10 @@ const guestOptions = {
   modules: [],
   flat: { address: origin, mode: 'protected' },
 } as const;
-const calls = 1000;
+const calls = 10_000;
 const rounds = 50;
 
-/** Sums what a function returns; after each thousand calls the function's constant is incremented in place. */
+/** Sums what a function returns; after each ten thousand calls the function's constant is incremented in place. */
 function selfModifyingGuest(): Uint8Array {
   const image = new Uint8Array(0x100);
   image.set([0xbc, 0, 0x80, 0, 0]); // mov esp, 0x8000
