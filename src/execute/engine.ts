@@ -59,6 +59,7 @@ export type RunEnd = 'budget' | 'events';
 
 const word = (name: string) => offsetOf(name) >> 2;
 const RIP = word('rip');
+const RSP = word('rsp');
 const BUDGET = word('budget');
 const ATTENTION = word('attention');
 const BLOCK = word('blockRecord');
@@ -268,6 +269,8 @@ export class Engine {
     this.state.i32[PROFILE_COUNT] = profileEntries * (1 - this.profilePatience);
   }
   private refused(): boolean {
+    // Regions want the stack's page in the look-aside table (jit/region-memory.ts).
+    if (this.processor.mmu.recall(this.state.u32[RSP]!, this.state.u32[RSP + 1]!)) return false;
     this.regions?.refused(this.context, this.ripKey());
     const block = this.block(false);
     if (block === null) return this.eventsAfterFault;

@@ -261,6 +261,23 @@ export class Mmu implements PageWatcher {
     return 'memory';
   }
 
+  /**
+   * Brings a page back into the write table that other pages have driven out of it. The guest notices nothing: a page that
+   * was never written to stays out. True if the table holds it now and did not before.
+   */
+  recall(low: number, high: number): boolean {
+    low >>>= 0;
+    high |= 0;
+    const user = this.u32[CPL] === 3;
+    const table = user ? this.userWrite : this.supervisorWrite;
+    const [index, page] = [indexOf(low), (low & ~0xfff) >>> 0];
+    if (this.alignmentChecks || (high >> 15 !== 0 && high >> 15 !== -1)) return false;
+    if (table.holds(index, page, high) || !this.walker.peek(low, high, true, user, false, this.smapEnforced()))
+      return false;
+    this.fill(low, high, user);
+    return table.holds(index, page, high);
+  }
+
   private prepareData(low: number, high: number, bytes: number, write: boolean, stack: boolean): boolean {
     low >>>= 0;
     high |= 0;
@@ -411,7 +428,7 @@ export class Mmu implements PageWatcher {
     low >>>= 0;
     high |= 0;
     if (high >> 15 !== 0 && high >> 15 !== -1) return -1;
-    return this.walker.peek(low, high, this.u32[CPL] === 3) ? this.walker.physical : -1;
+    return this.walker.peek(low, high, false, this.u32[CPL] === 3, true, false) ? this.walker.physical : -1;
   }
 
   // --- the helpers' way

@@ -122,10 +122,10 @@ export class PageWalker {
     return true;
   }
 
-  /** A walk for an instruction fetch that leaves no trace: it succeeds only where the accessed flags are set already. */
-  peek(low: number, high: number, user: boolean): boolean {
+  /** A walk that leaves no trace: it succeeds only where the accessed and dirty flags that it wants are set already. */
+  peek(low: number, high: number, write: boolean, user: boolean, fetch: boolean, smapEnforced: boolean): boolean {
     this.passive = true;
-    const found = this.walk(low, high, false, user, true, false);
+    const found = this.walk(low, high, write, user, fetch, smapEnforced);
     this.passive = false;
     return found;
   }
