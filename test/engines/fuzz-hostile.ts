@@ -12,6 +12,7 @@ const mode = option('mode', '');
 const { programs, instructions, translated, failures, differences } = fuzzHostile(randomNumbers(seed), {
   seconds: Number(option('seconds', '60')),
   programs: Number.POSITIVE_INFINITY,
+  secondsPerProgram: 20,
   modes: mode === '' ? guestModes : [mode as GuestMode],
 });
 for (const text of [...failures, ...differences]) process.stdout.write(`${text}\n\n`);

@@ -81,6 +81,7 @@ class PageMapper {
 }
 
 const USABLE = 0x10000;
+const INT3 = 0xcc;
 /** Guest-physical ranges that can be taken out of the map; nothing of the guest lies there. */
 const HOLES = [
   [0x48000, 0x50000],
@@ -122,6 +123,8 @@ export class Guest {
   readonly machine: Machine;
   private readonly image: Uint8Array;
   private readonly fields: Uint8Array;
+  private readonly loadedRam: Uint8Array;
+  private readonly loadedFields: Uint8Array;
 
   constructor(kind: GuestKind, translate: 'never' | 'first' | 'hot') {
     this.kind = kind;
@@ -146,6 +149,8 @@ export class Guest {
     this.build();
     this.image = this.vm.ram.slice();
     this.fields = this.vcpu.state.u8.slice(0, fieldBytes);
+    this.loadedRam = this.image.slice();
+    this.loadedFields = this.fields.slice();
   }
 
   private build(): void {
@@ -207,14 +212,30 @@ export class Guest {
     cpu.stateReplaced();
   }
 
+  /** Who runs astray comes to an end: INT3 where there is nothing, stack and data excepted. */
+  private fillWithTraps(): void {
+    const { ram } = this.vm;
+    ram.fill(INT3, IMAGE.tss + 0x100, IMAGE.idt);
+    if (this.kind.mode === 'real') ram.fill(INT3, 0x400, IMAGE.handlers);
+    const words = new Uint32Array(ram.buffer, ram.byteOffset, RAM_BYTES / 4);
+    // As an entry of a page table, too, that is one that is not present.
+    for (let i = IMAGE.stackTop / 4; i < DATA / 4; i += 2)
+      if (words[i] === 0 && words[i + 1] === 0) words.fill(INT3 * 0x1010101, i, i + 2);
+    words.fill(INT3 * 0x1010101, (DATA + DATA_PAGES * 4096) / 4);
+  }
+
   /** Bytes of the host that no guest may change: below the vCPU, and where guest-physical memory has holes. */
   private *guarded(): Iterable<Uint8Array> {
     const { memory, ram } = this.vm;
     yield new Uint8Array(memory.buffer, 0, cpuBase);
     for (const [start, end] of HOLES) yield ram.subarray(start, end);
   }
-  /** Makes holes in guest-physical memory, and fills what lies there in the host with a pattern. */
+  /**
+   * For hostile programs, before the first: traps where there is nothing, and holes in guest-physical memory; what lies there
+   * in the host is filled with a pattern.
+   */
   makeHoles(): void {
+    this.fillWithTraps();
     const host = this.vm.ram.byteOffset;
     let start = 0;
     const regions = [...HOLES, [RAM_BYTES, RAM_BYTES] as const].map(([hole, end]) => {
@@ -224,7 +245,7 @@ export class Guest {
     });
     this.vm.physical.replace(regions.filter(({ length }) => length > 0));
     for (const bytes of this.guarded()) for (let i = 0; i < bytes.length; i++) bytes[i] = pattern(i);
-    for (const [from, to] of HOLES) this.image.set(this.vm.ram.subarray(from, to), from);
+    this.image.set(this.vm.ram);
   }
   /** The pattern is still there. */
   holesIntact(): boolean {
@@ -240,6 +261,30 @@ export class Guest {
     state.u8.set(this.fields);
     code.dropAll();
     for (const translator of this.vm.translators) translator.dropAll();
+    cpu.stateReplaced();
+  }
+
+  /** Remembers the state for {@link resume}. */
+  loaded(): void {
+    this.loadedRam.set(this.vm.ram);
+    this.loadedFields.set(this.vcpu.state.u8.subarray(0, fieldBytes));
+  }
+  /**
+   * Goes on after a fault: all but the data pages is again as it was loaded, the general registers if `registers` says so,
+   * and the instruction pointer is at `rip`. What engines keep of code that has not changed stays valid.
+   */
+  resume(rip: bigint, registers: 'kept' | 'loaded'): void {
+    const { ram, physical } = this.vm;
+    const { state, cpu } = this.vcpu;
+    const kept = state.u64.slice(0, 16);
+    for (let at = 0; at < RAM_BYTES; at += 4096) {
+      if ((at >= DATA && at < DATA + DATA_PAGES * 4096) || physical.hostOf(at >> 12) < 0) continue;
+      const page = this.loadedRam.subarray(at, at + 4096);
+      if (Buffer.compare(ram.subarray(at, at + 4096), page) !== 0) physical.writeBytes(at, page);
+    }
+    state.u8.set(this.loadedFields);
+    if (registers === 'kept') for (let i = 0; i < 16; i++) if (i !== 4) state.u64[i] = kept[i]!;
+    state.set64('rip', rip);
     cpu.stateReplaced();
   }
 

@@ -5,7 +5,7 @@
 import { forms } from '../../src/isa/all.ts';
 import type { Form } from '../../src/isa/forms.ts';
 import { CODE_PAGES, codeSizeOf, codeStart, DATA_PAGES, dataStart, type GuestKind, type GuestMode } from './guest.ts';
-import { Lockstep, makePlan, type Plan } from './lockstep.ts';
+import { Lockstep, makeHostilePlan, type Plan } from './lockstep.ts';
 import { guestKinds } from './program-fuzzer.ts';
 import { Encoder, type Random } from './random-encoding.ts';
 import { type Item, listing, type Program } from './random-program.ts';
@@ -83,6 +83,8 @@ export interface HostileLimits {
   readonly seconds: number;
   readonly programs: number;
   readonly modes: readonly GuestMode[];
+  /** A program that takes longer is a failure. */
+  readonly secondsPerProgram: number;
 }
 export interface HostileResult {
   readonly programs: number;
@@ -109,7 +111,7 @@ export function fuzzHostile(random: Random, limits: HostileLimits): HostileResul
       lockstep.makeHoles();
     }
     const program = hostileProgram(random, kind);
-    const plan: Plan = makePlan(random);
+    const plan: Plan = makeHostilePlan(random);
     programs++;
     const began = performance.now();
     try {
@@ -118,7 +120,8 @@ export function fuzzHostile(random: Random, limits: HostileLimits): HostileResul
       failures.push(`${(error as Error).stack}\n${lockstep.reportError(program, plan)}`);
       locksteps.delete(kind);
     }
-    if (performance.now() - began > 20_000) failures.push(`${performance.now() - began} ms\n${listing(program)}`);
+    const milliseconds = performance.now() - began;
+    if (milliseconds > limits.secondsPerProgram * 1000) failures.push(`${milliseconds} ms\n${listing(program)}`);
     if (!lockstep.holesIntact()) failures.push(`bytes of the host have changed\n${listing(program)}`);
   }
   const sum = (count: (l: Lockstep) => number) => [...locksteps.values()].reduce((n, l) => n + count(l), 0);

@@ -5,9 +5,9 @@
 
 import type { Vcpu } from '../../runtime/vcpu.ts';
 import { layout } from '../../src/state/layout.ts';
-import { Guest, type GuestKind, RAM_BYTES, restrictTranslation } from './guest.ts';
+import { codeStart, Guest, type GuestKind, RAM_BYTES, restrictTranslation } from './guest.ts';
 import type { Random } from './random-encoding.ts';
-import { assemble, type Block, dataOf, listing, type Program } from './random-program.ts';
+import { type Assembled, assemble, type Block, dataOf, listing, type Program } from './random-program.ts';
 
 export interface Plan {
   /** Instructions after which the states are compared, ascending. */
@@ -16,6 +16,8 @@ export interface Plan {
   readonly stops: readonly number[];
   /** Looks translated at the instruction pointers for which this hash says so. */
   readonly choose: number;
+  /** Where a guest goes on that has ended before a point, by point (modulo the items of the program); none = nowhere. */
+  readonly resumes: readonly number[];
 }
 
 export interface Difference {
@@ -31,7 +33,19 @@ export function makePlan(random: Random): Plan {
   for (let i = 2 + random(4); i > 0; i--) points.push((at += 1 + random(random(2) === 0 ? 40 : 300)));
   const stops: number[] = [];
   for (let stop = 0; stop < at && stops.length < 40; ) stops.push((stop += 1 + random(random(3) === 0 ? 10 : 400)));
-  return { points, stops: stops.filter((s) => s < at), choose: random(1 << 20) };
+  return { points, stops: stops.filter((s) => s < at), choose: random(1 << 20), resumes: [] };
+}
+
+/** For guests that fault all the time: they go on at another item of the program. */
+export function makeHostilePlan(random: Random): Plan {
+  const points: number[] = [];
+  let at = 0;
+  for (let i = 16; i > 0; i--) points.push((at += 1 + random(random(4) === 0 ? 300 : 60)));
+  const stops = points
+    .map((point) => point - random(20))
+    .filter((stop) => stop > 0)
+    .sort((a, b) => a - b);
+  return { points, stops, choose: random(1 << 20), resumes: points.map(() => random(1 << 16)) };
 }
 
 export class Lockstep {
@@ -65,8 +79,7 @@ export class Lockstep {
     return [this.single, this.blocks, this.translated];
   }
 
-  private load(program: Program): void {
-    const assembled = assemble(program);
+  private load(program: Program, assembled: Assembled): void {
     const data = dataOf(program, assembled);
     for (const guest of this.guests) {
       guest.reset();
@@ -78,24 +91,30 @@ export class Lockstep {
       state.set32('mxcsr', program.mxcsr);
       for (const name of ['fcw', 'fsw', 'ftw'] as const) state.set32(name, program.x87[name]);
       state.u8.set(program.x87.registers, layout.get('fpr0')!.offset);
-      const origin = guest.kind.mode === '64' || guest.kind.mode === '32' ? guest.kind.code : 0n;
-      state.set64('rip', BigInt.asUintN(64, origin + BigInt(program.start)));
+      state.set64('rip', BigInt.asUintN(64, codeStart(guest.kind) + BigInt(program.start)));
       engine.setFlags(program.flags);
+      guest.loaded();
     }
   }
 
   /** The first difference, or null. */
   run(program: Program, plan: Plan): Difference | null {
     this.choose = plan.choose;
-    this.load(program);
-    const difference = this.compareAtPoints(plan);
+    const assembled = assemble(program);
+    this.load(program, assembled);
+    const difference = this.compareAtPoints(program, plan, assembled.items);
     this.translatedInstructions += this.translated.vcpu.engine.translated;
     return difference;
   }
-  private compareAtPoints(plan: Plan): Difference | null {
+  /** After a guest's end, at an item of the program. */
+  private resume({ start, kind }: Program, items: readonly number[], resume: number): void {
+    this.translatedInstructions += this.translated.vcpu.engine.translated;
+    const rip = BigInt.asUintN(64, codeStart(kind) + BigInt(start + items[(resume >> 1) % items.length]!));
+    for (const guest of this.guests) guest.resume(rip, (resume & 1) === 0 ? 'kept' : 'loaded');
+  }
+  private compareAtPoints(program: Program, plan: Plan, items: readonly number[]): Difference | null {
     let done = 0;
-    let ended = false;
-    for (const point of plan.points) {
+    for (const [n, point] of plan.points.entries()) {
       let endedHere = false;
       for (let i = done; i < point && !endedHere; i++) {
         endedHere = this.single.run(1);
@@ -118,8 +137,9 @@ export class Lockstep {
         if (lines.length > 0) return { engine, at: point, lines };
       }
       done = point;
-      ended ||= endedHere;
-      if (ended) break;
+      if (!endedHere) continue;
+      if (plan.resumes.length === 0) break;
+      this.resume(program, items, plan.resumes[n]!);
     }
     return null;
   }

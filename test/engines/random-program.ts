@@ -360,17 +360,22 @@ const plain = (bytes: readonly number[]): Item => ({ bytes, fix: null });
 
 export interface Assembled {
   readonly code: Uint8Array;
-  /** Offset of each block in the code. */
+  /** Offset of each block in the code, and of each item. */
   readonly blocks: readonly number[];
+  readonly items: readonly number[];
 }
 
 export function assemble(program: Program): Assembled {
   const { blocks, start, kind } = program;
   const places: number[] = [];
+  const items: number[] = [];
   let at = 0;
   for (const block of blocks) {
     places.push(at);
-    for (const { bytes } of block) at += bytes.length;
+    for (const { bytes } of block) {
+      items.push(at);
+      at += bytes.length;
+    }
   }
   const code = new Uint8Array(Math.min(at, CODE_PAGES * 4096 - start));
   const origin = codeStart(kind) + BigInt(start);
@@ -388,7 +393,7 @@ export function assemble(program: Program): Assembled {
       at += made.length;
     }
   }
-  return { code, blocks: places };
+  return { code, blocks: places, items };
 }
 
 /** The data pages with the stack's addresses in place. */
