@@ -5,6 +5,7 @@
  * Names of pure ones are WebAssembly's where WebAssembly has the operation (`i32.add`): those need no lowering arm, they
  * lower to the instruction of that name. The others have one arm each in jit/lower*.ts.
  */
+import { libraryOps } from './library-ops.ts';
 import { type Effect, type MicroOpSpec, spec } from './micro-op-spec.ts';
 import { simdOps } from './simd-ops.ts';
 import { sseOps } from './sse-ops.ts';
@@ -200,6 +201,7 @@ export const microOps = {
   ...memoryOps,
   ...controlOps,
   ...simdOps,
+  ...libraryOps,
   ...sseOps,
   ...x87Ops,
 };

@@ -31,6 +31,9 @@ export const sseOps = {
   // [quiet: 1 = UCOMISD, 0 = COMISD]: ZF, PF, CF at their places in RFLAGS.
   'sse.f64.compare': row('dd>i'),
   'sse.f32.compare': row('ff>i'),
+  // [immediate of ROUNDSD, see `roundings`]
+  'sse.f64.round': row('d>d'),
+  'sse.f32.round': row('f>f'),
   // Conversions. [truncate: 1 = CVTTSD2SI and its like] where floating point becomes an integer.
   'sse.f64.promote': row('f>d'),
   'sse.f32.demote': row('d>f'),
@@ -56,6 +59,8 @@ export const sseOps = {
   'sse.f32x4.min': row('vv>v'),
   'sse.f32x4.max': row('vv>v'),
   'sse.f32x4.sqrt': row('v>v'),
+  'sse.f64x2.round': row('v>v'),
+  'sse.f32x4.round': row('v>v'),
   'sse.f64x2.cmp': row('vv>v'), // [predicate]: lanes of ones where it holds
   'sse.f32x4.cmp': row('vv>v'),
   'sse.f64x2.promote': row('v>v'), // the two low lanes
@@ -65,9 +70,13 @@ export const sseOps = {
   'sse.i32x4.from_f64x2': row('v>v'), // [truncate]; to the two low lanes, the others zero
 } as const;
 
+/** Bits 1:0 the way of rounding, bit 2: MXCSR's (bits 1:0 are then 0), bit 3: no inexact exception. */
+const roundings = [0, 1, 2, 3, 4, 8, 9, 10, 11, 12];
+
 /** The values that the immediate of an operation may have, or none: the interpreter has one case for each. */
 export function sseImmediates(op: string): readonly number[] {
   if (!op.startsWith('sse.')) return [];
+  if (op.endsWith('.round')) return roundings;
   if (op.endsWith('.cmp')) return [0, 1, 2, 3, 4, 5, 6, 7];
   if (op.endsWith('.compare') || /^sse\.i\d+(x\d)?\.from_/.test(op)) return [0, 1];
   return [];

@@ -11,6 +11,7 @@ import {
   shiftBytes,
   shuffleFloats,
 } from './packed.ts';
+import './packed-more.ts';
 import { defineVector, destination, i64Lane, immediateByte, readVector, setDestination } from './vector.ts';
 
 for (const { name, opcode, feature, combine, unary } of packedOperations) {

@@ -1,4 +1,4 @@
-/** FLD, FST, FILD, FIST, FBLD, FBSTP, FXCH, FCMOVcc and the constants. SDM volume 1, 8.3.3 and 8.3.4; volume 2. */
+/** FLD, FST, FILD, FIST, FISTTP, FBLD, FBSTP, FXCH, FCMOVcc and the constants. SDM volume 1, 8.3.3 and 8.3.4; volume 2. */
 import type { MemoryOperand } from '../ir/operand.ts';
 import { roles } from '../ir/x87-ops.ts';
 import { defineX87, type Format, operand, place, result } from './x87.ts';
@@ -35,6 +35,13 @@ const stores: readonly (readonly [name: string, form: string, format: Format, po
 for (const [name, form, format, pops] of stores) {
   defineX87(name, [form], (b, { dst }) => result(b, dst as MemoryOperand, format, pops));
 }
+
+for (const [form, format] of [
+  ['DF /1 Mw', 'i16'],
+  ['DB /1 Md', 'i32'],
+  ['DD /1 Mq', 'i64'],
+] as const)
+  defineX87('FISTTP', [form], (b, { dst }) => result(b, dst as MemoryOperand, format, 1, true), 'sse3');
 
 defineX87('FLD', ['D9 C0+r STi'], (b, x) => b.emit('x87.load', [], place(x.dst)));
 defineX87('FST', ['DD D0+r STi'], (b, x) => b.emit('x87.store', [], roles(place(x.dst), 0, 0)));

@@ -19,6 +19,8 @@ export async function buildSoftfloat(outFile: string): Promise<void> {
     relative(root, outFile),
     '-O3',
     '--converge',
+    '--enable',
+    'simd',
     '--runtime',
     'stub',
     '--noAssert',

@@ -55,12 +55,14 @@ const leaf1Edx: Bits = [
 ];
 const leaf1Ecx: Bits = [
   ['sse3', 0],
+  ['pclmulqdq', 1],
   ['ssse3', 9],
   ['cx16', 13],
   ['sse4.1', 19],
   ['sse4.2', 20],
   ['movbe', 22],
   ['popcnt', 23],
+  ['aes', 25],
   [true, 31],
 ];
 const leaf7Ebx: Bits = [
@@ -71,6 +73,7 @@ const leaf7Ebx: Bits = [
   ['bmi2', 8],
   ['adx', 19],
   [true, 20],
+  ['sha', 29],
 ];
 const ARCH_CAPABILITIES = 1 << 29;
 const extended1Edx: Bits = [

@@ -2,6 +2,7 @@
  * Where makers differ in the recorded vectors. Such a vector is kept and marked: `vendor` names the cause, and the outcome is
  * the one that the Intel SDM documents, or the recorded one where it documents none. README.md says how they were found.
  */
+import { decode, MAXIMUM_LENGTH } from '../../src/isa/decode.ts';
 import type { Vector } from './vectors.ts';
 
 interface Rule {
@@ -13,6 +14,8 @@ interface Rule {
   documented(vector: Vector): Vector['out'];
 }
 
+const UD = 6;
+const GP = 13;
 const LOCK = 0xf0;
 const ADDRESS_SIZE = 0x67;
 const REPNE = 0xf2;
@@ -20,6 +23,17 @@ const REP = 0xf3;
 const PE_UE = 0x30;
 const UE = 0x10;
 const UNDERFLOW_MASK = 0x800;
+
+/** Low bits of the offset of the memory operand; 0 = there is none. */
+function misalignment({ bytes, mode, ip, in: { gpr } }: Vector): number {
+  const code = new Uint8Array(MAXIMUM_LENGTH);
+  code.set(bytes);
+  const decoded = decode(code, 0, bytes.length, ip, mode);
+  const memory = decoded.failure === null ? decoded.insn.operands.find((o) => o.kind === 'memory') : undefined;
+  if (memory === undefined) return 0;
+  const register = (i: number) => (i < 0 ? 0 : Number(gpr[i]! & 15n));
+  return (register(memory.base) + (register(memory.index) << memory.scale) + Number(memory.displacement & 15n)) & 15;
+}
 
 const RULES: readonly Rule[] = [
   {
@@ -50,6 +64,13 @@ const RULES: readonly Rule[] = [
     applies: ({ fp, out }) =>
       fp === 'sse' && out.exception?.vector === 19 && (out.mxcsr & (UNDERFLOW_MASK | PE_UE)) === UE,
     documented: ({ out }) => out,
+  },
+  {
+    vendor: 'AuthenticAMD',
+    cause: 'AMD does not ask for alignment of the memory operands of the SHA extensions; Intel raises #GP',
+    applies: (vector) =>
+      vector.name.startsWith('sha') && vector.out.exception?.vector !== UD && misalignment(vector) !== 0,
+    documented: ({ in: before, ip }) => ({ ...before, rip: ip, exception: { vector: GP, errorCode: 0, cr2: 0n } }),
   },
 ];
 

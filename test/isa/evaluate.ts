@@ -169,6 +169,13 @@ function parallelBits(value: bigint, mask: bigint, deposit: boolean): bigint {
   return result;
 }
 
+/** CRC32 of the low bytes of the data, bit by bit. */
+function crc32c(crc: bigint, data: bigint, bytes: number): bigint {
+  let value = crc ^ u(8 * bytes, data);
+  for (let i = 0; i < 8 * bytes; i++) value = (value >> 1n) ^ (value & 1n ? 0x82f63b78n : 0n);
+  return value;
+}
+
 function divide128(high: bigint, low: bigint, divisor: bigint): readonly [quotient: bigint, remainder: bigint] {
   const dividend = (high << 64n) | low;
   if (divisor === 0n || (dividend / divisor) >> 64n !== 0n)
@@ -327,6 +334,8 @@ export function evaluatePure(op: MicroOp, args: readonly bigint[], imm: readonly
       return divide128(a, b, c)[0];
     case 'i64.rem128_u':
       return divide128(a, b, c)[1];
+    case 'crc32c.update':
+      return crc32c(a, b, Number(c));
     case 'i64.pdep':
       return parallelBits(a, b, true);
     case 'i64.pext':

@@ -42,7 +42,7 @@ export function normal(text: string, targetBits: 16 | 64): string {
   const whole = stringInstruction(t);
   if (whole !== null) return whole;
   const [mnemonic, ...rest] = t.split(' ');
-  const name = mnemonic!.replace(sizedMnemonics, '$1');
+  const name = mnemonic!.replace(sizedMnemonics, '$1').replace(/^(v?pcmpestr[im])q$/, '$1');
   if (name === 'xlat') return name;
   if (targetBits === 16 && /^(?:j\w+|call|loop\w*) 0x[0-9a-f]+$/.test(`${name} ${rest.join(' ')}`)) {
     return `${name} ${(Number(rest[0]) & 0xffff).toString(16)}`;

@@ -154,7 +154,7 @@ function draw(op: MicroOp, i: number, ordinary: boolean): void {
   const type = microOps[op].operands[i]!;
   const doubles =
     type === 'f64' ||
-    (type === 'v128' && /f64x2(\.(add|sub|mul|div|min|max|sqrt|cmp))|from_f64x2|f32x4\.demote/.test(op));
+    (type === 'v128' && /f64x2(\.(add|sub|mul|div|min|max|sqrt|cmp|round))|from_f64x2|f32x4\.demote/.test(op));
   const plain = (): number => (random() / 2 ** 32 + 0.25) * (random() % 1000);
   const positive = op.endsWith('.sqrt');
   const value = (): number => (positive || (random() & 1) === 0 ? plain() : -plain());
@@ -240,7 +240,7 @@ test('a region does small whole numbers itself while the inexact flag is clear',
     for (let n = 0; n < 200; n++) {
       microOps[op].operands.forEach((type, i) => {
         const at = OPERANDS + 16 * i;
-        const doubles = type === 'f64' || /f64x2\.(add|sub|mul|min|max|cmp)|f32x4\.demote/.test(op);
+        const doubles = type === 'f64' || /f64x2\.(add|sub|mul|min|max|cmp|round)|f32x4\.demote/.test(op);
         for (let k = 0; k < 16; k += doubles ? 8 : 4) {
           const whole = (random() % 2000) - 1000;
           if (doubles) view.setFloat64(at + k, whole, true);

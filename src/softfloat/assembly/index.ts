@@ -1,9 +1,19 @@
 /*
- * The exports of softfloat.wasm: the exact floating point arithmetic of x87 and SSE for generated code. Operands and results are
- * bit patterns; what does not fit a return value stands in the globals of result.ts.
+ * The exports of softfloat.wasm: the exact floating point arithmetic of x87 and SSE for generated code, and the integer
+ * arithmetic that WebAssembly lacks. Operands and results are bit patterns; what does not fit a return value stands in the
+ * globals of result.ts.
  */
 
+export {
+  aesDecrypt,
+  aesDecryptLast,
+  aesEncrypt,
+  aesEncryptLast,
+  aesInverseMixColumns,
+  aesKeygenAssist,
+} from './aes';
 export { f80Patan } from './arctangent';
+export { carrylessProduct, crc32c } from './carryless';
 export { f80F2xm1, f80Yl2x, f80Yl2xp1 } from './exponential';
 export { f32Add, f32Div, f32Mul, f32Sqrt, f32Sub } from './f32';
 export { f64Add, f64Div, f64Mul, f64Sqrt, f64Sub } from './f64';
@@ -23,6 +33,7 @@ export {
 export { f80Compare, f80Examine, f80Extract, f80Rem, f80RoundToInt, f80Scale } from './f80-steps';
 export { div128, mulHighS, mulHighU, pdep, pext, rem128 } from './integer';
 export { condition, raised, result2M, result2Se, resultSe } from './result';
+export { sha1Message2, sha1Rounds, sha256Message1, sha256Message2, sha256Rounds } from './sha';
 export {
   f32Compare,
   f32CompareWith,
@@ -48,4 +59,5 @@ export {
   i64ToF64,
 } from './sse-convert';
 export { f32Fma, f64Fma } from './sse-fma';
+export { compareStrings } from './string-compare';
 export { f80Cos, f80Ptan, f80Sin, f80SinCos } from './trigonometric';
