@@ -285,6 +285,7 @@ class CoreBuilder implements Reader {
     e.setState64('argument3', address());
     const stack = e.load('i32', this.get(this.pc), 6, 'load16_u');
     const flags = e.op('i32.or', stack, e.i32(name === 'modify' ? 2 : 0));
+    e.setState32('leaveRecord', this.get(this.pc));
     e.if(e.op('i32.eqz', e.call('slowRead', [this.get(CPU), e.i32(bytes), flags], 'i32')), () => this.fault());
     this.result(type, e.load(type, this.get(CPU), offsetOf('scratch0'), loadKind));
     this.advance(kind);

@@ -50,6 +50,8 @@ export type LoaderCode =
   | 'bad-multiboot-header'
   | 'unsupported-multiboot-flags'
   | 'no-low-memory'
+  | 'unsupported-boot-protocol'
+  | 'bad-boot-header'
   | 'bad-address';
 
 /** A guest image that cannot be loaded: damaged, foreign, or too big for the machine. */

@@ -10,9 +10,12 @@ import type { Mmu } from '../src/mmu/mmu.ts';
 import type { PhysicalMemory } from '../src/mmu/physical-memory.ts';
 import { CpuState } from '../src/state/cpu-state.ts';
 import { offsetOf } from '../src/state/layout.ts';
+import type { ApicBus } from '../src/system/apic-bus.ts';
+import type { ApicClock } from '../src/system/apic-timer.ts';
 import { Cpu } from '../src/system/cpu.ts';
 import type { Ports, TimeStampCounter } from '../src/system/engine.ts';
 import type { HelperName } from '../src/system/helpers.ts';
+import { type ApicListener, LocalApic } from '../src/system/local-apic.ts';
 import { ConfigurationError } from './errors.ts';
 import type { Exit } from './exits.ts';
 
@@ -21,9 +24,21 @@ const RFLAGS = word('rflagsRest');
 const SHADOW = word('interruptShadow');
 const HALTED = word('halted');
 const SHUTDOWN = word('shutdown');
+const NMI_BLOCKED = word('nmiBlocked');
 const ATTENTION = word('attention');
 const TF = 0x100;
+const IF = 0x200;
 const MOV_SS_SHADOW = 2;
+/** IA32_APIC_BASE: this is the bootstrap processor. */
+const BSP = 0x100n;
+
+/** What the local APICs of a machine work with. */
+export interface ApicMachine {
+  /** Nanoseconds; the time-stamp counter must follow from it. */
+  readonly clock: ApicClock;
+  /** The vector of the external controller (8259), which takes the interrupt as acknowledged. */
+  readonly acknowledgeExternal: () => number;
+}
 
 export interface VcpuParts {
   readonly memory: WebAssembly.Memory;
@@ -40,9 +55,13 @@ export interface VcpuParts {
   readonly features: ReadonlySet<string>;
   readonly index: number;
   readonly cpus: number;
+  /** null: the processor has no local APIC. */
+  readonly apic: (ApicMachine & { readonly bus: ApicBus }) | null;
+  /** Told of each entry. */
+  readonly entered: () => void;
 }
 
-export class Vcpu implements Processor {
+export class Vcpu implements Processor, ApicListener {
   readonly state: CpuState;
   readonly cpu: Cpu;
   readonly engine: Engine;
@@ -50,7 +69,15 @@ export class Vcpu implements Processor {
   readonly mmu: Mmu;
   readonly memory: PhysicalMemory;
   private entered = false;
+  private readonly onEntered: () => void;
   private stopWanted = false;
+  readonly apic: LocalApic | null;
+  /** Events that wait to be taken; a start-up vector of -1 is none. */
+  private readonly events = { nmi: false, init: false, startUp: -1 };
+  /** After INIT: nothing is executed until a start-up message comes. */
+  private waitsForStartUp = false;
+  /** Instructions that the last `enter` did not execute. */
+  left = 0;
   private readonly exits = {
     halt: { kind: 'halt', interruptible: false } as Extract<Exit, { kind: 'halt' }>,
     shutdown: { kind: 'shutdown', rip: 0, vector: 0 } as Extract<Exit, { kind: 'shutdown' }>,
@@ -62,6 +89,22 @@ export class Vcpu implements Processor {
     this.state = new CpuState(parts.memory.buffer, parts.base);
     this.memory = parts.physical;
     this.code = new CodeMemory(parts.memory.buffer, parts.codeBase, parts.codeBytes, parts.physical);
+    const { apic } = parts;
+    this.onEntered = parts.entered;
+    this.apic =
+      apic === null
+        ? null
+        : new LocalApic({
+            id: parts.index,
+            clock: apic.clock,
+            sender: apic.bus,
+            listener: this,
+            acknowledgeExternal: apic.acknowledgeExternal,
+            timeOfTsc: (tsc) =>
+              Math.ceil((Number(BigInt.asUintN(64, tsc - this.state.get64('tscOffset'))) * 1e9) / parts.tsc.hertz),
+          });
+    if (this.apic !== null) apic?.bus.apics.push(this.apic);
+    this.waitsForStartUp = this.apic !== null && parts.index !== 0;
     // The architecture and the engine know each other; the architecture speaks only once the engine is there.
     let engine: Engine | null = null;
     this.cpu = new Cpu(this.state, parts.physical, {
@@ -72,7 +115,7 @@ export class Vcpu implements Processor {
       },
       ports: parts.ports,
       tsc: parts.tsc,
-      apic: null,
+      apic: this.apic,
       features: parts.features,
       index: parts.index,
       cpus: parts.cpus,
@@ -104,7 +147,13 @@ export class Vcpu implements Processor {
   private wantsLook(): boolean {
     const { u32 } = this.state;
     return (
-      u32[HALTED] !== 0 || u32[SHUTDOWN] !== 0 || this.stopWanted || u32[SHADOW] !== 0 || (u32[RFLAGS]! & TF) !== 0
+      u32[ATTENTION] !== 0 ||
+      (this.apic?.requesting === true && (u32[RFLAGS]! & IF) !== 0) ||
+      u32[HALTED] !== 0 ||
+      u32[SHUTDOWN] !== 0 ||
+      this.stopWanted ||
+      u32[SHADOW] !== 0 ||
+      (u32[RFLAGS]! & TF) !== 0
     );
   }
 
@@ -112,6 +161,63 @@ export class Vcpu implements Processor {
   kick(): void {
     this.stopWanted = true;
     this.state.u32[ATTENTION] = 1;
+  }
+
+  // --- what the local APIC has for the processor
+  interruptRequested(): void {
+    this.state.u32[ATTENTION] = 1;
+  }
+  nmi(): void {
+    this.events.nmi = true;
+    this.state.u32[ATTENTION] = 1;
+  }
+  /** There is no system-management mode to enter. */
+  smi(): void {}
+  init(): void {
+    this.events.init = true;
+    this.state.u32[ATTENTION] = 1;
+  }
+  startUp(vector: number): void {
+    if (!this.waitsForStartUp && !this.events.init) return;
+    this.events.startUp = vector;
+    this.state.u32[ATTENTION] = 1;
+  }
+
+  /** Whether entering would execute anything: the processor neither waits nor halts, or an event ends that. */
+  get runnable(): boolean {
+    const { u32 } = this.state;
+    const { events } = this;
+    if (events.init || events.startUp >= 0) return true;
+    if (this.waitsForStartUp) return false;
+    if (u32[HALTED] === 0) return true;
+    return (events.nmi && u32[NMI_BLOCKED] === 0) || (this.apic?.requesting === true && this.cpu.interruptible);
+  }
+
+  /** A maskable interrupt would end the halt. */
+  get interruptible(): boolean {
+    return !this.waitsForStartUp && this.cpu.interruptible;
+  }
+
+  /** Takes the events that can be taken now, in the order of SDM volume 3, table 7-2. */
+  private takeEvents(): void {
+    const { events, cpu, apic } = this;
+    if (events.init) {
+      events.init = false;
+      events.nmi = false;
+      cpu.init();
+      this.waitsForStartUp = this.state.get64('apicBase') & BSP ? false : apic !== null;
+    }
+    if (events.startUp >= 0) {
+      if (this.waitsForStartUp) cpu.startUp(events.startUp);
+      this.waitsForStartUp = false;
+      events.startUp = -1;
+    }
+    if (this.waitsForStartUp) return;
+    if (events.nmi && cpu.deliverNmi()) events.nmi = false;
+    if (apic?.requesting === true && cpu.interruptible) {
+      const vector = apic.acknowledge();
+      if (vector >= 0) cpu.deliverInterrupt(vector);
+    }
   }
 
   /**
@@ -122,16 +228,17 @@ export class Vcpu implements Processor {
   enter(maxInstructions = Number.POSITIVE_INFINITY): Exit {
     if (this.entered) throw new ConfigurationError('already-entered', 'the vCPU is entered already');
     this.entered = true;
+    this.onEntered();
+    this.left = maxInstructions;
     try {
-      return this.run(maxInstructions);
+      return this.run();
     } finally {
       this.entered = false;
     }
   }
 
-  private run(budget: number): Exit {
+  private run(): Exit {
     const { u32 } = this.state;
-    let left = budget;
     for (;;) {
       if (u32[SHUTDOWN] !== 0) {
         this.exits.shutdown.rip = Number(BigInt.asIntN(64, this.state.get64('rip')));
@@ -143,17 +250,19 @@ export class Vcpu implements Processor {
         u32[ATTENTION] = 0;
         return this.exits.kicked;
       }
-      if (u32[HALTED] !== 0) {
+      u32[ATTENTION] = 0;
+      this.takeEvents();
+      if (u32[HALTED] !== 0 || this.waitsForStartUp) {
         this.exits.halt.interruptible = (u32[RFLAGS]! & 0x200) !== 0;
         return this.exits.halt;
       }
-      if (left <= 0) return this.exits.budget;
+      if (this.left <= 0) return this.exits.budget;
       const shadow = u32[SHADOW]!;
       const stepping = (u32[RFLAGS]! & TF) !== 0;
       if (shadow !== 0 || stepping) {
         const { deliveries } = this.cpu.processor;
-        this.engine.step();
-        left--;
+        this.left--;
+        this.engine.step(this.left);
         // No trap after an instruction that ended in an event (its frame holds TF), nor after MOV SS.
         const trap =
           stepping &&
@@ -163,7 +272,7 @@ export class Vcpu implements Processor {
         if (trap && u32[SHUTDOWN] === 0) this.cpu.deliverSingleStep();
         continue;
       }
-      left = this.engine.run(left).left;
+      this.left = this.engine.run(this.left).left;
     }
   }
 }

@@ -6,13 +6,14 @@
 import { Translator, type TranslatorParts } from '../jit/translator.ts';
 import { Contexts } from '../src/execute/context.ts';
 import { definitions } from '../src/isa/define.ts';
-import { PhysicalMemory } from '../src/mmu/physical-memory.ts';
+import { type MmioHandler, PhysicalMemory } from '../src/mmu/physical-memory.ts';
 import { cpuBytes } from '../src/state/layout.ts';
+import { ApicBus } from '../src/system/apic-bus.ts';
 import type { Ports, TimeStampCounter } from '../src/system/engine.ts';
 import { ConfigurationError } from './errors.ts';
 import { enterInitialState } from './initial-entry.ts';
 import type { InitialState } from './loaders/initial-state.ts';
-import { Vcpu } from './vcpu.ts';
+import { type ApicMachine, Vcpu } from './vcpu.ts';
 import '../src/isa/all.ts';
 
 const pageBytes = 65536;
@@ -34,6 +35,10 @@ export interface VmOptions {
   readonly modules: VmModules;
   readonly ports: Ports;
   readonly tsc: TimeStampCounter;
+  /** What answers where there is no RAM; without it nobody does. */
+  readonly mmio?: MmioHandler;
+  /** Gives each vCPU a local APIC. */
+  readonly apic?: ApicMachine;
   /** x87 arithmetic with 80 bits (the default), or inexact with plain doubles. A translation's mode must agree. */
   readonly x87?: 'exact' | 'fast';
   /** How hot code is translated; false: it is only interpreted. */
@@ -57,6 +62,10 @@ export class Vm {
   readonly arithmetic: WebAssembly.Exports;
   readonly vcpus: readonly Vcpu[];
   readonly translators: readonly Translator[];
+  /** What joins the local APICs. */
+  readonly apicBus = new ApicBus();
+  /** The vCPU that was entered last: whose accesses reach devices. */
+  private running = 0;
 
   /** @throws ConfigurationError naming the value that cannot be had */
   constructor(options: VmOptions) {
@@ -77,6 +86,8 @@ export class Vm {
     this.table = table;
     this.arithmetic = arithmetic;
     const features = new Set<string>(definitions.map((d) => d.feature));
+    const { apic } = options;
+    if (apic !== undefined) for (const feature of ['x2apic', 'tsc-deadline']) features.add(feature);
     this.vcpus = Array.from(
       { length: cpus },
       (_, index) =>
@@ -95,6 +106,10 @@ export class Vm {
           features,
           index,
           cpus,
+          apic: apic === undefined ? null : { ...apic, bus: this.apicBus },
+          entered: () => {
+            this.running = index;
+          },
         }),
     );
     if (options.x87 === 'fast') for (const { state } of this.vcpus) state.set32('x87Fast', 1);
@@ -116,8 +131,26 @@ export class Vm {
           return translator;
         })
       : [];
+    this.physical.mmio = this.mmioOf(options.mmio ?? this.physical.mmio);
     this.physical.onCodeWrite = (physical, bytes) => {
       for (const vcpu of this.vcpus) vcpu.code.written(physical, bytes);
+    };
+  }
+
+  /** Each vCPU's APIC lies over the others' and over everything that is no RAM. */
+  private mmioOf(outside: MmioHandler): MmioHandler {
+    const apicAt = (address: number) => {
+      const { apic, engine } = this.vcpus[this.running]!;
+      engine.deviceAccess();
+      return apic?.claims(address) === true ? apic : null;
+    };
+    return {
+      read: (address, bytes) => apicAt(address)?.read(address % 4096, bytes) ?? outside.read(address, bytes),
+      write: (address, bytes, value) => {
+        const apic = apicAt(address);
+        if (apic === null) outside.write(address, bytes, value);
+        else apic.write(address % 4096, bytes, value);
+      },
     };
   }
 

@@ -57,7 +57,10 @@ function failureOf(end: RunEnd, output: string): string | null {
     case 'exit':
       return end.status === 1 ? null : `exit status ${end.status}${quoted}`;
     case 'halt':
+    case 'power-off':
       return null;
+    case 'reset':
+      return `the guest reset the machine${quoted}`;
     case 'aborted':
       return `given up at the time limit${quoted}`;
     case 'instructions':

@@ -10,7 +10,7 @@ import { internalErrorStatus, type Output } from './output.ts';
 
 const help = `jit86: a full-system x86 emulator with a WebAssembly JIT
 
-  jit86 run GUEST        run a kernel, ELF or boot sector
+  jit86 run GUEST        run a Linux or multiboot kernel, ELF or boot sector
   jit86 bench [GUEST...] run guests interpreted and translated, and print their speed
   jit86 disasm GUEST     print blocks with their micro-ops and their WebAssembly
 
@@ -63,10 +63,16 @@ export async function main(args: readonly string[]): Promise<void> {
     if (error.code !== 'EPIPE') throw error;
     process.exit(0);
   });
-  const { createMachine } = await import('../machines/bare-machine.ts');
   process.exitCode = await execute(args, {
     out: (text) => void process.stdout.write(text),
     error: (text) => void process.stderr.write(text),
-    createMachine: (options) => createMachine(options, nodeHost),
+    createMachine: async (options) => {
+      if (options.machine === 'pc') {
+        const { createPcMachine } = await import('../machines/pc-machine.ts');
+        return createPcMachine(options, nodeHost);
+      }
+      const { createMachine } = await import('../machines/bare-machine.ts');
+      return createMachine(options, nodeHost);
+    },
   });
 }

@@ -20,11 +20,11 @@ export const engineOption = {
 } as const satisfies Record<string, OptionSpec>;
 
 export const imageOptions = {
-  append: { value: 'STRING', help: 'command line of a multiboot kernel' },
+  append: { value: 'STRING', help: 'command line of a kernel' },
   initrd: {
     value: 'FILE',
     multiple: true,
-    help: 'module for a multiboot kernel, with its arguments as "FILE ARGS"; repeatable',
+    help: 'initial RAM disk, or module of a multiboot kernel as "FILE ARGS"; repeatable',
   },
   flat: { value: 'ADDRESS', help: 'load the file as it is at this address, and enter it there' },
   mode: { value: 'real|protected|long', help: 'the mode in which a --flat file is entered (real)' },

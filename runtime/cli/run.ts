@@ -3,7 +3,8 @@
  */
 import { basename } from 'node:path';
 import { type ByteSink, fileSink, monotonicNanos, streamSink } from '../hosts/node.ts';
-import type { Machine, MachineStatistics, RunEnd } from '../machines/machine.ts';
+import { guestFormat } from '../loaders/load.ts';
+import { clockKinds, type Machine, type MachineStatistics, machineKinds, type RunEnd } from '../machines/machine.ts';
 import { readModule, readNamedFile, startGuest } from './guest-file.ts';
 import {
   engineOption,
@@ -22,19 +23,23 @@ const limitStatus = 124;
 const interruptedStatus = 130;
 /** Exit status when the guest brought its processor down with a triple fault: 128 and SIGABRT. */
 const shutdownStatus = 134;
+/** Exit status when the guest reset the machine. */
+const resetStatus = 3;
 
 const spec: CommandSpec = {
   name: 'run',
   operands: 'GUEST',
   minOperands: 1,
   maxOperands: 1,
-  summary: `Runs a guest: a multiboot kernel, an ELF executable for i386 or x86_64, or a boot sector. The exit status is the
-guest's: code*2+1 from port 0xF4, 0 for a halt; ${limitStatus} if a limit ended it, ${shutdownStatus} after a triple fault,
-${internalErrorStatus} for a bug of jit86, 2 for a wrong command line or file.`,
+  summary: `Runs a guest: a Linux or multiboot kernel, an ELF executable for i386 or x86_64, or a boot sector. The exit
+status is the guest's: code*2+1 from port 0xF4, 0 for a halt or power-off, ${resetStatus} for a reset; ${limitStatus} if a limit
+ended it, ${shutdownStatus} after a triple fault, ${internalErrorStatus} for a bug of jit86, 2 for a wrong command line or file.`,
   options: {
     ...imageOptions,
     ...machineOptions,
     ...engineOption,
+    machine: { value: 'bare|pc', help: 'bare: four ports; pc: timers, interrupts, ACPI (pc for Linux, else bare)' },
+    clock: { value: 'virtual|host', help: "a pc's time: instructions executed, or the host's (virtual)" },
     serial: { value: 'stdio|none|FILE', help: 'where the serial port at 0x3F8 leads (stdio)' },
     debugcon: { value: 'stdio|none|FILE', help: 'where the debug console at 0xE9 leads (stdio)' },
     'max-instructions': { value: 'N', help: 'stop after exactly N instructions' },
@@ -81,6 +86,10 @@ export function describeEnd(
       return { status: end.status };
     case 'halt':
       return { status: 0 };
+    case 'power-off':
+      return { status: 0 };
+    case 'reset':
+      return { status: resetStatus, line: 'the guest reset the machine' };
     case 'instructions':
       return { status: limitStatus, line: 'stopped: --max-instructions are executed' };
     case 'aborted':
@@ -122,9 +131,15 @@ export async function run(args: readonly string[], output: Output): Promise<numb
   const maxInstructions = parsed.integer('max-instructions', 1);
   const timeout = parsed.seconds('timeout');
   const json = parsed.flag('json');
-  const options = { ...readMachineOptions(parsed), engine: readEngine(parsed) };
   const flat = readFlatOptions(parsed);
   const file = readNamedFile(path);
+  const fitting = flat.flat === undefined && guestFormat(file) === 'bzimage' ? 'pc' : 'bare';
+  const options = {
+    ...readMachineOptions(parsed),
+    engine: readEngine(parsed),
+    machine: parsed.choice('machine', machineKinds, fitting),
+    clock: parsed.choice('clock', clockKinds, 'virtual'),
+  };
   const modules = parsed.texts('initrd').map(readModule);
   const stdio = json ? process.stderr : process.stdout;
   const serialWord = parsed.text('serial') ?? 'stdio';

@@ -68,11 +68,16 @@ abstract class AlarmClock implements Clock {
     return this.#next;
   }
 
+  /** Told when the next deadline has become an earlier one: whoever runs the guest up to the old one must stop. */
+  onEarlier: () => void = () => {};
+
   /** Called by alarms that have changed. */
   reschedule(): void {
     let next = Number.POSITIVE_INFINITY;
     for (const alarm of this.#alarms) if (alarm.deadline < next) next = alarm.deadline;
+    const earlier = next < this.#next;
     this.#next = next;
+    if (earlier) this.onEarlier();
   }
 
   /** Takes the earliest alarm that is due at `time` and rings it; among equals, the one made first. */
@@ -112,9 +117,16 @@ export class HostClock extends AlarmClock {
 /** Time that the machine moves: by executed instructions, and over a HLT to the next alarm. */
 export class VirtualClock extends AlarmClock {
   #now = 0;
+  readonly #since: () => number;
+
+  /** @param since nanoseconds that the guest has come further since the last `advanceTo`; 0 during it */
+  constructor(since: () => number = () => 0) {
+    super();
+    this.#since = since;
+  }
 
   now(): number {
-    return this.#now;
+    return this.#now + this.#since();
   }
 
   /**

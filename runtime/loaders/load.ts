@@ -1,14 +1,15 @@
 /**
- * Picks the loader by the file's content: a multiboot header first, since multiboot kernels are ELFs too, then ELF,
- * then a boot sector. Anything else is loaded only if the caller says where and in which mode.
+ * Picks the loader by the file's content: Linux's header first, since its image may be taken for a boot sector, then
+ * multiboot's, since multiboot kernels are ELFs too, then ELF, then a boot sector. Anything else is loaded only if the caller says where and in which mode.
  */
 import { LoaderError } from '../errors.ts';
+import { isBzImage, loadBzImage } from './bzimage.ts';
 import { isElf, loadElf } from './elf.ts';
 import { bootSectorAddress, type FlatBinaryOptions, isBootSector, loadFlatBinary } from './flat-binary.ts';
 import type { GuestRam, InitialState } from './initial-state.ts';
 import { type BootOptions, findMultibootHeader, loadMultiboot } from './multiboot.ts';
 
-export type GuestFormat = 'multiboot' | 'elf' | 'boot-sector' | 'flat-binary';
+export type GuestFormat = 'bzimage' | 'multiboot' | 'elf' | 'boot-sector' | 'flat-binary';
 
 export interface LoadOptions extends BootOptions {
   /** Take the file as a flat binary, whatever it looks like. */
@@ -22,6 +23,7 @@ export interface LoadedGuest {
 
 /** What the file is; undefined if nothing that jit86 knows. */
 export function guestFormat(file: Uint8Array): Exclude<GuestFormat, 'flat-binary'> | undefined {
+  if (isBzImage(file)) return 'bzimage';
   if (findMultibootHeader(file) !== undefined) return 'multiboot';
   if (isElf(file)) return 'elf';
   if (isBootSector(file)) return 'boot-sector';
@@ -36,10 +38,14 @@ export function guestFormat(file: Uint8Array): Exclude<GuestFormat, 'flat-binary
 export function loadGuest(file: Uint8Array, ram: GuestRam, options: LoadOptions): LoadedGuest {
   if (options.flat !== undefined) return { format: 'flat-binary', state: loadFlatBinary(file, ram, options.flat) };
   if (file.length === 0) throw new LoaderError('empty-file', 'the file is empty');
+  if (isBzImage(file)) return { format: 'bzimage', state: loadBzImage(file, ram, options) };
   const header = findMultibootHeader(file);
   if (header !== undefined) return { format: 'multiboot', state: loadMultiboot(file, header, ram, options) };
   if (options.modules.length > 0) {
-    throw new LoaderError('unknown-format', 'modules are for multiboot kernels, and the file has no multiboot header');
+    throw new LoaderError(
+      'unknown-format',
+      'modules are for multiboot kernels and Linux, and the file has no multiboot header',
+    );
   }
   if (isElf(file)) return { format: 'elf', state: loadElf(file, ram) };
   if (isBootSector(file)) {
@@ -48,6 +54,6 @@ export function loadGuest(file: Uint8Array, ram: GuestRam, options: LoadOptions)
   const start = [...file.subarray(0, 4)].map((byte) => byte.toString(16).padStart(2, '0')).join(' ');
   throw new LoaderError(
     'unknown-format',
-    `a file that begins with ${start} is no ELF, multiboot kernel or boot sector`,
+    `a file that begins with ${start} is no ELF, Linux or multiboot kernel or boot sector`,
   );
 }

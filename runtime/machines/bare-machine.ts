@@ -1,8 +1,5 @@
 /** The bare machine of `bare.ts` around a `Vm`: what the command line and the page run guests on. */
-import { interpreterBlock, linearOf, recordBlock } from '../../src/execute/frontend.ts';
-import { printByInstruction } from '../../src/ir/print.ts';
-import { decode } from '../../src/isa/decode.ts';
-import { disassemble } from '../../src/isa/disassemble.ts';
+import { linearOf } from '../../src/execute/frontend.ts';
 import { PortBus } from '../bus.ts';
 import { unexpectedExit } from '../exits.ts';
 import type { Host } from '../hosts/host.ts';
@@ -11,7 +8,9 @@ import { MachineTranslation } from '../translation.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { Vm } from '../vm.ts';
 import { attachBareDevices, type BareMachineDevices } from './bare.ts';
+import { listBlocks } from './block-listing.ts';
 import type { BlockListing, Machine, MachineOptions, MachineStatistics, RunEnd, RunLimits } from './machine.ts';
+import { machineStatistics } from './machine-statistics.ts';
 
 /** Milliseconds between two looks at the event loop, and while a translation is awaited. */
 const sliceMillis = 10;
@@ -92,7 +91,7 @@ class BareMachine implements Machine {
       this.running = Math.min(this.slice, left);
       const started = this.host.monotonicNanos();
       const exit = this.vcpu.enter(this.running);
-      const done = this.running - this.vcpu.engine.left;
+      const done = this.running - this.vcpu.left;
       this.retired += done;
       this.running = 0;
       this.adaptSlice(done, (this.host.monotonicNanos() - started) / 1e6);
@@ -137,56 +136,10 @@ class BareMachine implements Machine {
   }
 
   statistics(): MachineStatistics {
-    let [regions, fromCache, bytes, millis] = [0, 0, 0, 0];
-    for (const { statistics } of this.vm.translators) {
-      regions += statistics.regions;
-      fromCache += statistics.fromCache;
-      bytes += statistics.bytes;
-      millis += statistics.compileMillis;
-    }
-    const translated = this.vcpu.engine.translated;
-    return {
-      instructions: this.retired,
-      interpreted: this.retired - translated,
-      regions,
-      regionsFromCache: fromCache,
-      codeBytes: bytes,
-      compileMillis: millis,
-    };
+    return machineStatistics(this.vm, this.retired);
   }
-
-  async disassemble(address: number, count: number): Promise<readonly BlockListing[]> {
-    const { translationText } = await import('../../jit/translate.ts');
-    const { engine } = this.vcpu;
-    const context = engine.contexts.current(this.vcpu.state);
-    const listings: BlockListing[] = [];
-    let rip = BigInt(address);
-    for (let left = count; left > 0; ) {
-      const block = recordBlock(engine.source, context, rip, left);
-      const optimised = interpreterBlock(engine.source, context, rip, left);
-      if ('fetchFault' in block || 'fetchFault' in optimised) break;
-      const texts = printByInstruction(optimised.nodes);
-      const instructions = [];
-      let at = rip;
-      for (const node of block.nodes) {
-        if (node.op !== 'insn') continue;
-        at = node.imm[0] as bigint;
-        const offset = Number(at & 0xfffn);
-        const page = engine.source.page(at)!;
-        const decoded = decode(page, offset, 4096 - offset, at, context.codeSize);
-        const length = decoded.failure === null ? decoded.insn.length : 1;
-        instructions.push({
-          address: Number(at),
-          bytes: page.slice(offset, offset + length),
-          text: decoded.failure === null ? disassemble(decoded) : `(${decoded.failure})`,
-          microOps: texts.find((t) => t.rip === at)?.lines ?? [],
-        });
-      }
-      listings.push({ address: Number(rip), instructions, wasm: translationText(engine.source, context, rip) ?? '' });
-      left -= block.instructions;
-      rip += BigInt(block.length);
-    }
-    return listings;
+  disassemble(address: number, count: number): Promise<readonly BlockListing[]> {
+    return listBlocks(this.vcpu, address, count);
   }
 
   async close(): Promise<void> {

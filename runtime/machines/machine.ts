@@ -11,7 +11,19 @@ export type Engine = (typeof engines)[number];
 export const x87Modes = ['exact', 'fast'] as const;
 export type X87Mode = (typeof x87Modes)[number];
 
+export const machineKinds = ['bare', 'pc'] as const;
+/** `bare`: a processor, RAM and four ports. `pc`: with interrupt controllers, timers, clock and ACPI. */
+export type MachineKind = (typeof machineKinds)[number];
+
+export const clockKinds = ['virtual', 'host'] as const;
+/** `virtual`: time is the number of instructions executed, so a run is a function of its inputs. `host`: the host's time. */
+export type ClockKind = (typeof clockKinds)[number];
+
 export interface MachineOptions {
+  /** Which machine; `bare` if nothing is said. */
+  readonly machine?: MachineKind;
+  /** The PC's time; `virtual` if nothing is said. */
+  readonly clock?: ClockKind;
   /** Bytes of RAM from guest-physical address 0. */
   readonly memory: number;
   readonly cpus: number;
@@ -40,6 +52,10 @@ export type RunEnd =
   | { readonly reason: 'halt'; readonly rip: number }
   /** A triple fault. */
   | { readonly reason: 'shutdown'; readonly rip: number; readonly vector: number }
+  /** The guest switched the machine off. */
+  | { readonly reason: 'power-off' }
+  /** The guest reset the machine. */
+  | { readonly reason: 'reset' }
   | { readonly reason: 'instructions' }
   | { readonly reason: 'aborted' }
   | { readonly reason: 'internal-error'; readonly rip: number; readonly message: string };

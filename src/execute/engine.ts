@@ -8,7 +8,7 @@ import { GP } from '../state/vectors.ts';
 import type { CodeMemory, InterpreterBlock } from './code-memory.ts';
 import type { Context, Contexts } from './context.ts';
 import { encodeBlock } from './encode.ts';
-import { type CodeSource, interpreterBlock, linearOf } from './frontend.ts';
+import { type Block, type BlockFailure, type CodeSource, interpreterBlock, linearOf } from './frontend.ts';
 import { JumpCache } from './jump-cache.ts';
 import { hotThreshold, leave } from './leave.ts';
 import type { Processor } from './processor.ts';
@@ -71,6 +71,10 @@ const FAULT_VECTOR = word('faultVector');
 const FAULT_CODE = word('faultErrorCode');
 const twoTo32 = 2 ** 32;
 const largestSlice = 0x3fffffff;
+/** Thrown through the memory management unit, never through generated code. */
+const putOff = new Error('a device access is put off');
+/** Instructions with device accesses that are remembered. */
+const mostBlockEnds = 4096;
 /** Entries until a block that is not worth a translation is asked for again. */
 export const neverAgain = 0x7fffffff;
 
@@ -101,6 +105,12 @@ export class Engine {
   private currentBytes: Uint8Array | null = null;
   private context!: Context;
   private storeRecord = 0;
+  /** Record of the access that is being made out of a block; 0 = none. */
+  private accessRecord = 0;
+  /** The access was put off, see deviceAccess. */
+  private isPutOff = false;
+  /** Instructions that were seen to access devices: blocks end with them. */
+  private readonly blockEnds = new Set<bigint>();
   private eventsAfterFault = false;
   private runBudget = 0;
   private profilePatience = 1;
@@ -125,11 +135,12 @@ export class Engine {
           const high = address[ARGUMENT3 + 1]!;
           const intent = (flags & 2) !== 0 ? 'modify' : 'read';
           if ((flags & 4) !== 0) return mmu.probe(low, high, bytes, intent, (flags & 1) !== 0) ? 1 : 0;
-          return mmu.slowRead(low, high, bytes as 1, intent, (flags & 1) !== 0) ? 1 : 0;
+          return this.access(address[RECORD]!, () => mmu.slowRead(low, high, bytes as 1, intent, (flags & 1) !== 0));
         },
         slowWrite: (_cpu: number, bytes: number, stack: number, record: number): number => {
           this.storeRecord = record;
-          return mmu.slowWrite(address[ARGUMENT3]!, address[ARGUMENT3 + 1]!, bytes as 1, 'write', stack !== 0) ? 1 : 0;
+          const [low, high] = [address[ARGUMENT3]!, address[ARGUMENT3 + 1]!];
+          return this.access(record, () => mmu.slowWrite(low, high, bytes as 1, 'write', stack !== 0));
         },
         helper: (_cpu: number, index: number): number => this.helper(index),
       },
@@ -188,8 +199,8 @@ export class Engine {
       if (code === leave.budget && rest > 0 && left === rest) {
         // The next block is longer than what is left: one instruction at a time.
         while (left > 0 && !events && u32[ATTENTION] === 0) {
-          events = this.step();
           left--;
+          events = this.step(left);
         }
       }
       if (events || u32[ATTENTION] !== 0) return { end: 'events', left };
@@ -207,8 +218,12 @@ export class Engine {
     return Number(this.state.get64('translated'));
   }
 
-  /** Executes one instruction, in the interpreter. True = events want a look. A fault counts as executed here. */
-  step(): boolean {
+  /**
+   * Executes one instruction, in the interpreter. True = events want a look. A fault counts as executed here.
+   * @param rest what `left` is to say meanwhile
+   */
+  step(rest = 0): boolean {
+    this.runBudget = rest;
     const block = this.block(true);
     if (block === null) return this.eventsAfterFault; // the fetch faulted and was delivered
     this.state.i32[BUDGET] = 1;
@@ -282,7 +297,9 @@ export class Engine {
     const budget = i32[BUDGET]!;
     if (budget <= 0) return false;
     this.regions?.retried(this.context, this.ripKey());
-    const events = this.step();
+    const { runBudget } = this;
+    const events = this.step(runBudget + budget - 1);
+    this.runBudget = runBudget;
     i32[BUDGET] = budget - 1;
     return events;
   }
@@ -324,7 +341,9 @@ export class Engine {
       this.eventsAfterFault = this.processor.deliverFault();
       return null;
     }
-    const made = interpreterBlock(this.source, context, BigInt.asIntN(64, rip), single ? 1 : undefined);
+    const made = this.endedAtDevices(
+      interpreterBlock(this.source, context, BigInt.asIntN(64, rip), single ? 1 : undefined),
+    );
     if ('fetchFault' in made) {
       this.eventsAfterFault = this.processor.deliverFault();
       return null;
@@ -343,6 +362,44 @@ export class Engine {
       key,
       single,
     });
+  }
+
+  /** The block up to the first instruction that is known to access a device. */
+  private endedAtDevices(made: Block | BlockFailure): Block | BlockFailure {
+    if (this.blockEnds.size === 0 || 'fetchFault' in made) return made;
+    let count = 0;
+    for (const node of made.nodes) {
+      if (node.op !== 'insn') continue;
+      count++;
+      if (!this.blockEnds.has(node.imm[0] as bigint)) continue;
+      return count === made.instructions ? made : interpreterBlock(this.source, this.context, made.rip, count);
+    }
+    return made;
+  }
+
+  /**
+   * A device is about to be accessed. In the middle of a block that is put off: the block ends before the instruction, and
+   * from then on blocks end with it. So what the device changes (an interrupt, a deadline) takes effect at the next
+   * instruction, and time is exact.
+   */
+  deviceAccess(): void {
+    if (this.accessRecord === 0) return;
+    const block = this.code.at(this.state.u32[BLOCK]!);
+    if (block === undefined) throw new Error('engine: a device access in a block that is not there');
+    if (Engine.indexOf(block, this.accessRecord) + 1 < block.instructions) throw putOff;
+  }
+  /** An access out of a block. 0 = a fault, or it was put off. */
+  private access(record: number, make: () => boolean): number {
+    this.accessRecord = record;
+    try {
+      return make() ? 1 : 0;
+    } catch (thrown) {
+      if (thrown !== putOff) throw thrown;
+      this.isPutOff = true;
+      return 0;
+    } finally {
+      this.accessRecord = 0;
+    }
   }
 
   /** The block's code is still where it was when it was made. */
@@ -414,9 +471,22 @@ export class Engine {
     if (block === undefined)
       throw new Error(`engine: a fault in a block that is not there, vector ${u32[FAULT_VECTOR]}`);
     const index = Engine.indexOf(block, u32[RECORD]!);
+    if (this.isPutOff) return this.endBefore(block, index);
     i32[BUDGET]! += block.instructions - index - 1; // the faulting one counts: nothing goes on for ever
     u64[RIP >> 1] = BigInt.asUintN(64, block.rips[index]!);
     return this.processor.deliverFault();
+  }
+
+  /** The instruction that was put off begins a block; what was paid for it and what follows is given back. */
+  private endBefore(block: InterpreterBlock, index: number): boolean {
+    const rip = block.rips[index]!;
+    this.isPutOff = false;
+    this.state.i32[BUDGET]! += block.instructions - index;
+    this.state.u64[RIP >> 1] = BigInt.asUintN(64, rip);
+    if (this.blockEnds.size === mostBlockEnds) this.blockEnds.clear();
+    this.blockEnds.add(rip);
+    this.code.drop(block);
+    return false;
   }
 
   /** A store of the running block has overwritten the block itself: it ends after the instruction that stores. */

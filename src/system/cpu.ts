@@ -51,6 +51,8 @@ export class Cpu {
     state.set64('pat', 0x0007_0406_0007_0406n);
     state.set64('apicBase', 0xfee0_0000n | (p.apic === null ? 0n : 0x800n) | (p.index === 0 ? 0x100n : 0n));
     state.set64('miscEnable', 1n);
+    p.apic?.baseChanged(state.get64('apicBase'));
+    p.apic?.reset();
     p.setRflags(2);
     this.stateReplaced();
   }
@@ -61,6 +63,41 @@ export class Cpu {
     refreshRanges(p);
     p.mmu.reconfigure();
     p.engine.contextChanged();
+  }
+
+  /**
+   * INIT: as RESET, but the FPU, SSE, MTRRs, the time-stamp counter and most MSRs stay as they are. SDM volume 3, table
+   * 10-1.
+   */
+  init(): void {
+    const { state } = this.processor;
+    const kept: [string, bigint][] = [];
+    for (const { name, type, set } of layout.values()) {
+      if (set === 'x87' || set === 'sse' || set === 'msr' || set === 'xcr') {
+        if (type === 'u32') kept.push([name, BigInt(state.get32(name))]);
+        else if (type === 'u64') kept.push([name, state.get64(name)]);
+      }
+    }
+    const wide = [...layout.values()].filter(({ type }) => type === 'f80' || type === 'v128');
+    const bytes = wide.map(({ offset }) => state.u8.slice(offset, offset + 16));
+    const cacheBits = state.get64('cr0') & 0x6000_0000n;
+    this.reset();
+    for (const [i, { offset }] of wide.entries()) state.u8.set(bytes[i]!, offset);
+    for (const [name, value] of kept) {
+      if (layout.get(name)!.type === 'u32') state.set32(name, Number(value));
+      else state.set64(name, value);
+    }
+    state.set64('cr0', 0x10n | cacheBits);
+    this.processor.apic?.reset();
+    this.stateReplaced();
+  }
+  /** A start-up message: real mode at a page below 1 MiB. */
+  startUp(vector: number): void {
+    const p = this.processor;
+    p.cs.selector = vector << 8;
+    p.cs.base = vector << 12;
+    p.rip = 0;
+    this.stateReplaced();
   }
 
   /**

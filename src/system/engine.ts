@@ -26,6 +26,12 @@ export interface TimeStampCounter {
 export interface LocalApic {
   /** CR8: bits 7-4 of the task priority. */
   taskPriority: number;
+  /** A maskable interrupt is there for a processor that takes one. */
+  readonly requesting: boolean;
+  /** RESET or INIT; IA32_APIC_BASE stays as it is. */
+  reset(): void;
+  /** IA32_TIME_STAMP_COUNTER or IA32_TSC_ADJUST was written. */
+  timeMoved(): void;
   /** IA32_APIC_BASE was written. */
   baseChanged(base: bigint): void;
   /** x2APIC registers (800H-83FH) and IA32_TSC_DEADLINE (6E0H); null = #GP. */

@@ -15,11 +15,13 @@ export function setTimeStamp(p: Processor, value: bigint): void {
   const by = value - timeStamp(p);
   p.state.set64('tscOffset', BigInt.asUintN(64, p.state.get64('tscOffset') + by));
   p.state.set64('tscAdjust', BigInt.asUintN(64, p.state.get64('tscAdjust') + by));
+  p.apic?.timeMoved();
 }
 export function setTimeStampAdjust(p: Processor, value: bigint): void {
   const by = value - p.state.get64('tscAdjust');
   p.state.set64('tscOffset', BigInt.asUintN(64, p.state.get64('tscOffset') + by));
   p.state.set64('tscAdjust', value);
+  p.apic?.timeMoved();
 }
 
 function read(p: Processor): void {

@@ -1,0 +1,254 @@
+/**
+ * The 8254 interval timer: three counters of 16 bits at 1.193182 MHz. Counter 0 drives interrupt 0, counter 2 the speaker;
+ * its gate and output are at port 61H. Nothing is counted: what a counter shows follows from the clock. Intel 8254 data
+ * sheet.
+ */
+import type { Alarm, Clock } from './clock.ts';
+import { type AccessSize, type Device, readBytewise, writeBytewise } from './device.ts';
+import { type IrqLine, unconnectedLine } from './irq-line.ts';
+
+/** Counts in a second. */
+export const pitHertz = 1_193_182;
+const nanosPerSecond = 1e9;
+
+class Counter {
+  state = {
+    mode: 0,
+    bcd: false,
+    /** 1 = low byte only, 2 = high byte only, 3 = low, then high. */
+    access: 3,
+    /** 1 to 65536 counts; 0 = none was written yet. */
+    reload: 0,
+    /** When counting began, in nanoseconds; NaN = it has not. */
+    start: Number.NaN,
+    gate: true,
+    /** Counts left when the gate went low; NaN = it runs. */
+    held: Number.NaN,
+    writeLow: -1,
+    readHigh: false,
+    latched: -1,
+    latchedStatus: -1,
+  };
+  readonly #clock: Clock;
+  readonly #irq: IrqLine;
+  readonly #alarm: Alarm | null;
+
+  constructor(clock: Clock, irq: IrqLine | null) {
+    this.#clock = clock;
+    this.#irq = irq ?? unconnectedLine;
+    this.#alarm = irq === null ? null : clock.alarm(() => this.#ring());
+  }
+
+  /** Counts since the start. */
+  #elapsed(): number {
+    const { state } = this;
+    if (Number.isNaN(state.start)) return 0;
+    return Math.floor(((this.#clock.now() - state.start) * pitHertz + 0.5) / nanosPerSecond);
+  }
+  #timeOf(counts: number): number {
+    return this.state.start + Math.ceil((counts * nanosPerSecond) / pitHertz);
+  }
+  get #repeats(): boolean {
+    return this.state.mode === 2 || this.state.mode === 3;
+  }
+  get #counting(): boolean {
+    return !Number.isNaN(this.state.start) && Number.isNaN(this.state.held);
+  }
+
+  /** What the counting element holds. */
+  count(): number {
+    const { state } = this;
+    if (state.reload === 0) return 0;
+    if (!Number.isNaN(state.held)) return state.held & 0xffff;
+    const elapsed = this.#elapsed();
+    if (state.mode === 2) return (state.reload - (elapsed % state.reload)) & 0xffff;
+    if (state.mode === 3) return (state.reload - ((elapsed * 2) % state.reload)) & 0xfffe;
+    return (state.reload - elapsed) & 0xffff;
+  }
+  /** The output's level. */
+  get output(): boolean {
+    const { state } = this;
+    const { mode, reload } = state;
+    if (reload === 0 || !this.#counting) return mode !== 0;
+    const elapsed = this.#elapsed();
+    switch (mode) {
+      case 2:
+        return elapsed % reload !== reload - 1;
+      case 3:
+        return elapsed % reload < Math.ceil(reload / 2);
+      case 4:
+      case 5:
+        return elapsed !== reload;
+      default:
+        return elapsed >= reload;
+    }
+  }
+
+  setGate(high: boolean): void {
+    const { state } = this;
+    if (high === state.gate) return;
+    const { mode } = state;
+    if (!high && mode !== 1 && mode !== 5) {
+      if (this.#counting) state.held = this.count();
+    } else if (high) {
+      if (mode === 1 || mode === 2 || mode === 3 || mode === 5) this.#begin();
+      else if (!Number.isNaN(state.held)) {
+        const done = state.reload - state.held;
+        state.held = Number.NaN;
+        state.start = this.#clock.now() - (done * nanosPerSecond) / pitHertz;
+      }
+    }
+    state.gate = high;
+    this.#schedule();
+  }
+
+  #begin(): void {
+    const { state } = this;
+    if (state.reload === 0) return;
+    state.start = this.#clock.now();
+    state.held = state.gate || state.mode === 1 || state.mode === 5 ? Number.NaN : state.reload;
+  }
+  #load(value: number): void {
+    const { state } = this;
+    const wanted = state.bcd ? fromBcd(value) || 10_000 : value || 0x1_0000;
+    // A repeating counter takes the new value at the end of its period; what it shows until then is not told apart.
+    state.reload = wanted;
+    if (state.mode !== 1 && state.mode !== 5) this.#begin();
+    if (state.mode === 0) this.#irq.set(false);
+    this.#schedule();
+  }
+  #schedule(): void {
+    const alarm = this.#alarm;
+    if (alarm === null) return;
+    if (!this.#counting || this.state.reload === 0) return alarm.cancel();
+    if (!this.#repeats) {
+      if (this.#elapsed() < this.state.reload) alarm.set(this.#timeOf(this.state.reload));
+      return;
+    }
+    const { reload } = this.state;
+    alarm.set(this.#timeOf((Math.floor(this.#elapsed() / reload) + 1) * reload));
+  }
+  /** The output rises: at the end of a count, or of a period. */
+  #ring(): void {
+    if (this.state.mode !== 0) this.#irq.set(false);
+    this.#irq.set(true);
+    if (this.#repeats) this.#schedule();
+  }
+
+  control(byte: number): void {
+    const { state } = this;
+    const access = (byte >> 4) & 3;
+    if (access === 0) return this.latchCount();
+    const mode = (byte >> 1) & 7;
+    state.mode = mode > 5 ? mode - 4 : mode;
+    state.bcd = (byte & 1) !== 0;
+    state.access = access;
+    state.reload = 0;
+    state.start = Number.NaN;
+    state.held = Number.NaN;
+    state.writeLow = -1;
+    state.readHigh = false;
+    state.latched = -1;
+    state.latchedStatus = -1;
+    this.#irq.set(state.mode !== 0);
+    this.#schedule();
+  }
+  #shown(): number {
+    const count = this.count();
+    return this.state.bcd ? toBcd(count) : count;
+  }
+  latchCount(): void {
+    if (this.state.latched < 0) this.state.latched = this.#shown();
+  }
+  latchStatus(): void {
+    const { state } = this;
+    if (state.latchedStatus >= 0) return;
+    state.latchedStatus =
+      (this.output ? 0x80 : 0) |
+      (state.reload === 0 ? 0x40 : 0) |
+      (state.access << 4) |
+      (state.mode << 1) |
+      (state.bcd ? 1 : 0);
+  }
+
+  read(): number {
+    const { state } = this;
+    if (state.latchedStatus >= 0) {
+      const status = state.latchedStatus;
+      state.latchedStatus = -1;
+      return status;
+    }
+    const value = state.latched >= 0 ? state.latched : this.#shown();
+    const high = state.access === 2 || (state.access === 3 && state.readHigh);
+    if (state.access === 3) state.readHigh = !state.readHigh;
+    if (state.access !== 3 || high) state.latched = -1;
+    return high ? value >> 8 : value & 0xff;
+  }
+  write(byte: number): void {
+    const { state } = this;
+    if (state.access === 1) return this.#load(byte);
+    if (state.access === 2) return this.#load(byte << 8);
+    if (state.writeLow < 0) {
+      state.writeLow = byte;
+      if (state.mode === 0) {
+        state.start = Number.NaN; // counting stops until the second byte
+        this.#schedule();
+      }
+      return;
+    }
+    const value = (byte << 8) | state.writeLow;
+    state.writeLow = -1;
+    this.#load(value);
+  }
+}
+
+function fromBcd(value: number): number {
+  return (value >> 12) * 1000 + ((value >> 8) & 15) * 100 + ((value >> 4) & 15) * 10 + (value & 15);
+}
+function toBcd(value: number): number {
+  const digits = value % 10_000;
+  return (
+    (Math.floor(digits / 1000) << 12) |
+    ((Math.floor(digits / 100) % 10) << 8) |
+    ((Math.floor(digits / 10) % 10) << 4) |
+    (digits % 10)
+  );
+}
+
+export class Pit8254 implements Device {
+  readonly name = 'pit';
+  readonly #counters: readonly [Counter, Counter, Counter];
+
+  /** @param irq output of counter 0 */
+  constructor(clock: Clock, irq: IrqLine) {
+    this.#counters = [new Counter(clock, irq), new Counter(clock, null), new Counter(clock, null)];
+    this.#counters[2].setGate(false);
+  }
+  get state(): object {
+    return this.#counters.map((counter) => counter.state);
+  }
+
+  /** Gate and output of counter 2, which port 61H shows. */
+  set speakerGate(high: boolean) {
+    this.#counters[2].setGate(high);
+  }
+  get speakerOutput(): boolean {
+    return this.#counters[2].output;
+  }
+
+  read(offset: number, size: AccessSize): number {
+    return readBytewise(offset, size, (at) => (at === 3 ? 0xff : this.#counters[at as 0 | 1 | 2].read()));
+  }
+  write(offset: number, size: AccessSize, value: number): void {
+    writeBytewise(offset, size, value, (at, byte) => {
+      if (at !== 3) return this.#counters[at as 0 | 1 | 2].write(byte);
+      const chosen = byte >> 6;
+      if (chosen !== 3) return this.#counters[chosen as 0 | 1 | 2].control(byte);
+      for (const [index, counter] of this.#counters.entries()) {
+        if ((byte & (2 << index)) === 0) continue;
+        if ((byte & 0x20) === 0) counter.latchCount();
+        if ((byte & 0x10) === 0) counter.latchStatus();
+      }
+    });
+  }
+}

@@ -1,0 +1,300 @@
+/**
+ * The PC of `pc.ts` around a `Vm`, and its time.
+ *
+ * One thread runs the processors in turns, each for a fixed number of instructions. Time is virtual unless the host's is
+ * asked for: an instruction is a nanosecond, and when every processor halts time goes on to the next alarm. A turn ends
+ * exactly at the next alarm, so that a run is a function of its inputs, whatever executes it.
+ */
+import { linearOf } from '../../src/execute/frontend.ts';
+import { MmioBus, PortBus } from '../bus.ts';
+import { HostClock, VirtualClock } from '../devices/clock.ts';
+import { ConfigurationError } from '../errors.ts';
+import { unexpectedExit } from '../exits.ts';
+import type { Host } from '../hosts/host.ts';
+import type { InitialState } from '../loaders/initial-state.ts';
+import { MachineTranslation } from '../translation.ts';
+import type { Vcpu } from '../vcpu.ts';
+import { Vm } from '../vm.ts';
+import { writeAcpiTables } from './acpi-tables.ts';
+import { listBlocks } from './block-listing.ts';
+import type { BlockListing, Machine, MachineOptions, MachineStatistics, RunEnd, RunLimits } from './machine.ts';
+import { machineStatistics } from './machine-statistics.ts';
+import { attachPcDevices, type PcDevices, pcLayout } from './pc.ts';
+import { enterFirmwareState } from './pc-firmware.ts';
+
+/** Instructions of one turn while there are other processors: a spin lock's owner must not wait long. */
+const turnInstructions = 20_000;
+/** Milliseconds between two looks at the host's event loop. */
+const hostMillis = 10;
+const firstSlice = 100_000;
+const longestSlice = 20_000_000;
+const tscHertz = 1_000_000_000;
+/** The date at which virtual time begins. */
+const virtualEpoch = Date.UTC(2026, 0, 1);
+/** RAM must end below the I/O APIC. */
+const mostMemory = 0xfec0_0000;
+
+class PcMachine implements Machine {
+  private readonly vm: Vm;
+  private readonly devices: PcDevices;
+  private readonly host: Host;
+  private readonly translation: MachineTranslation | null;
+  private readonly virtual: VirtualClock | null;
+  private readonly clock: VirtualClock | HostClock;
+  private retired = 0;
+  /** The processor that is being run, its budget, and what is left of its turn. */
+  private current = 0;
+  private budget = 0;
+  private turn = turnInstructions;
+  private active: Vcpu | null = null;
+  private slice = firstSlice;
+  private lastHostTurn = 0;
+  private end: RunEnd | null = null;
+  private wake: (() => void) | null = null;
+
+  constructor(
+    options: MachineOptions,
+    host: Host,
+    modules: { core: WebAssembly.Module; arithmetic: WebAssembly.Module },
+    translation: MachineTranslation | null,
+  ) {
+    if (options.memory > mostMemory) {
+      throw new ConfigurationError(
+        'bad-memory-size',
+        `memory of ${options.memory} bytes: a PC has at most ${mostMemory}`,
+      );
+    }
+    this.host = host;
+    this.translation = translation;
+    this.virtual = options.clock === 'host' ? null : new VirtualClock(() => this.executed());
+    const clock = this.virtual ?? new HostClock(() => host.monotonicNanos());
+    this.clock = clock;
+    const ports = new PortBus();
+    const mmio = new MmioBus();
+    this.vm = new Vm({
+      memory: options.memory,
+      cpus: options.cpus,
+      modules,
+      ports: {
+        read: (port, bytes) => ports.read(port, bytes),
+        write: (port, bytes, value) => ports.write(port, bytes, value),
+      },
+      mmio: {
+        read: (address, bytes) => mmio.read(address, bytes),
+        write: (address, bytes, value) => mmio.write(address, bytes, value),
+      },
+      apic: { clock, acknowledgeExternal: () => this.devices.pic.acknowledge() },
+      tsc: { read: () => BigInt(Math.floor(clock.now())), hertz: tscHertz },
+      x87: options.x87,
+      translate: translation?.forVm ?? false,
+    });
+    const { vm } = this;
+    const finish = (end: RunEnd) => {
+      this.end ??= end;
+      this.active?.kick();
+    };
+    this.devices = attachPcDevices(ports, mmio, {
+      clock,
+      epoch: this.virtual === null ? Date.now() : virtualEpoch,
+      memory: options.memory,
+      serial: options.serial,
+      debugcon: options.debugcon,
+      exit: (status) => finish({ reason: 'exit', status }),
+      powerOff: () => finish({ reason: 'power-off' }),
+      reset: () => finish({ reason: 'reset' }),
+      setA20: (open) => {
+        vm.physical.a20 = open;
+      },
+      interrupt: {
+        set(high) {
+          for (const { apic } of vm.vcpus) apic?.setPin(0, high);
+        },
+      },
+      message: (message) => vm.apicBus.message(message),
+    });
+    vm.apicBus.onEndOfInterrupt.push((vector) => this.devices.ioApic.endOfInterrupt(vector));
+    clock.onEarlier = () => {
+      // A deadline within what is being run: the rest of it is run later.
+      if (this.active !== null && clock.nextDeadline() < clock.now() + this.active.engine.left) this.active.kick();
+    };
+  }
+
+  get ram() {
+    return { bytes: this.vm.ram };
+  }
+  start(state: InitialState): void {
+    writeAcpiTables(this.vm.ram, { ...pcLayout, cpus: this.vm.vcpus.length });
+    this.vm.start(0, state);
+    enterFirmwareState(this.vm);
+  }
+  receive(bytes: Uint8Array): void {
+    this.devices.serial.receive(bytes);
+    this.wake?.();
+  }
+  /** Instructions of the present entry that are executed. */
+  private executed(): number {
+    return this.active === null ? 0 : this.budget - this.active.engine.left;
+  }
+  instructions(): number {
+    return this.retired + this.executed();
+  }
+
+  async run({ maxInstructions = Number.POSITIVE_INFINITY, signal }: RunLimits): Promise<RunEnd> {
+    await this.loadTranslations();
+    this.lastHostTurn = this.host.monotonicNanos();
+    for (;;) {
+      if (signal?.aborted === true) return { reason: 'aborted' };
+      if (this.end !== null) {
+        const { end } = this;
+        this.end = null;
+        return end;
+      }
+      const left = maxInstructions - this.retired;
+      if (left <= 0) return { reason: 'instructions' };
+      const vcpu = this.next();
+      if (vcpu === null) {
+        const end = await this.idle(signal);
+        if (end !== null) return end;
+        continue;
+      }
+      const end = this.enter(vcpu, left);
+      if (end !== null) return end;
+      await this.hostTurn();
+    }
+  }
+
+  /** The processor whose turn it is; null if all of them wait. */
+  private next(): Vcpu | null {
+    const { vcpus } = this.vm;
+    const now = vcpus[this.current]!;
+    if (this.turn > 0 && now.runnable) return now;
+    for (let i = 1; i <= vcpus.length; i++) {
+      const index = (this.current + i) % vcpus.length;
+      if (!vcpus[index]!.runnable) continue;
+      this.current = index;
+      this.turn = turnInstructions;
+      return vcpus[index]!;
+    }
+    return null;
+  }
+
+  /** Runs a processor up to the next alarm, the end of its turn or of the slice. */
+  private enter(vcpu: Vcpu, limit: number): RunEnd | null {
+    const { clock, virtual } = this;
+    let budget = Math.min(limit, this.slice);
+    if (this.vm.vcpus.length > 1) budget = Math.min(budget, this.turn);
+    if (virtual !== null) budget = Math.min(budget, Math.max(0, Math.ceil(virtual.nextDeadline() - virtual.now())));
+    this.budget = budget;
+    let done = 0;
+    if (budget > 0) {
+      this.active = vcpu;
+      try {
+        const exit = vcpu.enter(budget);
+        done = budget - vcpu.left;
+        switch (exit.kind) {
+          case 'budget':
+          case 'kicked':
+          case 'halt':
+            break;
+          case 'shutdown':
+            return { reason: 'shutdown', rip: exit.rip, vector: exit.vector };
+          case 'pio':
+          case 'mmio':
+          case 'debug':
+          case 'msr':
+          case 'hypercall':
+          case 'interrupt-window':
+          case 'internal-error':
+            throw new Error(`the PC asked for no exit ${exit.kind}`);
+          default:
+            unexpectedExit(exit);
+        }
+      } finally {
+        this.active = null;
+        this.retired += done;
+        this.turn -= done;
+      }
+    }
+    if (virtual !== null) virtual.advanceTo(virtual.now() + done);
+    else (clock as HostClock).runDue();
+    return null;
+  }
+
+  /** Every processor waits: time goes on to the next alarm, or the host brings something. */
+  private async idle(signal: AbortSignal | undefined): Promise<RunEnd | null> {
+    const { clock, virtual } = this;
+    const deadline = clock.nextDeadline();
+    if (virtual !== null && deadline !== Number.POSITIVE_INFINITY) {
+      virtual.advanceTo(Math.max(deadline, virtual.now()));
+      await this.hostTurn();
+      return null;
+    }
+    // Nothing will happen by itself. Masked, only the host could end the halt, and it has nothing for that.
+    if (deadline === Number.POSITIVE_INFINITY && !this.vm.vcpus.some((vcpu) => vcpu.interruptible)) {
+      return { reason: 'halt', rip: Number(BigInt.asIntN(64, this.vm.vcpu(0).state.get64('rip'))) };
+    }
+    await this.sleep(deadline - clock.now(), signal);
+    (clock as HostClock).runDue?.();
+    return null;
+  }
+  /** Until so many nanoseconds have passed, input comes, or the run is aborted. */
+  private sleep(nanos: number, signal: AbortSignal | undefined): Promise<void> {
+    return new Promise((resolve) => {
+      const millis = Math.min(Math.ceil(nanos / 1e6), 1000);
+      const done = () => {
+        clearTimeout(timer);
+        signal?.removeEventListener('abort', done);
+        this.wake = null;
+        resolve();
+      };
+      const timer = setTimeout(done, millis);
+      signal?.addEventListener('abort', done);
+      this.wake = done;
+    });
+  }
+
+  /** Lets the host's events have their turn from time to time; slices follow the guest's speed. */
+  private async hostTurn(): Promise<void> {
+    const millis = (this.host.monotonicNanos() - this.lastHostTurn) / 1e6;
+    if (millis < hostMillis / 4) this.slice = Math.min(this.slice * 2, longestSlice);
+    if (millis > hostMillis * 2) this.slice = Math.max(Math.floor(this.slice / 2), firstSlice);
+    if (millis < hostMillis) return;
+    await this.host.nextTurn();
+    this.lastHostTurn = this.host.monotonicNanos();
+  }
+
+  /** What earlier runs of a guest that starts with this code have translated. */
+  private async loadTranslations(): Promise<void> {
+    if (this.translation === null || this.retired > 0) return;
+    const { engine, state } = this.vm.vcpu(0);
+    const context = engine.contexts.current(state);
+    const first = engine.copyCodePage(linearOf(context, BigInt.asIntN(64, state.get64('rip'))));
+    await this.translation.load(first?.bytes ?? new Uint8Array(0));
+  }
+
+  statistics(): MachineStatistics {
+    return machineStatistics(this.vm, this.retired);
+  }
+  disassemble(address: number, count: number): Promise<readonly BlockListing[]> {
+    return listBlocks(this.vm.vcpu(0), address, count);
+  }
+  async close(): Promise<void> {
+    await this.translation?.close();
+  }
+}
+
+/** Makes the machine on a host. */
+export async function createPcMachine(options: MachineOptions, host: Host): Promise<Machine> {
+  const compiled = async (name: string) => WebAssembly.compile(await host.readArtifact(name));
+  const [translation, core, arithmetic] = await Promise.all([
+    MachineTranslation.start(options, host),
+    compiled('core.wasm'),
+    compiled('softfloat.wasm'),
+  ]);
+  try {
+    return new PcMachine(options, host, { core, arithmetic }, translation);
+  } catch (error) {
+    await translation?.close(); // a configuration error: no thread stays behind
+    throw error;
+  }
+}
