@@ -59,31 +59,90 @@ export function emitStructured(graph: FlowGraph, e: FlowEmitter): void {
   const children: number[][] = idom.map(() => []);
   for (let n = 1; n < idom.length; n++) children[idom[n]!]!.push(n);
   const forwardIn = (n: number) => graph.predecessors[n]!.filter((p) => p < n).length;
-  const isMerge = (n: number) => forwardIn(n) > 1;
-  const isLoop = (n: number) => graph.predecessors[n]!.some((p) => p >= n);
+  const loops = nestedLoops(graph);
+  const left = leftLoops(idom, loops);
+  const isLabelled = (n: number) => left[n]! >= 0 || forwardIn(n) > 1;
+  /** What is left for after each loop. */
+  const after: number[][] = loops.map(() => []);
+  left.forEach((loop, n) => {
+    if (loop >= 0) after[loop]!.push(n);
+  });
 
   const go =
     (from: number) =>
     (to: number): void => {
       if (to <= from) {
         e.backEdge(to);
-        e.br(`l${to}`);
-      } else if (isMerge(to)) e.br(`m${to}`);
+        // The innermost loop of that head that the edge is part of.
+        e.br(`l${loops.findLastIndex(({ head, body }) => head === to && body.has(from))}`);
+      } else if (isLabelled(to)) e.br(`m${to}`);
       else tree(to);
     };
   const tree = (n: number): void => {
-    const merges = children[n]!.filter(isMerge);
-    if (isLoop(n)) e.loop(`l${n}`, () => within(n, merges));
-    else within(n, merges);
+    const merges = children[n]!.filter((child) => left[child]! < 0 && isLabelled(child));
+    const levels = [...loops.keys()].filter((i) => loops[i]!.head === n);
+    const nest = (level: number): void => {
+      const loop = levels[level];
+      if (loop === undefined) return within(merges, () => e.node(n, go(n)));
+      within(after[loop]!, () => e.loop(`l${loop}`, () => nest(level + 1)));
+    };
+    nest(0);
   };
   /** `merges` ascending: the outermost block is the one whose code comes last. */
-  const within = (n: number, merges: readonly number[]): void => {
+  const within = (merges: readonly number[], inner: () => void): void => {
     const last = merges.at(-1);
-    if (last === undefined) return e.node(n, go(n));
-    e.block(`m${last}`, () => within(n, merges.slice(0, -1)));
+    if (last === undefined) return inner();
+    e.block(`m${last}`, () => within(merges.slice(0, -1), inner));
     tree(last);
   };
   tree(0);
+}
+
+interface Loop {
+  readonly head: number;
+  readonly body: ReadonlySet<number>;
+}
+
+/**
+ * The loops, outer before inner. Edges back to one head are the loops of one nest if the body of one is part of the other's:
+ * a region that was entered in an inner loop has the outer one's head there, too.
+ */
+function nestedLoops({ predecessors }: FlowGraph): Loop[] {
+  return predecessors.flatMap((list, head) => {
+    const bodies = list
+      .filter((p) => p >= head)
+      .map((p) => bodyOf(predecessors, head, p))
+      .sort((a, b) => a.size - b.size);
+    const levels: Set<number>[] = [];
+    for (const body of bodies) {
+      const inner = levels.at(-1);
+      if (inner === undefined || (body.size > inner.size && [...inner].every((n) => body.has(n)))) levels.push(body);
+      else for (const n of body) inner.add(n);
+    }
+    return levels.reverse().map((body) => ({ head, body }));
+  });
+}
+
+/** What reaches the head by the edge back from `last`. */
+function bodyOf(predecessors: FlowGraph['predecessors'], head: number, last: number): Set<number> {
+  const body = new Set([head]);
+  const work = [last];
+  for (let n = work.pop(); n !== undefined; n = work.pop()) {
+    if (body.has(n)) continue;
+    body.add(n);
+    work.push(...predecessors[n]!);
+  }
+  return body;
+}
+
+/**
+ * For nodes that are reached out of loops: the outermost loop that they are not part of, else -1. They stand behind that
+ * loop: inside, what they assign would be carried around it by the WebAssembly engine.
+ */
+function leftLoops(idom: readonly number[], loops: readonly Loop[]): number[] {
+  return idom.map((dominator, n) =>
+    n === 0 ? -1 : loops.findIndex(({ body }) => body.has(dominator) && !body.has(n)),
+  );
 }
 
 function emitDispatched(graph: FlowGraph, e: FlowEmitter): void {
