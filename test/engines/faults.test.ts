@@ -2,11 +2,13 @@
  * Faults in the middle of hot code: the guest's handlers repair what was wrong and return, and the instruction is restarted as
  * if it had never begun. Each program runs interpreted, translated at once and translated when hot, whole and in slices.
  */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { IMAGE } from '../hardware/machine.ts';
+import { codeStart, Guest, type GuestKind, isFlat } from '../../runtime/lockstep/guest.ts';
+import { IMAGE } from '../../runtime/lockstep/machine-image.ts';
 import { Assembler, at, dword, type Reference, to } from './assembler.ts';
-import { codeStart, Guest, type GuestKind, isFlat } from './guest.ts';
+import { vmModules } from './modules.ts';
 
 const HLT = 0xf4;
 const ways = [
@@ -30,7 +32,7 @@ function everyWay(
   check: (guest: Guest, way: string) => void,
 ): void {
   for (const [translate, slices] of ways) {
-    const guest = new Guest(kind, translate);
+    const guest = new Guest(kind, translate, vmModules());
     for (const slice of slices) {
       guest.reset();
       const { code, handlers } = build(guest);

@@ -1,7 +1,9 @@
 /** `node test/engines/fuzz-hostile.ts [--seconds N] [--seed N] [--mode M]`: hostile guests, for as long as wanted. */
+
+import { type GuestMode, guestModes } from '../../runtime/lockstep/guest.ts';
+import { fuzzHostile } from '../../runtime/lockstep/hostile-fuzzer.ts';
 import { randomNumbers } from '../isa/random.ts';
-import { type GuestMode, guestModes } from './guest.ts';
-import { fuzzHostile } from './hostile-fuzzer.ts';
+import { vmModules } from './modules.ts';
 
 const option = (name: string, otherwise: string): string => {
   const at = process.argv.indexOf(`--${name}`);
@@ -13,6 +15,7 @@ const { programs, instructions, translated, failures, differences } = fuzzHostil
   seconds: Number(option('seconds', '60')),
   programs: Number.POSITIVE_INFINITY,
   secondsPerProgram: 20,
+  modules: vmModules(),
   modes: mode === '' ? guestModes : [mode as GuestMode],
 });
 for (const text of [...failures, ...differences]) process.stdout.write(`${text}\n\n`);

@@ -2,10 +2,12 @@
  * Code that changes while it runs, in the interpreter and in translations, whole and in slices: what was written is what is
  * executed next, and what was not overwritten is not translated again.
  */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Guest, type GuestKind } from '../../runtime/lockstep/guest.ts';
 import { Assembler, at, dword, to } from './assembler.ts';
-import { Guest, type GuestKind } from './guest.ts';
+import { vmModules } from './modules.ts';
 
 const CODE = 0x20000000;
 const DATA = 0x30001000;
@@ -22,7 +24,7 @@ const ways = [
 /** Runs a program to its HLT in both engines, whole and in slices, and looks at each result. */
 function everyWay(build: (guest: Guest) => Assembler, check: (guest: Guest, way: string) => void): void {
   for (const [translate, slices] of ways) {
-    const guest = new Guest(kind, translate);
+    const guest = new Guest(kind, translate, vmModules());
     for (const slice of slices) {
       guest.reset();
       const program = build(guest);
@@ -275,7 +277,7 @@ test('REP MOVS over the code that follows it, and over itself, ends in what was 
 
 test('code that a device overwrites is executed as written', () => {
   for (const translate of ['never', 'first'] as const) {
-    const guest = new Guest(kind, translate);
+    const guest = new Guest(kind, translate, vmModules());
     guest.reset();
     const loop = program()
       .label('loop')

@@ -4,20 +4,12 @@
  * outcome is read from the frame on the kernel's stack.
  */
 import { formRegion, type Region } from '../../jit/region.ts';
+import { buildMachine, IMAGE, type Machine, RFLAGS_ALWAYS } from '../../runtime/lockstep/machine-image.ts';
 import { Vm } from '../../runtime/vm.ts';
 import { type CodeSource, linearOf } from '../../src/execute/frontend.ts';
 import { layout, offsetOf } from '../../src/state/layout.ts';
 import type { ActualState } from '../hardware/compare.ts';
-import {
-  buildMachine,
-  deliveredException,
-  ending,
-  IMAGE,
-  loadVector,
-  type Machine,
-  RFLAGS_ALWAYS,
-  readWindow,
-} from '../hardware/machine.ts';
+import { deliveredException, ending, loadVector, readWindow } from '../hardware/machine.ts';
 import type { Mode, Vector } from '../hardware/vectors.ts';
 import { vmModules } from './modules.ts';
 import { RegionBatch } from './region-batch.ts';

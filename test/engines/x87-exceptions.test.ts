@@ -3,11 +3,13 @@
  * next waiting instruction raises #MF, after which the environment names the instruction that caused it and its operand.
  * SDM volume 1, section 8.7.
  */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { IMAGE } from '../hardware/machine.ts';
+import { codeStart, Guest, type GuestKind } from '../../runtime/lockstep/guest.ts';
+import { IMAGE } from '../../runtime/lockstep/machine-image.ts';
 import { Assembler, dword, to } from './assembler.ts';
-import { codeStart, Guest, type GuestKind } from './guest.ts';
+import { vmModules } from './modules.ts';
 
 const TURNS = 300;
 const HLT = 0xf4;
@@ -75,7 +77,7 @@ function setGate(guest: Guest, vector: number, handler: number): void {
 for (const kind of kinds) {
   test(`a division by zero is deferred to the next waiting instruction in mode ${kind.mode}`, () => {
     for (const [translate, slices] of ways) {
-      const guest = new Guest(kind, translate);
+      const guest = new Guest(kind, translate, vmModules());
       for (const slice of slices) {
         guest.reset();
         const code = build(kind);

@@ -1,9 +1,10 @@
 /** The recorded hardware vectors hold together: they decode to the oracle's states, and the comparer tells right from wrong. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { buildMachine, IMAGE, type Machine } from '../../runtime/lockstep/machine-image.ts';
 import { BlockMaker } from './blocks.ts';
 import { compare } from './compare.ts';
-import { buildMachine, deliveredException, ending, IMAGE, type Machine } from './machine.ts';
+import { deliveredException, ending } from './machine.ts';
 import { oracleUnavailable, RECORDED, withOracle } from './oracle.ts';
 import { Score } from './score.ts';
 import { SectionReader, sectionChecksum } from './section-reader.ts';

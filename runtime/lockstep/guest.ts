@@ -1,5 +1,5 @@
 /**
- * A small guest for tests of the engines: a virtual machine with descriptor tables, an IDT whose handlers halt, page tables,
+ * A small guest for comparing engines: a virtual machine with descriptor tables, an IDT whose handlers halt, page tables,
  * four pages of code and eight of data, in any mode, in an interpreter or in both engines.
  *
  * The code pages follow each other in linear memory and not in physical memory. Of the data pages the sixth is read-only and
@@ -7,13 +7,13 @@
  */
 import { translate as translateRegion } from '../../jit/translate.ts';
 import type { Translator } from '../../jit/translator.ts';
-import type { Vcpu } from '../../runtime/vcpu.ts';
-import { cpuBase, Vm } from '../../runtime/vm.ts';
 import type { Context } from '../../src/execute/context.ts';
 import type { Regions } from '../../src/execute/engine.ts';
 import { layout } from '../../src/state/layout.ts';
-import { buildMachine, IMAGE, type Machine, type Segment } from '../hardware/machine.ts';
-import { vmModules } from './modules.ts';
+import type { Vcpu } from '../vcpu.ts';
+import { cpuBase, Vm, type VmModules } from '../vm.ts';
+import { buildMachine, IMAGE, type Machine, type Segment } from './machine-image.ts';
+import { firstDifference } from './same-bytes.ts';
 
 /** Guest modes: 64-bit, flat 32-bit, 32-bit with segments, 16-bit protected, real. */
 export type GuestMode = '64' | '32' | '32-segments' | '16' | 'real';
@@ -126,12 +126,12 @@ export class Guest {
   private readonly loadedRam: Uint8Array;
   private readonly loadedFields: Uint8Array;
 
-  constructor(kind: GuestKind, translate: 'never' | 'first' | 'hot') {
+  constructor(kind: GuestKind, translate: 'never' | 'first' | 'hot', modules: VmModules) {
     this.kind = kind;
     this.vm = new Vm({
       memory: RAM_BYTES,
       cpus: 1,
-      modules: vmModules(),
+      modules,
       ports: { read: () => 0xffffffff, write: () => {} },
       tsc: { read: () => 0x123456789n, hertz: 1e9 },
       translate:
@@ -212,9 +212,9 @@ export class Guest {
     cpu.stateReplaced();
   }
 
-  /** Who runs astray comes to an end: INT3 where there is nothing, stack and data excepted. */
-  private fillWithTraps(): void {
-    const { ram } = this.vm;
+  /** From the next reset on who runs astray comes to an end: INT3 where there is nothing, stack and data excepted. */
+  fillWithTraps(): void {
+    const ram = this.image;
     ram.fill(INT3, IMAGE.tss + 0x100, IMAGE.idt);
     if (this.kind.mode === 'real') ram.fill(INT3, 0x400, IMAGE.handlers);
     const words = new Uint32Array(ram.buffer, ram.byteOffset, RAM_BYTES / 4);
@@ -230,12 +230,8 @@ export class Guest {
     yield new Uint8Array(memory.buffer, 0, cpuBase);
     for (const [start, end] of HOLES) yield ram.subarray(start, end);
   }
-  /**
-   * For hostile programs, before the first: traps where there is nothing, and holes in guest-physical memory; what lies there
-   * in the host is filled with a pattern.
-   */
+  /** Makes holes in guest-physical memory, and fills what lies there in the host with a pattern. */
   makeHoles(): void {
-    this.fillWithTraps();
     const host = this.vm.ram.byteOffset;
     let start = 0;
     const regions = [...HOLES, [RAM_BYTES, RAM_BYTES] as const].map(([hole, end]) => {
@@ -245,7 +241,7 @@ export class Guest {
     });
     this.vm.physical.replace(regions.filter(({ length }) => length > 0));
     for (const bytes of this.guarded()) for (let i = 0; i < bytes.length; i++) bytes[i] = pattern(i);
-    this.image.set(this.vm.ram);
+    for (const [from, to] of HOLES) this.image.set(this.vm.ram.subarray(from, to), from);
   }
   /** The pattern is still there. */
   holesIntact(): boolean {
@@ -280,7 +276,7 @@ export class Guest {
     for (let at = 0; at < RAM_BYTES; at += 4096) {
       if ((at >= DATA && at < DATA + DATA_PAGES * 4096) || physical.hostOf(at >> 12) < 0) continue;
       const page = this.loadedRam.subarray(at, at + 4096);
-      if (Buffer.compare(ram.subarray(at, at + 4096), page) !== 0) physical.writeBytes(at, page);
+      if (firstDifference(ram.subarray(at, at + 4096), page) >= 0) physical.writeBytes(at, page);
     }
     state.u8.set(this.loadedFields);
     if (registers === 'kept') for (let i = 0; i < 16; i++) if (i !== 4) state.u64[i] = kept[i]!;

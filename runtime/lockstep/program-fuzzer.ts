@@ -1,13 +1,16 @@
 /** Makes random programs in every kind of guest and runs them in lock step. */
+
+import type { VmModules } from '../vm.ts';
 import { type GuestKind, type GuestMode, isFlat } from './guest.ts';
 import { Lockstep, makePlan } from './lockstep.ts';
-import type { Random } from './random-encoding.ts';
+import type { Random } from './random-numbers.ts';
 import { ProgramMaker } from './random-program.ts';
 
 export interface FuzzLimits {
   readonly seconds: number;
   readonly programs: number;
   readonly modes: readonly GuestMode[];
+  readonly modules: VmModules;
   /** Stop after so many differences. */
   readonly differences: number;
 }
@@ -46,7 +49,7 @@ export function fuzzPrograms(random: Random, limits: FuzzLimits): FuzzResult {
   while (performance.now() < end && programs < limits.programs && reports.length < limits.differences) {
     const kind = all[random(all.length)]!;
     let lockstep = locksteps.get(kind);
-    if (lockstep === undefined) locksteps.set(kind, (lockstep = new Lockstep(kind)));
+    if (lockstep === undefined) locksteps.set(kind, (lockstep = new Lockstep(kind, limits.modules)));
     const program = new ProgramMaker(random).make(kind);
     const plan = makePlan(random);
     programs++;

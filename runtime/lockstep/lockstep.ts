@@ -3,11 +3,13 @@
  * compares everything that the guest can see at several points; a program that differs is made as small as it can be.
  */
 
-import type { Vcpu } from '../../runtime/vcpu.ts';
 import { layout } from '../../src/state/layout.ts';
-import { codeStart, Guest, type GuestKind, RAM_BYTES, restrictTranslation } from './guest.ts';
-import type { Random } from './random-encoding.ts';
+import type { Vcpu } from '../vcpu.ts';
+import type { VmModules } from '../vm.ts';
+import { codeStart, Guest, type GuestKind, restrictTranslation } from './guest.ts';
+import type { Random } from './random-numbers.ts';
 import { type Assembled, assemble, type Block, dataOf, listing, type Program } from './random-program.ts';
+import { firstDifference } from './same-bytes.ts';
 
 export interface Plan {
   /** Instructions after which the states are compared, ascending. */
@@ -16,7 +18,10 @@ export interface Plan {
   readonly stops: readonly number[];
   /** Looks translated at the instruction pointers for which this hash says so. */
   readonly choose: number;
-  /** Where a guest goes on that has ended before a point, by point (modulo the items of the program); none = nowhere. */
+  /**
+   * Where a guest goes on that has ended before a point, by point: bit 0 = with the registers of the beginning,
+   * the others the item's number (modulo their count).
+   */
   readonly resumes: readonly number[];
 }
 
@@ -27,25 +32,15 @@ export interface Difference {
   readonly lines: readonly string[];
 }
 
-export function makePlan(random: Random): Plan {
+/** Stops at random places; who has ended goes on at another item of the program. */
+export function makePlan(random: Random, count = 4 + random(6)): Plan {
   const points: number[] = [];
   let at = 0;
-  for (let i = 2 + random(4); i > 0; i--) points.push((at += 1 + random(random(2) === 0 ? 40 : 300)));
+  for (let i = count; i > 0; i--) points.push((at += 1 + random(random(2) === 0 ? 40 : 300)));
   const stops: number[] = [];
   for (let stop = 0; stop < at && stops.length < 40; ) stops.push((stop += 1 + random(random(3) === 0 ? 10 : 400)));
-  return { points, stops: stops.filter((s) => s < at), choose: random(1 << 20), resumes: [] };
-}
-
-/** For guests that fault all the time: they go on at another item of the program. */
-export function makeHostilePlan(random: Random): Plan {
-  const points: number[] = [];
-  let at = 0;
-  for (let i = 16; i > 0; i--) points.push((at += 1 + random(random(4) === 0 ? 300 : 60)));
-  const stops = points
-    .map((point) => point - random(20))
-    .filter((stop) => stop > 0)
-    .sort((a, b) => a - b);
-  return { points, stops, choose: random(1 << 20), resumes: points.map(() => random(1 << 16)) };
+  const resumes = points.map(() => random(1 << 16));
+  return { points, stops: stops.filter((s) => s < at), choose: random(1 << 20), resumes };
 }
 
 export class Lockstep {
@@ -54,10 +49,11 @@ export class Lockstep {
   private readonly translated: Guest;
   private choose = 0;
 
-  constructor(kind: GuestKind) {
-    this.single = new Guest(kind, 'never');
-    this.blocks = new Guest(kind, 'never');
-    this.translated = new Guest(kind, 'first');
+  constructor(kind: GuestKind, modules: VmModules) {
+    this.single = new Guest(kind, 'never', modules);
+    this.blocks = new Guest(kind, 'never', modules);
+    this.translated = new Guest(kind, 'first', modules);
+    for (const guest of this.guests) guest.fillWithTraps();
     restrictTranslation(this.translated, (rip) => {
       return ((Math.imul(rip ^ this.choose, 0x9e3779b1) >>> 8) & 7) !== 0;
     });
@@ -138,7 +134,6 @@ export class Lockstep {
       }
       done = point;
       if (!endedHere) continue;
-      if (plan.resumes.length === 0) break;
       this.resume(program, items, plan.resumes[n]!);
     }
     return null;
@@ -227,9 +222,8 @@ export function compare(expected: Guest, actual: Guest): string[] {
   if (a.engine.flags() !== b.engine.flags()) differ('flags', a.engine.flags(), b.engine.flags());
   compareFields(a, b, differ);
   const [x, y] = [actual.vm.ram, expected.vm.ram];
-  if (Buffer.compare(x, y) !== 0)
-    for (let i = 0; i < RAM_BYTES && lines.length < 20; i++)
-      if (x[i] !== y[i]) differ(`RAM 0x${i.toString(16)}`, x[i]!, y[i]!);
+  for (let i = firstDifference(x, y); i >= 0 && lines.length < 20; i = firstDifference(x, y, i + 1))
+    differ(`RAM 0x${i.toString(16)}`, x[i]!, y[i]!);
   return lines;
 }
 

@@ -4,10 +4,12 @@
  */
 import { forms } from '../../src/isa/all.ts';
 import type { Form } from '../../src/isa/forms.ts';
+import type { VmModules } from '../vm.ts';
 import { CODE_PAGES, codeSizeOf, codeStart, DATA_PAGES, dataStart, type GuestKind, type GuestMode } from './guest.ts';
-import { Lockstep, makeHostilePlan, type Plan } from './lockstep.ts';
+import { Lockstep, makePlan, type Plan } from './lockstep.ts';
 import { guestKinds } from './program-fuzzer.ts';
-import { Encoder, type Random } from './random-encoding.ts';
+import { Encoder } from './random-encoding.ts';
+import type { Random } from './random-numbers.ts';
 import { type Item, listing, type Program } from './random-program.ts';
 
 const formsOf = new Map<number, readonly Form[]>();
@@ -44,13 +46,13 @@ function hostileProgram(random: Random, kind: GuestKind): Program {
   const items: Item[] = [];
   const bytes = 1 + random(3);
   for (let i = 8 + random(60); i > 0; i--) {
-    if (random(4) < bytes) {
+    if (random(8) < bytes) {
       const made = Array.from({ length: 1 + random(12) }, () => random(256));
       items.push({ bytes: made, fix: null });
       continue;
     }
     let form = pick(formsIn(mode));
-    for (let n = random(4); n > 0 && !privileged.test(form.definition.name); n--) form = pick(formsIn(mode));
+    for (let n = random(3); n > 0 && !privileged.test(form.definition.name); n--) form = pick(formsIn(mode));
     const { before, bytes: encoded, relative } = encoder.encode(form);
     for (const move of before) items.push({ bytes: move, fix: null });
     items.push({
@@ -83,6 +85,7 @@ export interface HostileLimits {
   readonly seconds: number;
   readonly programs: number;
   readonly modes: readonly GuestMode[];
+  readonly modules: VmModules;
   /** A program that takes longer is a failure. */
   readonly secondsPerProgram: number;
 }
@@ -107,11 +110,11 @@ export function fuzzHostile(random: Random, limits: HostileLimits): HostileResul
     const kind = all[random(all.length)]!;
     let lockstep = locksteps.get(kind);
     if (lockstep === undefined) {
-      locksteps.set(kind, (lockstep = new Lockstep(kind)));
+      locksteps.set(kind, (lockstep = new Lockstep(kind, limits.modules)));
       lockstep.makeHoles();
     }
     const program = hostileProgram(random, kind);
-    const plan: Plan = makeHostilePlan(random);
+    const plan: Plan = makePlan(random, 16);
     programs++;
     const began = performance.now();
     try {

@@ -2,10 +2,11 @@
  * Random instructions of a form: any registers, operand sizes, prefixes and immediates, and memory operands that mostly lead
  * into the guest's data, with the moves before them that put their pointers there.
  */
+
 import type { Form } from '../../src/isa/forms.ts';
 import { acceptsModrm, sizeSlot } from '../../src/isa/forms.ts';
+import type { Random } from './random-numbers.ts';
 
-export type Random = (below: number) => number;
 export type Size = 16 | 32 | 64;
 
 /** An instruction, and a place in it that holds the distance from its end to an address. */

@@ -9,7 +9,8 @@ import { disassemble } from '../../src/isa/disassemble.ts';
 import type { Form } from '../../src/isa/forms.ts';
 import { sampleEncodings } from '../../src/isa/samples.ts';
 import { CODE_PAGES, codeSizeOf, codeStart, DATA_PAGES, dataStart, type GuestKind, type GuestMode } from './guest.ts';
-import { Encoder, moveImmediate, type Random, type Size } from './random-encoding.ts';
+import { Encoder, moveImmediate, type Size } from './random-encoding.ts';
+import type { Random } from './random-numbers.ts';
 
 /** Bytes with at most one place that depends on where things lie. */
 export interface Item {
