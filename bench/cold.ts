@@ -60,7 +60,7 @@ const total = ({ startMillis, guestMillis }: Short): number => startMillis + gue
 
 async function nativeMillis(executable: string, scale: number): Promise<number> {
   const { stdout } = await execute(executable, [String(scale)]);
-  const nanos = / nanos=(\d+) checksum=0x[0-9a-f]+ ok\n/.exec(stdout)?.[1];
+  const nanos = / nanos=(\d+) (?:cpu=\d+ )?checksum=0x[0-9a-f]+ ok\n/.exec(stdout)?.[1];
   if (nanos === undefined) throw new Error(`${executable} says ${stdout}`);
   return Number(nanos) / 1e6;
 }

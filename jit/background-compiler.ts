@@ -30,6 +30,8 @@ export class BackgroundCompiler {
   private readonly mode: TranslationMode;
   private readonly jobs = new Map<number, CompilerJob>();
   private lastId = 0;
+  private isReady = false;
+  private readonly whenReady: (() => void)[] = [];
   /** The first bug that the compiler has met. */
   failure: string | null = null;
 
@@ -39,17 +41,28 @@ export class BackgroundCompiler {
     this.mode = mode;
   }
 
-  /** Requests that are under way. */
-  get pending(): number {
-    return this.jobs.size;
+  /** Something is awaited: an answer, or that the compiler is ready. */
+  get pending(): boolean {
+    return this.jobs.size > 0 || this.whenReady.length > 0;
   }
   /** Makes the compiler ready before it is needed. */
   load(): void {
-    this.post({ kind: 'load' });
+    if (this.port === null) this.post({ kind: 'load' });
+  }
+  /**
+   * True if the compiler can begin at once. If not, it is made ready, and the listener is told then: what is hottest may
+   * be something else by that time.
+   */
+  ready(listener: () => void): boolean {
+    if (this.isReady || this.failure !== null) return true;
+    this.whenReady.push(listener);
+    this.load();
+    return false;
   }
   /** The compiler's thread has died: nothing more will come of any request. */
   failed(message: string): void {
     this.failure ??= message;
+    this.becomeReady();
     const jobs = [...this.jobs.values()];
     this.jobs.clear();
     for (const job of jobs) job.done(null);
@@ -74,7 +87,12 @@ export class BackgroundCompiler {
     }
     port.post(request);
   }
+  private becomeReady(): void {
+    this.isReady = true;
+    for (const listener of this.whenReady.splice(0)) listener();
+  }
   private answered(reply: CompilerReply): void {
+    if (reply.kind === 'ready') return this.becomeReady();
     const job = this.jobs.get(reply.id);
     if (job === undefined) return;
     if (reply.kind === 'pages' && job.mayGoOn()) {

@@ -9,10 +9,18 @@ import type { Plugin } from 'esbuild';
 /** The name of the file beside the bundle. */
 const fileName = 'binaryen.wasm';
 
-/** How the bundle reads that file. */
+/**
+ * How the bundle gets the module. Node looks at a function's body only when the function is first called: to look at all
+ * 10 MB takes a good part of the loading, and they are the build's own.
+ */
 const readers = {
   node: `import { readFileSync } from 'node:fs';
-    export default readFileSync(new URL('${fileName}', import.meta.url));`,
+    import { setFlagsFromString } from 'node:v8';
+    const bytes = readFileSync(new URL('${fileName}', import.meta.url));
+    setFlagsFromString('--wasm-lazy-validation');
+    const module = new WebAssembly.Module(bytes);
+    setFlagsFromString('--no-wasm-lazy-validation');
+    export default module;`,
   browser: `export default new Uint8Array(await (await fetch(new URL('${fileName}', import.meta.url))).arrayBuffer());`,
 } as const;
 
@@ -26,6 +34,9 @@ function findDecoder(script: string): { from: number; to: number; literal: strin
   if (script[end + 1] !== ')') return null;
   return { from: match.index, to: end + 2, literal: script.slice(start, end + 1) };
 }
+
+/** The package hands bytes to `instantiate`, whose answer for a module is the instance alone. */
+const instantiation = /return await WebAssembly\.instantiate\(\w+,(\w+)\)/;
 
 /** The package writes a zero byte as U+00FF and leaves the others as they are. */
 function decode(literal: string): Uint8Array {
@@ -47,10 +58,15 @@ export function binaryenBeside(folder: string, platform: keyof typeof readers): 
       build.onLoad({ filter: /[\\/]binaryen[\\/]index\.js$/ }, async ({ path }) => {
         const script = await readFile(path, 'utf8');
         const decoder = findDecoder(script);
+        const call = instantiation.exec(script);
         const module = decoder === null ? null : decode(decoder.literal);
-        if (decoder === null || module === null || !WebAssembly.validate(module as BufferSource)) return null;
+        if (decoder === null || call === null || module === null || !WebAssembly.validate(module as BufferSource))
+          return null;
         await writeFile(join(folder, fileName), module);
-        const rest = `${script.slice(0, decoder.from)}binaryenModule${script.slice(decoder.to)}`;
+        const rest = `${script.slice(0, decoder.from)}binaryenModule${script.slice(decoder.to)}`.replace(
+          call[0],
+          `const made=await WebAssembly.instantiate(binaryenModule,${call[1]});return made.instance?made:{instance:made}`,
+        );
         return { contents: `import binaryenModule from 'binaryen-module';\n${rest}` };
       });
     },

@@ -6,6 +6,7 @@
 import type { Context } from '../src/execute/context.ts';
 import type { CodePage, Engine } from '../src/execute/engine.ts';
 import { type CodeSource, linearOf } from '../src/execute/frontend.ts';
+import { sameBytes } from './hash.ts';
 
 /** Linear range of code by its instruction pointer. */
 export interface CodeRangeOfRip {
@@ -43,6 +44,10 @@ export class CodeSnapshot implements CodeSource {
   list(): { linear: bigint; bytes: Uint8Array | null }[] {
     return Array.from(this.pages, ([linear, copy]) => ({ linear, bytes: copy?.bytes ?? null }));
   }
+  /** The physical pages of what was copied. */
+  places(): Map<bigint, number> {
+    return new Map(Array.from(this.pages, ([linear, copy]) => [linear, copy?.physical ?? -1]));
+  }
   physicalOf(page: bigint): number {
     return this.pages.get(page)?.physical ?? -1;
   }
@@ -58,12 +63,6 @@ export class CodeSnapshot implements CodeSource {
       return taken !== null && now !== null && sameBytes(taken, now);
     });
   }
-}
-
-export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  if (a.length !== b.length) return false;
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
-  return true;
 }
 
 /** The ranges cut at page boundaries, in order, those that touch made one. */

@@ -46,6 +46,8 @@ export type CompilerRequest =
     };
 
 export type CompilerReply =
+  /** What the compiler is made of is loaded. */
+  | { readonly kind: 'ready' }
   | {
       readonly kind: 'made';
       readonly id: number;

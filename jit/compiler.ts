@@ -44,6 +44,13 @@ function answer(request: TranslateRequest): CompilerReply {
 export function serveCompiler(port: CompilerPort): void {
   port.onMessage((message) => {
     const request = message as CompilerRequest;
-    if (request.kind === 'translate') port.post(answer(request));
+    switch (request.kind) {
+      case 'load':
+        return port.post({ kind: 'ready' } satisfies CompilerReply);
+      case 'translate':
+        return port.post(answer(request));
+      default:
+        return request satisfies never;
+    }
   });
 }

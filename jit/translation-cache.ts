@@ -11,9 +11,8 @@
  *
  * All numbers are little endian.
  */
-import { sameBytes } from './code-snapshot.ts';
 import type { IndirectJump } from './compiler-protocol.ts';
-import { hashBytes } from './hash.ts';
+import { hashBytes, sameBytes } from './hash.ts';
 import type { InexactFlag } from './mxcsr.ts';
 
 /** Code within one page, as it was translated. */

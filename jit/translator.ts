@@ -6,9 +6,11 @@ import type { CodeMemory, CodeUser, InterpreterBlock } from '../src/execute/code
 import type { Context } from '../src/execute/context.ts';
 import { type CoreExports, type Engine, neverAgain, type Regions } from '../src/execute/engine.ts';
 import { linearOf } from '../src/execute/frontend.ts';
+import { hotThreshold } from '../src/execute/leave.ts';
 import type { BackgroundCompiler, Made } from './background-compiler.ts';
-import { type CodePart, CodeSnapshot, partsOf, sameBytes } from './code-snapshot.ts';
+import { type CodePart, CodeSnapshot, partsOf } from './code-snapshot.ts';
 import type { IndirectJump, TranslationMode } from './compiler-protocol.ts';
+import { sameBytes } from './hash.ts';
 import { INEXACT, type InexactFlag } from './mxcsr.ts';
 import type { Translate } from './translate.ts';
 import type { CachedRegion, TranslationCache } from './translation-cache.ts';
@@ -25,6 +27,16 @@ interface Installed {
   readonly indirect: readonly IndirectJump[];
   /** What it was made for. */
   readonly inexact: InexactFlag;
+}
+
+/** Hot code that waits for its turn with the compiler. */
+interface Waiting {
+  readonly rip: bigint;
+  readonly context: Context;
+  /** A region is there that does not fit. */
+  readonly again: boolean;
+  /** Entries of its block when it was last looked at. */
+  entries: number | null;
 }
 
 /** A translation, wherever it comes from. */
@@ -104,9 +116,10 @@ export class Translator implements Regions {
   /** Instructions that leave their regions often, and how often the others have. */
   private readonly apart = new Set<bigint>();
   private readonly retries = new Map<number, number>();
-  /** Hot code that waits for its turn with the compiler, and how much of it is there now. */
-  private readonly waiting = new Map<string, { readonly rip: bigint; readonly context: Context }>();
+  private readonly waiting = new Map<string, Waiting>();
+  /** How much of the hot code is with the compiler now, which may not be ready for any. */
   private underWay = 0;
+  private awaitsCompiler = false;
   /** How often regions have met another state of MXCSR's inexact flag than they were made for. */
   private readonly flips = new Map<bigint, number>();
   private readonly freeSlots: number[] = [];
@@ -240,8 +253,8 @@ export class Translator implements Regions {
     const key = Number(rip);
     const place = placeOf(context, key);
     if (this.settled.has(place)) return false;
-    if (this.underWay >= largestUnderWay) {
-      this.waiting.set(place, { rip, context });
+    if (this.underWay >= largestUnderWay || !this.isReady(compiler)) {
+      this.waiting.set(place, { rip, context, again: this.valid(context, key) !== 0, entries: null });
       this.settled.add(place);
       return true;
     }
@@ -286,14 +299,41 @@ export class Translator implements Regions {
       this.parts.engine.regionChanged(Number(rip), context.id);
     }
   }
+  private isReady(compiler: BackgroundCompiler): boolean {
+    if (this.awaitsCompiler) return false;
+    this.awaitsCompiler = !compiler.ready(() => {
+      this.awaitsCompiler = false;
+      this.requestNext(compiler);
+    });
+    return !this.awaitsCompiler;
+  }
+  /** Of what waits, what is executed most now goes on; what is not executed any more is counted anew. */
   private requestNext(compiler: BackgroundCompiler): void {
-    for (const [place, { rip, context }] of this.waiting) {
-      if (this.underWay >= largestUnderWay) return;
+    const { engine } = this.parts;
+    const wanted = Array.from(this.waiting, ([place, waiting]) => ({ place, waiting, heat: this.heat(waiting) }));
+    wanted.sort((a, b) => b.heat - a.heat);
+    for (const { place, waiting, heat } of wanted) {
+      const { rip, context } = waiting;
+      if (heat > 0 && this.underWay >= largestUnderWay) continue;
       this.waiting.delete(place);
       this.settled.delete(place);
-      if (this.parts.engine.inContext(context.id)) this.request(rip, context, compiler);
-      else this.parts.engine.regionChanged(Number(rip), context.id);
+      if (heat > 0 && engine.inContext(context.id)) this.request(rip, context, compiler);
+      else engine.regionChanged(Number(rip), context.id);
     }
+  }
+  /** Instructions that were interpreted at a place since it was last looked at: most for a region that does not fit. */
+  private heat(waiting: Waiting): number {
+    if (waiting.again) return Number.MAX_VALUE;
+    const { code } = this.parts;
+    const block = code.find(waiting.context.id, Number(waiting.rip), false);
+    if (block === undefined) return 0;
+    const isNew = waiting.entries === null;
+    const before = waiting.entries ?? hotThreshold - neverAgain;
+    const now = code.entriesOf(block);
+    waiting.entries = now;
+    // What was made or counted anew meanwhile begins at 0.
+    const entries = now < before || (before < 0 && now >= 0) ? now : now - before;
+    return (isNew ? entries + 1 : entries) * block.instructions;
   }
 
   private take(
@@ -308,7 +348,7 @@ export class Translator implements Regions {
     const parts = partsOf(ranges, context);
     if (!snapshot.isCurrent(parts)) return; // overwritten meanwhile
     const translated = { wasm, instructions, parts, indirect, inexact };
-    this.install(translated, module, context, rip, (page) => snapshot.physicalOf(page));
+    this.install(translated, module, context, rip, snapshot.places());
     if (!context.stable) return;
     this.parts.cache?.add({
       context: context.id,
@@ -349,13 +389,7 @@ export class Translator implements Regions {
       const { instructions, indirect, rip, inexact } = region;
       for (const jump of indirect) this.see(jump);
       for (const at of region.apart) this.apart.add(at);
-      this.install(
-        { wasm, instructions, parts, indirect, inexact },
-        module,
-        context,
-        rip,
-        (page) => physical.get(page)!,
-      );
+      this.install({ wasm, instructions, parts, indirect, inexact }, module, context, rip, physical);
       this.statistics.fromCache++;
       return true;
     }
@@ -380,7 +414,7 @@ export class Translator implements Regions {
     module: WebAssembly.Module,
     context: Context,
     rip: bigint,
-    physicalOf: (page: bigint) => number,
+    where: ReadonlyMap<bigint, number>,
   ): void {
     const { table, code, engine, maximumBytes } = this.parts;
     const key = Number(rip);
@@ -390,9 +424,9 @@ export class Translator implements Regions {
     const slot = this.freeSlots.pop() ?? this.nextSlot++;
     if (slot >= table.length) table.grow(Math.max(1024, table.length));
     table.set(slot, instance.exports.region as () => bigint);
-    const pages = [...new Set(parts.map(({ page }) => page))].map((page) => [page, physicalOf(page)] as const);
+    const pages = [...new Set(parts.map(({ page }) => page))].map((page) => [page, where.get(page)!] as const);
     const users: CodeUser[] = parts.map(({ page, offset, length }) => ({
-      physical: physicalOf(page) + offset,
+      physical: where.get(page)! + offset,
       second: -1,
       length,
       invalidate: () => this.remove(region, true),
@@ -412,7 +446,7 @@ export class Translator implements Regions {
     if (places === undefined) this.installed.set(context.id, (places = new Map()));
     // A region of the same code is replaced; one of another address space stays, unless there are many.
     for (const [i, old] of [...(places.get(key) ?? [])].entries()) {
-      const same = old.pages.some(([page, physical]) => page === entry && physical === physicalOf(page));
+      const same = old.pages.some(([page, physical]) => page === entry && physical === where.get(page));
       if (same || i >= regionsPerPlace - 1) this.remove(old, false);
     }
     const regions = places.get(key);

@@ -9,7 +9,8 @@ import { TranslationCache } from '../jit/translation-cache.ts';
 import type { TranslatorWay } from '../jit/translator.ts';
 import type { BlobStore, Host, HostWorker } from './hosts/host.ts';
 import type { MachineOptions } from './machines/machine.ts';
-import { cpuBase, type VmTranslation } from './vm.ts';
+import type { VmTranslation } from './vm.ts';
+import { cpuBase } from './vm-places.ts';
 
 /** Bytes of translations kept for one guest. */
 const blobBytes = 32 * 2 ** 20;
@@ -86,7 +87,7 @@ export class MachineTranslation {
 
   /** Translations are under way, and the guest should be interrupted often to take them. */
   get pending(): boolean {
-    return (this.thread?.compiler.pending ?? 0) > 0;
+    return this.thread?.compiler.pending === true;
   }
   /** The first bug that the compiler has met; hot code is interpreted then. */
   get failure(): string | null {

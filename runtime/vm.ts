@@ -14,11 +14,10 @@ import { ConfigurationError } from './errors.ts';
 import { enterInitialState } from './initial-entry.ts';
 import type { InitialState } from './loaders/initial-state.ts';
 import { type ApicMachine, Vcpu } from './vcpu.ts';
+import { cpuBase } from './vm-places.ts';
 import '../src/isa/all.ts';
 
 const pageBytes = 65536;
-/** Address of the first vCPU's block in the memory. */
-export const cpuBase = 0x10000;
 const codeBytes = 0x1000000;
 const translatedBytes = 64 << 20;
 

@@ -5,10 +5,26 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
+import { build, type Plugin } from 'esbuild';
 import { binaryenBeside } from '../../jit/build-binaryen.ts';
 
 const sources = fileURLToPath(new URL('..', import.meta.url));
+
+/**
+ * Node's own modules by `getBuiltinModule`: an `import` of one makes Node load all that the module only loads on demand,
+ * streams with `node:fs`, which costs every thread some 10 ms.
+ */
+const builtinsOnDemand: Plugin = {
+  name: 'builtins',
+  setup(context) {
+    context.onResolve({ filter: /^node:/ }, ({ path, kind }) =>
+      kind === 'import-statement' ? { path, namespace: 'builtin' } : null,
+    );
+    context.onLoad({ filter: /.*/, namespace: 'builtin' }, ({ path }) => ({
+      contents: `module.exports = process.getBuiltinModule(${JSON.stringify(path)});`,
+    }));
+  },
+};
 
 /** Writes the bundle into a folder, which is emptied first. */
 export async function buildCli(folder: string): Promise<void> {
@@ -26,6 +42,6 @@ export async function buildCli(folder: string): Promise<void> {
     minifySyntax: true,
     sourcemap: true,
     logLevel: 'warning',
-    plugins: [binaryenBeside(folder, 'node')],
+    plugins: [builtinsOnDemand, binaryenBeside(folder, 'node')],
   });
 }

@@ -5,6 +5,7 @@
 
 import { Jit86Error } from '../errors.ts';
 import { nodeHost, packageVersion } from '../hosts/node.ts';
+import { prepareMachine } from '../machines/machine-parts.ts';
 import { UsageError } from './options.ts';
 import { internalErrorStatus, type Output } from './output.ts';
 
@@ -67,12 +68,14 @@ export async function main(args: readonly string[]): Promise<void> {
     out: (text) => void process.stdout.write(text),
     error: (text) => void process.stderr.write(text),
     createMachine: async (options) => {
+      // The parts take shape on other threads while the machine's code is loaded.
+      const prepared = prepareMachine(options, nodeHost);
       if (options.machine === 'pc') {
-        const { createPcMachine } = await import('../machines/pc-machine.ts');
-        return createPcMachine(options, nodeHost);
+        const [parts, { createPcMachine }] = await Promise.all([prepared, import('../machines/pc-machine.ts')]);
+        return createPcMachine(options, nodeHost, parts);
       }
-      const { createMachine } = await import('../machines/bare-machine.ts');
-      return createMachine(options, nodeHost);
+      const [parts, { createMachine }] = await Promise.all([prepared, import('../machines/bare-machine.ts')]);
+      return createMachine(options, nodeHost, parts);
     },
   });
 }

@@ -2,7 +2,7 @@
  * `jit86 run GUEST`: runs a guest with its serial port on the terminal, and ends with the guest's exit status.
  */
 import { basename } from 'node:path';
-import { type ByteSink, fileSink, monotonicNanos, streamSink } from '../hosts/node.ts';
+import { type ByteSink, fileSink, monotonicNanos, streamSink, threadSeconds } from '../hosts/node.ts';
 import { guestFormat } from '../loaders/load.ts';
 import { clockKinds, type Machine, type MachineStatistics, machineKinds, type RunEnd } from '../machines/machine.ts';
 import { readModule, readNamedFile, startGuest } from './guest-file.ts';
@@ -169,6 +169,7 @@ export async function run(args: readonly string[], output: Output): Promise<numb
     const flusher = setInterval(flush, 50); // a prompt has no line end
     const disconnect = serialWord === 'stdio' ? connectInput(machine) : undefined;
     const started = monotonicNanos(); // since the process began
+    const threadStarted = threadSeconds();
     let end: RunEnd;
     try {
       end = await machine.run({ ...(maxInstructions === undefined ? {} : { maxInstructions }), signal: stop.signal });
@@ -179,12 +180,14 @@ export async function run(args: readonly string[], output: Output): Promise<numb
       process.off('SIGINT', onInterrupt);
     }
     const seconds = (monotonicNanos() - started) / 1e9;
+    const guestThreadSeconds = threadSeconds() - threadStarted;
     flush();
     const { status, line } = describeEnd(end, { interrupted, timeout });
     const statistics = machine.statistics();
     if (json) {
       const mips = seconds > 0 ? statistics.instructions / seconds / 1e6 : 0;
-      const times = { startSeconds: started / 1e9, seconds };
+      // Wall time, and the processor time of the guest's thread.
+      const times = { startSeconds: started / 1e9, seconds, startThreadSeconds: threadStarted, guestThreadSeconds };
       output.out(
         `${JSON.stringify({ guest: path, format: guest.format, ...end, status, ...times, mips, ...statistics })}\n`,
       );

@@ -14,6 +14,12 @@ export function monotonicNanos(): number {
   return performance.now() * 1e6;
 }
 
+/** Seconds of processor time that this thread has used since it began; the others of the process are not counted. */
+export function threadSeconds(): number {
+  const { user, system } = process.threadCpuUsage();
+  return (user + system) / 1e6;
+}
+
 /** How this file is run: as it stands, as the JavaScript that tsc made of it, or as a part of the bundle in `dist/cli`. */
 const form = /\/runtime\/hosts\/node\.([tj]s)$/.exec(import.meta.url)?.[1] ?? 'bundle';
 const distFolder = new URL({ ts: '../../dist/', js: '../../', bundle: '../' }[form]!, import.meta.url);

@@ -11,7 +11,8 @@ import type { Context } from '../../src/execute/context.ts';
 import type { Regions } from '../../src/execute/engine.ts';
 import { layout } from '../../src/state/layout.ts';
 import type { Vcpu } from '../vcpu.ts';
-import { cpuBase, Vm, type VmModules } from '../vm.ts';
+import { Vm, type VmModules } from '../vm.ts';
+import { cpuBase } from '../vm-places.ts';
 import { buildMachine, IMAGE, type Machine, type Segment } from './machine-image.ts';
 import { firstDifference } from './same-bytes.ts';
 

@@ -4,12 +4,13 @@ import { PortBus } from '../bus.ts';
 import { unexpectedExit } from '../exits.ts';
 import type { Host } from '../hosts/host.ts';
 import type { InitialState } from '../loaders/initial-state.ts';
-import { MachineTranslation } from '../translation.ts';
+import type { MachineTranslation } from '../translation.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { Vm } from '../vm.ts';
 import { attachBareDevices, type BareMachineDevices } from './bare.ts';
 import { listBlocks } from './block-listing.ts';
 import type { BlockListing, Machine, MachineOptions, MachineStatistics, RunEnd, RunLimits } from './machine.ts';
+import { type MachineParts, prepareMachine } from './machine-parts.ts';
 import { machineStatistics } from './machine-statistics.ts';
 
 /** Milliseconds between two looks at the event loop, and while a translation is awaited. */
@@ -147,18 +148,13 @@ class BareMachine implements Machine {
   }
 }
 
-/** Makes the machine on a host. */
-export async function createMachine(options: MachineOptions, host: Host): Promise<Machine> {
-  const compiled = async (name: string) => WebAssembly.compile(await host.readArtifact(name));
-  const [translation, core, arithmetic] = await Promise.all([
-    MachineTranslation.start(options, host),
-    compiled('core.wasm'),
-    compiled('softfloat.wasm'),
-  ]);
+/** Makes the machine on a host, from what was prepared for it. */
+export async function createMachine(options: MachineOptions, host: Host, prepared?: MachineParts): Promise<Machine> {
+  const parts = prepared ?? (await prepareMachine(options, host));
   try {
-    return new BareMachine(options, host, { core, arithmetic }, translation);
+    return new BareMachine(options, host, parts, parts.translation);
   } catch (error) {
-    await translation?.close(); // a configuration error: no thread stays behind
+    await parts.translation?.close(); // a configuration error: no thread stays behind
     throw error;
   }
 }

@@ -12,12 +12,13 @@ import { ConfigurationError } from '../errors.ts';
 import { unexpectedExit } from '../exits.ts';
 import type { Host } from '../hosts/host.ts';
 import type { InitialState } from '../loaders/initial-state.ts';
-import { MachineTranslation } from '../translation.ts';
+import type { MachineTranslation } from '../translation.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { Vm } from '../vm.ts';
 import { writeAcpiTables } from './acpi-tables.ts';
 import { listBlocks } from './block-listing.ts';
 import type { BlockListing, Machine, MachineOptions, MachineStatistics, RunEnd, RunLimits } from './machine.ts';
+import { type MachineParts, prepareMachine } from './machine-parts.ts';
 import { machineStatistics } from './machine-statistics.ts';
 import { attachPcDevices, type PcDevices, pcLayout } from './pc.ts';
 import { enterFirmwareState } from './pc-firmware.ts';
@@ -283,18 +284,13 @@ class PcMachine implements Machine {
   }
 }
 
-/** Makes the machine on a host. */
-export async function createPcMachine(options: MachineOptions, host: Host): Promise<Machine> {
-  const compiled = async (name: string) => WebAssembly.compile(await host.readArtifact(name));
-  const [translation, core, arithmetic] = await Promise.all([
-    MachineTranslation.start(options, host),
-    compiled('core.wasm'),
-    compiled('softfloat.wasm'),
-  ]);
+/** Makes the machine on a host, from what was prepared for it. */
+export async function createPcMachine(options: MachineOptions, host: Host, prepared?: MachineParts): Promise<Machine> {
+  const parts = prepared ?? (await prepareMachine(options, host));
   try {
-    return new PcMachine(options, host, { core, arithmetic }, translation);
+    return new PcMachine(options, host, parts, parts.translation);
   } catch (error) {
-    await translation?.close(); // a configuration error: no thread stays behind
+    await parts.translation?.close(); // a configuration error: no thread stays behind
     throw error;
   }
 }

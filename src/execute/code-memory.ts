@@ -98,6 +98,11 @@ export class CodeMemory {
     new DataView(this.bytes.buffer).setInt32(block.address + blockEntriesOffset, entries, true);
   }
 
+  /** How often a block has been entered since it was set, or made. */
+  entriesOf(block: InterpreterBlock): number {
+    return new DataView(this.bytes.buffer).getInt32(block.address + blockEntriesOffset, true);
+  }
+
   /** From now on a write to the range's bytes is told to `onCodeWrite`, and the range is found by `overlapping`. */
   watch(range: CodeRange): void {
     for (const page of pagesOf(range)) {

@@ -8,7 +8,8 @@ import { test } from 'node:test';
 import { translate } from '../../jit/translate.ts';
 import { loadGuest } from '../../runtime/loaders/load.ts';
 import { stateHash } from '../../runtime/state-hash.ts';
-import { cpuBase, Vm } from '../../runtime/vm.ts';
+import { Vm } from '../../runtime/vm.ts';
+import { cpuBase } from '../../runtime/vm-places.ts';
 import { randomNumbers } from '../isa/random.ts';
 import { vmModules } from './modules.ts';
 

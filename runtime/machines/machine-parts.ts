@@ -1,0 +1,24 @@
+/**
+ * What a machine is made from and what takes its time: the modules of the build, the compiler's thread, the cache. Apart
+ * from the machine's own code, which is long, so that it can begin before that is loaded.
+ */
+import type { Host } from '../hosts/host.ts';
+import { MachineTranslation } from '../translation.ts';
+import type { VmModules } from '../vm.ts';
+import type { MachineOptions } from './machine.ts';
+
+export interface MachineParts extends VmModules {
+  /** Null: the machine only interprets. */
+  readonly translation: MachineTranslation | null;
+}
+
+/** Begins at once; the answer is for one machine. */
+export async function prepareMachine(options: MachineOptions, host: Host): Promise<MachineParts> {
+  const compiled = async (name: string) => WebAssembly.compile(await host.readArtifact(name));
+  const [translation, core, arithmetic] = await Promise.all([
+    MachineTranslation.start(options, host),
+    compiled('core.wasm'),
+    compiled('softfloat.wasm'),
+  ]);
+  return { translation, core, arithmetic };
+}
