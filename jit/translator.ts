@@ -125,6 +125,7 @@ export class Translator implements Regions {
   private readonly freeSlots: number[] = [];
   private nextSlot = 1;
   private liveBytes = 0;
+  private found: Installed['pages'] = [];
   readonly statistics: TranslatorStatistics = {
     regions: 0,
     fromCache: 0,
@@ -224,8 +225,14 @@ export class Translator implements Regions {
     const regions = this.installed.get(context.id)?.get(key);
     if (regions === undefined) return 0;
     for (const { pages, slot } of regions)
-      if (pages.every(([linear, physical]) => this.parts.engine.physicalOf(linear) === physical)) return slot;
+      if (pages.every(([linear, physical]) => this.parts.engine.physicalOf(linear) === physical)) {
+        this.found = pages;
+        return slot;
+      }
     return 0;
+  }
+  foundPages(): readonly bigint[] {
+    return this.found.map(([linear]) => linear);
   }
 
   // --- this thread

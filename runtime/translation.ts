@@ -53,7 +53,7 @@ export class MachineTranslation {
 
   /** Begins at once, so that threads and files come while the machine is made; null: the machine only interprets. */
   static async start(options: MachineOptions, host: Host): Promise<MachineTranslation | null> {
-    const { engine, cache: place, x87 } = options;
+    const { engine, cache: place, x87, cpu = 'max' } = options;
     if (engine === 'interpreter') return null;
     const mode = { shared: false, x87, ...(options.cpus === 1 ? { cpu: cpuBase } : {}) };
     const store = place === null ? null : host.openStore(place);
@@ -67,7 +67,7 @@ export class MachineTranslation {
     } else way = { kind: 'first', translate: (await import('../jit/translate.ts')).translate };
     let storage: Storage | null = null;
     if (store !== null) {
-      const identity = `${await host.translatorIdentity()} ${JSON.stringify(mode)}`;
+      const identity = `${await host.translatorIdentity()} ${JSON.stringify(mode)} ${cpu}`;
       storage = { store, cache: new TranslationCache(identity) };
     }
     return new MachineTranslation({ way, cache: storage?.cache ?? null, mode }, thread, storage);

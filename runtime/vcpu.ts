@@ -13,6 +13,7 @@ import { offsetOf } from '../src/state/layout.ts';
 import type { ApicBus } from '../src/system/apic-bus.ts';
 import type { ApicClock } from '../src/system/apic-timer.ts';
 import { Cpu } from '../src/system/cpu.ts';
+import type { CpuModel } from '../src/system/cpu-models.ts';
 import type { Ports, TimeStampCounter } from '../src/system/engine.ts';
 import type { HelperName } from '../src/system/helpers.ts';
 import { type ApicListener, LocalApic } from '../src/system/local-apic.ts';
@@ -52,7 +53,7 @@ export interface VcpuParts {
   readonly arithmetic: WebAssembly.Exports;
   readonly ports: Ports;
   readonly tsc: TimeStampCounter;
-  readonly features: ReadonlySet<string>;
+  readonly model: CpuModel;
   readonly index: number;
   readonly cpus: number;
   /** null: the processor has no local APIC. */
@@ -116,7 +117,7 @@ export class Vcpu implements Processor, ApicListener {
       ports: parts.ports,
       tsc: parts.tsc,
       apic: this.apic,
-      features: parts.features,
+      model: parts.model,
       index: parts.index,
       cpus: parts.cpus,
     });

@@ -9,6 +9,7 @@ import { definitions } from '../src/isa/define.ts';
 import { type MmioHandler, PhysicalMemory } from '../src/mmu/physical-memory.ts';
 import { cpuBytes } from '../src/state/layout.ts';
 import { ApicBus } from '../src/system/apic-bus.ts';
+import { type CpuModelName, cpuModel } from '../src/system/cpu-models.ts';
 import type { Ports, TimeStampCounter } from '../src/system/engine.ts';
 import { ConfigurationError } from './errors.ts';
 import { enterInitialState } from './initial-entry.ts';
@@ -31,6 +32,8 @@ export interface VmOptions {
   /** Bytes of guest RAM from guest-physical address 0, a multiple of 4096. */
   readonly memory: number;
   readonly cpus: number;
+  /** What kind of processor; everything that exists (`max`) if left out. */
+  readonly model?: CpuModelName;
   readonly modules: VmModules;
   readonly ports: Ports;
   readonly tsc: TimeStampCounter;
@@ -55,7 +58,7 @@ export class Vm {
   /** Guest RAM. */
   readonly ram: Uint8Array;
   readonly physical: PhysicalMemory;
-  readonly contexts = new Contexts();
+  readonly contexts: Contexts;
   /** Translated regions' functions, and the arithmetic library that they call. */
   readonly table: WebAssembly.Table;
   readonly arithmetic: WebAssembly.Exports;
@@ -87,6 +90,8 @@ export class Vm {
     const features = new Set<string>(definitions.map((d) => d.feature));
     const { apic } = options;
     if (apic !== undefined) for (const feature of ['x2apic', 'tsc-deadline']) features.add(feature);
+    const model = cpuModel(options.model ?? 'max', features);
+    this.contexts = new Contexts(model.lacks);
     this.vcpus = Array.from(
       { length: cpus },
       (_, index) =>
@@ -102,7 +107,7 @@ export class Vm {
           arithmetic,
           ports: options.ports,
           tsc: options.tsc,
-          features,
+          model,
           index,
           cpus,
           apic: apic === undefined ? null : { ...apic, bus: this.apicBus },

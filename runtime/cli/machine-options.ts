@@ -4,12 +4,13 @@
 import { defaultCacheDirectory, ensureDirectory } from '../hosts/node.ts';
 import type { FlatBinaryOptions } from '../loaders/flat-binary.ts';
 import type { InitialMode } from '../loaders/initial-state.ts';
-import { engines, type MachineOptions, x87Modes } from '../machines/machine.ts';
+import { cpuModelNames, engines, type MachineOptions, x87Modes } from '../machines/machine.ts';
 import { type OptionSpec, type ParsedArguments, UsageError } from './options.ts';
 
 export const machineOptions = {
   memory: { value: 'SIZE', help: 'RAM, with K, M or G (256M)' },
   cpus: { value: 'N', help: 'processors; those after the first wait for a start-up message (1)' },
+  cpu: { value: 'MODEL', help: `processor: ${cpuModelNames.join(', ')} (max)` },
   x87: { value: 'exact|fast', help: 'x87 arithmetic: 80 bits, or plain doubles (exact)' },
   cache: { value: 'DIR', help: 'folder of the translation cache ($XDG_CACHE_HOME/jit86 or ~/.cache/jit86)' },
   'no-cache': { help: 'keep no translations' },
@@ -37,7 +38,7 @@ const mebibyte = 2 ** 20;
 export function readMachineOptions(
   args: ParsedArguments,
   defaultMemory = 256 * mebibyte,
-): Pick<MachineOptions, 'memory' | 'cpus' | 'x87' | 'cache'> {
+): Pick<MachineOptions, 'memory' | 'cpus' | 'cpu' | 'x87' | 'cache'> {
   const cache = args.text('cache');
   if (cache !== undefined && args.flag('no-cache')) {
     throw new UsageError(`--cache ${cache} and --no-cache exclude each other`);
@@ -53,6 +54,7 @@ export function readMachineOptions(
   return {
     memory: args.size('memory', mebibyte, defaultMemory),
     cpus: args.integer('cpus', 1, 255) ?? 1,
+    cpu: args.choice('cpu', cpuModelNames, 'max'),
     x87: args.choice('x87', x87Modes, 'exact'),
     cache: args.flag('no-cache') ? null : (cache ?? defaultCacheDirectory()),
   };

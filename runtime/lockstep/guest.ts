@@ -10,6 +10,7 @@ import type { Translator } from '../../jit/translator.ts';
 import type { Context } from '../../src/execute/context.ts';
 import type { Regions } from '../../src/execute/engine.ts';
 import { layout } from '../../src/state/layout.ts';
+import type { CpuModelName } from '../../src/system/cpu-models.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { Vm, type VmModules } from '../vm.ts';
 import { cpuBase } from '../vm-places.ts';
@@ -127,11 +128,12 @@ export class Guest {
   private readonly loadedRam: Uint8Array;
   private readonly loadedFields: Uint8Array;
 
-  constructor(kind: GuestKind, translate: 'never' | 'first' | 'hot', modules: VmModules) {
+  constructor(kind: GuestKind, translate: 'never' | 'first' | 'hot', modules: VmModules, model: CpuModelName = 'max') {
     this.kind = kind;
     this.vm = new Vm({
       memory: RAM_BYTES,
       cpus: 1,
+      model,
       modules,
       ports: { read: () => 0xffffffff, write: () => {} },
       tsc: { read: () => 0x123456789n, hertz: 1e9 },

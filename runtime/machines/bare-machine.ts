@@ -50,6 +50,7 @@ class BareMachine implements Machine {
     this.vm = new Vm({
       memory: options.memory,
       cpus: options.cpus,
+      model: options.cpu ?? 'max',
       modules,
       ports: {
         read: (port, bytes) => bus.read(port, bytes),

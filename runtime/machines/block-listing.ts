@@ -1,7 +1,7 @@
 /** Basic blocks of a processor's code, with their micro-ops and translations: for `jit86 disasm`. */
 import { interpreterBlock, recordBlock } from '../../src/execute/frontend.ts';
 import { printByInstruction } from '../../src/ir/print.ts';
-import { decode } from '../../src/isa/decode.ts';
+import { decoderWithout } from '../../src/isa/decode.ts';
 import { disassemble } from '../../src/isa/disassemble.ts';
 import type { Vcpu } from '../vcpu.ts';
 import type { BlockListing } from './machine.ts';
@@ -25,7 +25,7 @@ export async function listBlocks(vcpu: Vcpu, address: number, count: number): Pr
       at = node.imm[0] as bigint;
       const offset = Number(at & 0xfffn);
       const page = engine.source.page(at)!;
-      const decoded = decode(page, offset, 4096 - offset, at, context.codeSize);
+      const decoded = decoderWithout(context.lacks)(page, offset, 4096 - offset, at, context.codeSize);
       const length = decoded.failure === null ? decoded.insn.length : 1;
       instructions.push({
         address: Number(at),

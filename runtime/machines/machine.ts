@@ -2,6 +2,7 @@
  * A machine as the command line and the page see it. They know nothing else of the emulator, so they are tested with a
  * machine of plain script; `bare-machine.ts` makes the real one.
  */
+import type { CpuModelName } from '../../src/system/cpu-models.ts';
 import type { GuestRam, InitialState } from '../loaders/initial-state.ts';
 
 export const engines = ['auto', 'interpreter', 'jit'] as const;
@@ -10,6 +11,8 @@ export type Engine = (typeof engines)[number];
 
 export const x87Modes = ['exact', 'fast'] as const;
 export type X87Mode = (typeof x87Modes)[number];
+
+export { type CpuModelName, cpuModelNames } from '../../src/system/cpu-models.ts';
 
 export const machineKinds = ['bare', 'pc'] as const;
 /** `bare`: a processor, RAM and four ports. `pc`: with interrupt controllers, timers, clock and ACPI. */
@@ -29,6 +32,8 @@ export interface MachineOptions {
   readonly cpus: number;
   readonly engine: Engine;
   readonly x87: X87Mode;
+  /** Which processor; `max`, the default, has everything that exists. */
+  readonly cpu?: CpuModelName;
   /** Where translations are kept: a folder in Node, the name of a database in a page; null: nowhere. */
   readonly cache: string | null;
   /** Takes each byte sent through the serial port. */

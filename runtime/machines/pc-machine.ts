@@ -75,6 +75,7 @@ class PcMachine implements Machine {
     this.vm = new Vm({
       memory: options.memory,
       cpus: options.cpus,
+      model: options.cpu ?? 'max',
       modules,
       ports: {
         read: (port, bytes) => ports.read(port, bytes),

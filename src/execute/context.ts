@@ -15,6 +15,8 @@ export interface Context extends ExecutionContext {
   /** Base and limit of CS, where they matter to instruction fetch (0 and 4 GiB - 1 otherwise). */
   readonly csBase: number;
   readonly csLimit: number;
+  /** Features of instructions that the processor does not have. */
+  readonly lacks: readonly string[];
   /** Every access must be seen (alignment checks): never translated. */
   readonly watched: boolean;
 }
@@ -51,6 +53,12 @@ const CODE = 8;
 export class Contexts {
   private readonly byKey = new Map<string, Context>();
   private readonly byId = new Map<number, Context>();
+  private readonly lacks: readonly string[];
+
+  /** @param lacks features of instructions that the VM's processors do not have */
+  constructor(lacks: readonly string[] = []) {
+    this.lacks = lacks;
+  }
 
   /** The context that the state is in; sets the field `context`. */
   current(state: CpuState): Context {
@@ -115,6 +123,7 @@ export class Contexts {
       sse: emulate || (bits & (1 << 13)) === 0 ? 'undefined' : taskSwitched ? 'device-not-available' : 'available',
       csBase,
       csLimit,
+      lacks: this.lacks,
       watched: (bits & (1 << 14)) !== 0,
     };
     this.byId.set(context.id, context);

@@ -2,6 +2,8 @@
  * One vCPU's engine: enters the core module, and does in TypeScript what generated code leaves for: blocks that are not
  * there yet, faults, helpers, code that was overwritten, the last instructions of a budget.
  */
+
+import type { FlushScope } from '../mmu/mmu.ts';
 import type { CpuState } from '../state/cpu-state.ts';
 import { offsetOf, profileEntries, profileOffset } from '../state/layout.ts';
 import { GP } from '../state/vectors.ts';
@@ -35,6 +37,8 @@ export interface Regions {
   profile(pairs: BigInt64Array): boolean;
   /** Table slot of a region that starts here and is valid under the current mapping, or 0. */
   find(context: Context, key: number): number;
+  /** Linear pages of the region that `find` has found last. */
+  foundPages(): readonly bigint[];
 }
 
 export interface EngineParts {
@@ -123,7 +127,7 @@ export class Engine {
     this.code = code;
     this.jumps = new JumpCache(this.state);
     this.source = { page: (linear) => this.codePage(linear) };
-    processor.mmu.onFlush = () => this.jumps.flush();
+    processor.mmu.onFlush = (scope) => this.flushJumps(scope);
     const { mmu } = processor;
     const address = this.state.u32;
     const instance = new WebAssembly.Instance(coreModule, {
@@ -242,14 +246,12 @@ export class Engine {
       case leave.lookup:
         return this.lookup();
       case leave.hot: {
-        const { u32 } = this.state;
-        const low = u32[RIP]!;
         const key = this.ripKey();
         const block = this.code.find(this.context.id, key, false);
         // A region that was not valid when the block was looked up (a page of it not accessed yet) may be so now.
         const slot = this.regions?.find(this.context, key) ?? 0;
         if (slot !== 0) {
-          this.jumps.set(low, u32[RIP + 1]!, this.context.id, block?.address ?? 0, slot);
+          this.remember(block ?? null, slot);
           return false;
         }
         if (block === undefined) throw new Error('engine: a block that is not there has become hot');
@@ -305,12 +307,29 @@ export class Engine {
   }
 
   // --- code look-up
+  private flushJumps(scope: FlushScope): void {
+    if (scope === 'all') this.jumps.flush();
+    else if (scope === 'local') this.jumps.flushLocal();
+    else this.jumps.flushPage(Math.floor(scope / 4096));
+  }
+  /** Enters what the instruction pointer leads to in the jump cache. */
+  private remember(block: InterpreterBlock | null, slot: number): void {
+    const { u32 } = this.state;
+    const linear = linearOf(this.context, BigInt.asIntN(64, this.state.u64[RIP >> 1]!));
+    let pages: readonly bigint[];
+    if (slot !== 0) pages = this.regions!.foundPages();
+    else pages = block!.second < 0 ? [linear] : [linear, pageAfter(this.context, linear)];
+    const global =
+      pages.length > 0 && pages.every((page) => this.processor.mmu.isGlobalCode(lowHalf(page), highHalf(page)));
+    const numbers = pages.map((page) => Number(page >> 12n));
+    this.jumps.set(u32[RIP]!, u32[RIP + 1]!, this.context.id, block?.address ?? 0, slot, numbers, global);
+  }
   private ripKey(): number {
     const { u32, i32 } = this.state;
     return i32[RIP + 1]! * twoTo32 + u32[RIP]!;
   }
   private lookup(): boolean {
-    const { u32, i32 } = this.state;
+    const { i32 } = this.state;
     if (i32[BUDGET]! <= 0) return false; // the fetch, which may fault, is the next instruction's
     const key = this.ripKey();
     const slot = this.regions !== null && this.isFetchable() ? this.regions.find(this.context, key) : 0;
@@ -319,7 +338,7 @@ export class Engine {
       i32[BUDGET]!--; // a fault that was delivered counts as an instruction: nothing goes on for ever
       return this.eventsAfterFault;
     }
-    this.jumps.set(u32[RIP]!, u32[RIP + 1]!, this.context.id, block?.address ?? 0, slot);
+    this.remember(block, slot);
     return false;
   }
 

@@ -5,7 +5,7 @@
 import { Builder } from '../ir/builder.ts';
 import type { Node } from '../ir/micro-ops.ts';
 import { optimise, type Surroundings } from '../ir/optimise.ts';
-import { decode } from '../isa/decode.ts';
+import { decoderWithout } from '../isa/decode.ts';
 import { GP, UD } from '../isa/define.ts';
 import type { Context } from './context.ts';
 
@@ -49,6 +49,7 @@ export function recordBlock(
   const b = new Builder(context);
   const start = linearOf(context, rip);
   const mode = context.codeSize;
+  const decode = decoderWithout(context.lacks);
   let ip = rip;
   let linear = start;
   let count = 0;

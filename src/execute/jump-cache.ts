@@ -8,7 +8,10 @@ const start = jumpCacheOffset >> 2;
 
 export class JumpCache {
   private readonly u32: Uint32Array;
-  private readonly used = new Set<number>();
+  /** Entries in use; true: all code behind them is in global pages. */
+  private readonly used = new Map<number, boolean>();
+  /** Numbers of the linear pages that entries rely on; some of those may be gone. */
+  private readonly pages = new Set<number>();
 
   constructor(state: CpuState) {
     this.u32 = state.u32;
@@ -16,8 +19,19 @@ export class JumpCache {
   private index(low: number): number {
     return start + ((low ^ (low >>> 12)) & mask) * words;
   }
-  /** `block`: address of an interpreter block or 0; `slot`: table slot of a region or 0. */
-  set(low: number, high: number, context: number, block: number, slot: number): void {
+  /**
+   * `block`: address of an interpreter block or 0; `slot`: table slot of a region or 0; `pages`: numbers of the linear pages
+   * that it was made from, `global`: all of them are global.
+   */
+  set(
+    low: number,
+    high: number,
+    context: number,
+    block: number,
+    slot: number,
+    pages: Iterable<number>,
+    global: boolean,
+  ): void {
     const at = this.index(low);
     const { u32 } = this;
     u32[at] = low;
@@ -25,7 +39,8 @@ export class JumpCache {
     u32[at + 2] = context;
     u32[at + 3] = block;
     u32[at + 4] = slot;
-    this.used.add(at);
+    this.used.set(at, global);
+    for (const page of pages) this.pages.add(page);
   }
   drop(low: number, high: number, context: number): void {
     const at = this.index(low);
@@ -34,7 +49,20 @@ export class JumpCache {
   }
   /** Drops everything: no context has number 0. */
   flush(): void {
-    for (const at of this.used) this.u32[at + 2] = 0;
+    for (const at of this.used.keys()) this.u32[at + 2] = 0;
     this.used.clear();
+    this.pages.clear();
+  }
+  /** Drops what is not made from global pages alone. */
+  flushLocal(): void {
+    for (const [at, global] of this.used) {
+      if (global) continue;
+      this.u32[at + 2] = 0;
+      this.used.delete(at);
+    }
+  }
+  /** Drops what may rely on a linear page; mostly nothing does. */
+  flushPage(page: number): void {
+    if (this.pages.has(page)) this.flush();
   }
 }

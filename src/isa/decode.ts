@@ -453,3 +453,19 @@ export function createDecoder(forms: readonly Form[]): Decode {
 
 /** The decoder of every instruction that is defined. */
 export const decode: Decode = createDecoder(allForms);
+
+const decoders = new Map<string, Decode>([['', decode]]);
+/**
+ * The decoder of a processor without certain features: their forms are not there, so that a prefix that would select one is
+ * ignored (LZCNT is BSR), or the bytes are no instruction.
+ */
+export function decoderWithout(lacks: readonly string[]): Decode {
+  if (lacks.length === 0) return decode;
+  const key = lacks.join();
+  let made = decoders.get(key);
+  if (made === undefined) {
+    made = createDecoder(allForms.filter((form) => !lacks.includes(form.definition.feature)));
+    decoders.set(key, made);
+  }
+  return made;
+}

@@ -45,6 +45,12 @@ import type { Insn } from '../ir/operand.ts';
 export type Feature =
   | 'base'
   | 'fpu'
+  | 'tsc'
+  | 'msr'
+  | 'fsgsbase'
+  | 'smap'
+  | 'invpcid'
+  | 'pku'
   | 'cmov'
   | 'cx8'
   | 'cx16'

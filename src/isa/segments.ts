@@ -89,14 +89,24 @@ for (const [n, field] of [
   [0, 'fsBase'],
   [1, 'gsBase'],
 ] as const) {
-  define(`RD${field.slice(0, 2).toUpperCase()}BASE`, [`F3 0F AE /${n}! Ry x64`], (b, { dst, width }) => {
-    requireBaseAccess(b);
-    b.write(dst, b.fromI64(b.state64(field), width));
-  });
-  define(`WR${field.slice(0, 2).toUpperCase()}BASE`, [`F3 0F AE /${n + 2}! Ry x64`], (b, { dst, width }) => {
-    requireBaseAccess(b);
-    const value = b.toI64(b.read(dst), width);
-    b.raiseIf(b.ne(b.shrS(b.shl(value, b.i64(16)), b.i64(16)), value), GP, 0);
-    b.setState64(field, value);
-  });
+  define(
+    `RD${field.slice(0, 2).toUpperCase()}BASE`,
+    [`F3 0F AE /${n}! Ry x64`],
+    (b, { dst, width }) => {
+      requireBaseAccess(b);
+      b.write(dst, b.fromI64(b.state64(field), width));
+    },
+    'fsgsbase',
+  );
+  define(
+    `WR${field.slice(0, 2).toUpperCase()}BASE`,
+    [`F3 0F AE /${n + 2}! Ry x64`],
+    (b, { dst, width }) => {
+      requireBaseAccess(b);
+      const value = b.toI64(b.read(dst), width);
+      b.raiseIf(b.ne(b.shrS(b.shl(value, b.i64(16)), b.i64(16)), value), GP, 0);
+      b.setState64(field, value);
+    },
+    'fsgsbase',
+  );
 }

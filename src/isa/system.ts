@@ -6,7 +6,7 @@ import type { Builder } from '../ir/builder.ts';
 import type { MemoryOperand, NumberedOperand, RegisterOperand } from '../ir/operand.ts';
 import { SS } from '../ir/operand.ts';
 import type { Value } from '../ir/types.ts';
-import { define, GP, UD } from './define.ts';
+import { define, type Feature, GP, UD } from './define.ts';
 
 /** Records #GP(0) and says so unless CPL is 0. */
 function refused(b: Builder): boolean {
@@ -14,17 +14,31 @@ function refused(b: Builder): boolean {
   b.raise(GP, 0);
   return true;
 }
-const privileged = (name: string, forms: readonly string[], helper: string) =>
-  define(name, forms, (b, x) => {
-    if (!refused(b)) b.call(helper, x);
-  });
+const privileged = (name: string, forms: readonly string[], helper: string, feature?: Feature) =>
+  define(
+    name,
+    forms,
+    (b, x) => {
+      if (!refused(b)) b.call(helper, x);
+    },
+    feature,
+  );
+const CR4_UMIP = 1 << 11;
+/** #GP(0) outside CPL 0 where CR4.UMIP keeps programs from reading what only systems need. */
+function hidden(b: Builder): void {
+  if (b.context.cpl !== 0) b.raiseIf(b.ne(b.and(b.wrap(b.state64('cr4')), b.i32(CR4_UMIP)), b.i32(0)), GP, 0);
+}
+
+/** Linear address of what follows at `bytes` after a linear address. */
+const further = (b: Builder, address: Value<'i64'>, bytes: number) =>
+  b.emit<'i64'>('address.base', [address], bytes, b.context.codeSize === 64 ? 64 : 32);
 
 // --- processor identification, time, MSRs
 define('CPUID', ['0F A2'], (b, x) => b.call('cpuid', x));
-define('RDTSC', ['0F 31'], (b, x) => b.call('rdtsc', x));
+define('RDTSC', ['0F 31'], (b, x) => b.call('rdtsc', x), 'tsc');
 define('RDTSCP', ['0F 01 F9'], (b, x) => b.call('rdtscp', x), 'rdtscp');
-privileged('RDMSR', ['0F 32'], 'rdmsr');
-privileged('WRMSR', ['0F 30'], 'wrmsr');
+privileged('RDMSR', ['0F 32'], 'rdmsr', 'msr');
+privileged('WRMSR', ['0F 30'], 'wrmsr', 'msr');
 
 // --- flags
 const IF = 0x200;
@@ -34,8 +48,8 @@ define('CLI', ['FA'], (b) => {
   b.setState32('rflagsRest', b.and(b.state32('rflagsRest'), b.i32(~IF)));
 });
 define('STI', ['FB'], (b, x) => b.call('sti', x));
-define('CLAC', ['NP 0F 01 CA'], (b, x) => (b.context.cpl !== 0 ? b.raise(UD) : b.call('clac', x)));
-define('STAC', ['NP 0F 01 CB'], (b, x) => (b.context.cpl !== 0 ? b.raise(UD) : b.call('stac', x)));
+define('CLAC', ['NP 0F 01 CA'], (b, x) => (b.context.cpl !== 0 ? b.raise(UD) : b.call('clac', x)), 'smap');
+define('STAC', ['NP 0F 01 CB'], (b, x) => (b.context.cpl !== 0 ? b.raise(UD) : b.call('stac', x)), 'smap');
 privileged('HLT', ['F4'], 'hlt');
 
 // --- control and debug registers
@@ -65,6 +79,7 @@ define('LMSW', ['0F 01 /6 Ew'], (b, x) => {
   if (!refused(b)) b.call('lmsw', x, b.read(x.dst));
 });
 define('SMSW', ['0F 01 /4 Rv', '0F 01 /4 Mw'], (b, { dst, width }) => {
+  hidden(b);
   b.write(dst, b.fromI64(b.state64('cr0'), width));
 });
 define('INVLPG', ['0F 01 /7@ Mb'], (b, x) => {
@@ -72,14 +87,26 @@ define('INVLPG', ['0F 01 /7@ Mb'], (b, x) => {
   const memory = x.dst as MemoryOperand;
   b.call('invlpg', x, b.i32(memory.segment), b.effectiveAddress(memory));
 });
+define(
+  'INVPCID',
+  ['66 0F 38 82 Gq,Mdq x64', '66 0F 38 82 Gd,Mdq i64'],
+  (b, x) => {
+    if (refused(b)) return;
+    const memory = x.src as MemoryOperand;
+    const stack = memory.segment === SS;
+    const address = b.address(memory, 16, false);
+    const identifier = b.load(address, 64, stack);
+    const linear = b.load(further(b, address, 8), 64, stack);
+    b.call('invpcid', x, b.read(x.dst), identifier, linear);
+  },
+  'invpcid',
+);
+define('RDPKRU', ['NP 0F 01 EE'], (b, x) => b.call('rdpkru', x), 'pku');
+define('WRPKRU', ['NP 0F 01 EF'], (b, x) => b.call('wrpkru', x), 'pku');
 privileged('INVD', ['0F 08'], 'wbinvd');
 privileged('WBINVD', ['NP 0F 09'], 'wbinvd');
 
 // --- descriptor tables
-/** Linear address of what follows at `bytes` after a linear address. */
-const further = (b: Builder, address: Value<'i64'>, bytes: number) =>
-  b.emit<'i64'>('address.base', [address], bytes, b.context.codeSize === 64 ? 64 : 32);
-
 for (const [name, extension, table] of [
   ['SGDT', 0, 'gdtr'],
   ['SIDT', 1, 'idtr'],
@@ -88,6 +115,7 @@ for (const [name, extension, table] of [
     const memory = x.dst as MemoryOperand;
     const wide = x.mode === 64;
     const stack = memory.segment === SS;
+    hidden(b);
     const address = b.address(memory, wide ? 10 : 6, true);
     b.probeWrite(address, wide ? 10 : 6, stack);
     b.store(address, 16, b.state32(`${table}Limit`), stack);
@@ -117,6 +145,7 @@ for (const [name, extension, field] of [
   ['STR', 1, 'trSelector'],
 ] as const)
   define(name, [`0F 00 /${extension} Rv protected`, `0F 00 /${extension} Mw protected`], (b, { dst, width }) => {
+    hidden(b);
     const value = b.state32(field);
     b.write(dst, width === 64 ? b.extendU(value) : value);
   });

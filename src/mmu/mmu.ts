@@ -7,8 +7,9 @@
  * A fault is a value: the fields faultVector, faultErrorCode (NO_ERROR_CODE = none) and faultAddress, and the answer false.
  */
 import type { CpuState } from '../state/cpu-state.ts';
-import { offsetOf, tlbBits, tlbNeverOffset, tlbOffsets } from '../state/layout.ts';
+import { offsetOf, tlbNeverOffset, tlbOffsets } from '../state/layout.ts';
 import { AC, GP, PF_FAULT, SS_FAULT } from '../state/vectors.ts';
+import { indexOf, LookAside } from './look-aside.ts';
 import { PAGE_SLOW_WRITE, PAGE_WRITE_MAPPED, type PageWatcher, type PhysicalMemory } from './physical-memory.ts';
 import { PAGING_4_LEVEL, PAGING_32, PAGING_OFF, PAGING_PAE, PageWalker } from './walk.ts';
 
@@ -25,6 +26,7 @@ const CR4 = word('cr4');
 const EFER = word('efer');
 const RFLAGS = word('rflagsRest');
 const PDPTE = word('pdpte0');
+const PKRU = word('pkru');
 const CS_ACCESS = word('csAccess');
 const TLB_READ = word('tlbRead');
 const TLB_WRITE = word('tlbWrite');
@@ -38,76 +40,22 @@ const CR0_AM = 1 << 18;
 const CR0_PG = 1 << 31;
 const CR4_PSE = 1 << 4;
 const CR4_PAE = 1 << 5;
+const CR4_PGE = 1 << 7;
 const CR4_SMEP = 1 << 20;
 const CR4_SMAP = 1 << 21;
+const CR4_PKE = 1 << 22;
 const EFER_LMA = 1 << 10;
 const EFER_NXE = 1 << 11;
 const RFLAGS_AC = 1 << 18;
 const ACCESS_L = 1 << 13;
 
-const indexMask = (1 << tlbBits) - 1;
-/** Entry of a linear page, by the low half of an address in it; jit/probe.ts computes the same. */
-const indexOf = (low: number): number => ((low >>> 12) ^ (low >>> (12 + tlbBits))) & indexMask;
 const twoTo32 = 2 ** 32;
+
+/** What a flush drops: everything, all but global pages, or what is known of one page (its linear address). */
+export type FlushScope = 'all' | 'local' | number;
 
 const fetchBits = 8;
 const fetchEntries = 1 << fetchBits;
-
-/** One look-aside table and which of its entries may be valid. */
-class LookAside {
-  /** Index of the table in the state's 32-bit view. */
-  readonly start: number;
-  private readonly u32: Uint32Array;
-  private readonly touched = new Uint16Array(1 << tlbBits);
-  private readonly isTouched = new Uint8Array(1 << tlbBits);
-  private count = 0;
-
-  constructor(state: CpuState, offset: number) {
-    this.u32 = state.u32;
-    this.start = offset >> 2;
-    for (let i = 0; i <= indexMask; i++) this.invalidate(i);
-  }
-  set(index: number, low: number, high: number, addend: number): void {
-    const at = this.start + index * 4;
-    this.u32[at] = low;
-    this.u32[at + 1] = high;
-    this.u32[at + 2] = addend;
-    if (this.isTouched[index] === 0) {
-      this.isTouched[index] = 1;
-      this.touched[this.count++] = index;
-    }
-  }
-  /** Makes an entry match nothing that is looked up in it: the tag is a page of the neighbouring entry. */
-  invalidate(index: number): void {
-    const at = this.start + index * 4;
-    this.u32[at] = (index ^ 1) << 12;
-    this.u32[at + 1] = 0;
-  }
-  holds(index: number, low: number, high: number): boolean {
-    const at = this.start + index * 4;
-    return this.u32[at] === low && this.u32[at + 1] === high >>> 0;
-  }
-  addend(index: number): number {
-    return this.u32[this.start + index * 4 + 2]!;
-  }
-  flush(): void {
-    for (let i = 0; i < this.count; i++) {
-      const index = this.touched[i]!;
-      this.isTouched[index] = 0;
-      this.invalidate(index);
-    }
-    this.count = 0;
-  }
-  /** Drops entries that lead to a host page. */
-  forget(host: number): void {
-    for (let i = 0; i < this.count; i++) {
-      const index = this.touched[i]!;
-      const at = this.start + index * 4;
-      const low = this.u32[at]!;
-      if (indexOf(low) === index && (low + this.u32[at + 2]!) >>> 0 === host) this.invalidate(index);
-    }
-  }
-}
 
 export class Mmu implements PageWatcher {
   readonly memory: PhysicalMemory;
@@ -122,12 +70,13 @@ export class Mmu implements PageWatcher {
   /** Supervisor entries for user pages, made while EFLAGS.AC lifted SMAP; they go when AC does. */
   private readonly smapLifted: number[] = [];
   private alignmentChecks = false;
-  /** Told about every flush: caches keyed by linear address go with the look-aside tables. `page` null = all. */
-  onFlush: (page: number | null) => void = () => {};
+  /** Told about every flush: caches keyed by linear address go with the look-aside tables. */
+  onFlush: (scope: FlushScope) => void = () => {};
 
   // The instruction look-aside cache: linear page number * 2 + user, physical page address.
   private readonly fetchTags = new Float64Array(fetchEntries).fill(Number.NaN);
   private readonly fetchPages = new Float64Array(fetchEntries);
+  private readonly fetchGlobal = new Uint8Array(fetchEntries);
 
   // A prepared access: physical address of its first byte, bytes in the first page, physical address of the second page.
   private first = 0;
@@ -167,16 +116,33 @@ export class Mmu implements PageWatcher {
           : (efer & EFER_LMA) !== 0
             ? PAGING_4_LEVEL
             : PAGING_PAE;
-    walker.root =
-      ((u32[CR3]! & ~0xfff) >>> 0) + (walker.mode === PAGING_4_LEVEL ? (u32[CR3 + 1]! & 0xff) * twoTo32 : 0);
+    this.takeRoot();
     walker.writeProtect = (cr0 & CR0_WP) !== 0;
     walker.pageSizeExtension = (cr4 & CR4_PSE) !== 0;
     walker.noExecute = (efer & EFER_NXE) !== 0;
     walker.smep = (cr4 & CR4_SMEP) !== 0;
     walker.smap = (cr4 & CR4_SMAP) !== 0;
-    for (let i = 0; i < 8; i++) walker.pdpte[i] = u32[PDPTE + i]!;
+    walker.globalPages = (cr4 & CR4_PGE) !== 0;
+    walker.protectionKeys = (cr4 & CR4_PKE) !== 0;
+    walker.keyRights = u32[PKRU]!;
     this.flushAll();
     this.updatePrivilege();
+  }
+  private takeRoot(): void {
+    const { u32, walker } = this;
+    walker.root =
+      ((u32[CR3]! & ~0xfff) >>> 0) + (walker.mode === PAGING_4_LEVEL ? (u32[CR3 + 1]! & 0xff) * twoTo32 : 0);
+    for (let i = 0; i < 8; i++) walker.pdpte[i] = u32[PDPTE + i]!;
+  }
+  /** After a load of CR3 (and the PDPTE registers): what is known of global pages stays. */
+  rootChanged(): void {
+    this.takeRoot();
+    this.flushLocal();
+  }
+  /** After a change of PKRU: the look-aside tables hold what it allows. */
+  keyRightsChanged(): void {
+    this.walker.keyRights = this.u32[PKRU]!;
+    if (this.walker.protectionKeys) for (const table of this.tables) table.flush(false);
   }
 
   /** After a change of CPL, EFLAGS.AC or CR0.AM: chooses the look-aside tables in force. */
@@ -205,10 +171,16 @@ export class Mmu implements PageWatcher {
 
   // --- flushing
   flushAll(): void {
-    for (const table of this.tables) table.flush();
+    for (const table of this.tables) table.flush(false);
     this.smapLifted.length = 0;
     this.fetchTags.fill(Number.NaN);
-    this.onFlush(null);
+    this.onFlush('all');
+  }
+  /** All but what is known of global pages. */
+  flushLocal(): void {
+    for (const table of this.tables) table.flush(true);
+    for (let i = 0; i < fetchEntries; i++) if (this.fetchGlobal[i] === 0) this.fetchTags[i] = Number.NaN;
+    this.onFlush('local');
   }
   /** INVLPG: drops what is remembered of the page that holds a linear address. */
   flushPage(linear: number): void {
@@ -354,11 +326,11 @@ export class Mmu implements PageWatcher {
     const linear = (low & ~0xfff) >>> 0;
     const index = indexOf(low);
     const addend = (host - linear) | 0;
-    (user ? this.userRead : this.supervisorRead).set(index, linear, high, addend);
+    (user ? this.userRead : this.supervisorRead).set(index, linear, high, addend, walker.global);
     if (!user && walker.smap && walker.user) this.smapLifted.push(index);
     const flags = memory.pageFlags[page]!;
     if (walker.writable && walker.dirty && (flags & PAGE_SLOW_WRITE) === 0) {
-      (user ? this.userWrite : this.supervisorWrite).set(index, linear, high, addend);
+      (user ? this.userWrite : this.supervisorWrite).set(index, linear, high, addend, walker.global);
       memory.pageFlags[page] = flags | PAGE_WRITE_MAPPED;
     } else {
       // An older entry of the same place may say otherwise (the page was remapped without a flush): it must not outlive this.
@@ -418,6 +390,7 @@ export class Mmu implements PageWatcher {
       return -1;
     }
     this.fetchTags[slot] = tag;
+    this.fetchGlobal[slot] = this.walker.global ? 1 : 0;
     return (this.fetchPages[slot] = this.walker.physical);
   }
   /**
@@ -429,6 +402,11 @@ export class Mmu implements PageWatcher {
     high |= 0;
     if (high >> 15 !== 0 && high >> 15 !== -1) return -1;
     return this.walker.peek(low, high, false, this.u32[CPL] === 3, true, false) ? this.walker.physical : -1;
+  }
+
+  /** Is the page that code has been fetched from global? */
+  isGlobalCode(low: number, high: number): boolean {
+    return this.walker.globalPages && this.peekPage(low, high) >= 0 && this.walker.global;
   }
 
   // --- the helpers' way

@@ -23,6 +23,7 @@ const USER = 4;
 const ACCESSED = 0x20;
 const DIRTY = 0x40;
 const LARGE = 0x80;
+const GLOBAL = 0x100;
 
 /** Bits of the page-fault error code. */
 export const PF_PRESENT = 1;
@@ -30,6 +31,7 @@ export const PF_WRITE = 2;
 export const PF_USER = 4;
 export const PF_RESERVED = 8;
 export const PF_FETCH = 16;
+export const PF_KEY = 32;
 
 const twoTo32 = 2 ** 32;
 
@@ -44,6 +46,12 @@ export class PageWalker {
   noExecute = false;
   smep = false;
   smap = false;
+  globalPages = false;
+  /** Pages of 1 GiB exist. */
+  gigabytePages = true;
+  /** CR4.PKE, and the register PKRU: two bits for each key, access-disable and write-disable. */
+  protectionKeys = false;
+  keyRights = 0;
   /** PDPTE registers of PAE paging: low and high halves, alternating. */
   readonly pdpte = new Uint32Array(8);
 
@@ -56,6 +64,8 @@ export class PageWalker {
   user = false;
   /** The dirty flag is set (now). */
   dirty = false;
+  /** The page is global: a load of CR3 does not change it. */
+  global = false;
   // The result of one that failed.
   errorCode = 0;
 
@@ -64,6 +74,8 @@ export class PageWalker {
   private readonly entryLow = new Int32Array(4);
   private entries = 0;
   private isNoExecute = false;
+  /** High half of the last entry of a 64-bit format. */
+  private leafHigh = 0;
   /** Sets no flags: a walk that would have to fails. */
   private passive = false;
 
@@ -85,6 +97,7 @@ export class PageWalker {
         this.writable = true;
         this.user = false;
         this.dirty = true;
+        this.global = false;
         return true;
       case PAGING_32:
         flags = this.walk32(low);
@@ -99,12 +112,21 @@ export class PageWalker {
 
     const userPage = (flags & USER) !== 0;
     const writablePage = (flags & WRITABLE) !== 0;
-    const writable = user ? userPage && writablePage : writablePage || !this.writeProtect;
+    let writable = user ? userPage && writablePage : writablePage || !this.writeProtect;
     let allowed = write ? writable : true;
     if (user) allowed &&= userPage;
     else if (userPage && (fetch ? this.smep : smapEnforced)) allowed = false;
     if (fetch && this.isNoExecute) allowed = false;
-    if (!allowed) return this.fail(PF_PRESENT, write, user, fetch);
+    let keyForbids = false;
+    if (this.protectionKeys && userPage && !fetch && this.mode === PAGING_4_LEVEL) {
+      const rights = this.keyRights >>> (((this.leafHigh >>> 27) & 15) * 2);
+      if ((rights & 2) !== 0 && (user || this.writeProtect)) {
+        keyForbids = write;
+        writable = false;
+      }
+      if ((rights & 1) !== 0) keyForbids = true;
+    }
+    if (!allowed || keyForbids) return this.fail(PF_PRESENT | (keyForbids ? PF_KEY : 0), write, user, fetch);
 
     // Only now the flags: entries of a walk that faults stay as they are.
     const last = this.entries - 1;
@@ -118,6 +140,7 @@ export class PageWalker {
     this.writable = writable;
     this.user = userPage;
     this.dirty = write || (this.entryLow[last]! & DIRTY) !== 0;
+    this.global = this.globalPages && (this.entryLow[last]! & GLOBAL) !== 0;
     this.physical = this.memory.gated(this.physical);
     return true;
   }
@@ -189,7 +212,8 @@ export class PageWalker {
     if ((entryHigh & reservedHigh) !== 0 || this.forbidsNoExecute(entryHigh)) return RESERVED_FAULT;
     flags &= entry;
     if ((entry & LARGE) !== 0) {
-      if ((entry & 0x3fff_e000) !== 0) return RESERVED_FAULT;
+      if (!this.gigabytePages || (entry & 0x3fff_e000) !== 0) return RESERVED_FAULT;
+      this.leafHigh = entryHigh;
       this.physical = ((entry & 0xc000_0000) >>> 0) + (entryHigh & highAddressMask) * twoTo32 + (low & 0x3fff_f000);
       return flags;
     }
@@ -206,6 +230,7 @@ export class PageWalker {
     flags &= entry;
     if ((entry & LARGE) !== 0) {
       if ((entry & 0x1f_e000) !== 0) return RESERVED_FAULT;
+      this.leafHigh = entryHigh;
       this.physical = ((entry & 0xffe0_0000) >>> 0) + (entryHigh & highAddressMask) * twoTo32 + (low & 0x1f_f000);
       return flags;
     }
@@ -214,6 +239,7 @@ export class PageWalker {
     if ((entry & PRESENT) === 0) return NOT_PRESENT;
     entryHigh = this.memory.read32(this.entryAddress[this.entries - 1]! + 4);
     if ((entryHigh & reserved) !== 0 || this.forbidsNoExecute(entryHigh)) return RESERVED_FAULT;
+    this.leafHigh = entryHigh;
     this.physical = ((entry & ~0xfff) >>> 0) + (entryHigh & highAddressMask) * twoTo32;
     return flags & entry;
   }

@@ -84,6 +84,7 @@ function rows(): Row[] {
   add('table', 'u32', 'gdtrLimit', 'idtrLimit');
   add('control', 'u64', 'cr0', 'cr2', 'cr3', 'cr4', 'cr8', 'efer');
   add('xcr', 'u64', 'xcr0');
+  add('control', 'u32', 'pkru');
   // The page-directory-pointer registers of PAE paging, loaded with CR3.
   add('control', 'u64', 'pdpte0', 'pdpte1', 'pdpte2', 'pdpte3');
   add('debug', 'u64', 'dr0', 'dr1', 'dr2', 'dr3', 'dr6', 'dr7');

@@ -28,11 +28,14 @@ import {
   CR4_OSXMMEXCPT,
   CR4_PAE,
   CR4_PCE,
+  CR4_PCIDE,
   CR4_PGE,
+  CR4_PKE,
   CR4_PSE,
   CR4_SMAP,
   CR4_SMEP,
   CR4_TSD,
+  CR4_UMIP,
   EFER_LMA,
   EFER_LME,
   isCanonical,
@@ -47,12 +50,32 @@ const EFER = offsetOf('efer') >> 2;
 const HALTED = offsetOf('halted') >> 2;
 
 const CR0_KNOWN = CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG;
-const CR4_ALWAYS =
-  CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_FSGSBASE | CR4_SMEP | CR4_SMAP;
+/** The bits of CR4 and the features that they belong to. */
+const cr4Bits: readonly (readonly [bit: number, feature: string])[] = [
+  [CR4_TSD, 'tsc'],
+  [CR4_DE, 'de'],
+  [CR4_PSE, 'pse'],
+  [CR4_PAE, 'pae'],
+  [CR4_MCE, 'mce'],
+  [CR4_PGE, 'pge'],
+  [CR4_PCE, 'msr'],
+  [CR4_OSFXSR, 'fxsr'],
+  [CR4_OSXMMEXCPT, 'sse'],
+  [CR4_UMIP, 'umip'],
+  [CR4_FSGSBASE, 'fsgsbase'],
+  [CR4_PCIDE, 'pcid'],
+  [CR4_SMEP, 'smep'],
+  [CR4_SMAP, 'smap'],
+  [CR4_PKE, 'pku'],
+];
 const reservedHigh = -(2 ** (physicalAddressBits - 32)) >>> 0;
 
 /** The bits of CR4 that this CPU has. */
-const cr4Known = (p: Processor): number => CR4_ALWAYS | (p.features.has('fxsr') ? CR4_OSFXSR | CR4_OSXMMEXCPT : 0);
+function cr4Known(p: Processor): number {
+  let known = 0;
+  for (const [bit, feature] of cr4Bits) if (p.features.has(feature)) known |= bit;
+  return known;
+}
 
 /** PAE paging outside IA-32e mode is what the new control bits ask for. */
 const usesPointers = (cr0: number, cr4: number, efer: number): boolean =>
@@ -77,7 +100,7 @@ export function writeCr0(p: Processor, low: number, high: number): void {
         efer |= EFER_LMA;
       }
     } else {
-      if (p.code64) throw generalProtection();
+      if (p.code64 || (p.cr4 & CR4_PCIDE) !== 0) throw generalProtection();
       efer &= ~EFER_LMA;
     }
   }
@@ -100,9 +123,13 @@ export function writeCr0(p: Processor, low: number, high: number): void {
   p.engine.contextChanged();
 }
 
-/** MOV to CR3: drops what the look-aside tables hold. */
+/**
+ * MOV to CR3: drops what the look-aside tables hold, but for global pages. With process-context identifiers the low bits name
+ * one and bit 63 says that nothing need be dropped; what was known of other contexts is dropped all the same.
+ */
 export function writeCr3(p: Processor, low: number, high: number): void {
   const { u32 } = p.state;
+  if ((p.cr4 & CR4_PCIDE) !== 0) high = (high & 0x7fff_ffff) >>> 0;
   if ((high & reservedHigh) !== 0) throw generalProtection();
   if (usesPointers(p.cr0, p.cr4, p.efer)) {
     const entries = readPointers(p, low);
@@ -111,7 +138,7 @@ export function writeCr3(p: Processor, low: number, high: number): void {
   }
   u32[CR3] = low;
   u32[CR3 + 1] = high;
-  p.mmu.reconfigure();
+  p.mmu.rootChanged();
 }
 
 export function writeCr4(p: Processor, low: number, high: number): void {
@@ -119,7 +146,8 @@ export function writeCr4(p: Processor, low: number, high: number): void {
   if (high !== 0 || (low & ~cr4Known(p)) !== 0) throw generalProtection();
   const changed = u32[CR4]! ^ low;
   if (p.longMode && (low & CR4_PAE) === 0) throw generalProtection();
-  const paging = CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP | CR4_SMAP;
+  if ((changed & low & CR4_PCIDE) !== 0 && (!p.longMode || (u32[CR3]! & 0xfff) !== 0)) throw generalProtection();
+  const paging = CR4_PAE | CR4_PGE | CR4_PSE | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_PKE;
   if ((changed & paging) !== 0 && usesPointers(p.cr0, low, p.efer)) {
     const entries = readPointers(p, u32[CR3]!);
     if (entries === null) throw generalProtection();
@@ -180,6 +208,44 @@ export function invlpg(p: Processor): void {
   p.requireCpl0();
   const linear = p.linearOf(p.argument(0), p.argumentAddress(1));
   if (isCanonical(linear)) p.mmu.flushPage(linear);
+  p.advance();
+}
+
+/** `invpcid` (type, low half of the descriptor: the identifier, its high half: the linear address). */
+export function invpcid(p: Processor): void {
+  p.requireCpl0();
+  const type = p.argument(0);
+  const identifier = p.argument(1);
+  const linear = p.argumentAddress(2);
+  if (p.argumentHigh(0) !== 0 || type > 3 || p.argumentHigh(1) !== 0 || identifier > 0xfff) throw generalProtection();
+  if (type < 2 && identifier !== 0 && (p.cr4 & CR4_PCIDE) === 0) throw generalProtection();
+  if (type === 0) {
+    if (!isCanonical(linear)) throw generalProtection();
+    p.mmu.flushPage(linear);
+  } else if (type === 2) p.mmu.flushAll();
+  else p.mmu.flushLocal();
+  p.advance();
+}
+
+const PKRU = offsetOf('pkru') >> 2;
+/** RDPKRU and WRPKRU exist once CR4.PKE is set, and want ECX to be zero. */
+function checkKeys(p: Processor): void {
+  if ((p.cr4 & CR4_PKE) === 0) throw undefinedOpcode();
+  if (p.gpr32(1) !== 0) throw generalProtection();
+}
+/** `rdpkru`. */
+export function rdpkru(p: Processor): void {
+  checkKeys(p);
+  p.setGpr(0, 64, p.state.u32[PKRU]!);
+  p.setGpr(2, 64, 0);
+  p.advance();
+}
+/** `wrpkru`. */
+export function wrpkru(p: Processor): void {
+  checkKeys(p);
+  if (p.gpr32(2) !== 0) throw generalProtection();
+  p.state.u32[PKRU] = p.gpr32(0);
+  p.mmu.keyRightsChanged();
   p.advance();
 }
 

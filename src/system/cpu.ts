@@ -38,7 +38,7 @@ export class Cpu {
     p.cs.selector = 0xf000;
     p.cs.base = 0xffff_0000;
     state.set64('rip', 0xfff0n);
-    state.set64('rdx', 0x0003_06a9n);
+    state.set64('rdx', BigInt(p.model.signature));
     state.set32('gdtrLimit', 0xffff);
     state.set32('idtrLimit', 0xffff);
     state.set64('cr0', BigInt((CR0_CD | CR0_NW | CR0_ET) >>> 0));

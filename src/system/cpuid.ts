@@ -1,20 +1,13 @@
-/**
- * CPUID: a vendor-compatible processor that reports exactly what exists: the features of src/isa that have definitions, and
- * the system features that this directory implements. SDM volume 2, CPUID.
- */
+/** CPUID: reports exactly what the processor's model has of what exists (cpu-models.ts). SDM volume 2, CPUID. */
 import { physicalAddressBits } from '../mmu/walk.ts';
-import type { Processor } from './processor.ts';
+import { CR4_PKE, type Processor } from './processor.ts';
 
 /** EAX, EBX, ECX, EDX. */
 export type Leaf = readonly [number, number, number, number];
 
 const zero: Leaf = [0, 0, 0, 0];
-/** Family 6, model 3AH, stepping 9. */
-const SIGNATURE = 0x0003_06a9;
-const BRAND = 'jit86 virtual processor';
 const VENDOR = 'GenuineIntel';
 const HYPERVISOR = 'jit86jit86  ';
-const MAXIMUM = 0x16;
 const MAXIMUM_EXTENDED = 0x8000_0008;
 
 const text = (s: string, at: number): number => {
@@ -23,30 +16,30 @@ const text = (s: string, at: number): number => {
   return word >>> 0;
 };
 
-type Bits = readonly (readonly [feature: string | true, bit: number])[];
+type Bits = readonly (readonly [feature: string, bit: number])[];
 const word = (p: Processor, bits: Bits): number => {
   let made = 0;
-  for (const [feature, bit] of bits) if (feature === true || p.features.has(feature)) made |= 1 << bit;
+  for (const [feature, bit] of bits) if (p.features.has(feature)) made |= 1 << bit;
   return made >>> 0;
 };
 
-// `true` = a feature of the system architecture that is always there.
 const leaf1Edx: Bits = [
   ['fpu', 0],
-  [true, 2],
-  [true, 3],
-  [true, 4],
-  [true, 5],
-  [true, 6],
-  [true, 7],
+  ['vme', 1],
+  ['de', 2],
+  ['pse', 3],
+  ['tsc', 4],
+  ['msr', 5],
+  ['pae', 6],
+  ['mce', 7],
   ['cx8', 8],
   ['sep', 11],
-  [true, 12],
-  [true, 13],
-  [true, 14],
+  ['mtrr', 12],
+  ['pge', 13],
+  ['mca', 14],
   ['cmov', 15],
-  [true, 16],
-  [true, 17],
+  ['pat', 16],
+  ['pse36', 17],
   ['clflush', 19],
   ['mmx', 23],
   ['fxsr', 24],
@@ -58,36 +51,44 @@ const leaf1Ecx: Bits = [
   ['pclmulqdq', 1],
   ['ssse3', 9],
   ['cx16', 13],
+  ['pcid', 17],
   ['sse4.1', 19],
   ['sse4.2', 20],
   ['movbe', 22],
   ['popcnt', 23],
   ['aes', 25],
-  [true, 31],
+  ['hypervisor', 31],
 ];
 const leaf7Ebx: Bits = [
-  [true, 0],
-  [true, 1],
+  ['fsgsbase', 0],
+  ['tsc-adjust', 1],
   ['bmi1', 3],
-  [true, 7],
+  ['smep', 7],
   ['bmi2', 8],
+  ['invpcid', 10],
   ['adx', 19],
-  [true, 20],
+  ['smap', 20],
   ['sha', 29],
 ];
-const ARCH_CAPABILITIES = 1 << 29;
+const leaf7Ecx: Bits = [
+  ['umip', 2],
+  ['pku', 3],
+];
+const OSPKE = 1 << 4;
+const leaf7Edx: Bits = [['arch-capabilities', 29]];
 const extended1Edx: Bits = [
   ['syscall', 11],
-  [true, 20],
-  [true, 26],
+  ['nx', 20],
+  ['gbpages', 26],
   ['rdtscp', 27],
-  [true, 29],
+  ['lm', 29],
 ];
 const extended1Ecx: Bits = [
   ['lahf64', 0],
   ['lzcnt', 5],
   ['prefetchw', 8],
 ];
+const extended7Edx: Bits = [['invariant-tsc', 8]];
 
 const APIC = 1 << 9;
 const X2APIC = 1 << 21;
@@ -127,19 +128,25 @@ function topology(p: Processor, subleaf: number): Leaf {
 
 /** The answer to CPUID with EAX = leaf, ECX = subleaf. */
 export function cpuidLeaf(p: Processor, leaf: number, subleaf: number): Leaf {
-  const basic = leaf < 0x4000_0000;
+  const { model } = p;
+  const known =
+    leaf < 0x4000_0000
+      ? leaf <= model.maximumLeaf
+      : leaf < 0x8000_0000
+        ? p.features.has('hypervisor')
+        : model.brand !== null;
   // Beyond the last leaf: as the last basic one.
-  if (basic && leaf > MAXIMUM) leaf = MAXIMUM;
+  if (!known) leaf = model.maximumLeaf;
   switch (leaf) {
     case 0:
-      return [MAXIMUM, text(VENDOR, 0), text(VENDOR, 8), text(VENDOR, 4)];
+      return [model.maximumLeaf, text(VENDOR, 0), text(VENDOR, 8), text(VENDOR, 4)];
     case 1: {
-      const apic = p.apic === null ? 0 : APIC;
+      const apic = p.apic === null || !p.features.has('msr') ? 0 : APIC;
       const x2apic = p.apic !== null && p.features.has('x2apic') ? X2APIC : 0;
       const deadline = p.apic !== null && p.features.has('tsc-deadline') ? TSC_DEADLINE : 0;
       return [
-        SIGNATURE,
-        ((p.index << 24) | (p.cpus << 16) | (CLFLUSH_LINE << 8)) >>> 0,
+        model.signature,
+        ((p.index << 24) | (p.cpus << 16) | (p.features.has('clflush') ? CLFLUSH_LINE << 8 : 0)) >>> 0,
         (word(p, leaf1Ecx) | x2apic | deadline) >>> 0,
         (word(p, leaf1Edx) | apic | (p.cpus > 1 ? HTT : 0)) >>> 0,
       ];
@@ -149,7 +156,13 @@ export function cpuidLeaf(p: Processor, leaf: number, subleaf: number): Leaf {
     case 4:
       return caches(p, subleaf);
     case 7:
-      return subleaf === 0 ? [0, word(p, leaf7Ebx), 0, ARCH_CAPABILITIES] : zero;
+      if (subleaf !== 0) return zero;
+      return [
+        0,
+        word(p, leaf7Ebx),
+        (word(p, leaf7Ecx) | ((p.cr4 & CR4_PKE) !== 0 ? OSPKE : 0)) >>> 0,
+        word(p, leaf7Edx),
+      ];
     case 0xb:
       return topology(p, subleaf);
     case 0x15:
@@ -171,14 +184,15 @@ export function cpuidLeaf(p: Processor, leaf: number, subleaf: number): Leaf {
     case 0x8000_0003:
     case 0x8000_0004: {
       const at = (leaf - 0x8000_0002) * 16;
-      return [text(BRAND, at), text(BRAND, at + 4), text(BRAND, at + 8), text(BRAND, at + 12)];
+      const brand = model.brand ?? '';
+      return [text(brand, at), text(brand, at + 4), text(brand, at + 8), text(brand, at + 12)];
     }
     case 0x8000_0006:
       return [0, 0, 0x0100_6040, 0]; // L2: 256 KiB, 8 ways, 64-byte lines
     case 0x8000_0007:
-      return [0, 0, 0, 1 << 8]; // invariant TSC
+      return [0, 0, 0, word(p, extended7Edx)];
     case 0x8000_0008:
-      return [physicalAddressBits | (48 << 8), 0, 0, 0];
+      return [physicalAddressBits | ((p.features.has('lm') ? 48 : 32) << 8), 0, 0, 0];
     default:
       return zero;
   }

@@ -4,7 +4,11 @@ import { CR0_PG, EFER_LMA, EFER_LME, EFER_NXE, EFER_SCE, type Processor } from '
 
 /** LMA follows from LME and CR0.PG and is not written; LME cannot change while paging is on. */
 export function writeEfer(p: Processor, value: bigint): void {
-  const known = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
+  const { features } = p;
+  const known =
+    (features.has('syscall') ? EFER_SCE : 0) |
+    (features.has('lm') ? EFER_LME | EFER_LMA : 0) |
+    (features.has('nx') ? EFER_NXE : 0);
   if ((value & ~BigInt(known)) !== 0n) throw generalProtection();
   const old = p.efer;
   const made = (Number(value) & ~EFER_LMA) | (old & EFER_LMA);

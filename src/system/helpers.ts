@@ -4,7 +4,20 @@
  */
 import { offsetOf } from '../state/layout.ts';
 import { DB, NO_ERROR_CODE } from '../state/vectors.ts';
-import { clts, hlt, invlpg, lmsw, movFromCr8, movFromDr, movToCr, movToDr, wbinvd } from './control.ts';
+import {
+  clts,
+  hlt,
+  invlpg,
+  invpcid,
+  lmsw,
+  movFromCr8,
+  movFromDr,
+  movToCr,
+  movToDr,
+  rdpkru,
+  wbinvd,
+  wrpkru,
+} from './control.ts';
 import { cpuid } from './cpuid.ts';
 import { GuestFault } from './fault.ts';
 import { clac, cli, popf, stac, sti } from './flags-register.ts';
@@ -46,6 +59,9 @@ export const helpers = {
   clts,
   lmsw,
   invlpg,
+  invpcid,
+  rdpkru,
+  wrpkru,
   wbinvd,
   'mov-to-cr': movToCr,
   'mov-from-cr8': movFromCr8,

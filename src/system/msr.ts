@@ -141,6 +141,27 @@ function writeBase(p: Processor, segment: number, value: bigint): void {
 
 const isApicRegister = (index: number): boolean => (index >= 0x800 && index < 0x840) || index === 0x6e0;
 
+/** The features that registers come with. */
+const owners: readonly (readonly [first: number, last: number, feature: string])[] = [
+  [0x3b, 0x3b, 'tsc-adjust'],
+  [0xfe, 0xfe, 'mtrr'],
+  [0x10a, 0x10a, 'arch-capabilities'],
+  [0x174, 0x176, 'sep'],
+  [0x179, 0x17a, 'mca'],
+  [0x200, 0x26f, 'mtrr'],
+  [0x277, 0x277, 'pat'],
+  [0x2ff, 0x2ff, 'mtrr'],
+  [0xc000_0080, 0xc000_0080, 'nx'],
+  [0xc000_0081, 0xc000_0084, 'syscall'],
+  [0xc000_0100, 0xc000_0102, 'lm'],
+  [0xc000_0103, 0xc000_0103, 'rdtscp'],
+];
+function find(p: Processor, index: number): Msr | undefined {
+  for (const [first, last, feature] of owners)
+    if (index >= first && index <= last && !p.features.has(feature)) return undefined;
+  return table.get(index);
+}
+
 /** @throws GuestFault #GP(0) */
 export function readMsr(p: Processor, index: number): bigint {
   if (isApicRegister(index)) {
@@ -148,7 +169,7 @@ export function readMsr(p: Processor, index: number): bigint {
     if (value === null) throw generalProtection();
     return value;
   }
-  const msr = table.get(index);
+  const msr = find(p, index);
   if (msr === undefined) throw generalProtection();
   return msr.read(p);
 }
@@ -159,7 +180,7 @@ export function writeMsr(p: Processor, index: number, value: bigint): void {
     if (p.apic?.writeMsr(index, value) !== true) throw generalProtection();
     return;
   }
-  const write = table.get(index)?.write;
+  const write = find(p, index)?.write;
   if (write === undefined) throw generalProtection();
   write(p, value);
 }

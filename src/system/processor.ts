@@ -9,6 +9,7 @@ import type { PhysicalMemory } from '../mmu/physical-memory.ts';
 import type { CpuState } from '../state/cpu-state.ts';
 import { offsetOf, segmentNames } from '../state/layout.ts';
 import { UD } from '../state/vectors.ts';
+import type { CpuModel } from './cpu-models.ts';
 import type { Engine, LocalApic, Ports, TimeStampCounter } from './engine.ts';
 import { GuestFault, generalProtection } from './fault.ts';
 import { FrameBuffer } from './frame-buffer.ts';
@@ -26,6 +27,8 @@ export const CR0_AM = 1 << 18;
 export const CR0_NW = 1 << 29;
 export const CR0_CD = 1 << 30;
 export const CR0_PG = 1 << 31;
+export const CR4_VME = 1 << 0;
+export const CR4_PVI = 1 << 1;
 export const CR4_TSD = 1 << 2;
 export const CR4_DE = 1 << 3;
 export const CR4_PSE = 1 << 4;
@@ -35,9 +38,12 @@ export const CR4_PGE = 1 << 7;
 export const CR4_PCE = 1 << 8;
 export const CR4_OSFXSR = 1 << 9;
 export const CR4_OSXMMEXCPT = 1 << 10;
+export const CR4_UMIP = 1 << 11;
 export const CR4_FSGSBASE = 1 << 16;
+export const CR4_PCIDE = 1 << 17;
 export const CR4_SMEP = 1 << 20;
 export const CR4_SMAP = 1 << 21;
+export const CR4_PKE = 1 << 22;
 export const EFER_SCE = 1 << 0;
 export const EFER_LME = 1 << 8;
 export const EFER_LMA = 1 << 10;
@@ -97,8 +103,8 @@ export interface Surroundings {
   readonly ports: Ports;
   readonly tsc: TimeStampCounter;
   readonly apic: LocalApic | null;
-  /** Features whose instructions have definitions (src/isa); CPUID reports these and no others. */
-  readonly features: ReadonlySet<string>;
+  /** What this processor calls itself, and which features it has. */
+  readonly model: CpuModel;
   /** Number of this CPU (its APIC id), and how many there are. */
   readonly index: number;
   readonly cpus: number;
@@ -115,6 +121,7 @@ export class Processor {
   readonly ports: Ports;
   readonly tsc: TimeStampCounter;
   readonly apic: LocalApic | null;
+  readonly model: CpuModel;
   readonly features: ReadonlySet<string>;
   readonly index: number;
   readonly cpus: number;
@@ -141,7 +148,9 @@ export class Processor {
     this.ports = around.ports;
     this.tsc = around.tsc;
     this.apic = around.apic;
-    this.features = around.features;
+    this.model = around.model;
+    this.features = around.model.features;
+    this.mmu.walker.gigabytePages = this.features.has('gbpages');
     this.index = around.index;
     this.cpus = around.cpus;
   }

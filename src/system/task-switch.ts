@@ -140,7 +140,7 @@ export function switchTask(p: Processor, target: Descriptor, kind: TaskSwitch, r
   if (paging && layout === tss32) {
     state.set64('cr3', BigInt(newCr3));
     if ((p.cr4 & CR4_PAE) !== 0 && !loadPointers(p, newCr3)) throw p.zeroFault(GP);
-    p.mmu.reconfigure();
+    p.mmu.rootChanged();
   }
   p.rip = newIp;
   for (let i = 0; i < 8; i++) p.setGpr(i, 32, layout.item === 4 ? registers[i]! : (0xffff_0000 | registers[i]!) >>> 0);

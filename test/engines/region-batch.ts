@@ -56,4 +56,7 @@ export class RegionBatch implements Regions {
   find(context: Context, key: number): number {
     return this.offered && context.id === this.context && key === this.key ? 1 : 0;
   }
+  foundPages(): readonly bigint[] {
+    return [];
+  }
 }

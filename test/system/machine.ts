@@ -7,6 +7,7 @@ import { CpuState } from '../../src/state/cpu-state.ts';
 import { cpuBytes, layout } from '../../src/state/layout.ts';
 import { NO_ERROR_CODE } from '../../src/state/vectors.ts';
 import { Cpu } from '../../src/system/cpu.ts';
+import { cpuModel } from '../../src/system/cpu-models.ts';
 import { GuestFault } from '../../src/system/fault.ts';
 import { type HelperName, helpers } from '../../src/system/helpers.ts';
 
@@ -83,6 +84,12 @@ export const everyFeature: ReadonlySet<string> = new Set([
   'sep',
   'clflush',
   'lahf64',
+  'tsc',
+  'msr',
+  'fsgsbase',
+  'smap',
+  'invpcid',
+  'pku',
 ]);
 
 /** A CPU that has just been reset. */
@@ -95,7 +102,15 @@ export function machine() {
   const engine = new FakeEngine();
   const ports = new PortRecorder();
   const tsc = { now: 1000n, hertz: 1_000_000_000, read: () => tsc.now };
-  const cpu = new Cpu(state, memory, { engine, ports, tsc, apic: null, features: everyFeature, index: 0, cpus: 1 });
+  const cpu = new Cpu(state, memory, {
+    engine,
+    ports,
+    tsc,
+    apic: null,
+    model: cpuModel('max', everyFeature),
+    index: 0,
+    cpus: 1,
+  });
   return { buffer, state, memory, mmio, engine, ports, tsc, cpu, p: cpu.processor };
 }
 export type Machine = ReturnType<typeof machine>;

@@ -448,14 +448,14 @@ test('alignment checks: #AC at CPL 3 with CR0.AM and EFLAGS.AC, through a table 
 
 test('flushes reach every table and their listener, INVLPG only its page', () => {
   const m = memoryAndMmu();
-  const flushed: (number | null)[] = [];
-  m.mmu.onFlush = (page) => flushed.push(page);
+  const flushed: (number | string)[] = [];
+  m.mmu.onFlush = (scope) => flushed.push(scope);
   for (let i = 0; i < 3; i++) read(m, 0x1000 * i);
   m.mmu.flushPage(0x1fff);
   assert.equal(entry(m, 'supervisorRead', 0x1000), null);
   assert.equal(entry(m, 'supervisorRead', 0x2000), cpuBytes + 0x2000);
   m.mmu.flushAll();
   assert.equal(entry(m, 'supervisorRead', 0x2000), null);
-  assert.deepEqual(flushed, [0x1000, null]);
+  assert.deepEqual(flushed, [0x1000, 'all']);
   assert.equal(m.state.u32[offsetOf('faultVector') >> 2], 0);
 });

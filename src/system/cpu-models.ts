@@ -1,0 +1,141 @@
+/**
+ * CPU models: what a processor calls itself, how far its CPUID goes and which features it may have. A processor has what its
+ * model names and what exists here: the definitions of src/isa say which instructions do, `systemFeatures` what this folder
+ * and src/mmu implement. SDM volume 2, CPUID; the x86-64 psABI for the levels v2 and v3.
+ */
+
+/** Features of the system architecture; those of instructions stand with their definitions. */
+export const systemFeatures = [
+  'de',
+  'pse',
+  'pae',
+  'mce',
+  'mca',
+  'mtrr',
+  'pat',
+  'pge',
+  'pse36',
+  'lm',
+  'nx',
+  'gbpages',
+  'pcid',
+  'smep',
+  'umip',
+  'tsc-adjust',
+  'invariant-tsc',
+  'arch-capabilities',
+  'hypervisor',
+] as const;
+
+export const cpuModelNames = ['486', 'pentium3', 'core2', 'x86-64-v2', 'x86-64-v3', 'max'] as const;
+export type CpuModelName = (typeof cpuModelNames)[number];
+
+interface Description {
+  /** Family, model and stepping, as CPUID 1 shows them in EAX. */
+  readonly signature: number;
+  /** Null: CPUID has no extended leaves. */
+  readonly brand: string | null;
+  readonly maximumLeaf: number;
+  /** Everything that exists, or a list. */
+  readonly features: 'all' | readonly string[];
+}
+
+export interface CpuModel extends Omit<Description, 'features'> {
+  readonly name: CpuModelName;
+  readonly features: ReadonlySet<string>;
+  /** Features of instructions that exist here but not in this processor. */
+  readonly lacks: readonly string[];
+}
+
+const i486 = ['base', 'fpu'];
+const pentium3 = [
+  ...i486,
+  'de',
+  'pse',
+  'tsc',
+  'msr',
+  'pae',
+  'mce',
+  'cx8',
+  'sep',
+  'mtrr',
+  'pge',
+  'mca',
+  'cmov',
+  'pat',
+  'pse36',
+  'mmx',
+  'fxsr',
+  'sse',
+  'nopl',
+  'vme',
+];
+const core2 = [
+  ...pentium3,
+  'clflush',
+  'sse2',
+  'sse3',
+  'ssse3',
+  'cx16',
+  'lm',
+  'nx',
+  'syscall',
+  'lahf64',
+  'x2apic',
+  'hypervisor',
+];
+const v2 = [
+  ...core2,
+  'sse4.1',
+  'sse4.2',
+  'popcnt',
+  'pcid',
+  'gbpages',
+  'rdtscp',
+  'tsc-adjust',
+  'tsc-deadline',
+  'invariant-tsc',
+  'arch-capabilities',
+  'fsgsbase',
+  'smep',
+];
+const v3 = [
+  ...v2,
+  'avx',
+  'avx2',
+  'bmi1',
+  'bmi2',
+  'f16c',
+  'fma',
+  'lzcnt',
+  'movbe',
+  'xsave',
+  'xsaveopt',
+  'invpcid',
+  'smap',
+  'prefetchw',
+  'adx',
+];
+
+const descriptions: Readonly<Record<CpuModelName, Description>> = {
+  '486': { signature: 0x480, brand: null, maximumLeaf: 1, features: i486 },
+  pentium3: { signature: 0x686, brand: null, maximumLeaf: 2, features: pentium3 },
+  core2: { signature: 0x6fb, brand: 'jit86 core2', maximumLeaf: 0xb, features: core2 },
+  'x86-64-v2': { signature: 0x3_06a9, brand: 'jit86 x86-64-v2', maximumLeaf: 0xd, features: v2 },
+  'x86-64-v3': { signature: 0x3_06a9, brand: 'jit86 x86-64-v3', maximumLeaf: 0x16, features: v3 },
+  max: { signature: 0x3_06a9, brand: 'jit86 virtual processor', maximumLeaf: 0x16, features: 'all' },
+};
+
+/**
+ * A processor of a model.
+ * @param instructions the features whose instructions have definitions
+ */
+export function cpuModel(name: CpuModelName, instructions: Iterable<string>): CpuModel {
+  const description = descriptions[name];
+  const existing = new Set(instructions);
+  const everything = [...systemFeatures, ...existing];
+  const { features } = description;
+  const chosen = features === 'all' ? everything : everything.filter((f) => features.includes(f));
+  const has = new Set(chosen);
+  return { ...description, name, features: has, lacks: [...existing].filter((f) => !has.has(f)).sort() };
+}
