@@ -43,7 +43,6 @@ export interface ApicMachine {
 
 export interface VcpuParts {
   readonly memory: WebAssembly.Memory;
-  readonly table: WebAssembly.Table;
   readonly base: number;
   readonly codeBase: number;
   readonly codeBytes: number;
@@ -64,6 +63,8 @@ export interface VcpuParts {
 
 export class Vcpu implements Processor, ApicListener {
   readonly state: CpuState;
+  /** Translated regions' functions; each vCPU installs its own. */
+  readonly table = new WebAssembly.Table({ element: 'anyfunc', initial: 4096 });
   readonly cpu: Cpu;
   readonly engine: Engine;
   readonly code: CodeMemory;
@@ -125,7 +126,7 @@ export class Vcpu implements Processor, ApicListener {
     engine = new Engine({
       processor: this,
       memory: parts.memory,
-      table: parts.table,
+      table: this.table,
       coreModule: parts.core,
       arithmetic: parts.arithmetic,
       contexts: parts.contexts,

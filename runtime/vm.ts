@@ -59,8 +59,7 @@ export class Vm {
   readonly ram: Uint8Array;
   readonly physical: PhysicalMemory;
   readonly contexts: Contexts;
-  /** Translated regions' functions, and the arithmetic library that they call. */
-  readonly table: WebAssembly.Table;
+  /** What translated regions call. */
   readonly arithmetic: WebAssembly.Exports;
   readonly vcpus: readonly Vcpu[];
   readonly translators: readonly Translator[];
@@ -83,9 +82,7 @@ export class Vm {
     this.ram = new Uint8Array(this.memory.buffer, ramBase, ramBytes);
     this.physical = new PhysicalMemory(this.memory.buffer);
     this.physical.add({ kind: 'ram', start: 0, length: ramBytes, hostOffset: ramBase });
-    const table = new WebAssembly.Table({ element: 'anyfunc', initial: 4096 });
     const arithmetic = new WebAssembly.Instance(modules.arithmetic).exports;
-    this.table = table;
     this.arithmetic = arithmetic;
     const features = new Set<string>(definitions.map((d) => d.feature));
     const { apic } = options;
@@ -97,7 +94,6 @@ export class Vm {
       (_, index) =>
         new Vcpu({
           memory: this.memory,
-          table,
           base: cpuBase + index * cpuBytes,
           codeBase: codeBase + index * codeBytes,
           codeBytes,
@@ -121,7 +117,7 @@ export class Vm {
     this.translators = translate
       ? this.vcpus.map((vcpu) => {
           const { memory } = this;
-          const { engine, code } = vcpu;
+          const { engine, code, table } = vcpu;
           const translator = new Translator({
             maximumBytes: translatedBytes,
             ...translate,

@@ -25,8 +25,9 @@ import { enterFirmwareState } from './pc-firmware.ts';
 
 /** Instructions of one turn while there are other processors: a spin lock's owner must not wait long. */
 const turnInstructions = 20_000;
-/** Milliseconds between two looks at the host's event loop. */
+/** Milliseconds between two looks at the host's event loop, and while translations are awaited. */
 const hostMillis = 10;
+const shortHostMillis = 3;
 const firstSlice = 100_000;
 const longestSlice = 20_000_000;
 const tscHertz = 1_000_000_000;
@@ -257,10 +258,11 @@ class PcMachine implements Machine {
 
   /** Lets the host's events have their turn from time to time; slices follow the guest's speed. */
   private async hostTurn(): Promise<void> {
+    const wanted = this.translation?.pending === true ? shortHostMillis : hostMillis;
     const millis = (this.host.monotonicNanos() - this.lastHostTurn) / 1e6;
-    if (millis < hostMillis / 4) this.slice = Math.min(this.slice * 2, longestSlice);
-    if (millis > hostMillis * 2) this.slice = Math.max(Math.floor(this.slice / 2), firstSlice);
-    if (millis < hostMillis) return;
+    if (millis < wanted / 4) this.slice = Math.min(this.slice * 2, longestSlice);
+    if (millis > wanted * 2) this.slice = Math.max(Math.floor(this.slice / 2), firstSlice);
+    if (millis < wanted) return;
     await this.host.nextTurn();
     this.lastHostTurn = this.host.monotonicNanos();
   }

@@ -3,7 +3,6 @@
  * go when such a page is written. When the memory is full everything is dropped and made again.
  */
 import type { PhysicalMemory } from '../mmu/physical-memory.ts';
-import { PAGE_CODE } from '../mmu/physical-memory.ts';
 import { blockEntriesOffset, type EncodedBlock } from './encode.ts';
 
 /** Room after a block's last record for the record that may be written over it when its code is overwritten. */
@@ -107,9 +106,11 @@ export class CodeMemory {
   watch(range: CodeRange): void {
     for (const page of pagesOf(range)) {
       let set = this.byPage.get(page);
-      if (set === undefined) this.byPage.set(page, (set = new Set()));
+      if (set === undefined) {
+        this.byPage.set(page, (set = new Set()));
+        this.memory.useCode(page);
+      }
       set.add(range);
-      this.memory.protect(page, PAGE_CODE);
     }
   }
   unwatch(range: CodeRange): void {
@@ -118,7 +119,7 @@ export class CodeMemory {
       set?.delete(range);
       if (set?.size === 0) {
         this.byPage.delete(page);
-        this.memory.unprotect(page, PAGE_CODE);
+        this.memory.releaseCode(page);
       }
     }
   }

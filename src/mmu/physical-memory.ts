@@ -63,6 +63,8 @@ export class PhysicalMemory {
   /** After a write to a page with PAGE_CODE. */
   onCodeWrite: (physical: number, bytes: number) => void = () => {};
   readonly watchers = new Set<PageWatcher>();
+  /** How many vCPUs have code of a page. */
+  readonly #codeUsers = new Map<number, number>();
   #a20 = true;
 
   constructor(buffer: ArrayBufferLike, mmio: MmioHandler = openBus) {
@@ -142,6 +144,19 @@ export class PhysicalMemory {
   }
   unprotect(page: number, flag: number): void {
     this.pageFlags[page]! &= ~flag;
+  }
+  /** A vCPU has made something of code in a page: writes to it are announced until the last one has let it go. */
+  useCode(page: number): void {
+    this.#codeUsers.set(page, (this.#codeUsers.get(page) ?? 0) + 1);
+    this.protect(page, PAGE_CODE);
+  }
+  releaseCode(page: number): void {
+    const left = (this.#codeUsers.get(page) ?? 1) - 1;
+    if (left > 0) this.#codeUsers.set(page, left);
+    else {
+      this.#codeUsers.delete(page);
+      this.unprotect(page, PAGE_CODE);
+    }
   }
 
   // --- numbers, little endian

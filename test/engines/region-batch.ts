@@ -27,14 +27,14 @@ export class RegionBatch implements Regions {
   translate(regions: readonly Region[]): void {
     const { vm } = this;
     const module = new WebAssembly.Module(assembleRegions(regions, { shared: false, x87: 'exact' }) as BufferSource);
-    const imports = regionImports(vm.vcpu(0).engine.core, vm.memory, vm.table, vm.arithmetic);
+    const imports = regionImports(vm.vcpu(0).engine.core, vm.memory, vm.vcpu(0).table, vm.arithmetic);
     const { exports } = new WebAssembly.Instance(module, imports);
     this.functions = regions.map((_, i) => exports[regionName(i)]);
   }
 
   /** From now on region `number` stands at `rip`. */
   offer(number: number, context: Context, rip: bigint): void {
-    this.vm.table.set(1, this.functions[number]);
+    this.vm.vcpu(0).table.set(1, this.functions[number]);
     this.context = context.id;
     this.key = Number(rip);
     this.offered = true;
