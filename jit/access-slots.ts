@@ -4,8 +4,8 @@
  * only when it changes. What stays put is judged by how the innermost loop around the access changes its registers.
  */
 import type { Node } from '../src/ir/micro-ops.ts';
+import { findLoops, type Loop } from './loops.ts';
 import type { Region, RegionBlock } from './region.ts';
-import { dominators } from './structure.ts';
 
 /** Steps of a pointer per iteration, in bytes, that count as staying on a page. */
 const smallStep = 64;
@@ -15,38 +15,6 @@ export interface Slot {
   readonly key: string;
   write: boolean;
   accesses: number;
-}
-
-/** The innermost loop of each block: the orders of its blocks, or null. */
-function innermostLoops(blocks: readonly RegionBlock[]): (ReadonlySet<number> | null)[] {
-  const idom = dominators({
-    successors: blocks.map((b) => b.successors.map((s) => s.order)),
-    predecessors: blocks.map((b) => b.predecessors.map((p) => p.order)),
-  });
-  const dominates = (a: number, b: number): boolean => {
-    while (b > a) b = idom[b]!;
-    return a === b;
-  };
-  // One loop for each back edge: an inner and an outer loop may begin at the same block.
-  const loops: Set<number>[] = [];
-  for (const block of blocks) {
-    for (const head of block.successors) {
-      if (head.order > block.order || !dominates(head.order, block.order)) continue;
-      const body = new Set([head.order]);
-      loops.push(body);
-      const work = [block];
-      for (let b = work.pop(); b !== undefined; b = work.pop()) {
-        if (body.has(b.order)) continue;
-        body.add(b.order);
-        work.push(...b.predecessors);
-      }
-    }
-  }
-  const smallest: (ReadonlySet<number> | null)[] = blocks.map(() => null);
-  for (const body of loops) {
-    for (const n of body) if (smallest[n] === null || body.size < smallest[n]!.size) smallest[n] = body;
-  }
-  return smallest;
 }
 
 /** A value as a general register plus a small constant: the register, or -1. */
@@ -68,10 +36,9 @@ function registerBehind(nodes: readonly Node[], v: number, step: { by: number })
 }
 
 /** Registers that a loop leaves alone or moves in small steps: a mask. */
-function steadyRegisters(blocks: readonly RegionBlock[], loop: ReadonlySet<number>): number {
+function steadyRegisters({ body }: Loop): number {
   let steady = 0xffff;
-  for (const n of loop) {
-    const { nodes, terminator } = blocks[n]!;
+  for (const { nodes, terminator } of body) {
     if (terminator.kind === 'call') steady &= 1 << 4; // the stack pointer comes back
     for (const { op, args, imm } of nodes) {
       if (op !== 'reg.set') continue;
@@ -103,17 +70,18 @@ export class AccessSlots {
   readonly slots: readonly Slot[];
   private readonly chosen = new Map<Node, Slot>();
 
-  constructor(region: Region) {
+  /** `without`: blocks whose accesses have other ways. */
+  constructor(region: Region, without: ReadonlySet<RegionBlock>) {
     const { blocks, context } = region;
     const found = new Map<string, Slot & { readonly nodes: Node[] }>();
     if (context.flat) {
-      const loops = innermostLoops(blocks);
-      const steady = new Map<ReadonlySet<number>, number>();
+      const { innermost } = findLoops(blocks);
+      const steady = new Map<Loop, number>();
       for (const block of blocks) {
-        const loop = loops[block.order]!;
-        if (loop === null) continue;
+        const loop = innermost[block.order]!;
+        if (loop === null || without.has(block)) continue;
         let mask = steady.get(loop);
-        if (mask === undefined) steady.set(loop, (mask = steadyRegisters(blocks, loop)));
+        if (mask === undefined) steady.set(loop, (mask = steadyRegisters(loop)));
         for (const node of block.nodes) {
           if (!/^(load|modify|store)\./.test(node.op)) continue;
           const key = slotKey(block.nodes, node.args[0]!, mask);

@@ -321,7 +321,8 @@ function wantedAtStart(block: RegionBlock, written: Set<number>): Registers {
 }
 
 /** Whether demands are tested on the ways from the block's end (RegionFloat.pass). */
-const isTested = ({ terminator }: RegionBlock): boolean => terminator.kind === 'jump' || terminator.kind === 'branch';
+const isTested = ({ terminator: { kind } }: RegionBlock): boolean =>
+  kind === 'jump' || kind === 'branch' || kind === 'choose' || kind === 'again';
 
 /**
  * The facts that are sure to be wanted of registers where each block begins: whatever way is taken, they are operands

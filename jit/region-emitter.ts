@@ -13,6 +13,7 @@ import type { Type, Width } from '../src/ir/types.ts';
 import { isX87 } from '../src/ir/x87-ops.ts';
 import { jumpCacheOffset, profileEntries, profileOffset, segmentNames } from '../src/state/layout.ts';
 import type { Emitter, Expr } from './emitter.ts';
+import { type FastLoop, withFastLoops } from './fast-loops.ts';
 import { jumpEntry } from './jump-entry.ts';
 import { lower, type Reader } from './lower.ts';
 import type { InexactFlag } from './mxcsr.ts';
@@ -32,6 +33,10 @@ const largestTable = 2048n;
 const ascending = (a: bigint, b: bigint): number => (a < b ? -1 : a > b ? 1 : 0);
 /** How deep guest calls nest as WebAssembly calls before they go through the dispatcher again. */
 export const callDepth = 400;
+
+/** A fast loop is worth its look-ups if it goes round as often as this; where a look-up misses it is not tried for a while. */
+const enoughIterations = 3;
+const restAfterMiss = 64;
 
 /** Instructions of a block that the region does itself. */
 const emittedInstructions = (block: RegionBlock): number =>
@@ -56,6 +61,8 @@ export class RegionEmitter implements Reader, BlockValues {
   /** Where a return inside the region goes. */
   private readonly returnTo: number;
   private readonly need: number[] = [];
+  /** Loops that stand twice; the budget at which their fast copy ends, and how often it is not tried. */
+  private readonly loops: readonly { readonly loop: FastLoop; readonly limit: number; readonly rest: number }[];
   private readonly x87: RegionX87 | null;
   // The block being emitted.
   nodes: readonly Node[] = [];
@@ -69,12 +76,14 @@ export class RegionEmitter implements Reader, BlockValues {
   /** Passes control to an instruction pointer: within the region, or out of it. */
   private pass: (rip: bigint) => void = () => {};
 
-  private constructor(e: Emitter, region: Region, { x87, inexact }: RegionWay) {
+  private constructor(e: Emitter, original: Region, { x87, inexact }: RegionWay) {
     this.e = e;
+    const { region, loops } = withFastLoops(original);
     this.region = region;
+    this.loops = loops.map((loop) => ({ loop, limit: e.local('i32'), rest: e.local('i32') }));
     this.frame = new RegionFrame(e, region);
     this.liveness = new Liveness(region);
-    this.places = new RegionMemory(e, region, this);
+    this.places = new RegionMemory(e, region, loops, this);
     this.target = e.local('i32');
     this.returnTo = e.local('i64');
     this.float = new RegionFloat(e, region, this.frame, inexact);
@@ -124,7 +133,7 @@ export class RegionEmitter implements Reader, BlockValues {
           node: (n, go) => this.block(region.blocks[n]!, go),
           dispatch: (labels) => e.switch(labels, labels[0]!, frame.i32(this.target)),
           setTarget: (n) => e.set(this.target, e.i32(n)),
-          backEdge: (to) => this.checkBudget(region.blocks[to]!),
+          backEdge: (to) => this.backEdge(region.blocks[to]!),
         },
       );
       e.unreachable();
@@ -136,6 +145,9 @@ export class RegionEmitter implements Reader, BlockValues {
     this.float.ifInexactClear(body);
   }
 
+  private backEdge(to: RegionBlock): void {
+    if (!this.loops.some(({ loop }) => loop.fast === to)) this.checkBudget(to); // `again` has looked
+  }
   /** Leaves if the budget does not cover the way from here to the next check. */
   private checkBudget(block: RegionBlock): void {
     const { e, frame } = this;
@@ -169,24 +181,24 @@ export class RegionEmitter implements Reader, BlockValues {
     this.places.begin(block);
     this.doubles.forget();
     const { terminator } = block;
+    const passTo = (to: RegionBlock) => {
+      const { nodes, plan, values, count, pass, dirty, index, x87, rip: here } = this;
+      const comeBack = this.places.leaveBlock();
+      const at = x87?.at;
+      x87?.edge(to.order, () => {
+        if (to.rip === dispatchPlace) this.exit(e.get(this.returnTo, 'i64'));
+        else frame.leave(to.rip, leave.retry, dirty);
+      });
+      go(to.order); // may emit the successor here
+      if (x87 !== null) x87.at = at!;
+      Object.assign(this, { nodes, plan, values, count, pass, dirty, rip: here, index });
+      comeBack();
+      this.doubles.forget();
+    };
     this.pass = (rip) => {
       const to = block.successors.find((s) => s.rip === rip);
       if (to === undefined) this.exit(e.i64(rip));
-      else {
-        const { nodes, plan, values, count, pass, dirty, index, x87 } = this;
-        const { known } = this.places;
-        const here = this.rip;
-        const at = x87?.at;
-        x87?.edge(to.order, () => {
-          if (rip === dispatchPlace) this.exit(e.get(this.returnTo, 'i64'));
-          else frame.leave(rip, leave.retry, dirty);
-        });
-        go(to.order); // may emit the successor here
-        if (x87 !== null) x87.at = at!;
-        Object.assign(this, { nodes, plan, values, count, pass, dirty, rip: here, index });
-        this.places.known = known;
-        this.doubles.forget();
-      }
+      else passTo(to);
     };
     // The instruction that is the interpreter's is not emitted: the region ends before it.
     const lastInsn = terminator.kind === 'leave' ? block.nodes.findLastIndex((n) => n.op === 'insn') : -1;
@@ -196,11 +208,14 @@ export class RegionEmitter implements Reader, BlockValues {
     const { steps } = this.plan;
     this.steps(steps, 0, lastInsn);
     const last = block.nodes.at(-1)!;
-    const passFromMiddle = this.pass;
+    const passFromEnd = (to: RegionBlock) => {
+      this.float.pass(block, to, this.dirty);
+      passTo(to);
+    };
     const pass = (rip: bigint) => {
       const to = block.successors.find((s) => s.rip === rip);
-      if (to !== undefined) this.float.pass(block, to, this.dirty);
-      passFromMiddle(rip);
+      if (to === undefined) this.exit(e.i64(rip));
+      else passFromEnd(to);
     };
     switch (terminator.kind) {
       case 'leave':
@@ -226,13 +241,48 @@ export class RegionEmitter implements Reader, BlockValues {
         this.chooseTarget(to, [...terminator.targets].sort(ascending));
         return this.exit(to());
       }
+      case 'choose':
+        return this.choose(block, passFromEnd);
+      case 'again': {
+        const [fast, choose] = block.successors as [RegionBlock, RegionBlock];
+        const { limit } = this.loops.find(({ loop }) => loop.fast === fast)!;
+        e.if(e.op('i32.ge_s', frame.i32(frame.budget), frame.i32(limit)), () => passFromEnd(fast));
+        return passFromEnd(choose);
+      }
       case 'call':
         if (terminator.inside) return pass(terminator.target!);
-        this.call(last, terminator.target, terminator.returnAddress);
+        this.call(last, block, terminator.target, terminator.returnAddress);
         return pass(terminator.returnAddress);
       default:
         return terminator satisfies never;
     }
+  }
+
+  /** Goes to the fast copy of a loop if its pages are there and enough iterations stay on them. */
+  private choose(block: RegionBlock, pass: (to: RegionBlock) => void): void {
+    const { e, frame } = this;
+    const { loop, limit, rest } = this.loops.find((l) => l.loop.choose === block)!;
+    const register = (index: number) => frame.i64(frame.register('r', index).local);
+    const resting = () => frame.i32(rest);
+    e.if(
+      resting(),
+      () => e.set(rest, e.op('i32.sub', resting(), e.i32(1))),
+      () => {
+        e.set(rest, e.i32(restAfterMiss));
+        this.places.findStreams(loop, register, (more) => {
+          e.set(rest, e.i32(0));
+          e.if(e.op('i32.ge_u', more(), e.i32(enoughIterations)), () => {
+            const instructions = e.op('i32.mul', more(), e.i32(loop.shortest));
+            e.set(limit, e.op('i32.sub', frame.i32(frame.budget), instructions));
+            const least = e.i32(this.need[loop.fast.order]!);
+            const above = e.op('i32.gt_s', frame.i32(limit), e.i32(this.need[loop.fast.order]!));
+            e.set(limit, e.select(above, frame.i32(limit), least));
+            pass(loop.fast);
+          });
+        });
+      },
+    );
+    pass(loop.slow);
   }
 
   /** Goes to one of the targets that were seen, or notes the target for the next translation and leaves. */
@@ -331,7 +381,9 @@ export class RegionEmitter implements Reader, BlockValues {
   }
   /** Keeps an expression: at once in a local if it is used more than once or must not move. */
   private keep(v: number, expr: Expr, move: boolean): void {
-    const type = microOps[this.nodes[v]!.op].result!;
+    this.keepAs(v, expr, microOps[this.nodes[v]!.op].result!, move);
+  }
+  private keepAs(v: number, expr: Expr, type: Type, move: boolean): void {
     if (move && this.plan.uses[v]! === 1) this.values.set(v, () => expr);
     else this.values.set(v, this.e.share(expr, type));
   }
@@ -438,6 +490,8 @@ export class RegionEmitter implements Reader, BlockValues {
   private general(v: number, node: Node): void {
     const { op, args, imm } = node;
     const { effect, result } = microOps[op];
+    const index = this.places.indexInStream(v);
+    if (index !== null) return this.keepAs(v, index, 'i32', true);
     const lane = this.doubles.lane(node, this);
     if (lane !== null) return this.keep(v, lane, true);
     const expr = lower(
@@ -513,7 +567,7 @@ export class RegionEmitter implements Reader, BlockValues {
    * A guest call is a WebAssembly call of the region that stands at the target, if the jump cache has one; it returns the
    * guest's next instruction pointer, normally the return address. Anything else goes up to the dispatcher.
    */
-  private call(last: Node, target: bigint | null, returnAddress: bigint): void {
+  private call(last: Node, block: RegionBlock, target: bigint | null, returnAddress: bigint): void {
     const { e, frame } = this;
     const to = target === null ? e.share(this.value(last.args[0]!), 'i64') : () => e.i64(target);
     const entry = jumpEntry(e, target, to);
@@ -533,7 +587,7 @@ export class RegionEmitter implements Reader, BlockValues {
       'i64',
     );
     e.if(e.op('i64.ne', next(), e.i64(returnAddress)), () => e.return(next()));
-    const back = this.region.blocks.find((b) => b.rip === returnAddress);
+    const [back] = block.successors;
     if (back === undefined) return e.return(next());
     frame.fill(this.liveness.live[back.order]!);
     this.x87?.fill(back.order, () => e.return(next()));

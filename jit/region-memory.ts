@@ -7,6 +7,7 @@ import { tlbOffsets } from '../src/state/layout.ts';
 import { accessGroups, type GroupedAccess } from './access-groups.ts';
 import { AccessSlots, type Slot } from './access-slots.ts';
 import type { Emitter, Expr } from './emitter.ts';
+import type { FastLoop, Member, Stream } from './fast-loops.ts';
 import { type Probe, probe } from './probe.ts';
 import type { Region, RegionBlock } from './region.ts';
 
@@ -35,20 +36,34 @@ export class RegionMemory {
   private readonly slots: AccessSlots;
   private readonly pages = new Map<Slot, { readonly tag: number; readonly addend: number }>();
 
-  constructor(e: Emitter, region: Region, emission: Emission) {
+  private readonly loops: readonly FastLoop[];
+  /** Of each stream, what leads from linear to host addresses; and the same with its fixed registers and least constant. */
+  private readonly bases = new Map<Stream, { readonly addend: number; readonly fixed: number }>();
+  private members: ReadonlyMap<number, Member> | undefined;
+
+  constructor(e: Emitter, region: Region, loops: readonly FastLoop[], emission: Emission) {
     this.e = e;
     this.region = region;
+    this.loops = loops;
     this.emission = emission;
-    this.slots = new AccessSlots(region);
+    this.slots = new AccessSlots(region, new Set(loops.flatMap((l) => l.blocks)));
   }
 
   begin(block: RegionBlock): void {
     const { context, apart } = this.region;
     const groups = context.flat ? accessGroups(block.nodes, context.codeSize === 64 ? 64 : 32, apart) : new Map();
     this.known = { hosts: new Map(), groups };
+    this.members = this.loops.find((l) => l.members.has(block))?.members.get(block);
+  }
+  /** Emission turns to another block; `comeBack` with the answer when it returns. */
+  leaveBlock(): () => void {
+    const { known, members } = this;
+    return () => Object.assign(this, { known, members });
   }
   /** Host address, and offset from it, of the access that node `v` makes at the address that value `at` is. */
   of(v: number, at: number, bytes: number, write: boolean): { host: () => Expr; offset: number } {
+    const member = this.members?.get(v);
+    if (member !== undefined) return this.inStream(member, at);
     const grouped = this.known.groups.get(v);
     const slot = this.slots.of(this.emission.nodes[v]!);
     return grouped === undefined
@@ -94,6 +109,72 @@ export class RegionMemory {
     }
     return group.host;
   }
+  /** Host address of an access of a fast loop. */
+  private inStream(member: Member, at: number): { host: () => Expr; offset: number } {
+    const { e } = this;
+    const { stream, kind } = member;
+    const { addend, fixed } = this.bases.get(stream)!;
+    if (kind === 'fixed') return { host: () => e.get(fixed, 'i32'), offset: member.constant - stream.least };
+    if (kind === 'index') return { host: () => this.emission.value(at), offset: member.constant - stream.least };
+    const key = `${at} ${addend}`;
+    let host = this.known.hosts.get(key);
+    if (host === undefined) {
+      host = e.share(e.op('i32.add', e.op('i32.wrap', this.emission.value(at)), e.get(addend, 'i32')), 'i32');
+      this.known.hosts.set(key, host);
+    }
+    return { host, offset: 0 };
+  }
+  /** What stands for an address that only accesses of a stream use; null: node `v` is no such address. */
+  indexInStream(v: number): Expr | null {
+    const { e } = this;
+    const member = this.members?.get(v);
+    if (member?.kind !== 'index' || !this.emission.nodes[v]!.op.startsWith('address.')) return null;
+    const index = shifted(e, e.op('i32.wrap', this.emission.value(member.value)), member.shift);
+    return e.op('i32.add', index, e.get(this.bases.get(member.stream)!.fixed, 'i32'));
+  }
+  /**
+   * Finds the pages on which the streams of a loop begin; `enough` is emitted where all are there. `more` is then how often
+   * the loop may go round after the first time.
+   */
+  findStreams({ streams }: FastLoop, register: (index: number) => Expr, enough: (more: () => Expr) => void): void {
+    const { e } = this;
+    const wide = this.region.context.codeSize === 64;
+    const more = e.local('i32');
+    e.set(more, e.i32(4095));
+    const find = (n: number): void => {
+      const stream = streams[n];
+      if (stream === undefined) return enough(() => e.get(more, 'i32'));
+      const { parts, step, low, high, write } = stream;
+      const sum = (list: typeof parts, type: 'i32' | 'i64', constant: number): Expr => {
+        const values = list.map((p) => {
+          const whole = register(p.register);
+          return shifted(e, type === 'i64' ? whole : e.op('i32.wrap', whole), p.shift, type);
+        });
+        const last = type === 'i64' ? e.i64(BigInt(constant)) : e.i32(constant);
+        return [...values, last].reduce((a, c) => e.op(`${type}.add`, a, c));
+      };
+      const first = wide ? sum(parts, 'i64', low) : e.op('i64.extend_u', sum(parts, 'i32', low));
+      const address = e.share(first, 'i64');
+      const found = this.probe(write, address, high - low);
+      e.if(found.hit, () => {
+        const [addend, fixed] = [e.local('i32'), e.local('i32')];
+        this.bases.set(stream, { addend, fixed });
+        e.set(addend, found.addend());
+        const constant = Number.isFinite(stream.least) ? stream.least : 0;
+        const registers = parts.filter((p) => p.fixed);
+        e.set(fixed, e.op('i32.add', e.get(addend, 'i32'), sum(registers, 'i32', constant)));
+        if (step !== 0) {
+          const offset = e.op('i32.and', e.op('i32.wrap', address()), e.i32(4095));
+          const left = step > 0 ? e.op('i32.sub', e.i32(4096 - (high - low)), offset) : offset;
+          const count = e.share(e.op('i32.shr_u', left, e.i32(Math.ceil(Math.log2(Math.abs(step))))), 'i32');
+          const fewer = e.op('i32.lt_u', count(), e.get(more, 'i32'));
+          e.set(more, e.select(fewer, count(), e.get(more, 'i32')));
+        }
+        find(n + 1);
+      });
+    };
+    find(0);
+  }
   private lookUp(address: () => Expr, bytes: number, write: boolean, slot: Slot | undefined): () => Expr {
     const { e } = this;
     const page = slot === undefined || (write && !slot.write) ? undefined : this.pages.get(slot);
@@ -135,3 +216,6 @@ export class RegionMemory {
     }
   }
 }
+
+const shifted = (e: Emitter, value: Expr, by: number, type: 'i32' | 'i64' = 'i32'): Expr =>
+  by === 0 ? value : e.op(`${type}.shl`, value, type === 'i64' ? e.i64(BigInt(by)) : e.i32(by));

@@ -23,6 +23,8 @@ export type Terminator =
   | { readonly kind: 'dispatch'; readonly targets: readonly bigint[] }
   /** Goes to the instruction pointer in the last node's operand: one of the targets seen so far, or out of the region. */
   | { readonly kind: 'indirect'; readonly site: bigint; readonly targets: readonly bigint[] }
+  /** Chooses between the two copies of a loop, and goes round the fast one once more (jit/fast-loops.ts): no instructions. */
+  | { readonly kind: 'choose' | 'again' }
   /** The last instruction is the interpreter's: a helper, a certain exception. */
   | { readonly kind: 'leave' };
 
@@ -128,7 +130,8 @@ export function formRegion(
   const entry = blocks.get(rip);
   if (entry === undefined) return null;
   if (entry.terminator.kind === 'leave' && entry.instructions === 1) return null;
-  const ordered = inReversePostorder(entry, blocks);
+  for (const block of blocks.values()) block.successors = successorsOf(block).flatMap((to) => blocks.get(to) ?? []);
+  const ordered = inReversePostorder(entry);
   fuseFlags(ordered, context);
   return { entry, blocks: ordered, context, apart, instructions: ordered.reduce((n, b) => n + b.instructions, 0) };
 }
@@ -226,10 +229,8 @@ function addDispatch(blocks: Map<bigint, RegionBlock>): void {
 /** The block ends in a call that is a WebAssembly call: nothing of the region's locals outlives it. */
 export const callsOut = ({ terminator }: RegionBlock): boolean => terminator.kind === 'call' && !terminator.inside;
 
-function inReversePostorder(entry: RegionBlock, blocks: ReadonlyMap<bigint, RegionBlock>): RegionBlock[] {
-  for (const block of blocks.values()) {
-    block.successors = successorsOf(block).flatMap((rip) => blocks.get(rip) ?? []);
-  }
+/** The blocks that are reached, with their places in the order and their predecessors. */
+export function inReversePostorder(entry: RegionBlock): RegionBlock[] {
   const order: RegionBlock[] = [];
   const seen = new Set<RegionBlock>();
   const stack: { block: RegionBlock; next: number }[] = [{ block: entry, next: 0 }];
@@ -373,8 +374,9 @@ function liveOut(block: RegionBlock, liveIn: readonly number[]): number {
   if (kind !== 'jump' && kind !== 'branch') return ARITHMETIC_FLAGS;
   if (!inside) return ARITHMETIC_FLAGS;
   let live = 0;
-  // A back edge may leave when the budget ends.
-  for (const s of block.successors) live |= s.order <= block.order ? ARITHMETIC_FLAGS : liveIn[s.order]!;
+  // A back edge may leave when the budget ends, and the way into a loop when its registers are not what it was made for.
+  const isHead = (s: RegionBlock) => s.predecessors.some((p) => p.order >= s.order);
+  for (const s of block.successors) live |= isHead(s) ? ARITHMETIC_FLAGS : liveIn[s.order]!;
   return live;
 }
 
