@@ -69,7 +69,11 @@ export interface FastLoop {
 type Change = { readonly block: RegionBlock; readonly step: number } | 'any' | null;
 
 /** A value as a register, as it comes into the block, plus a constant. `register` -1: it is a constant; null: something else. */
-function behind(nodes: readonly Node[], v: number, narrow: boolean): { register: number; by: number; get: number } | null {
+function behind(
+  nodes: readonly Node[],
+  v: number,
+  narrow: boolean,
+): { register: number; by: number; get: number } | null {
   let by = 0;
   for (let i = 0; i < 12; i++) {
     const { op, args, imm } = nodes[v]!;
@@ -291,7 +295,15 @@ export function withFastLoops(region: Region): { readonly region: Region; readon
     all.push(...copies.values(), choose, again);
     if (entry === head) entry = choose;
     const members = new Map([...shape.members].map(([block, list]) => [copies.get(block)!, list]));
-    made.push({ streams: shape.streams, shortest: shape.shortest, fast, slow: head, choose, members, blocks: [...loop.body, ...copies.values()] });
+    made.push({
+      streams: shape.streams,
+      shortest: shape.shortest,
+      fast,
+      slow: head,
+      choose,
+      members,
+      blocks: [...loop.body, ...copies.values()],
+    });
   }
   if (made.length === 0) return { region, loops: made };
   return { region: { ...region, entry, blocks: inReversePostorder(entry) }, loops: made };
