@@ -17,6 +17,7 @@ const context = {
   virtual8086: false,
   iopl: 0,
   x87: 'available',
+  mmx: 'available',
   waitFaults: false,
   sse: 'available',
 } as const;

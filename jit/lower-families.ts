@@ -2,6 +2,7 @@
 import './lower-convert.ts';
 import './lower-float.ts';
 import './lower-library.ts';
+import './lower-mmx.ts';
 import './lower-round.ts';
 import './lower-simd.ts';
 import './lower-x87.ts';

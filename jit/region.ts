@@ -6,7 +6,9 @@ import type { Context } from '../src/execute/context.ts';
 import { type CodeSource, recordBlock } from '../src/execute/frontend.ts';
 import { ARITHMETIC_FLAGS, conditionFlags, flagCode } from '../src/ir/flags.ts';
 import { mayFault, type Node } from '../src/ir/micro-ops.ts';
+import { isMmx } from '../src/ir/mmx-ops.ts';
 import { type FlagProducer, forward, withoutDeadFlags } from '../src/ir/optimise.ts';
+import { isX87 } from '../src/ir/x87-ops.ts';
 
 /** How a block ends. Instruction pointers are numbers: signed in 64-bit mode. */
 export type Terminator =
@@ -136,6 +138,27 @@ export function formRegion(
   return { entry, blocks: ordered, context, apart, instructions: ordered.reduce((n, b) => n + b.instructions, 0) };
 }
 
+/**
+ * x87 registers are in locals of a region (region-x87.ts), mmx registers in memory, and they are the same ones: a region
+ * has instructions of one of the two units.
+ */
+class OneUnit {
+  private unit: 'x87' | 'mmx' | null = null;
+
+  /** How many instructions of a block come before the first of the other unit. */
+  before(nodes: readonly Node[]): number {
+    let count = -1;
+    for (const { op } of nodes) {
+      if (op === 'insn') count++;
+      const unit = isX87(op) ? 'x87' : isMmx(op) ? 'mmx' : null;
+      if (unit === null) continue;
+      this.unit ??= unit;
+      if (unit !== this.unit) return count;
+    }
+    return count + 1;
+  }
+}
+
 function discover(
   source: CodeSource,
   context: Context,
@@ -147,9 +170,16 @@ function discover(
   const owner = new Map<bigint, RegionBlock>();
   const work = [entry];
   let instructions = 0;
+  const unit = new OneUnit();
   const record = (rip: bigint, maximum?: number): RegionBlock | null => {
-    const made = recordBlock(source, context, rip, maximum);
+    let made = recordBlock(source, context, rip, maximum);
     if ('fetchFault' in made) return null;
+    const count = unit.before(made.nodes);
+    if (count < made.instructions) {
+      if (count === 0) return null;
+      made = recordBlock(source, context, rip, count);
+      if ('fetchFault' in made) return null;
+    }
     const terminator = terminatorOf(made.nodes, seen, entry);
     const block: RegionBlock = {
       rip,

@@ -63,6 +63,7 @@ interface Pool {
   readonly flags: readonly Form[];
   readonly vector: readonly Form[];
   readonly x87: readonly Form[];
+  readonly mmx: readonly Form[];
   readonly strings: readonly Form[];
   readonly rare: readonly Form[];
   readonly helpers: readonly Form[];
@@ -80,6 +81,7 @@ function context(mode: GuestMode, cpl: 0 | 3) {
     virtual8086: false,
     iopl: 0,
     x87: 'available',
+    mmx: 'available',
     waitFaults: false,
     sse: 'available',
   } as const;
@@ -90,10 +92,17 @@ function poolOf(kind: GuestKind): Pool {
   const known = pools.get(key);
   if (known !== undefined) return known;
   const mode = codeSizeOf(kind.mode);
-  const pool = { core: [], integer: [], flags: [], vector: [], x87: [], strings: [], rare: [], helpers: [] } as Record<
-    keyof Pool,
-    Form[]
-  >;
+  const pool = {
+    core: [],
+    integer: [],
+    flags: [],
+    vector: [],
+    x87: [],
+    mmx: [],
+    strings: [],
+    rare: [],
+    helpers: [],
+  } as Record<keyof Pool, Form[]>;
   const allowed = kind.cpl === 0 ? harmlessToSupervisor : harmless;
   for (const form of forms) {
     for (const bytes of sampleEncodings(form, mode)) {
@@ -114,6 +123,7 @@ function poolOf(kind: GuestKind): Pool {
       } else if (b.ended || form.operands.some((o) => o.source === 'relative')) break;
       else if (rare.test(name)) pool.rare.push(form);
       else if (form.definition.feature === 'fpu') pool.x87.push(form);
+      else if (form.operands.some((o) => o.file === 'mmx') || name === 'EMMS') pool.mmx.push(form);
       else if (core.test(name)) pool.core.push(form);
       else if (form.operands.some((o) => o.file === 'xmm')) pool.vector.push(form);
       else pool.integer.push(form);
@@ -123,6 +133,9 @@ function poolOf(kind: GuestKind): Pool {
   pools.set(key, pool);
   return pool;
 }
+
+/** What a program has beside integer instructions; with MMX instructions there are some of the x87 unit. */
+type Floating = 'vector' | 'x87' | 'mmx' | null;
 
 export class ProgramMaker {
   private readonly random: Random;
@@ -142,7 +155,7 @@ export class ProgramMaker {
     const mode = codeSizeOf(kind.mode);
     const base = dataStart(kind);
     const encoder = new Encoder(mode, random, () => base + BigInt(this.offset()));
-    const floating = [null, null, 'vector', 'vector', 'x87'][random(5)] as 'vector' | 'x87' | null;
+    const floating = ([null, null, 'vector', 'vector', 'x87', 'mmx'] as const)[random(6)]!;
     const count = 2 + random(6);
     const blocks: Block[] = [];
     for (let i = 0; i < count; i++) {
@@ -268,7 +281,7 @@ export class ProgramMaker {
     return made;
   }
 
-  private instruction(kind: GuestKind, encoder: Encoder, floating: 'vector' | 'x87' | null, items: Item[]): void {
+  private instruction(kind: GuestKind, encoder: Encoder, floating: Floating, items: Item[]): void {
     const pool = poolOf(kind);
     const n = this.random(1000);
     let forms: readonly Form[];
@@ -281,7 +294,8 @@ export class ProgramMaker {
     } else if (n < 80) {
       items.push(...this.segmentCopy());
       return;
-    } else if (floating !== null && n < 600) forms = pool[floating];
+    } else if (floating === 'mmx' && n < 200) forms = pool.x87;
+    else if (floating !== null && n < 600) forms = pool[floating];
     else if (n < 850) forms = pool.core;
     else forms = pool.integer;
     this.encoded(encoder, this.pick(forms), items);

@@ -119,6 +119,7 @@ export class Contexts {
       virtual8086: (bits & (1 << 7)) !== 0,
       iopl: (bits >> 8) & 3,
       x87: emulate || taskSwitched ? 'device-not-available' : 'available',
+      mmx: emulate ? 'undefined' : taskSwitched ? 'device-not-available' : 'available',
       waitFaults: taskSwitched && (bits & (1 << 10)) !== 0,
       sse: emulate || (bits & (1 << 13)) === 0 ? 'undefined' : taskSwitched ? 'device-not-available' : 'available',
       csBase,

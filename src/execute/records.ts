@@ -65,6 +65,8 @@ function split(op: MicroOp): Split {
     default:
       if (isX87(op)) return { fixed: [[]], dynamic: x87Immediates(op) };
       if (sseImmediates(op).length > 0) return { fixed: sseImmediates(op).map((n) => [n]), dynamic: [null] };
+      if (op === 'mmx.get' || op === 'mmx.set')
+        return { fixed: [0, 1, 2, 3, 4, 5, 6, 7].map((n) => [n]), dynamic: [null] };
       if (/lane/.test(op)) return { fixed: Array.from({ length: lanes(op) }, (_, i) => [i]), dynamic: [null] };
       if (op.endsWith('.shuffle')) return { fixed: [[]], dynamic: ['v128'] };
       return none;

@@ -27,6 +27,7 @@ export interface ExecutionContext {
   /** CR0.EM, CR0.TS, CR0.MP and CR4.OSFXSR, as far as they make x87, MMX or SSE instructions fault. */
   readonly x87: 'available' | 'device-not-available';
   readonly waitFaults: boolean;
+  readonly mmx: 'available' | 'device-not-available' | 'undefined';
   readonly sse: 'available' | 'device-not-available' | 'undefined';
 }
 

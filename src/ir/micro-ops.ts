@@ -7,6 +7,7 @@
  */
 import { libraryOps } from './library-ops.ts';
 import { type Effect, type MicroOpSpec, spec } from './micro-op-spec.ts';
+import { mmxOps } from './mmx-ops.ts';
 import { simdOps } from './simd-ops.ts';
 import { sseOps } from './sse-ops.ts';
 import { x87Ops } from './x87-ops.ts';
@@ -202,6 +203,7 @@ export const microOps = {
   ...controlOps,
   ...simdOps,
   ...libraryOps,
+  ...mmxOps,
   ...sseOps,
   ...x87Ops,
 };

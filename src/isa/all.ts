@@ -9,6 +9,7 @@ import './decimal.ts';
 import './far.ts';
 import './flag-control.ts';
 import './io.ts';
+import './mmx.ts';
 import './moves.ts';
 import './multiply.ts';
 import './segments.ts';

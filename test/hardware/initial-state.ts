@@ -252,11 +252,21 @@ function drawX87(state: RawState): void {
   for (let i = 0; i < 8; i++) extended(view, STATE.x87 + 10 * i);
 }
 function drawMmx(state: RawState): void {
+  const left = percent(30); // by x87 instructions
   state.ftw = 0xff;
+  if (left) {
+    state.fsw = below(8) << 11;
+    state.fsw |= next() & 0x473f;
+    if (percent(20)) state.fcw &= ~(1 << below(6));
+    if (state.fsw & 0x3f & ~state.fcw) state.fsw |= 0x8080;
+    state.ftw = below(256);
+  }
+  const view = new DataView(state.bytes.buffer);
   for (let i = 0; i < 8; i++) {
+    const exponent = left ? next() & 0xffff : 0xffff;
     lane(state, STATE.xmm / 4); // a place to draw into: the XMM registers are drawn afterwards
     state.bytes.copyWithin(STATE.x87 + 10 * i, STATE.xmm, STATE.xmm + 8);
-    state.bytes.fill(0xff, STATE.x87 + 10 * i + 8, STATE.x87 + 10 * i + 10);
+    view.setUint16(STATE.x87 + 10 * i + 8, exponent, true);
   }
 }
 function drawSse(state: RawState, registers: number, avx: boolean): void {

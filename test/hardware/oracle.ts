@@ -12,7 +12,7 @@ export const RECORDED = {
   seed: 860_386,
   perForm: 20,
   classes:
-    'alu muldiv shift bit bcd move atomic string stack branch fault x87 x87t sse ssea ssei bmi sse3 sse4 crypto'.split(
+    'alu muldiv shift bit bcd move atomic string stack branch fault x87 x87t sse ssea ssei bmi mmx sse3 sse4 crypto'.split(
       ' ',
     ),
 } as const;

@@ -16,6 +16,10 @@ interface Rule {
 
 const UD = 6;
 const GP = 13;
+const MF = 16;
+const XM = 19;
+const ERROR_SUMMARY = 0x80;
+const TOP = 0x3800;
 const LOCK = 0xf0;
 const ADDRESS_SIZE = 0x67;
 const REPNE = 0xf2;
@@ -33,6 +37,18 @@ function misalignment({ bytes, mode, ip, in: { gpr } }: Vector): number {
   if (memory === undefined) return 0;
   const register = (i: number) => (i < 0 ? 0 : Number(gpr[i]! & 15n));
   return (register(memory.base) + (register(memory.index) << memory.scale) + Number(memory.displacement & 15n)) & 15;
+}
+
+/** Whether the ModRM byte behind 0F and the opcode names memory. */
+function memoryOf(bytes: Uint8Array): boolean {
+  return bytes[bytes.indexOf(0x0f) + 2]! < 0xc0;
+}
+/** The x87 state once an MMX instruction has run: ST(i) is register i, and all are in use. */
+function inMmxUse({ fsw, st }: Vector['in']): Pick<Vector['in'], 'fsw' | 'ftw' | 'st'> {
+  const top = (fsw & TOP) >> 11;
+  const turned = new Uint8Array(80);
+  for (let i = 0; i < 8; i++) turned.set(st.subarray(10 * i, 10 * i + 10), 10 * ((i + top) & 7));
+  return { fsw: fsw & ~TOP, ftw: 0xff, st: turned };
 }
 
 const RULES: readonly Rule[] = [
@@ -71,6 +87,23 @@ const RULES: readonly Rule[] = [
     applies: (vector) =>
       vector.name.startsWith('sha') && vector.out.exception?.vector !== UD && misalignment(vector) !== 0,
     documented: ({ in: before, ip }) => ({ ...before, rip: ip, exception: { vector: GP, errorCode: 0, cr2: 0n } }),
+  },
+  {
+    vendor: 'AuthenticAMD',
+    cause: 'CVTPI2PS from memory is no MMX instruction on AMD; on Intel it is: pending exceptions, TOP and tags',
+    applies: ({ name, bytes, out }) =>
+      name === 'cvtpi2ps' && memoryOf(bytes) && out.exception?.vector !== UD && out.exception?.vector !== MF,
+    documented: ({ in: before, ip, out }) => {
+      if ((before.fsw & ERROR_SUMMARY) !== 0)
+        return { ...before, rip: ip, exception: { vector: MF, errorCode: 0, cr2: 0n } };
+      return out.exception === undefined ? { ...out, ...inMmxUse(before) } : out;
+    },
+  },
+  {
+    vendor: 'AuthenticAMD',
+    cause: 'AMD has begun with MMX (TOP, tags) before a conversion raises #XM; on Intel a fault changes nothing',
+    applies: ({ cls, out }) => cls === 'mmx' && out.exception?.vector === XM,
+    documented: ({ in: { fsw, ftw, st }, out }) => ({ ...out, fsw, ftw, st }),
   },
 ];
 

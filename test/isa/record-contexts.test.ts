@@ -9,7 +9,7 @@ import { disassemble } from '../../src/isa/disassemble.ts';
 import { sampleEncodings } from '../../src/isa/samples.ts';
 import { spread } from './random.ts';
 
-const usual = { x87: 'available', waitFaults: false, sse: 'available' } as const;
+const usual = { x87: 'available', mmx: 'available', waitFaults: false, sse: 'available' } as const;
 const flat = { flat: true, protectedMode: true, virtual8086: false, iopl: 0 } as const;
 const real = {
   ...usual,
@@ -30,6 +30,7 @@ const contexts: Readonly<Record<string, ExecutionContext>> = {
     stackSize: 64,
     cpl: 0,
     x87: 'device-not-available',
+    mmx: 'device-not-available',
     waitFaults: true,
     sse: 'device-not-available',
   },

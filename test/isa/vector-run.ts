@@ -17,6 +17,7 @@ export function userContext(mode: Mode): ExecutionContext {
     virtual8086: false,
     iopl: 0,
     x87: 'available',
+    mmx: 'available',
     waitFaults: false,
     sse: 'available',
   };

@@ -129,8 +129,20 @@ void draw_state(struct vector *v, u32 seed) {
     for (i = 0; i < 8; i++) extended(st->r87[i]);
   }
   if (mmx) {
+    int left = percent(30); /* by x87 instructions */
     st->ftw = 0xff;
-    for (i = 0; i < 8; i++) { u8 t[16]; lane(t); memcpy(st->r87[i], t, 8); st->r87[i][8] = st->r87[i][9] = 0xff; }
+    if (left) {
+      st->fsw = (u16)(below(8) << 11);
+      st->fsw |= (u16)(next() & 0x473f);
+      if (percent(20)) st->fcw &= (u16)~(1u << below(6));
+      if ((st->fsw & 0x3f) & ~st->fcw) st->fsw |= 0x8080;
+      st->ftw = (u8)below(256);
+    }
+    for (i = 0; i < 8; i++) {
+      u8 t[16];
+      u16 exponent = (u16)(left ? next() : 0xffff);
+      lane(t); memcpy(st->r87[i], t, 8); memcpy(st->r87[i] + 8, &exponent, 2);
+    }
   }
   if (f->fp >= FP_SSE || mmx) {
     if (percent(40)) st->mxcsr |= below(4) << 13;
