@@ -38,6 +38,8 @@ const magic = new TextEncoder().encode('jit86tc\x01');
 const hashLength = 16;
 const inexactFlags: readonly InexactFlag[] = ['clear', 'set', 'either'];
 const fixedLength = 32;
+/** Bytes of entries that a run keeps: more than a file may have, since the file has what was used. */
+const mostKept = 64 * 2 ** 20;
 const partLength = 12;
 const jumpLength = 12;
 
@@ -45,20 +47,28 @@ const jumpLength = 12;
 interface Entry {
   /** From the hash to the end of the entry. */
   readonly bytes: Uint8Array;
+  readonly place: string;
   used: boolean;
 }
 
 export class TranslationCache {
   private readonly identity: Uint8Array;
+  private readonly keptBytes: number;
+  /** The oldest first. */
   private readonly entries = new Set<Entry>();
+  private totalBytes = 0;
   private readonly places = new Map<string, { entry: Entry; region: CachedRegion | null }[]>();
-  private readonly entryOf = new Map<CachedRegion, Entry>();
+  private readonly entryOf = new WeakMap<CachedRegion, Entry>();
   /** Something was added since the file was read. */
   changed = false;
 
-  /** @param identity names the translator's build and its way of translating: other files are foreign */
-  constructor(identity: string) {
+  /**
+   * @param identity names the translator's build and its way of translating: other files are foreign
+   * @param keptBytes of entries, beyond which the oldest go
+   */
+  constructor(identity: string, keptBytes = mostKept) {
     this.identity = new TextEncoder().encode(identity);
+    this.keptBytes = keptBytes;
   }
 
   /** Takes the entries of a file. What is foreign is left out, and so is what comes after a damaged length. */
@@ -73,9 +83,9 @@ export class TranslationCache {
       const length = view.getUint32(at, true);
       const end = at + 4 + hashLength + length;
       if (length < fixedLength || end > file.length) return;
-      const entry = { bytes: file.subarray(at + 4, end), used: false };
       const fields = at + 4 + hashLength;
-      this.insert(entry, view.getUint32(fields, true), view.getBigInt64(fields + 4, true), null);
+      const place = placeOf(view.getUint32(fields, true), view.getBigInt64(fields + 4, true));
+      this.insert({ bytes: file.subarray(at + 4, end), place, used: false }, null);
       at = end;
     }
   }
@@ -93,8 +103,7 @@ export class TranslationCache {
       // The hash is looked at when an entry is first needed.
       const region = known.region ?? parse(known.entry.bytes);
       if (region === null || region.context !== context || region.rip !== rip) {
-        list.splice(list.indexOf(known), 1);
-        this.entries.delete(known.entry);
+        this.forget(known.entry);
         continue;
       }
       known.region = region;
@@ -111,22 +120,21 @@ export class TranslationCache {
       if (entry !== undefined) entry.used = true;
       return { wasm: region.wasm, module };
     } catch {
-      if (entry !== undefined) this.entries.delete(entry);
+      if (entry !== undefined) this.forget(entry);
       return null;
     }
   }
 
   add(region: CachedRegion): void {
-    const list = this.places.get(placeOf(region.context, region.rip)) ?? [];
-    for (const known of [...list]) {
+    const place = placeOf(region.context, region.rip);
+    for (const known of [...(this.places.get(place) ?? [])]) {
       // What was translated earlier in this run from the code at this place is superseded.
       const old = known.region;
       if (old === null || !known.entry.used || old.inexact !== region.inexact) continue;
       if (!old.parts.some((part) => isWithin(part, region.parts))) continue;
-      list.splice(list.indexOf(known), 1);
-      this.entries.delete(known.entry);
+      this.forget(known.entry);
     }
-    this.insert({ bytes: format(region), used: true }, region.context, region.rip, region);
+    this.insert({ bytes: format(region), place, used: true }, region);
     this.changed = true;
   }
 
@@ -156,12 +164,23 @@ export class TranslationCache {
     return file;
   }
 
-  private insert(entry: Entry, context: number, rip: bigint, region: CachedRegion | null): void {
-    const place = placeOf(context, rip);
-    const list = this.places.get(place);
-    if (list === undefined) this.places.set(place, [{ entry, region }]);
+  private insert(entry: Entry, region: CachedRegion | null): void {
+    const list = this.places.get(entry.place);
+    if (list === undefined) this.places.set(entry.place, [{ entry, region }]);
     else list.push({ entry, region });
     this.entries.add(entry);
+    this.totalBytes += entry.bytes.length;
+    for (const oldest of this.entries) {
+      if (this.totalBytes <= this.keptBytes) break;
+      this.forget(oldest);
+    }
+  }
+  private forget(entry: Entry): void {
+    if (!this.entries.delete(entry)) return;
+    this.totalBytes -= entry.bytes.length;
+    const list = this.places.get(entry.place)!.filter((known) => known.entry !== entry);
+    if (list.length === 0) this.places.delete(entry.place);
+    else this.places.set(entry.place, list);
   }
 }
 

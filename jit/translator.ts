@@ -19,7 +19,8 @@ interface Installed {
   readonly context: number;
   readonly key: number;
   readonly slot: number;
-  readonly bytes: number;
+  /** What it takes of the host's memory, about. */
+  readonly cost: number;
   /** Linear pages and the physical pages that they must map to. */
   readonly pages: readonly (readonly [linear: bigint, physical: number])[];
   readonly users: CodeUser[];
@@ -79,7 +80,7 @@ export interface TranslatorParts {
   readonly way: TranslatorWay;
   /** Translations of earlier runs. */
   readonly cache: TranslationCache | null;
-  /** Bytes of translated code that may be kept. */
+  /** Bytes of the host's memory that translations may take, about. */
   readonly maximumBytes: number;
 }
 
@@ -102,6 +103,10 @@ const retryThreshold = 512;
 const maximumFlips = 3;
 /** Regions at one instruction pointer: address spaces may have different code there. */
 const regionsPerPlace = 4;
+/** What a module takes of the host's memory beside its code, and its machine code for each byte of WebAssembly. */
+const moduleBytes = 32 * 1024;
+const machineBytes = 6;
+const costOf = (wasm: Uint8Array): number => moduleBytes + machineBytes * wasm.length;
 /** Requests that the compiler has at once: what waits may turn out to be part of what comes. */
 const largestUnderWay = 1;
 
@@ -124,7 +129,7 @@ export class Translator implements Regions {
   private readonly flips = new Map<bigint, number>();
   private readonly freeSlots: number[] = [];
   private nextSlot = 1;
-  private liveBytes = 0;
+  private liveCost = 0;
   private found: Installed['pages'] = [];
   readonly statistics: TranslatorStatistics = {
     regions: 0,
@@ -426,7 +431,8 @@ export class Translator implements Regions {
     const { table, code, engine, maximumBytes } = this.parts;
     const key = Number(rip);
     const entry = linearOf(context, rip) & ~0xfffn;
-    if (this.liveBytes + wasm.length > maximumBytes) this.dropAll();
+    const cost = costOf(wasm);
+    if (this.liveCost + cost > maximumBytes) this.dropAll();
     const instance = new WebAssembly.Instance(module, this.imports);
     const slot = this.freeSlots.pop() ?? this.nextSlot++;
     if (slot >= table.length) table.grow(Math.max(1024, table.length));
@@ -442,7 +448,7 @@ export class Translator implements Regions {
       context: context.id,
       key,
       slot,
-      bytes: wasm.length,
+      cost,
       pages,
       users,
       rip,
@@ -460,9 +466,9 @@ export class Translator implements Regions {
     if (regions === undefined) places.set(key, [region]);
     else regions.unshift(region);
     for (const user of users) code.watch(user);
-    this.liveBytes += region.bytes;
+    this.liveCost += cost;
     this.statistics.regions++;
-    this.statistics.bytes += region.bytes;
+    this.statistics.bytes += wasm.length;
     this.statistics.instructions += instructions;
     engine.regionChanged(key, context.id);
   }
@@ -477,14 +483,15 @@ export class Translator implements Regions {
     if (regions!.length === 0) places.delete(region.key);
     table.set(region.slot, null);
     this.freeSlots.push(region.slot);
-    this.liveBytes -= region.bytes;
+    this.liveCost -= region.cost;
     if (invalidated) this.statistics.invalidated++;
     for (const user of region.users) code.unwatch(user);
     engine.regionChanged(region.key, region.context);
   }
 
-  /** Forgets every region; the interpreter goes on and hot code is translated again. */
+  /** Forgets every region and what was learned of them; the interpreter goes on and hot code is translated again. */
   dropAll(): void {
+    for (const learned of [this.seen, this.apart, this.retries, this.flips]) learned.clear();
     for (const places of this.installed.values())
       for (const regions of [...places.values()]) for (const region of [...regions]) this.remove(region, false);
     this.statistics.dropped++;

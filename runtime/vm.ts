@@ -20,7 +20,7 @@ import '../src/isa/all.ts';
 
 const pageBytes = 65536;
 const codeBytes = 0x1000000;
-const translatedBytes = 64 << 20;
+const translatedBytes = 256 << 20;
 
 /** The modules that the build made. */
 export interface VmModules {
@@ -49,7 +49,7 @@ export interface VmOptions {
 
 /** Who translates, and what is known from earlier runs. */
 export interface VmTranslation extends Pick<TranslatorParts, 'way' | 'cache' | 'mode'> {
-  /** Bytes of translated code to keep: beyond, all of it is dropped (64 MiB). */
+  /** Bytes of the host's memory for translated code: beyond, all of it is dropped (256 MiB, some 5,000 regions). */
   readonly maximumBytes?: number;
 }
 

@@ -175,6 +175,15 @@ test('a file keeps to its bound: what this run has used stays, the newest first'
   assert.deepEqual(kept, [0x1000n, 0x4000n]);
 });
 
+test('what a run keeps has a bound: the oldest goes', () => {
+  const entry = (cacheOf(region(0x1000n, 1)).write(1e6).length - 20) | 0;
+  const cache = new TranslationCache('this build', entry * 3);
+  for (let rip = 0x1000n; rip < 0x9000n; rip += 0x1000n) cache.add(region(rip, 1));
+  assert.equal(cache.size, 3);
+  const kept = [0x1000n, 0x5000n, 0x6000n, 0x7000n, 0x8000n].filter((rip) => cache.candidates(7, rip).length > 0);
+  assert.deepEqual(kept, [0x6000n, 0x7000n, 0x8000n]);
+});
+
 test('a translation of the same code for the same flag replaces the one before; other code keeps its own', () => {
   const cache = cacheOf(
     region(0x1000n, 1, 2),
