@@ -14,6 +14,7 @@ import type { ApicBus } from '../src/system/apic-bus.ts';
 import type { ApicClock } from '../src/system/apic-timer.ts';
 import { Cpu } from '../src/system/cpu.ts';
 import type { CpuModel } from '../src/system/cpu-models.ts';
+import { DR6_BS } from '../src/system/debug.ts';
 import type { Ports, TimeStampCounter } from '../src/system/engine.ts';
 import type { HelperName } from '../src/system/helpers.ts';
 import { type ApicListener, LocalApic } from '../src/system/local-apic.ts';
@@ -27,7 +28,9 @@ const HALTED = word('halted');
 const SHUTDOWN = word('shutdown');
 const NMI_BLOCKED = word('nmiBlocked');
 const ATTENTION = word('attention');
+const PENDING = word('pendingDebug');
 const TF = 0x100;
+const RF = 1 << 16;
 const IF = 0x200;
 const MOV_SS_SHADOW = 2;
 /** IA32_APIC_BASE: this is the bootstrap processor. */
@@ -114,6 +117,7 @@ export class Vcpu implements Processor, ApicListener {
         flags: () => (engine === null ? 0 : engine.flags()),
         setFlags: (flags) => engine?.setFlags(flags),
         contextChanged: () => engine?.contextChanged(),
+        setBreakpoints: (list) => engine?.setBreakpoints(list),
       },
       ports: parts.ports,
       tsc: parts.tsc,
@@ -146,6 +150,10 @@ export class Vcpu implements Processor, ApicListener {
     this.cpu.deliverFault();
     return this.wantsLook();
   }
+  deliverBreakpoint(bits: number): boolean {
+    this.cpu.deliverBreakpoint(bits);
+    return this.wantsLook();
+  }
   private wantsLook(): boolean {
     const { u32 } = this.state;
     return (
@@ -155,7 +163,8 @@ export class Vcpu implements Processor, ApicListener {
       u32[SHUTDOWN] !== 0 ||
       this.stopWanted ||
       u32[SHADOW] !== 0 ||
-      (u32[RFLAGS]! & TF) !== 0
+      u32[PENDING] !== 0 ||
+      (u32[RFLAGS]! & (TF | RF)) !== 0
     );
   }
 
@@ -253,6 +262,11 @@ export class Vcpu implements Processor, ApicListener {
         return this.exits.kicked;
       }
       u32[ATTENTION] = 0;
+      // Traps of the last instruction come first; MOV SS holds them back for one instruction.
+      if (u32[PENDING] !== 0 && u32[SHADOW] !== MOV_SS_SHADOW) {
+        this.cpu.deliverDebugTraps();
+        if (u32[SHUTDOWN] !== 0) continue;
+      }
       this.takeEvents();
       if (u32[HALTED] !== 0 || this.waitsForStartUp) {
         this.exits.halt.interruptible = (u32[RFLAGS]! & 0x200) !== 0;
@@ -261,17 +275,22 @@ export class Vcpu implements Processor, ApicListener {
       if (this.left <= 0) return this.exits.budget;
       const shadow = u32[SHADOW]!;
       const stepping = (u32[RFLAGS]! & TF) !== 0;
-      if (shadow !== 0 || stepping) {
-        const { deliveries } = this.cpu.processor;
+      if (shadow !== 0 || (u32[RFLAGS]! & (TF | RF)) !== 0) {
+        const { processor } = this.cpu;
+        const { deliveries } = processor;
+        const branchesOnly = (this.state.get32('debugCtl') & 2) !== 0;
+        processor.stepSettled = false;
         this.left--;
         this.engine.step(this.left);
         // No trap after an instruction that ended in an event (its frame holds TF), nor after MOV SS.
         const trap =
           stepping &&
-          this.cpu.processor.deliveries === deliveries &&
+          processor.deliveries === deliveries &&
+          !processor.stepSettled &&
+          (!branchesOnly || this.engine.branched) &&
           (u32[SHADOW] !== MOV_SS_SHADOW || shadow === MOV_SS_SHADOW);
         if (u32[SHADOW] === shadow) u32[SHADOW] = 0; // it covers one instruction
-        if (trap && u32[SHUTDOWN] === 0) this.cpu.deliverSingleStep();
+        if (trap && u32[SHUTDOWN] === 0) u32[PENDING] = u32[PENDING]! | DR6_BS;
         continue;
       }
       this.left = this.engine.run(this.left).left;

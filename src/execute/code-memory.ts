@@ -24,6 +24,8 @@ export interface InterpreterBlock extends CodeRange {
   /** Address of its header in the VM's memory. */
   readonly address: number;
   readonly instructions: number;
+  /** It is one string instruction that repeats. */
+  readonly repeats: boolean;
   /** Addresses of the first record of each instruction, and their instruction pointers. */
   readonly starts: readonly number[];
   readonly rips: readonly bigint[];
@@ -66,7 +68,7 @@ export class CodeMemory {
   /** Stores an encoded block; earlier ones may be dropped to make room. */
   add(
     encoded: EncodedBlock,
-    where: CodeRange & { context: number; rip: bigint; key: number; single: boolean },
+    where: CodeRange & { context: number; rip: bigint; key: number; single: boolean; repeats: boolean },
   ): InterpreterBlock {
     const size = (encoded.bytes.length + stopBytes + 7) & ~7;
     if (size > this.bytes.length)

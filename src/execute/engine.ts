@@ -3,10 +3,11 @@
  * there yet, faults, helpers, code that was overwritten, the last instructions of a budget.
  */
 
-import type { FlushScope } from '../mmu/mmu.ts';
+import { type FlushScope, WATCHED } from '../mmu/mmu.ts';
 import type { CpuState } from '../state/cpu-state.ts';
 import { offsetOf, profileEntries, profileOffset } from '../state/layout.ts';
 import { GP } from '../state/vectors.ts';
+import type { InstructionBreakpoint } from '../system/engine.ts';
 import type { CodeMemory, InterpreterBlock } from './code-memory.ts';
 import type { Context, Contexts } from './context.ts';
 import { encodeBlock } from './encode.ts';
@@ -73,6 +74,11 @@ const RESULT0 = word('result0');
 const PROFILE_COUNT = word('profileCount');
 const FAULT_VECTOR = word('faultVector');
 const FAULT_CODE = word('faultErrorCode');
+const RFLAGS = word('rflagsRest');
+const PENDING = word('pendingDebug');
+const RF = 1 << 16;
+const SHADOW = word('interruptShadow');
+const MOV_SS_SHADOW = 2;
 const twoTo32 = 2 ** 32;
 const largestSlice = 0x3fffffff;
 /** Thrown through the memory management unit, never through generated code. */
@@ -118,6 +124,10 @@ export class Engine {
   private eventsAfterFault = false;
   private runBudget = 0;
   private profilePatience = 1;
+  private breakpoints: readonly InstructionBreakpoint[] = [];
+  /** Numbers of the linear pages that hold them. */
+  private readonly breakPages = new Set<bigint>();
+  private last: InterpreterBlock | null = null;
 
   constructor(parts: EngineParts) {
     const { processor, memory, table, coreModule, arithmetic, contexts, code } = parts;
@@ -222,6 +232,41 @@ export class Engine {
     return Number(this.state.get64('translated'));
   }
 
+  /** Sets the instruction breakpoints: code in their pages is executed one by one, and no look-up finds anything there. */
+  setBreakpoints(list: readonly InstructionBreakpoint[]): void {
+    if (list.length === 0 && this.breakpoints.length === 0) return;
+    this.breakpoints = list;
+    this.breakPages.clear();
+    for (const { linear } of list) this.breakPages.add(linear >> 12n);
+    this.jumps.flush();
+  }
+  private linearRip(): bigint {
+    return BigInt.asUintN(64, linearOf(this.context, BigInt.asIntN(64, this.state.u64[RIP >> 1]!)));
+  }
+  private onBreakPage(): boolean {
+    return this.breakPages.has(this.linearRip() >> 12n);
+  }
+  /** Delivers the exception of breakpoints at rip, unless RF or a load of SS before it forbids that. */
+  private breaks(): boolean {
+    if ((this.state.u32[RFLAGS]! & RF) !== 0 || this.state.u32[SHADOW] === MOV_SS_SHADOW) return false;
+    const linear = this.linearRip();
+    let bits = 0;
+    for (const breakpoint of this.breakpoints) if (breakpoint.linear === linear) bits |= breakpoint.bit;
+    if (bits === 0) return false;
+    this.eventsAfterFault = this.processor.deliverBreakpoint(bits);
+    return true;
+  }
+  /** One instruction within a run, by itself. */
+  private stepHere(): boolean {
+    const { i32 } = this.state;
+    const budget = i32[BUDGET]!;
+    const { runBudget } = this;
+    const events = this.step(runBudget + budget - 1);
+    this.runBudget = runBudget;
+    i32[BUDGET] = budget - 1;
+    return events;
+  }
+
   /**
    * Executes one instruction, in the interpreter. True = events want a look. A fault counts as executed here.
    * @param rest what `left` is to say meanwhile
@@ -230,9 +275,26 @@ export class Engine {
     this.runBudget = rest;
     const block = this.block(true);
     if (block === null) return this.eventsAfterFault; // the fetch faulted and was delivered
-    this.state.i32[BUDGET] = 1;
-    const code = this.core.enter(this.state.base, block.address);
-    return code === leave.done ? false : this.leave(code);
+    const { u32, i32, base } = this.state;
+    const { mmu } = this.processor;
+    const resumes = u32[RFLAGS]! & RF; // it covers one instruction
+    u32[RFLAGS] = u32[RFLAGS]! & ~RF;
+    i32[BUDGET] = 1;
+    this.last = block;
+    mmu.collecting = true;
+    const code = this.core.enter(base, block.address);
+    const events = code === leave.done ? false : this.leave(code);
+    mmu.collecting = false;
+    // A string instruction that goes on is no new one: its breakpoint has been met.
+    if (block.repeats && (resumes !== 0 || this.breakPages.size !== 0) && this.ripKey() === block.key)
+      u32[RFLAGS] = u32[RFLAGS]! | RF;
+    return events || u32[PENDING] !== 0;
+  }
+  /** Did the last {@link step} end anywhere but at the next instruction, or the same one of a repetition? */
+  get branched(): boolean {
+    const { last } = this;
+    const key = this.ripKey();
+    return last === null || (key !== last.key + last.length && !(last.repeats && key === last.key));
   }
 
   /** Does what generated code left for. True = events want a look. */
@@ -299,11 +361,7 @@ export class Engine {
     const budget = i32[BUDGET]!;
     if (budget <= 0) return false;
     this.regions?.retried(this.context, this.ripKey());
-    const { runBudget } = this;
-    const events = this.step(runBudget + budget - 1);
-    this.runBudget = runBudget;
-    i32[BUDGET] = budget - 1;
-    return events;
+    return this.stepHere();
   }
 
   // --- code look-up
@@ -331,6 +389,7 @@ export class Engine {
   private lookup(): boolean {
     const { i32 } = this.state;
     if (i32[BUDGET]! <= 0) return false; // the fetch, which may fault, is the next instruction's
+    if (this.breakPages.size !== 0 && this.onBreakPage()) return this.stepHere();
     const key = this.ripKey();
     const slot = this.regions !== null && this.isFetchable() ? this.regions.find(this.context, key) : 0;
     const block = slot === 0 ? this.block(false) : null;
@@ -348,6 +407,7 @@ export class Engine {
   }
   /** The interpreter's block at rip, made if need be; null = the fetch faulted and the fault was delivered. */
   private block(single: boolean): InterpreterBlock | null {
+    if (this.breakPages.size !== 0 && this.breaks()) return null;
     const key = this.ripKey();
     const { context } = this;
     const known = this.code.find(context.id, key, single);
@@ -380,6 +440,7 @@ export class Engine {
       rip: BigInt.asIntN(64, rip),
       key,
       single,
+      repeats: single && made.repeats,
     });
   }
 
@@ -434,6 +495,7 @@ export class Engine {
   }
   /** Physical address of code that the guest has fetched from before, or -1: looking leaves no trace in the guest. */
   physicalOf(linear: bigint): number {
+    if (this.breakPages.size !== 0 && this.breakPages.has(BigInt.asUintN(64, linear) >> 12n)) return -1;
     const page = this.processor.mmu.peekPage(lowHalf(linear), highHalf(linear));
     return page < 0 ? -1 : page + Number(linear & 0xfffn);
   }
@@ -493,6 +555,10 @@ export class Engine {
     if (this.isPutOff) return this.endBefore(block, index);
     i32[BUDGET]! += block.instructions - index - 1; // the faulting one counts: nothing goes on for ever
     u64[RIP >> 1] = BigInt.asUintN(64, block.rips[index]!);
+    if (u32[FAULT_VECTOR] === WATCHED) {
+      i32[BUDGET]!++; // it has not been executed yet
+      return this.stepHere();
+    }
     return this.processor.deliverFault();
   }
 

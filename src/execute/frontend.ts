@@ -24,6 +24,8 @@ export interface Block {
   /** Bytes of code, from the block's linear address on. */
   readonly length: number;
   readonly instructions: number;
+  /** Its last instruction is a string instruction that repeats: it may leave the instruction pointer where it is. */
+  readonly repeats: boolean;
 }
 
 /** The longest block, in instructions. */
@@ -53,6 +55,7 @@ export function recordBlock(
   let ip = rip;
   let linear = start;
   let count = 0;
+  let repeats = false;
   let bytes = source.page(start);
   if (bytes === null) return { fetchFault: start };
   const firstPage = start & ~0xfffn;
@@ -95,6 +98,7 @@ export function recordBlock(
       b.raise(UD);
     } else {
       decoded.definition.record(b, decoded.insn);
+      repeats = decoded.insn.repeat !== 'none';
       ip = decoded.insn.next;
     }
     linear = mode === 64 ? BigInt.asIntN(64, linear + BigInt(length)) : BigInt.asUintN(32, linear + BigInt(length));
@@ -102,7 +106,7 @@ export function recordBlock(
   }
   if (!b.ended) b.jump(b.i64(ip));
   const size = Number(BigInt.asUintN(64, linear - start) & 0xffffffffn);
-  return { nodes: b.nodes, rip, length: size, instructions: count };
+  return { nodes: b.nodes, rip, length: size, instructions: count, repeats };
 }
 
 /** Records and optimises, for the interpreter. */

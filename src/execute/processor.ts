@@ -14,4 +14,6 @@ export interface Processor {
   runHelper(name: string, nextRip: bigint): boolean;
   /** Delivers the fault in faultVector, faultErrorCode and faultAddress; rip is at the faulting instruction. True: as above. */
   deliverFault(): boolean;
+  /** Delivers the debug exception of instruction breakpoints at rip, by their bits in DR6. True: as above. */
+  deliverBreakpoint(bits: number): boolean;
 }

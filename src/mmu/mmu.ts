@@ -12,6 +12,7 @@ import { AC, GP, PF_FAULT, SS_FAULT } from '../state/vectors.ts';
 import { indexOf, LookAside } from './look-aside.ts';
 import { PAGE_SLOW_WRITE, PAGE_WRITE_MAPPED, type PageWatcher, type PhysicalMemory } from './physical-memory.ts';
 import { PAGING_4_LEVEL, PAGING_32, PAGING_OFF, PAGING_PAE, PageWalker } from './walk.ts';
+import { type Watch, WatchList } from './watch.ts';
 
 export type Intent = 'read' | 'write' | 'modify';
 export type Bytes = 1 | 2 | 4 | 8 | 16;
@@ -27,6 +28,7 @@ const EFER = word('efer');
 const RFLAGS = word('rflagsRest');
 const PDPTE = word('pdpte0');
 const PKRU = word('pkru');
+const PENDING = word('pendingDebug');
 const CS_ACCESS = word('csAccess');
 const TLB_READ = word('tlbRead');
 const TLB_WRITE = word('tlbWrite');
@@ -57,6 +59,9 @@ export type FlushScope = 'all' | 'local' | number;
 const fetchBits = 8;
 const fetchEntries = 1 << fetchBits;
 
+/** No vector: the access meets a data breakpoint, and its instruction must be executed by itself ({@link Mmu.collecting}). */
+export const WATCHED = 0x100;
+
 export class Mmu implements PageWatcher {
   readonly memory: PhysicalMemory;
   readonly walker: PageWalker;
@@ -70,6 +75,9 @@ export class Mmu implements PageWatcher {
   /** Supervisor entries for user pages, made while EFLAGS.AC lifted SMAP; they go when AC does. */
   private readonly smapLifted: number[] = [];
   private alignmentChecks = false;
+  private readonly watches = new WatchList();
+  /** One instruction is executed by itself: data breakpoints that it meets are noted in `pendingDebug`. */
+  collecting = false;
   /** Told about every flush: caches keyed by linear address go with the look-aside tables. */
   onFlush: (scope: FlushScope) => void = () => {};
 
@@ -169,6 +177,22 @@ export class Mmu implements PageWatcher {
     this.smapLifted.length = 0;
   }
 
+  /** Sets the data breakpoints. */
+  watch(list: readonly Watch[]): void {
+    const { watches } = this;
+    if (list.length === 0 && !watches.active) return;
+    watches.set(list);
+    for (const table of this.tables) table.flush(false);
+  }
+  /** An access of the engines: false, with the vector {@link WATCHED}, if its instruction is to be executed by itself. */
+  private checkWatches(low: number, high: number, bytes: number, write: boolean): boolean {
+    const bits = this.watches.hits(low, high, bytes, write);
+    if (bits === 0) return true;
+    if (!this.collecting) return this.fault(WATCHED, 0);
+    this.u32[PENDING] = this.u32[PENDING]! | bits;
+    return true;
+  }
+
   // --- flushing
   flushAll(): void {
     for (const table of this.tables) table.flush(false);
@@ -211,18 +235,22 @@ export class Mmu implements PageWatcher {
    */
   slowRead(low: number, high: number, bytes: Bytes, intent: Intent, stackSegment: boolean): boolean {
     if (!this.prepareData(low, high, bytes, intent !== 'read', stackSegment)) return false;
+    if (this.watches.active && !this.checkWatches(low >>> 0, high | 0, bytes, intent !== 'read')) return false;
     this.transferIn(bytes);
     return true;
   }
   /** A store of the low bytes of scratch0. Both pages are probed before the first byte is written. */
   slowWrite(low: number, high: number, bytes: Bytes, _intent: Intent, stackSegment: boolean): boolean {
     if (!this.prepareData(low, high, bytes, true, stackSegment)) return false;
+    if (this.watches.active && !this.checkWatches(low >>> 0, high | 0, bytes, true)) return false;
     this.transferOut(bytes);
     return true;
   }
   /** Faults as the access would, without making it. */
   probe(low: number, high: number, bytes: number, intent: Intent, stackSegment: boolean): boolean {
-    return this.prepareData(low, high, bytes, intent !== 'read', stackSegment);
+    if (!this.prepareData(low, high, bytes, intent !== 'read', stackSegment)) return false;
+    if (!this.watches.active || this.collecting) return true;
+    return this.checkWatches(low >>> 0, high | 0, bytes, intent !== 'read');
   }
   /** What an access would meet: fills the look-aside table where it can, touches no device. */
   resolve(low: number, high: number, bytes: number, intent: Intent, stackSegment: boolean): Resolution {
@@ -325,6 +353,7 @@ export class Mmu implements PageWatcher {
     if (host === -1) return;
     const linear = (low & ~0xfff) >>> 0;
     const index = indexOf(low);
+    if (this.watches.active && this.watches.page(low, high)) return;
     const addend = (host - linear) | 0;
     (user ? this.userRead : this.supervisorRead).set(index, linear, high, addend, walker.global);
     if (!user && walker.smap && walker.user) this.smapLifted.push(index);
@@ -437,7 +466,10 @@ export class Mmu implements PageWatcher {
       }
     }
     this.hostDirect = -1;
-    return this.prepare(low, high, bytes, write, user, smap, stack, !this.walker.smap);
+    if (!this.prepare(low, high, bytes, write, user, smap, stack, !this.walker.smap)) return false;
+    if (this.watches.active && (!implicit || stack))
+      this.u32[PENDING] = this.u32[PENDING]! | this.watches.hits(low, high, bytes, write);
+    return true;
   }
   /** Offset in the buffer of the prepared access, or -1 = it goes through physical memory. */
   private hostDirect = -1;

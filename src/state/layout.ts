@@ -55,7 +55,8 @@ function rows(): Row[] {
   // Lazy arithmetic flags, see src/ir/flags.ts: what produced them and from which operands.
   add(null, 'u64', 'flagA', 'flagB');
   add(null, 'u32', 'flagKind');
-  // RFLAGS without CF PF AF ZF SF OF: those are in the lazy flags. DF, IF, TF, IOPL, NT, RF, VM, AC, VIF, VIP, ID are here.
+  // RFLAGS without CF PF AF ZF SF OF: those are in the lazy flags. DF, IF, TF, IOPL, NT, VM, AC, VIF, VIP, ID are here; RF
+  // while there are instruction breakpoints.
   add('event', 'u32', 'rflagsRest');
   add('x87', 'u32', 'fcw', 'fsw', 'ftw', 'fop');
   add('x87', 'u64', 'fip', 'fdp');
@@ -109,6 +110,8 @@ function rows(): Row[] {
   // `shutdown` = 1 after a triple fault. `interruptShadow`: 1 = after STI, 2 = after MOV SS or POP SS, for one instruction.
   add('event', 'u32', 'shutdown');
   add('event', 'u32', 'cpl', 'interruptShadow', 'halted', 'pendingVector', 'pendingErrorCode', 'nmiBlocked', 'smm');
+  // Debug traps that the instruction before has raised, in DR6's places: delivered before the next one.
+  add('event', 'u32', 'pendingDebug');
   // Run control.
   add(null, 'u64', 'translated'); // instructions retired in translated regions
   add(null, 'u32', 'budget'); // instructions left in this slice (signed); regions and blocks count it down

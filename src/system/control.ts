@@ -6,6 +6,7 @@
 import { physicalAddressBits } from '../mmu/walk.ts';
 import { offsetOf } from '../state/layout.ts';
 import { DB } from '../state/vectors.ts';
+import { DR6_BD, DR7_GD, debugChanged } from './debug.ts';
 import { TSS16_AVAILABLE, TSS16_BUSY } from './descriptors.ts';
 import { GuestFault, generalProtection, undefinedOpcode } from './fault.ts';
 import { readPointers, setPointers } from './page-pointers.ts';
@@ -154,6 +155,7 @@ export function writeCr4(p: Processor, low: number, high: number): void {
     setPointers(p, entries);
   }
   u32[CR4] = low;
+  if ((changed & CR4_DE) !== 0) debugChanged(p);
   if ((changed & paging) !== 0) p.mmu.reconfigure();
   p.engine.contextChanged();
 }
@@ -264,8 +266,6 @@ export function wbinvd(p: Processor): void {
 
 // --- debug registers
 const DR6_FIXED = 0xffff_0ff0;
-const DR6_BD = 1 << 13;
-const DR7_GD = 1 << 13;
 
 function debugRegister(p: Processor, index: number): string {
   if (index === 4 || index === 5) {
@@ -274,8 +274,7 @@ function debugRegister(p: Processor, index: number): string {
   }
   p.requireCpl0();
   if ((p.state.get32('dr7') & DR7_GD) !== 0) {
-    p.state.set64('dr6', p.state.get64('dr6') | BigInt(DR6_BD));
-    p.state.set64('dr7', p.state.get64('dr7') & ~BigInt(DR7_GD));
+    p.debugCause = DR6_BD;
     throw new GuestFault(DB);
   }
   return `dr${index}`;
@@ -290,8 +289,8 @@ export function movToDr(p: Processor): void {
     if (high !== 0) throw generalProtection();
     const value = name === 'dr6' ? (low & 0xe00f) | DR6_FIXED : (low & 0xffff_23ff) | 0x400;
     p.state.set64(name, BigInt(value >>> 0));
-    p.engine.contextChanged();
   } else p.state.set64(name, p.argument64(1));
+  if (name !== 'dr6') debugChanged(p);
   p.advance();
 }
 

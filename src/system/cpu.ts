@@ -3,13 +3,12 @@ import type { PhysicalMemory } from '../mmu/physical-memory.ts';
 import type { CpuState } from '../state/cpu-state.ts';
 import { layout, segmentNames } from '../state/layout.ts';
 import { DB, NMI, NO_ERROR_CODE } from '../state/vectors.ts';
+import { debugChanged } from './debug.ts';
 import { type HelperName, runHelper } from './helpers.ts';
 import { deliver, deliverException, type EventKind } from './interrupts.ts';
 import { CR0_CD, CR0_ET, CR0_NW, Processor, RFLAGS_IF, type Surroundings } from './processor.ts';
 import { ACCESS_REAL, ACCESS_USABLE } from './segment-register.ts';
 import { refreshRanges } from './segments.ts';
-
-const DR6_BS = 1 << 14;
 
 export class Cpu {
   readonly processor: Processor;
@@ -62,6 +61,7 @@ export class Cpu {
     const p = this.processor;
     refreshRanges(p);
     p.mmu.reconfigure();
+    debugChanged(p);
     p.engine.contextChanged();
   }
 
@@ -119,10 +119,16 @@ export class Cpu {
     deliverException(p, p.state.get32('faultVector'), p.state.get32('faultErrorCode'));
   }
 
-  /** The trap after an instruction that began with EFLAGS.TF set. */
-  deliverSingleStep(): void {
+  /** Delivers the debug traps that the instruction before has raised (the field `pendingDebug`). */
+  deliverDebugTraps(): void {
     const { processor: p } = this;
-    p.state.set64('dr6', p.state.get64('dr6') | BigInt(DR6_BS));
+    p.debugCause = p.state.get32('pendingDebug');
+    deliver(p, DB, 'exception', NO_ERROR_CODE, p.rip);
+  }
+  /** Stops before the instruction at `rip`: an instruction breakpoint. */
+  deliverBreakpoint(bits: number): void {
+    const { processor: p } = this;
+    p.debugCause = bits;
     deliver(p, DB, 'exception', NO_ERROR_CODE, p.rip);
   }
 

@@ -1,5 +1,11 @@
 /** What the privileged architecture needs from the outside: the engine that runs instructions, and the machine around the CPU. */
 
+/** A linear address, as an unsigned 64-bit number, and its bit in DR6. */
+export interface InstructionBreakpoint {
+  readonly linear: bigint;
+  readonly bit: number;
+}
+
 /** The execution engine, as the helpers see it. */
 export interface Engine {
   /** The six arithmetic flags as they stand now, at their places in RFLAGS; the other bits are zero. */
@@ -8,6 +14,8 @@ export interface Engine {
   setFlags(word: number): void;
   /** Mode, CPL, a code or stack segment, or a control bit that decides about instructions has changed. */
   contextChanged(): void;
+  /** Stop before instructions at these linear addresses. */
+  setBreakpoints(list: readonly InstructionBreakpoint[]): void;
 }
 
 /** The I/O ports. Values are unsigned. */

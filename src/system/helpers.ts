@@ -3,7 +3,6 @@
  * them becomes an exception. Arguments lie in the fields argument0-3; each function says what it takes.
  */
 import { offsetOf } from '../state/layout.ts';
-import { DB, NO_ERROR_CODE } from '../state/vectors.ts';
 import {
   clts,
   hlt,
@@ -22,7 +21,7 @@ import { cpuid } from './cpuid.ts';
 import { GuestFault } from './fault.ts';
 import { clac, cli, popf, stac, sti } from './flags-register.ts';
 import { fxrstor, fxsave } from './fx-state.ts';
-import { deliver, deliverException } from './interrupts.ts';
+import { deliverException } from './interrupts.ts';
 import { iret } from './iret.ts';
 import { rdmsr, wrmsr } from './msr.ts';
 import { ins, outs, portIn, portOut } from './port-io.ts';
@@ -111,10 +110,6 @@ export function runHelper(p: Processor, name: HelperName, next: number): void {
   p.state.u32[SHADOW] = 0; // a shadow covers one instruction: this one
   try {
     helpers[name](p);
-    if (p.debugTrap) {
-      p.debugTrap = false;
-      deliver(p, DB, 'exception', NO_ERROR_CODE, p.rip);
-    }
   } catch (thrown) {
     if (!(thrown instanceof GuestFault)) throw thrown;
     deliverException(p, thrown.vector, thrown.errorCode);

@@ -4,6 +4,7 @@
  */
 import { offsetOf } from '../state/layout.ts';
 import { DB, DF, GP, NO_ERROR_CODE, NP, PF_FAULT, TS } from '../state/vectors.ts';
+import { enterDebugException, leaveDebugging } from './debug.ts';
 import {
   Descriptor,
   fetchDescriptor,
@@ -32,6 +33,7 @@ export type EventKind = 'external' | 'exception' | 'software' | 'ICEBP';
 
 const CR2 = offsetOf('cr2') >> 2;
 const FAULT_ADDRESS = offsetOf('faultAddress') >> 2;
+const PENDING = offsetOf('pendingDebug') >> 2;
 const HALTED = offsetOf('halted') >> 2;
 const SHADOW = offsetOf('interruptShadow') >> 2;
 const SHUTDOWN = offsetOf('shutdown') >> 2;
@@ -201,8 +203,11 @@ export function deliver(p: Processor, vector: number, kind: EventKind, errorCode
   let first: number | null = null;
   if (kind === 'exception') {
     first = vector;
+    p.state.u32[PENDING] = 0; // what an instruction has met that faults after all
     if (vector === PF_FAULT) notePageFault(p);
-  }
+    if (vector === DB) enterDebugException(p, p.debugCause);
+    p.debugCause = 0;
+  } else if (kind === 'ICEBP') leaveDebugging(p);
   for (;;) {
     let fault: GuestFault;
     try {

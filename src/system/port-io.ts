@@ -1,8 +1,9 @@
 /** IN, OUT, INS, OUTS and who may use which port. SDM volume 1, chapter 20. */
 import { offsetOf } from '../state/layout.ts';
 import { SS_FAULT } from '../state/vectors.ts';
+import { notePorts } from './debug.ts';
 import { GuestFault, generalProtection } from './fault.ts';
-import { type Processor, RFLAGS_DF } from './processor.ts';
+import { type Processor, RFLAGS_DF, RFLAGS_TF } from './processor.ts';
 import { ES, FS, GS, SS } from './segment-register.ts';
 
 type PortBytes = 1 | 2 | 4;
@@ -12,6 +13,7 @@ const RCX = offsetOf('rcx') >> 2;
 const RDX = 2;
 const RSI = 6;
 const RDI = 7;
+const PENDING = offsetOf('pendingDebug') >> 2;
 const ATTENTION = offsetOf('attention') >> 2;
 /** Iterations of a repeated instruction before the engine is asked again. */
 const BATCH = 4096;
@@ -34,6 +36,7 @@ export function portIn(p: Processor): void {
   const port = p.argument(0) & 0xffff;
   const bytes = p.argument(1) as PortBytes;
   checkPermission(p, port, bytes);
+  if (p.watchedPorts.length > 0) notePorts(p, port, bytes);
   p.setGpr(RAX, (bytes * 8) as 8 | 16 | 32, p.ports.read(port, bytes));
   p.advance();
 }
@@ -43,6 +46,7 @@ export function portOut(p: Processor): void {
   const port = p.argument(0) & 0xffff;
   const bytes = p.argument(1) as PortBytes;
   checkPermission(p, port, bytes);
+  if (p.watchedPorts.length > 0) notePorts(p, port, bytes);
   const value = p.gpr32(RAX);
   // The instruction counts as done before the device acts on it: whatever it stops sees the state after.
   p.advance();
@@ -81,11 +85,13 @@ function stringIo(p: Processor, register: number, once: (bytes: PortBytes, offse
   const { u32 } = p.state;
   checkPermission(p, p.gpr32(RDX) & 0xffff, bytes);
   const step = (p.rflagsRest & RFLAGS_DF) !== 0 ? -bytes : bytes;
+  const stepped = (p.rflagsRest & RFLAGS_TF) !== 0;
   for (let done = 0; ; done++) {
     if (repeated && indexValue(p, 1, width) === 0) break;
-    if (done > 0 && (done === BATCH || u32[ATTENTION] !== 0)) return;
+    if (done > 0 && (done === BATCH || stepped || u32[ATTENTION] !== 0 || u32[PENDING] !== 0)) return;
     const offset = indexValue(p, register, width);
     once(bytes, offset);
+    if (p.watchedPorts.length > 0) notePorts(p, p.gpr32(RDX) & 0xffff, bytes);
     setIndex(p, register, width, offset + step);
     if (!repeated) break;
     if (width === 64) {

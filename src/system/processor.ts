@@ -62,8 +62,8 @@ export const RFLAGS_VIF = 0x8_0000;
 export const RFLAGS_VIP = 0x10_0000;
 export const RFLAGS_ID = 0x20_0000;
 /**
- * The flags that the field rflagsRest holds besides bit 1, which is always set. Not RF: it only keeps instruction breakpoints
- * from hitting for one instruction.
+ * The flags that the field rflagsRest holds besides bit 1, which is always set. RF only keeps instruction breakpoints from
+ * hitting for one instruction, so it is there while there are any.
  */
 const REST =
   RFLAGS_TF |
@@ -93,6 +93,13 @@ const GDTR_LIMIT = word('gdtrLimit');
 const IDTR_BASE = word('idtrBase');
 const IDTR_LIMIT = word('idtrLimit');
 const twoTo32 = 2 ** 32;
+
+/** A range of ports that a debug register names, and its bit in DR6. */
+export interface PortBreakpoint {
+  readonly first: number;
+  readonly last: number;
+  readonly bit: number;
+}
 
 /** Is a number from a 64-bit register or memory a canonical address? */
 export const isCanonical = (address: number): boolean => address >= -(2 ** 47) && address < 2 ** 47;
@@ -129,8 +136,14 @@ export class Processor {
   readonly frame = new FrameBuffer();
   /** Instruction pointer after the instruction whose helper is running. */
   next = 0;
-  /** The helper asks for a #DB trap after it (a task switch to a TSS with its T flag set). */
-  debugTrap = false;
+  /** Bits of DR6 for the debug exception that is about to be delivered as a fault: a breakpoint, general detect. */
+  debugCause = 0;
+  /** From the debug registers (debug.ts). */
+  watchedPorts: readonly PortBreakpoint[] = [];
+  /** There are instruction breakpoints, so that RF matters. */
+  keepsResumeFlag = false;
+  /** SYSCALL or SYSRET has settled whether a single-step trap follows. */
+  stepSettled = false;
   /** Events delivered so far: an instruction that has delivered one takes no single-step trap. */
   deliveries = 0;
   private readonly u32: Uint32Array;
@@ -279,7 +292,7 @@ export class Processor {
   }
   setRflagsRest(value: number): void {
     const old = this.u32[REST_AT]!;
-    const made = (value & REST) | 2;
+    const made = (value & (this.keepsResumeFlag ? REST | RFLAGS_RF : REST)) | 2;
     this.u32[REST_AT] = made;
     const changed = old ^ made;
     if ((changed & RFLAGS_AC) !== 0) this.mmu.updatePrivilege();

@@ -1,7 +1,8 @@
 /** SYSCALL, SYSRET, SYSENTER, SYSEXIT, SWAPGS. SDM volume 2; volume 3, section 6.8.7 and 6.8.8. */
 import { offsetOf } from '../state/layout.ts';
+import { DR6_BS } from './debug.ts';
 import { generalProtection, undefinedOpcode } from './fault.ts';
-import { EFER_SCE, isCanonical, type Processor, RFLAGS_IF, RFLAGS_RF, RFLAGS_VM } from './processor.ts';
+import { EFER_SCE, isCanonical, type Processor, RFLAGS_IF, RFLAGS_RF, RFLAGS_TF, RFLAGS_VM } from './processor.ts';
 import {
   ACCESS_DB,
   ACCESS_G,
@@ -16,6 +17,7 @@ const STAR = offsetOf('star') >> 2;
 const LSTAR = offsetOf('lstar') >> 2;
 const SFMASK = offsetOf('sfmask') >> 2;
 const SYSENTER_CS = offsetOf('sysenterCs') >> 2;
+const PENDING = offsetOf('pendingDebug') >> 2;
 const RIP = offsetOf('rip') >> 2;
 const RCX = offsetOf('rcx') >> 2;
 const R11 = offsetOf('r11') >> 2;
@@ -54,6 +56,7 @@ export function syscall(p: Processor): void {
   u32[R11] = flags & ~RFLAGS_RF;
   u32[R11 + 1] = 0;
   p.setRflags(flags & ~u32[SFMASK]! & ~RFLAGS_RF);
+  p.stepSettled = (p.rflagsRest & RFLAGS_TF) === 0; // the mask decides about the trap after SYSCALL
   const selector = u32[STAR + 1]! & 0xfffc;
   loadPair(p, selector, (selector + 8) & 0xffff, 0, true);
   u32[RIP] = u32[LSTAR]!;
@@ -73,6 +76,9 @@ export function sysret(p: Processor): void {
   const cs = (wide ? base + 16 : base) & 0xffff;
   loadPair(p, cs | 3, ((base + 8) & 0xffff) | 3, 3, wide);
   p.rip = wide ? target : u32[RCX]!;
+  // TF traps before the first instruction of the program.
+  p.stepSettled = true;
+  if ((p.rflagsRest & RFLAGS_TF) !== 0) u32[PENDING] = u32[PENDING]! | DR6_BS;
 }
 
 /** `sysenter`. */

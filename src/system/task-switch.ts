@@ -5,6 +5,7 @@
  * Faults up to the commit point belong to the old task; later ones (#TS, #NP, #SS, #GP for the new selectors) to the new one.
  */
 import { GP, NP, TS } from '../state/vectors.ts';
+import { DR6_BT, debugChanged } from './debug.ts';
 import {
   type Descriptor,
   fetchDescriptor,
@@ -58,7 +59,6 @@ const tss32: TssLayout = {
 };
 const CR3_OFFSET = 28;
 const TRAP_OFFSET = 100;
-const DR6_BT = 1 << 15;
 
 const layoutOf = (type: number): TssLayout => ((type & 8) === 0 ? tss16 : tss32);
 const isAvailable = (type: number): boolean => type === TSS_AVAILABLE || type === TSS16_AVAILABLE;
@@ -147,7 +147,10 @@ export function switchTask(p: Processor, target: Descriptor, kind: TaskSwitch, r
   const nested = kind === 'call' || kind === 'interrupt';
   const loadedFlags = layout.item === 4 ? newFlags : newFlags & 0xffff;
   p.setRflags(nested ? loadedFlags | RFLAGS_NT : loadedFlags);
-  state.set64('dr7', state.get64('dr7') & ~0x155n);
+  if ((state.get32('dr7') & 0x55) !== 0) {
+    state.set64('dr7', state.get64('dr7') & ~0x55n); // breakpoints of the old task alone
+    debugChanged(p);
+  }
   // All selectors are in place before the first descriptor is looked at, unusable until it has been.
   for (let i = 0; i < 6; i++) loadNull(p, p.segments[i]!, selectors[i]!);
   loadNull(p, p.ldtr, ldtSelector);
@@ -163,8 +166,7 @@ export function switchTask(p: Processor, target: Descriptor, kind: TaskSwitch, r
   p.engine.contextChanged();
   if (newIp > p.cs.limit) throw p.zeroFault(GP);
   if (trap) {
-    state.set64('dr6', state.get64('dr6') | BigInt(DR6_BT));
-    p.debugTrap = true;
+    state.set32('pendingDebug', state.get32('pendingDebug') | DR6_BT);
   }
 }
 

@@ -327,7 +327,8 @@ test("INTO asks OF, INT1 ignores the gate's DPL, single step sets DR6.BS", () =>
   run(n, 'int1');
   assert.equal(n.p.rip, 0x1111);
   assert.equal(stackItems(n, 4, 1)[0], '5002');
-  n.cpu.deliverSingleStep();
+  n.state.set32('pendingDebug', 0x4000);
+  n.cpu.deliverDebugTraps();
   assert.equal(n.state.get64('dr6') & 0x4000n, 0x4000n);
 });
 

@@ -52,6 +52,7 @@ export class FakeEngine {
   setFlags(word: number): void {
     this.arithmetic = word & 0x8d5;
   }
+  setBreakpoints(): void {}
   contextChanged(): void {
     this.contextChanges++;
   }

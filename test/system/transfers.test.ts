@@ -253,6 +253,8 @@ test('task switch to a 16-bit TSS and to one with its T flag set', () => {
   t.memory.write16(at.otherTss + 100, 1);
   writeGate(t, 1, gate(sel.code0, 0x1111, 0x8e));
   run(t, 'far-jump', sel.otherTss, 0, 4);
+  assert.equal(t.p.rip, 0x6000);
+  t.cpu.deliverDebugTraps();
   assert.equal(t.p.rip, 0x1111);
   assert.equal(t.state.get64('dr6') & 0x8000n, 0x8000n);
   assert.equal(stackItems(t, 4, 1)[0], '6000');
