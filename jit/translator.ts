@@ -496,6 +496,11 @@ export class Translator implements Regions {
       for (const regions of [...places.values()]) for (const region of [...regions]) this.remove(region, false);
     this.statistics.dropped++;
   }
+  /** As it was when it was new: all translations are dropped, and what was learnt of the guest is forgotten. */
+  forget(): void {
+    this.dropAll();
+    for (const known of [this.settled, this.seen, this.apart, this.retries, this.flips]) known.clear();
+  }
 }
 
 const placeOf = (context: Context, key: number): string => `${context.id},${key}`;

@@ -14,6 +14,7 @@ const help = `jit86: a full-system x86 emulator with a WebAssembly JIT
   jit86 run GUEST        run a Linux or multiboot kernel, ELF or boot sector
   jit86 bench [GUEST...] run guests interpreted and translated, and print their speed
   jit86 disasm GUEST     print blocks with their micro-ops and their WebAssembly
+  jit86 diff GUEST       run a guest, or --random programs, interpreted and translated, and compare
 
   jit86 COMMAND --help   the options of a command
   jit86 --version
@@ -27,6 +28,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   run: async () => (await import('./run.ts')).run,
   bench: async () => (await import('./bench.ts')).bench,
   disasm: async () => (await import('./disasm.ts')).disasm,
+  diff: async () => (await import('./diff.ts')).diff,
 };
 
 /** Runs a command line and answers the exit status; throws nothing. */

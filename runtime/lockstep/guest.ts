@@ -5,7 +5,7 @@
  * The code pages follow each other in linear memory and not in physical memory. Of the data pages the sixth is read-only and
  * the seventh is not present.
  */
-import { translate as translateRegion } from '../../jit/translate.ts';
+import { type Translate, translate as translateRegion } from '../../jit/translate.ts';
 import type { Translator } from '../../jit/translator.ts';
 import type { Context } from '../../src/execute/context.ts';
 import type { Regions } from '../../src/execute/engine.ts';
@@ -39,7 +39,7 @@ export const RAM_BYTES = 0x80000;
 /** Physical pages of code and data; in real mode code and data lie at the first of each, in order. */
 const CODE = 0x50000;
 const DATA = 0x60000;
-const TABLES = 0x40000;
+const TABLES = 0x38000;
 const codePhysical = (kind: GuestKind, page: number): number =>
   kind.mode === 'real' ? CODE + page * 4096 : CODE + (CODE_PAGES - 1 - page) * 8192;
 const dataPhysical = (page: number): number => DATA + page * 4096;
@@ -123,12 +123,20 @@ export class Guest {
   readonly vm: Vm;
   readonly vcpu: Vcpu;
   readonly machine: Machine;
+  /** Physical addresses of the data pages' entries in the page tables, where there are any. */
+  readonly pageEntries: readonly number[];
   private readonly image: Uint8Array;
   private readonly fields: Uint8Array;
   private readonly loadedRam: Uint8Array;
   private readonly loadedFields: Uint8Array;
 
-  constructor(kind: GuestKind, translate: 'never' | 'first' | 'hot', modules: VmModules, model: CpuModelName = 'max') {
+  constructor(
+    kind: GuestKind,
+    translate: 'never' | 'first' | 'hot',
+    modules: VmModules,
+    model: CpuModelName = 'max',
+    translator: Translate = translateRegion,
+  ) {
     this.kind = kind;
     this.vm = new Vm({
       memory: RAM_BYTES,
@@ -141,7 +149,7 @@ export class Guest {
         translate === 'never'
           ? false
           : {
-              way: { kind: translate, translate: translateRegion },
+              way: { kind: translate, translate: translator },
               cache: null,
               mode: { shared: false, x87: 'exact', cpu: cpuBase },
             },
@@ -153,6 +161,10 @@ export class Guest {
     this.image = this.vm.ram.slice();
     this.fields = this.vcpu.state.u8.slice(0, fieldBytes);
     this.loadedRam = this.image.slice();
+    this.pageEntries =
+      kind.mode === 'real'
+        ? []
+        : Array.from({ length: DATA_PAGES }, (_, page) => this.pageEntry(kind.data + BigInt(page * 4096)));
     this.loadedFields = this.fields.slice();
   }
 
@@ -259,7 +271,7 @@ export class Guest {
     this.vm.ram.set(this.image);
     state.u8.set(this.fields);
     code.dropAll();
-    for (const translator of this.vm.translators) translator.dropAll();
+    for (const translator of this.vm.translators) translator.forget();
     cpu.stateReplaced();
   }
 
@@ -310,6 +322,19 @@ export class Guest {
       if (level === 0) return place;
       table = view.getUint32(place, true) & ~0xfff;
     }
+  }
+
+  /** Inverts bits in the entry of a data page, as another processor does that tells this one afterwards. */
+  editPage(page: number, bits: number): void {
+    const at = this.pageEntries[page];
+    if (at === undefined) return;
+    const { physical } = this.vm;
+    const entry = new Uint8Array(4);
+    physical.readBytes(at, entry);
+    const view = new DataView(entry.buffer);
+    view.setUint32(0, view.getUint32(0, true) ^ bits, true);
+    physical.writeBytes(at, entry);
+    this.vcpu.cpu.stateReplaced();
   }
 
   /** Runs for so many instructions. True = halted or shut down. */

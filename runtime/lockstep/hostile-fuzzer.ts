@@ -93,20 +93,17 @@ export interface HostileResult {
   readonly programs: number;
   readonly instructions: number;
   readonly translated: number;
-  /** Errors of the host, and bytes of it that were changed. */
-  readonly failures: readonly string[];
-  /** States in which the engines differ. */
-  readonly differences: readonly string[];
+  /** Errors of the host, bytes of it that were changed, and states in which the engines differ. */
+  readonly reports: readonly string[];
 }
 
 export function fuzzHostile(random: Random, limits: HostileLimits): HostileResult {
   const all = limits.modes.flatMap(guestKinds);
   const locksteps = new Map<GuestKind, Lockstep>();
-  const failures: string[] = [];
-  const differences: string[] = [];
+  const reports: string[] = [];
   const end = performance.now() + limits.seconds * 1000;
   let programs = 0;
-  while (performance.now() < end && programs < limits.programs && failures.length + differences.length < 4) {
+  while (performance.now() < end && programs < limits.programs && reports.length < 4) {
     const kind = all[random(all.length)]!;
     let lockstep = locksteps.get(kind);
     if (lockstep === undefined) {
@@ -118,21 +115,20 @@ export function fuzzHostile(random: Random, limits: HostileLimits): HostileResul
     programs++;
     const began = performance.now();
     try {
-      if (lockstep.run(program, plan) !== null) differences.push(lockstep.report(program, plan));
+      if (lockstep.run(program, plan) !== null) reports.push(lockstep.report(program, plan));
     } catch (error) {
-      failures.push(`${(error as Error).stack}\n${lockstep.reportError(program, plan)}`);
+      reports.push(`${(error as Error).stack}\n${lockstep.reportError(program, plan)}`);
       locksteps.delete(kind);
     }
     const milliseconds = performance.now() - began;
-    if (milliseconds > limits.secondsPerProgram * 1000) failures.push(`${milliseconds} ms\n${listing(program)}`);
-    if (!lockstep.holesIntact()) failures.push(`bytes of the host have changed\n${listing(program)}`);
+    if (milliseconds > limits.secondsPerProgram * 1000) reports.push(`${milliseconds} ms\n${listing(program)}`);
+    if (!lockstep.holesIntact()) reports.push(`bytes of the host have changed\n${listing(program)}`);
   }
   const sum = (count: (l: Lockstep) => number) => [...locksteps.values()].reduce((n, l) => n + count(l), 0);
   return {
     programs,
     instructions: sum((l) => l.instructions),
     translated: sum((l) => l.translatedInstructions),
-    failures,
-    differences,
+    reports,
   };
 }

@@ -3,13 +3,13 @@
  * compares everything that the guest can see at several points; a program that differs is made as small as it can be.
  */
 
+import type { Translate } from '../../jit/translate.ts';
 import { layout } from '../../src/state/layout.ts';
-import type { Vcpu } from '../vcpu.ts';
 import type { VmModules } from '../vm.ts';
-import { codeStart, Guest, type GuestKind, restrictTranslation } from './guest.ts';
+import { describePlace, differingPlaces, type Place, type Side, Trace } from './differences.ts';
+import { codeStart, DATA_PAGES, Guest, type GuestKind, restrictTranslation } from './guest.ts';
 import type { Random } from './random-numbers.ts';
 import { type Assembled, assemble, type Block, dataOf, listing, type Program } from './random-program.ts';
-import { firstDifference } from './same-bytes.ts';
 
 export interface Plan {
   /** Instructions after which the states are compared, ascending. */
@@ -23,6 +23,8 @@ export interface Plan {
    * the others the item's number (modulo their count).
    */
   readonly resumes: readonly number[];
+  /** At each point: which data page's entry is changed in the page tables, and the bits that are inverted (0 = none). */
+  readonly edits?: readonly { readonly page: number; readonly bits: number }[];
 }
 
 export interface Difference {
@@ -32,6 +34,9 @@ export interface Difference {
   readonly lines: readonly string[];
 }
 
+/** Present, writable, user, accessed, dirty, and another page. */
+const pageBits = [1, 2, 4, 0x20, 0x40, 0x60, 0x1000];
+
 /** Stops at random places; who has ended goes on at another item of the program. */
 export function makePlan(random: Random, count = 4 + random(6)): Plan {
   const points: number[] = [];
@@ -40,19 +45,28 @@ export function makePlan(random: Random, count = 4 + random(6)): Plan {
   const stops: number[] = [];
   for (let stop = 0; stop < at && stops.length < 40; ) stops.push((stop += 1 + random(random(3) === 0 ? 10 : 400)));
   const resumes = points.map(() => random(1 << 16));
-  return { points, stops: stops.filter((s) => s < at), choose: random(1 << 20), resumes };
+  const edits = points.map(() => ({
+    page: random(DATA_PAGES),
+    bits: random(3) === 0 ? pageBits[random(pageBits.length)]! : 0,
+  }));
+  return { points, stops: stops.filter((s) => s < at), choose: random(1 << 20), resumes, edits };
 }
+
+const sideOf = ({ vcpu, vm }: Guest): Side => ({ vcpu, ram: vm.ram });
 
 export class Lockstep {
   private readonly single: Guest;
   private readonly blocks: Guest;
   private readonly translated: Guest;
   private choose = 0;
+  /** What differed at last, and the instructions before the last point if they are wanted. */
+  private differing: readonly Place[] = [];
+  private trace: Trace | null = null;
 
-  constructor(kind: GuestKind, modules: VmModules) {
+  constructor(kind: GuestKind, modules: VmModules, translate?: Translate) {
     this.single = new Guest(kind, 'never', modules);
     this.blocks = new Guest(kind, 'never', modules);
-    this.translated = new Guest(kind, 'first', modules);
+    this.translated = new Guest(kind, 'first', modules, undefined, translate);
     for (const guest of this.guests) guest.fillWithTraps();
     restrictTranslation(this.translated, (rip) => {
       return ((Math.imul(rip ^ this.choose, 0x9e3779b1) >>> 8) & 7) !== 0;
@@ -93,6 +107,11 @@ export class Lockstep {
     }
   }
 
+  /** Physical addresses of the data pages' entries in the page tables. */
+  get pageEntries(): readonly number[] {
+    return this.single.pageEntries;
+  }
+
   /** The first difference, or null. */
   run(program: Program, plan: Plan): Difference | null {
     this.choose = plan.choose;
@@ -113,7 +132,9 @@ export class Lockstep {
     for (const [n, point] of plan.points.entries()) {
       let endedHere = false;
       for (let i = done; i < point && !endedHere; i++) {
+        if (point === plan.points.at(-1)) this.trace?.before(sideOf(this.single));
         endedHere = this.single.run(1);
+        if (point === plan.points.at(-1)) this.trace?.after(sideOf(this.single));
         this.instructions++;
       }
       const blocksEnded = this.blocks.run(point - done);
@@ -128,12 +149,17 @@ export class Lockstep {
         ['blocks', this.blocks, blocksEnded],
         ['translation', this.translated, translatedEnded],
       ] as const) {
-        const lines = compare(this.single, guest);
+        const [expected, actual] = [sideOf(this.single), sideOf(guest)];
+        this.differing = differingPlaces(actual, expected);
+        const lines = this.differing.map((place) => describePlace(place, actual, expected));
         if (endedHere !== guestEnded) lines.push(`ended: got ${guestEnded}, expected ${endedHere}`);
         if (lines.length > 0) return { engine, at: point, lines };
       }
       done = point;
+      const edit = plan.edits?.[n];
+      if (edit !== undefined && edit.bits !== 0) for (const guest of this.guests) guest.editPage(edit.page, edit.bits);
       if (!endedHere) continue;
+      if (plan.resumes.length === 0) break;
       this.resume(program, items, plan.resumes[n]!);
     }
     return null;
@@ -178,6 +204,18 @@ export class Lockstep {
     return best;
   }
 
+  /** The instruction that makes the difference, and those before it. */
+  private culprit(program: Program, plan: Plan): string[] {
+    const again = this.run(program, plan);
+    if (again === null) return ['it does not come again from a new start'];
+    const points = plan.points.filter((point) => point <= again.at);
+    this.trace = new Trace(this.differing);
+    this.run(program, { ...plan, points });
+    const lines = this.trace.report(6);
+    this.trace = null;
+    return lines;
+  }
+
   /** A program that makes the host throw, as small as it can be. */
   reportError(program: Program, plan: Plan): string {
     let best = program;
@@ -206,38 +244,10 @@ export class Lockstep {
     return [
       `${difference.engine} differs after ${difference.at} instructions (mode ${kind.mode}, CPL ${kind.cpl}, ${kind.paging} paging, code 0x${kind.code.toString(16)}, data 0x${kind.data.toString(16)}; stops ${small.plan.stops.join()}; choose ${plan.choose})`,
       ...difference.lines.map((line) => `  ${line}`),
+      ...this.culprit(small.program, small.plan),
       listing(small.program),
       `registers ${[...program.registers].map((r) => r.toString(16)).join(' ')}`,
       `mxcsr ${program.mxcsr.toString(16)} flags ${program.flags.toString(16)}`,
     ].join('\n');
-  }
-}
-
-/** What the guest can see differently, one line each. */
-export function compare(expected: Guest, actual: Guest): string[] {
-  const lines: string[] = [];
-  const differ = (what: string, got: bigint | number, want: bigint | number) =>
-    lines.push(`${what}: got 0x${got.toString(16)}, expected 0x${want.toString(16)}`);
-  const [a, b] = [actual.vcpu, expected.vcpu];
-  if (a.engine.flags() !== b.engine.flags()) differ('flags', a.engine.flags(), b.engine.flags());
-  compareFields(a, b, differ);
-  const [x, y] = [actual.vm.ram, expected.vm.ram];
-  for (let i = firstDifference(x, y); i >= 0 && lines.length < 20; i = firstDifference(x, y, i + 1))
-    differ(`RAM 0x${i.toString(16)}`, x[i]!, y[i]!);
-  return lines;
-}
-
-function compareFields(a: Vcpu, b: Vcpu, differ: (what: string, got: bigint, want: bigint) => void): void {
-  const [x, y] = [a.state.view, b.state.view];
-  for (const { name, set, type, offset } of layout.values()) {
-    if (set === null) continue;
-    const read = (view: DataView): bigint => {
-      if (type === 'u32') return BigInt(view.getUint32(offset, true));
-      const low = view.getBigUint64(offset, true);
-      return type === 'u64' ? low : low | (view.getBigUint64(offset + 8, true) << 64n);
-    };
-    if (x.getUint32(offset, true) === y.getUint32(offset, true) && type === 'u32') continue;
-    const [got, want] = [read(x), read(y)];
-    if (got !== want) differ(name, got, want);
   }
 }

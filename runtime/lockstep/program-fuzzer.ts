@@ -1,5 +1,6 @@
 /** Makes random programs in every kind of guest and runs them in lock step. */
 
+import type { Translate } from '../../jit/translate.ts';
 import type { VmModules } from '../vm.ts';
 import { type GuestKind, type GuestMode, isFlat } from './guest.ts';
 import { Lockstep, makePlan } from './lockstep.ts';
@@ -11,6 +12,8 @@ export interface FuzzLimits {
   readonly programs: number;
   readonly modes: readonly GuestMode[];
   readonly modules: VmModules;
+  /** Translates in place of the translator: for tests of the comparison. */
+  readonly translate?: Translate;
   /** Stop after so many differences. */
   readonly differences: number;
 }
@@ -19,6 +22,8 @@ export interface FuzzResult {
   readonly programs: number;
   /** Instructions executed in translations. */
   readonly translated: number;
+  /** Instructions executed one at a time. */
+  readonly instructions: number;
   readonly reports: readonly string[];
 }
 
@@ -49,12 +54,16 @@ export function fuzzPrograms(random: Random, limits: FuzzLimits): FuzzResult {
   while (performance.now() < end && programs < limits.programs && reports.length < limits.differences) {
     const kind = all[random(all.length)]!;
     let lockstep = locksteps.get(kind);
-    if (lockstep === undefined) locksteps.set(kind, (lockstep = new Lockstep(kind, limits.modules)));
-    const program = new ProgramMaker(random).make(kind);
+    if (lockstep === undefined) locksteps.set(kind, (lockstep = new Lockstep(kind, limits.modules, limits.translate)));
+    const program = new ProgramMaker(random).make(kind, lockstep.pageEntries);
     const plan = makePlan(random);
     programs++;
     if (lockstep.run(program, plan) !== null) reports.push(lockstep.report(program, plan));
   }
-  const translated = [...locksteps.values()].reduce((sum, l) => sum + l.translatedInstructions, 0);
-  return { programs, translated, reports };
+  let [translated, instructions] = [0, 0];
+  for (const l of locksteps.values()) {
+    translated += l.translatedInstructions;
+    instructions += l.instructions;
+  }
+  return { programs, translated, instructions, reports };
 }

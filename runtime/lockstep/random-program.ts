@@ -8,7 +8,16 @@ import { decode } from '../../src/isa/decode.ts';
 import { disassemble } from '../../src/isa/disassemble.ts';
 import type { Form } from '../../src/isa/forms.ts';
 import { sampleEncodings } from '../../src/isa/samples.ts';
-import { CODE_PAGES, codeSizeOf, codeStart, DATA_PAGES, dataStart, type GuestKind, type GuestMode } from './guest.ts';
+import {
+  CODE_PAGES,
+  codeSizeOf,
+  codeStart,
+  DATA_PAGES,
+  dataStart,
+  type GuestKind,
+  type GuestMode,
+  isFlat,
+} from './guest.ts';
 import { Encoder, moveImmediate, type Size } from './random-encoding.ts';
 import type { Random } from './random-numbers.ts';
 
@@ -139,6 +148,7 @@ type Floating = 'vector' | 'x87' | 'mmx' | null;
 
 export class ProgramMaker {
   private readonly random: Random;
+  private pageEntries: readonly number[] = [];
 
   constructor(random: Random) {
     this.random = random;
@@ -150,8 +160,10 @@ export class ProgramMaker {
     return this.random(100) < percent;
   }
 
-  make(kind: GuestKind): Program {
+  /** `pageEntries`: physical addresses of the data pages' entries in the page tables, which are mapped one to one. */
+  make(kind: GuestKind, pageEntries: readonly number[]): Program {
     const { random } = this;
+    this.pageEntries = isFlat(kind.mode) && kind.cpl === 0 ? pageEntries : [];
     const mode = codeSizeOf(kind.mode);
     const base = dataStart(kind);
     const encoder = new Encoder(mode, random, () => base + BigInt(this.offset()));
@@ -294,6 +306,9 @@ export class ProgramMaker {
     } else if (n < 80) {
       items.push(...this.segmentCopy());
       return;
+    } else if (n < 90 && this.pageEntries.length > 0) {
+      items.push(...this.pageEdit(kind));
+      return;
     } else if (floating === 'mmx' && n < 200) forms = pool.x87;
     else if (floating !== null && n < 600) forms = pool[floating];
     else if (n < 850) forms = pool.core;
@@ -313,6 +328,18 @@ export class ProgramMaker {
   private segmentCopy(): Item[] {
     const [from, to] = [this.pick([0, 2, 3]), this.pick([0, 3])];
     return [plain([0x8c, 0xc0 | (from << 3)]), plain([0x8e, 0xc0 | (to << 3)])];
+  }
+  /** A bit of a data page's entry is inverted, and INVLPG says so. */
+  private pageEdit(kind: GuestKind): Item[] {
+    const mode = codeSizeOf(kind.mode);
+    const page = this.random(this.pageEntries.length);
+    const bits = this.pick([1, 2, 4, 0x20, 0x40, 0x60, 0x1000]);
+    const dword = [0, 8, 16, 24].map((shift) => (bits >> shift) & 0xff);
+    return [
+      plain(moveImmediate(mode, 7, mode, BigInt(this.pageEntries[page]!))),
+      plain(moveImmediate(mode, 6, mode, kind.data + BigInt(page * 4096))),
+      plain([0x81, 0x37, ...dword, 0x0f, 0x01, 0x3e]), // xor dword [edi], bits; invlpg [esi]
+    ];
   }
   private stackReset(kind: GuestKind): Item {
     const mode = codeSizeOf(kind.mode);

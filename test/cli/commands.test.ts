@@ -77,6 +77,11 @@ test('whatever is wrong with a command line is one line that names it, and statu
     [['run', truncated], /truncated\.elf: .*do not fit the file of 60 bytes/],
     [['run', foreign], /arm\.elf: .*machine 40 \(ARM\)/],
     [['run', kernel, '--memory', '1M'], /kernel\.elf: .*outside of the RAM of 0x100000 bytes/],
+    [['diff'], /jit86 diff needs a GUEST, or --random or --hostile/],
+    [['diff', kernel, '--random'], /jit86 diff needs a GUEST, or --random or --hostile/],
+    [['diff', kernel, '--seed', '1'], /--seed is for random programs/],
+    [['diff', '--random', '--interval', '1'], /--interval is for a guest/],
+    [['diff', '--random', '--guests', '8'], /--guests 8: it must be one of 64, /],
     [['disasm', kernel, '--at', 'main'], /--at main: not a whole number/],
     [['disasm', kernel, '--count', '0'], /--count 0: the least is 1/],
     [['disasm', kernel, '--engine', 'jit'], /unknown option --engine/],
@@ -95,7 +100,7 @@ test('whatever is wrong with a command line is one line that names it, and statu
 });
 
 test('help and version come with status 0, for each command too', async () => {
-  for (const args of [['--help'], ['run', '--help'], ['bench', '--help'], ['disasm', '--help']]) {
+  for (const args of [['--help'], ['run', '--help'], ['bench', '--help'], ['disasm', '--help'], ['diff', '--help']]) {
     const { status, out, error } = await runScripted(args);
     assert.equal(status, 0, error);
     assert.match(out, /jit86/);
