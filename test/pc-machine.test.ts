@@ -1,0 +1,268 @@
+/** The PC as a whole: time by instructions, interrupts at exact places, several processors, the ways a run ends. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { nodeHost } from '../runtime/hosts/node.ts';
+import { loadGuest } from '../runtime/loaders/load.ts';
+import type { Engine, Machine, RunEnd } from '../runtime/machines/machine.ts';
+import { createPcMachine } from '../runtime/machines/pc-machine.ts';
+import { Assembler, dword, to } from './engines/assembler.ts';
+
+const codeAt = 0x10_0000;
+const idtAt = 0x2000;
+const apic = (register: number) => dword(0xfee0_0000 + register);
+/** `mov dword [address], value` */
+const store = (address: readonly number[], value: number) => [0xc7, 0x05, ...address, ...dword(value)];
+/** AL to the debug console. */
+const show = [0xe6, 0xe9];
+/** `mov dx, 604h; mov ax, S5; out dx, ax` */
+const powerOff = [0x66, 0xba, 0x04, 0x06, 0x66, 0xb8, 0x00, 0x34, 0x66, 0xef];
+
+interface Guest {
+  readonly code: Assembler;
+  /** Interrupt vectors and the labels of their handlers. */
+  readonly vectors?: Readonly<Record<number, string>>;
+  readonly more?: readonly (readonly [address: number, bytes: Uint8Array])[];
+}
+
+async function start(
+  guest: Guest,
+  engine: Engine,
+  cpus = 1,
+): Promise<{ machine: Machine; output: number[]; end(slice?: number): Promise<RunEnd> }> {
+  const output: number[] = [];
+  const machine = await createPcMachine(
+    {
+      memory: 4 << 20,
+      cpus,
+      engine,
+      x87: 'exact',
+      cache: null,
+      serial: (byte) => void output.push(byte),
+      debugcon: (byte) => void output.push(byte),
+    },
+    nodeHost,
+  );
+  const { bytes } = machine.ram;
+  const { state } = loadGuest(guest.code.finish(), machine.ram, {
+    name: 'guest',
+    commandLine: '',
+    modules: [],
+    flat: { address: codeAt, mode: 'protected' },
+  });
+  const view = new DataView(bytes.buffer, bytes.byteOffset);
+  for (const [vector, label] of Object.entries(guest.vectors ?? {})) {
+    const handler = codeAt + guest.code.offsetOf(label);
+    view.setUint32(idtAt + Number(vector) * 8, (handler & 0xffff) | (8 << 16), true);
+    view.setUint32(idtAt + Number(vector) * 8 + 4, (handler & 0xffff_0000) | 0x8e00, true);
+  }
+  view.setUint16(idtAt - 8, 0x7ff, true);
+  view.setUint32(idtAt - 6, idtAt, true);
+  for (const [address, content] of guest.more ?? []) bytes.set(content, address);
+  machine.start(state);
+  const limit = 20_000_000;
+  return {
+    machine,
+    output,
+    async end(slice = limit) {
+      for (let done = slice; ; done += slice) {
+        const end = await machine.run({ maxInstructions: done });
+        if (end.reason !== 'instructions' || done >= limit) {
+          await machine.close();
+          return end;
+        }
+        assert.equal(machine.instructions(), done, 'a run stops after exactly so many instructions');
+      }
+    },
+  };
+}
+
+const loadIdt = [0x0f, 0x01, 0x1d, ...dword(idtAt - 8)];
+const counter = dword(0x3000);
+
+/** The APIC's timer interrupts a loop, then a HLT; the handler shows the time-stamp counter, the end the loop's sum. */
+const ticking = (): Guest => ({
+  vectors: { 48: 'tick' },
+  code: new Assembler(BigInt(codeAt))
+    .put(loadIdt)
+    .put(store(apic(0xf0), 0x1ff))
+    .put(store(apic(0x3e0), 0xb))
+    .put(store(apic(0x320), 0x2_0030))
+    .put(store(apic(0x380), 10_007))
+    .put(0xfb) // sti
+    .label('loop')
+    .put(0x46, 0x01, 0xf7) // inc esi; add edi, esi
+    .put(0x83, 0x3d, counter, 40) // cmp dword [counter], 40
+    .put(0x72, to('loop', 1))
+    .label('sleep')
+    .put(0xf4) // hlt
+    .put(0x83, 0x3d, counter, 45)
+    .put(0x72, to('sleep', 1))
+    .put(0x89, 0xf8) // mov eax, edi
+    .put(show, 0xc1, 0xe8, 8, show, 0xc1, 0xe8, 8, show, 0xc1, 0xe8, 8, show)
+    .put(powerOff)
+    .put(0xf4)
+    .label('tick')
+    .put(0x50, 0x52) // push eax; push edx
+    .put(0x0f, 0x31, show, 0xc1, 0xe8, 8, show, 0xc1, 0xe8, 8, show) // rdtsc
+    .put(0xff, 0x05, counter) // inc dword [counter]
+    .put(store(apic(0xb0), 0))
+    .put(0x5a, 0x58, 0xcf), // pop edx; pop eax; iret
+});
+
+test('timer interrupts come at the same instructions in every engine and slicing', async () => {
+  const runs: number[][] = [];
+  for (const [engine, slice] of [
+    ['interpreter', undefined],
+    ['interpreter', 997],
+    ['jit', undefined],
+    ['jit', 4999],
+    ['auto', undefined],
+  ] as const) {
+    const { output, end } = await start(ticking(), engine);
+    assert.deepEqual(await end(slice), { reason: 'power-off' }, `${engine} ${slice}`);
+    runs.push(output);
+  }
+  for (const run of runs) assert.deepEqual(run, runs[0]);
+  const [first] = runs;
+  assert.equal(first!.length, 45 * 3 + 4);
+  const times = Array.from(
+    { length: 45 },
+    (_, i) => first![i * 3]! | (first![i * 3 + 1]! << 8) | (first![i * 3 + 2]! << 16),
+  );
+  for (const [i, time] of times.entries()) {
+    const late = time - times[0]! - i * 10_007;
+    assert.ok(Math.abs(late) <= 8, `tick ${i} is ${late} instructions off`);
+  }
+});
+
+/** The first processor starts the others, and all add to one word under LOCK. */
+const together = (others: number): Guest => {
+  const starting = new Assembler(0x8000n)
+    .put(0x31, 0xc0, 0x8e, 0xd8) // xor ax, ax; mov ds, ax
+    .put(0xf0, 0xff, 0x06, 0x00, 0x70) // lock inc word [7000h]
+    .label('spin')
+    .put(0x83, 0x3e, 0x02, 0x70, 1) // cmp word [7002h], 1
+    .put(0x75, to('spin', 1))
+    .put(0xb9, 0xe8, 0x03) // mov cx, 1000
+    .label('add')
+    .put(0xf0, 0x83, 0x06, 0x04, 0x70, 1) // lock add word [7004h], 1
+    .put(0xe2, to('add', 1)) // loop
+    .put(0xf0, 0xff, 0x06, 0x06, 0x70)
+    .put(0xf4);
+  return {
+    more: [[0x8000, starting.finish()]],
+    code: new Assembler(BigInt(codeAt))
+      .put(store(apic(0x300), 0xc_4500)) // INIT to all others
+      .put(store(apic(0x300), 0xc_4608)) // start-up at 8000H
+      .label('wait')
+      .put(0x66, 0x83, 0x3d, dword(0x7000), others)
+      .put(0x75, to('wait', 1))
+      .put(store(dword(0x7002), 1))
+      .put(0xb9, dword(1000))
+      .label('add')
+      .put(0x66, 0xf0, 0x83, 0x05, dword(0x7004), 1)
+      .put(0xe2, to('add', 1))
+      .label('last')
+      .put(0x66, 0x83, 0x3d, dword(0x7006), others)
+      .put(0x75, to('last', 1))
+      .put(0xa1, dword(0x7004), show, 0xc1, 0xe8, 8, show)
+      .put(powerOff)
+      .put(0xf4),
+  };
+};
+
+test('start-up messages wake processors, and LOCK holds between them', async () => {
+  for (const engine of ['interpreter', 'jit'] as const) {
+    for (const cpus of [2, 5]) {
+      const { output, end, machine } = await start(together(cpus - 1), engine, cpus);
+      assert.deepEqual(await end(), { reason: 'power-off' });
+      assert.equal(output[0]! | (output[1]! << 8), 1000 * cpus);
+      assert.ok(machine.instructions() > 2000 * cpus);
+    }
+  }
+});
+
+/** One processor changes code that the other runs: an INC becomes a DEC. */
+test('code that another processor writes is executed as it is then', async () => {
+  const starting = new Assembler(0x8000n)
+    .put(0x31, 0xc0, 0x8e, 0xd8)
+    .label('spin')
+    .put(0x66, 0x81, 0x3e, 0x00, 0x70, dword(5000)) // cmp dword [7000h], 5000
+    .put(0x72, to('spin', 1))
+    .put(0xb8, 0x00, 0x90, 0x8e, 0xd8) // mov ds, 9000h
+    .put(0xc6, 0x06, 0x00, 0x00, 0x4b) // mov byte [0], dec ebx
+    .put(0xf4);
+  const guest: Guest = {
+    more: [
+      [0x8000, starting.finish()],
+      [0x9_0000, Uint8Array.of(0x43, 0xc3)], // inc ebx; ret
+    ],
+    code: new Assembler(BigInt(codeAt))
+      .put(store(apic(0x300), 0xc_4500), store(apic(0x300), 0xc_4608))
+      .put(0xb9, dword(0x9_0000)) // mov ecx, 90000h
+      .label('loop')
+      .put(0xff, 0xd1) // call ecx
+      .put(0xff, 0x05, dword(0x7000))
+      .put(0x85, 0xdb) // test ebx, ebx
+      .put(0x75, to('loop', 1))
+      .put(powerOff)
+      .put(0xf4),
+  };
+  for (const engine of ['interpreter', 'jit'] as const) {
+    const { end } = await start(guest, engine, 2);
+    assert.deepEqual(await end(), { reason: 'power-off' }, engine);
+  }
+});
+
+test('the interval timer interrupts through the 8259s', async () => {
+  const out = (port: number, value: number) => [0xb0, value, 0xe6, port];
+  const guest: Guest = {
+    vectors: { 32: 'tick' },
+    code: new Assembler(BigInt(codeAt))
+      .put(loadIdt)
+      .put(out(0x20, 0x11), out(0x21, 0x20), out(0x21, 4), out(0x21, 1), out(0x21, 0xfe))
+      .put(out(0x43, 0x34), out(0x40, 0x00), out(0x40, 0x10))
+      .put(0xfb)
+      .label('sleep')
+      .put(0xf4, 0x83, 0x3d, counter, 3, 0x72, to('sleep', 1))
+      .put(powerOff, 0xf4)
+      .label('tick')
+      .put(0xb0, 0x2e, show, 0xff, 0x05, counter, out(0x20, 0x20), 0xcf),
+  };
+  const { output, end, machine } = await start(guest, 'interpreter');
+  assert.deepEqual(await end(), { reason: 'power-off' });
+  assert.equal(String.fromCharCode(...output), '...');
+  assert.ok(machine.instructions() < 200, 'HLT goes on to the next interrupt');
+});
+
+test('a run ends with a reset, a halt for ever, the exit port, a triple fault', async () => {
+  const ends: readonly [RunEnd['reason'], readonly number[]][] = [
+    ['reset', [0x66, 0xba, 0xf9, 0x0c, 0xb0, 0x06, 0xee, 0xf4]],
+    ['reset', [0xb0, 0xfe, 0xe6, 0x64, 0xf4]],
+    ['halt', [0xfa, 0xf4]],
+    ['exit', [0x66, 0xba, 0xf4, 0x00, 0xb0, 0x03, 0xee, 0xf4]],
+    ['shutdown', [0x0f, 0x0b]],
+  ];
+  for (const [reason, bytes] of ends) {
+    const { end } = await start({ code: new Assembler(BigInt(codeAt)).put(bytes) }, 'interpreter');
+    assert.equal((await end()).reason, reason, bytes.join(' '));
+  }
+});
+
+test('more memory than lies below the devices is refused by name', async () => {
+  await assert.rejects(
+    createPcMachine(
+      {
+        memory: 0xff00_0000,
+        cpus: 1,
+        engine: 'interpreter',
+        x87: 'exact',
+        cache: null,
+        serial: () => {},
+        debugcon: () => {},
+      },
+      nodeHost,
+    ),
+    /memory of 4278190080 bytes: a PC has at most/,
+  );
+});
