@@ -15,7 +15,7 @@ import type { ApicClock } from '../src/system/apic-timer.ts';
 import { Cpu } from '../src/system/cpu.ts';
 import type { CpuModel } from '../src/system/cpu-models.ts';
 import { DR6_BS } from '../src/system/debug.ts';
-import type { Ports, TimeStampCounter } from '../src/system/engine.ts';
+import type { Ports, RandomNumbers, TimeStampCounter } from '../src/system/engine.ts';
 import type { HelperName } from '../src/system/helpers.ts';
 import { type ApicListener, LocalApic } from '../src/system/local-apic.ts';
 import { ConfigurationError } from './errors.ts';
@@ -55,6 +55,7 @@ export interface VcpuParts {
   readonly arithmetic: WebAssembly.Exports;
   readonly ports: Ports;
   readonly tsc: TimeStampCounter;
+  readonly random: RandomNumbers;
   readonly model: CpuModel;
   readonly index: number;
   readonly cpus: number;
@@ -121,6 +122,7 @@ export class Vcpu implements Processor, ApicListener {
       },
       ports: parts.ports,
       tsc: parts.tsc,
+      random: parts.random,
       apic: this.apic,
       model: parts.model,
       index: parts.index,

@@ -10,7 +10,7 @@ import { type MmioHandler, PhysicalMemory } from '../src/mmu/physical-memory.ts'
 import { cpuBytes } from '../src/state/layout.ts';
 import { ApicBus } from '../src/system/apic-bus.ts';
 import { type CpuModelName, cpuModel } from '../src/system/cpu-models.ts';
-import type { Ports, TimeStampCounter } from '../src/system/engine.ts';
+import type { Ports, RandomNumbers, TimeStampCounter } from '../src/system/engine.ts';
 import { ConfigurationError } from './errors.ts';
 import { enterInitialState } from './initial-entry.ts';
 import type { InitialState } from './loaders/initial-state.ts';
@@ -37,6 +37,11 @@ export interface VmOptions {
   readonly modules: VmModules;
   readonly ports: Ports;
   readonly tsc: TimeStampCounter;
+  /**
+   * What RDRAND and RDSEED give: the host's random numbers (the default), a function that gives 64 bits, or a generator
+   * that begins at a seed and is part of each vCPU's state, so that a run can be had again.
+   */
+  readonly random?: 'host' | (() => bigint) | { readonly seed: number };
   /** What answers where there is no RAM; without it nobody does. */
   readonly mmio?: MmioHandler;
   /** Gives each vCPU a local APIC. */
@@ -51,6 +56,13 @@ export interface VmOptions {
 export interface VmTranslation extends Pick<TranslatorParts, 'way' | 'cache' | 'mode'> {
   /** Bytes of the host's memory for translated code: beyond, all of it is dropped (256 MiB, some 5,000 regions). */
   readonly maximumBytes?: number;
+}
+
+function randomNumbers(source: NonNullable<VmOptions['random']>): RandomNumbers {
+  if (typeof source === 'object') return null;
+  if (typeof source === 'function') return source;
+  const word = new BigUint64Array(1);
+  return () => crypto.getRandomValues(word)[0]!;
 }
 
 export class Vm {
@@ -103,6 +115,7 @@ export class Vm {
           arithmetic,
           ports: options.ports,
           tsc: options.tsc,
+          random: randomNumbers(options.random ?? 'host'),
           model,
           index,
           cpus,
@@ -112,6 +125,11 @@ export class Vm {
           },
         }),
     );
+    if (typeof options.random === 'object') {
+      const { seed } = options.random;
+      for (const [index, { state }] of this.vcpus.entries())
+        state.set64('randomState', BigInt.asUintN(64, (BigInt(seed) << 8n) + BigInt(index)));
+    }
     if (options.x87 === 'fast') for (const { state } of this.vcpus) state.set32('x87Fast', 1);
     const { translate } = options;
     this.translators = translate

@@ -145,6 +145,7 @@ export class Guest {
       modules,
       ports: { read: () => 0xffffffff, write: () => {} },
       tsc: { read: () => 0x123456789n, hertz: 1e9 },
+      random: { seed: 1 },
       translate:
         translate === 'never'
           ? false

@@ -56,7 +56,7 @@ export interface Program {
 }
 
 /** Helpers (src/system) whose instructions may stand in a program: they leave the machine as it is. */
-const harmless = new Set(['popf', 'cpuid', 'lar', 'lsl', 'verr', 'verw', 'rdtsc', 'into']);
+const harmless = new Set(['popf', 'cpuid', 'lar', 'lsl', 'verr', 'verw', 'rdtsc', 'random', 'into']);
 const harmlessToSupervisor = new Set([...harmless, 'cli', 'sti', 'wbinvd', 'clts', 'invlpg']);
 const core =
   /^(?:ADD|SUB|CMP|TEST|AND|OR|XOR|ADC|SBB|INC|DEC|NEG|NOT|MOV|MOVZX|MOVSX|LEA|SHL|SHR|SAR|ROL|ROR|RCL|RCR|SETcc|CMOVcc|PUSH|POP|IMUL|MUL|SHLD|SHRD|BT|XCHG|CMPXCHG|XADD|LAHF|SAHF|CMC|CLC|STC|PUSHF)$/;

@@ -88,6 +88,7 @@ class PcMachine implements Machine {
       },
       apic: { clock, acknowledgeExternal: () => this.devices.pic.acknowledge() },
       tsc: { read: () => BigInt(Math.floor(clock.now())), hertz: tscHertz },
+      random: this.virtual === null ? 'host' : { seed: 0 },
       x87: options.x87,
       translate: translation?.forVm ?? false,
     });

@@ -3,6 +3,7 @@ import './arithmetic.ts';
 import './atomics.ts';
 import './bits.ts';
 import './bmi.ts';
+import './caches.ts';
 import './control.ts';
 import './crypto.ts';
 import './decimal.ts';

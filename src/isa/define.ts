@@ -77,7 +77,15 @@ export type Feature =
   | 'clflush'
   | 'lahf64'
   | 'nopl'
-  | 'prefetchw';
+  | 'prefetchw'
+  | 'rdrand'
+  | 'rdseed'
+  | 'rdpid'
+  | 'clflushopt'
+  | 'clwb'
+  | 'movdiri'
+  | 'movdir64b'
+  | 'serialize';
 
 export interface Definition {
   /** The manual's mnemonic, upper case; `Jcc`, `SETcc`, `CMOVcc` for the condition families. */

@@ -37,6 +37,25 @@ const further = (b: Builder, address: Value<'i64'>, bytes: number) =>
 define('CPUID', ['0F A2'], (b, x) => b.call('cpuid', x));
 define('RDTSC', ['0F 31'], (b, x) => b.call('rdtsc', x), 'tsc');
 define('RDTSCP', ['0F 01 F9'], (b, x) => b.call('rdtscp', x), 'rdtscp');
+define(
+  'RDPID',
+  ['F3 0F C7 /7! Rq x64', 'F3 0F C7 /7! Rd i64'],
+  (b, x) => {
+    const id = b.state64('tscAux');
+    b.write(x.dst, x.mode === 64 ? id : b.wrap(id));
+  },
+  'rdpid',
+);
+for (const [name, extension, feature] of [
+  ['RDRAND', 6, 'rdrand'],
+  ['RDSEED', 7, 'rdseed'],
+] as const)
+  define(
+    name,
+    [`NFx 0F C7 /${extension}! Rv`],
+    (b, x) => b.call('random', x, b.i32((x.dst as RegisterOperand).index), b.i32(x.width)),
+    feature,
+  );
 privileged('RDMSR', ['0F 32'], 'rdmsr', 'msr');
 privileged('WRMSR', ['0F 30'], 'wrmsr', 'msr');
 
@@ -179,13 +198,3 @@ define('ARPL', ['63 Ew,Gw i64 protected'], (b, { dst, src }) => {
   });
   b.mergeFlags(ZF, b.shl(lower, b.i32(6)));
 });
-
-// --- caches: there is nothing to flush
-define(
-  'CLFLUSH',
-  ['NP 0F AE /7@ Mb'],
-  (b, { dst }) => {
-    b.read(dst); // faults as a byte load does
-  },
-  'clflush',
-);

@@ -112,6 +112,8 @@ function rows(): Row[] {
   add('event', 'u32', 'cpl', 'interruptShadow', 'halted', 'pendingVector', 'pendingErrorCode', 'nmiBlocked', 'smm');
   // Debug traps that the instruction before has raised, in DR6's places: delivered before the next one.
   add('event', 'u32', 'pendingDebug');
+  // The generator behind RDRAND, where it is not the host's.
+  add('event', 'u64', 'randomState');
   // Run control.
   add(null, 'u64', 'translated'); // instructions retired in translated regions
   add(null, 'u32', 'budget'); // instructions left in this slice (signed); regions and blocks count it down

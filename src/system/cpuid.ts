@@ -57,6 +57,7 @@ const leaf1Ecx: Bits = [
   ['movbe', 22],
   ['popcnt', 23],
   ['aes', 25],
+  ['rdrand', 30],
   ['hypervisor', 31],
 ];
 const leaf7Ebx: Bits = [
@@ -66,16 +67,25 @@ const leaf7Ebx: Bits = [
   ['smep', 7],
   ['bmi2', 8],
   ['invpcid', 10],
+  ['rdseed', 18],
   ['adx', 19],
   ['smap', 20],
+  ['clflushopt', 23],
+  ['clwb', 24],
   ['sha', 29],
 ];
 const leaf7Ecx: Bits = [
   ['umip', 2],
   ['pku', 3],
+  ['rdpid', 22],
+  ['movdiri', 27],
+  ['movdir64b', 28],
 ];
 const OSPKE = 1 << 4;
-const leaf7Edx: Bits = [['arch-capabilities', 29]];
+const leaf7Edx: Bits = [
+  ['serialize', 14],
+  ['arch-capabilities', 29],
+];
 const extended1Edx: Bits = [
   ['syscall', 11],
   ['nx', 20],

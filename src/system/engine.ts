@@ -30,6 +30,9 @@ export interface TimeStampCounter {
   readonly hertz: number;
 }
 
+/** What RDRAND and RDSEED give, 64 bits at a time; null = the generator whose state is the field `randomState`. */
+export type RandomNumbers = (() => bigint) | null;
+
 /** The local APIC as far as instructions and MSRs reach it. A CPU without one has null. */
 export interface LocalApic {
   /** CR8: bits 7-4 of the task priority. */

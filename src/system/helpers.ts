@@ -26,6 +26,7 @@ import { iret } from './iret.ts';
 import { rdmsr, wrmsr } from './msr.ts';
 import { ins, outs, portIn, portOut } from './port-io.ts';
 import type { Processor } from './processor.ts';
+import { random } from './random.ts';
 import { loadFarPointer, moveToSegment, popSegment } from './segments.ts';
 import { int, int1, int3, into } from './software-interrupts.ts';
 import { swapgs, syscall, sysenter, sysexit, sysret } from './syscall.ts';
@@ -79,6 +80,7 @@ export const helpers = {
   cpuid,
   rdtsc,
   rdtscp,
+  random,
   syscall,
   sysret,
   sysenter,

@@ -10,7 +10,7 @@ import type { CpuState } from '../state/cpu-state.ts';
 import { offsetOf, segmentNames } from '../state/layout.ts';
 import { UD } from '../state/vectors.ts';
 import type { CpuModel } from './cpu-models.ts';
-import type { Engine, LocalApic, Ports, TimeStampCounter } from './engine.ts';
+import type { Engine, LocalApic, Ports, RandomNumbers, TimeStampCounter } from './engine.ts';
 import { GuestFault, generalProtection } from './fault.ts';
 import { FrameBuffer } from './frame-buffer.ts';
 import { LinearMemory } from './linear-memory.ts';
@@ -109,6 +109,7 @@ export interface Surroundings {
   readonly engine: Engine;
   readonly ports: Ports;
   readonly tsc: TimeStampCounter;
+  readonly random: RandomNumbers;
   readonly apic: LocalApic | null;
   /** What this processor calls itself, and which features it has. */
   readonly model: CpuModel;
@@ -127,6 +128,7 @@ export class Processor {
   readonly engine: Engine;
   readonly ports: Ports;
   readonly tsc: TimeStampCounter;
+  readonly random: RandomNumbers;
   readonly apic: LocalApic | null;
   readonly model: CpuModel;
   readonly features: ReadonlySet<string>;
@@ -160,6 +162,7 @@ export class Processor {
     this.engine = around.engine;
     this.ports = around.ports;
     this.tsc = around.tsc;
+    this.random = around.random;
     this.apic = around.apic;
     this.model = around.model;
     this.features = around.model.features;

@@ -54,6 +54,7 @@ export function normal(text: string, targetBits: 16 | 64): string {
   // objdump has no far pointers of 16:64, no size for table registers, and 66 makes its FS base instructions 16 bits wide.
   if (/^(?:rd|wr)[fg]sbase$/.test(name)) return name;
   if (/^(?:call|jmp)$/.test(name)) return `${name} ${rest.join(' ').replace(/\b(?:tbyte|fword|dword) ptr/, 'far ptr')}`;
-  if (/^(?:l[sfg]s|[ls][gi]dt|invpcid|movdir64b)$/.test(name)) return `${name} ${rest.join(' ').replace(/\w+ ptr /, '')}`;
+  if (/^(?:l[sfg]s|[ls][gi]dt|invpcid|movdir64b)$/.test(name))
+    return `${name} ${rest.join(' ').replace(/\w+ ptr /, '')}`;
   return [spellings[name] ?? name, ...rest].join(' ');
 }

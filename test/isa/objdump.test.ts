@@ -27,6 +27,7 @@ const differs: readonly (readonly [instruction: RegExp, why: string])[] = [
   [/^FN(?:ENI|DISI|SETPM)$/, "objdump names them by the 8087's and the 287's mnemonics"],
   [/^FWAIT$/, 'objdump takes 9B for the first byte of the instruction after it'],
   [/^[LMS]FENCE$/, 'the processor ignores ModRM.rm, objdump takes 0 alone'],
+  [/^MOVDIR64B$/, 'the name of the register depends on the address size'],
   [/^MOV(?:DQ2Q|Q2DQ)$/, 'with a 66 beside the mandatory prefix objdump shows xmm registers'],
   [/^P?(?:INSR|EXTR|MOVMSK)/, 'the name of the general register depends on REX.W, what it gets does not'],
 ];

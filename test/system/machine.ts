@@ -107,6 +107,7 @@ export function machine() {
     engine,
     ports,
     tsc,
+    random: null,
     apic: null,
     model: cpuModel('max', everyFeature),
     index: 0,
