@@ -284,13 +284,15 @@ export class Guest {
   /**
    * Goes on after a fault: all but the data pages is again as it was loaded, the general registers if `registers` says so,
    * and the instruction pointer is at `rip`. What engines keep of code that has not changed stays valid.
+   * `changed`: the pages that can have changed, if that is known.
    */
-  resume(rip: bigint, registers: 'kept' | 'loaded'): void {
+  resume(rip: bigint, registers: 'kept' | 'loaded', changed?: Iterable<number>): void {
     const { ram, physical } = this.vm;
     const { state, cpu } = this.vcpu;
     const kept = state.u64.slice(0, 16);
-    for (let at = 0; at < RAM_BYTES; at += 4096) {
-      if ((at >= DATA && at < DATA + DATA_PAGES * 4096) || physical.hostOf(at >> 12) < 0) continue;
+    for (const number of changed ?? Array(RAM_BYTES / 4096).keys()) {
+      const at = number * 4096;
+      if ((at >= DATA && at < DATA + DATA_PAGES * 4096) || physical.hostOf(number) < 0) continue;
       const page = this.loadedRam.subarray(at, at + 4096);
       if (firstDifference(ram.subarray(at, at + 4096), page) >= 0) physical.writeBytes(at, page);
     }
