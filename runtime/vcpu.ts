@@ -29,6 +29,7 @@ const SHUTDOWN = word('shutdown');
 const NMI_BLOCKED = word('nmiBlocked');
 const ATTENTION = word('attention');
 const PENDING = word('pendingDebug');
+const SMM = word('smm');
 const TF = 0x100;
 const RF = 1 << 16;
 const IF = 0x200;
@@ -79,7 +80,7 @@ export class Vcpu implements Processor, ApicListener {
   private stopWanted = false;
   readonly apic: LocalApic | null;
   /** Events that wait to be taken; a start-up vector of -1 is none. */
-  private readonly events = { nmi: false, init: false, startUp: -1 };
+  private readonly events = { nmi: false, smi: false, init: false, startUp: -1 };
   /** After INIT: nothing is executed until a start-up message comes. */
   private waitsForStartUp = false;
   /** Instructions that the last `enter` did not execute. */
@@ -184,8 +185,10 @@ export class Vcpu implements Processor, ApicListener {
     this.events.nmi = true;
     this.state.u32[ATTENTION] = 1;
   }
-  /** There is no system-management mode to enter. */
-  smi(): void {}
+  smi(): void {
+    this.events.smi = true;
+    this.state.u32[ATTENTION] = 1;
+  }
   init(): void {
     this.events.init = true;
     this.state.u32[ATTENTION] = 1;
@@ -202,6 +205,7 @@ export class Vcpu implements Processor, ApicListener {
     const { events } = this;
     if (events.init || events.startUp >= 0) return true;
     if (this.waitsForStartUp) return false;
+    if (u32[PENDING] !== 0 || (events.smi && u32[SMM] === 0)) return true;
     if (u32[HALTED] === 0) return true;
     return (events.nmi && u32[NMI_BLOCKED] === 0) || (this.apic?.requesting === true && this.cpu.interruptible);
   }
@@ -214,7 +218,10 @@ export class Vcpu implements Processor, ApicListener {
   /** Takes the events that can be taken now, in the order of SDM volume 3, table 7-2. */
   private takeEvents(): void {
     const { events, cpu, apic } = this;
-    if (events.init) {
+    const { u32 } = this.state;
+    if (events.smi && !this.waitsForStartUp && cpu.deliverSmi()) events.smi = false;
+    // In system-management mode INIT waits.
+    if (events.init && u32[SMM] === 0) {
       events.init = false;
       events.nmi = false;
       cpu.init();
@@ -226,6 +233,9 @@ export class Vcpu implements Processor, ApicListener {
       events.startUp = -1;
     }
     if (this.waitsForStartUp) return;
+    // Traps of the last instruction; MOV SS holds them back for one.
+    if (u32[PENDING] !== 0 && u32[SHADOW] !== MOV_SS_SHADOW) cpu.deliverDebugTraps();
+    if (u32[SHUTDOWN] !== 0) return;
     if (events.nmi && cpu.deliverNmi()) events.nmi = false;
     if (apic?.requesting === true && cpu.interruptible) {
       const vector = apic.acknowledge();
@@ -264,11 +274,6 @@ export class Vcpu implements Processor, ApicListener {
         return this.exits.kicked;
       }
       u32[ATTENTION] = 0;
-      // Traps of the last instruction come first; MOV SS holds them back for one instruction.
-      if (u32[PENDING] !== 0 && u32[SHADOW] !== MOV_SS_SHADOW) {
-        this.cpu.deliverDebugTraps();
-        if (u32[SHUTDOWN] !== 0) continue;
-      }
       this.takeEvents();
       if (u32[HALTED] !== 0 || this.waitsForStartUp) {
         this.exits.halt.interruptible = (u32[RFLAGS]! & 0x200) !== 0;

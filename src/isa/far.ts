@@ -1,7 +1,7 @@
 /** Far JMP, CALL and RET, IRET, software interrupts, and the fast system calls. SDM volume 2. */
 import type { Builder } from '../ir/builder.ts';
 import type { FarOperand, ImmediateOperand, Insn, MemoryOperand } from '../ir/operand.ts';
-import { define, GP } from './define.ts';
+import { define } from './define.ts';
 import { loadFar } from './segments.ts';
 
 const bytes = (b: Builder, x: Insn) => b.i32(x.width / 8);
@@ -26,7 +26,6 @@ define('RETF', ['CA Iw'], (b, x) =>
 define('IRET', ['CF'], (b, x) => b.call('iret', x, bytes(b, x)));
 
 define('INT', ['CD Ib'], (b, x) => {
-  if (b.context.virtual8086 && b.context.iopl < 3) return b.raise(GP, 0);
   b.call('int', x, b.i32(Number((x.dst as ImmediateOperand).value)));
 });
 define('INT3', ['CC'], (b, x) => b.call('int3', x));

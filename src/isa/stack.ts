@@ -6,6 +6,7 @@ import type { Builder } from '../ir/builder.ts';
 import { ARITHMETIC_FLAGS } from '../ir/flags.ts';
 import {
   type ImmediateOperand,
+  type Insn,
   type MemoryOperand,
   type Operand,
   RAX,
@@ -89,8 +90,40 @@ define('POPA', ['61 i64'], (b, { width }) => {
 /** In virtual-8086 mode PUSHF and POPF belong to the monitor unless IOPL is 3. */
 const monitored = (b: Builder) => b.context.virtual8086 && b.context.iopl < 3;
 
+const TF_BIT = 8;
+const IF_BIT = 9;
+const IOPL = 0x3000;
+const VIF_BIT = 19;
+const VIP_BIT = 20;
+const CR4_VME = 1;
+/** Without CR4.VME, and with 32 bits, they are the monitor's. SDM volume 3, section 21.3. */
+function requireVirtualFlags(b: Builder, width: Width): boolean {
+  if (width === 16) b.raiseIf(b.eqz(b.and(b.wrap(b.state64('cr4')), b.i32(CR4_VME))), GP, 0);
+  else b.raise(GP, 0);
+  return width === 16;
+}
+/** IOPL 3, and IF is VIF. */
+function pushVirtualFlags(b: Builder, width: Width): void {
+  if (!requireVirtualFlags(b, width)) return;
+  const rest = b.state32('rflagsRest');
+  const virtual = b.and(b.shrU(rest, b.i32(VIF_BIT - IF_BIT)), b.i32(1 << IF_BIT));
+  const kept = b.and(rest, b.i32(0xffff & ~ARITHMETIC_FLAGS & ~(1 << IF_BIT)));
+  b.push(16, b.or(b.or(b.or(kept, virtual), b.flags(ARITHMETIC_FLAGS)), b.i32(IOPL | 2)));
+}
+/** TF, and IF while an interrupt is pending, are the monitor's business. */
+function popVirtualFlags(b: Builder, x: Insn): void {
+  if (!requireVirtualFlags(b, x.width)) return;
+  const pointer = b.stackPointer();
+  const value = b.loadStack(pointer, 16) as Value<'i32'>;
+  const bit = (from: Value<'i32'>, n: number) => b.and(b.shrU(from, b.i32(n)), b.i32(1));
+  const wakes = b.and(bit(value, IF_BIT), bit(b.state32('rflagsRest'), VIP_BIT));
+  b.raiseIf(b.or(bit(value, TF_BIT), wakes), GP, 0);
+  b.setStackPointer(b.stackOffset(pointer, 2));
+  b.call('popf', x, value, b.i32(16));
+}
+
 define('PUSHF', ['9C d64'], (b, { width }) => {
-  if (monitored(b)) return b.raise(GP, 0);
+  if (monitored(b)) return pushVirtualFlags(b, width);
   // VM and RF are pushed as zero; bit 1 is always set.
   const rest = b.and(b.state32('rflagsRest'), b.i32(0x00fc_ffff & ~ARITHMETIC_FLAGS));
   const word = b.or(b.or(rest, b.flags(ARITHMETIC_FLAGS)), b.i32(2));
@@ -99,7 +132,7 @@ define('PUSHF', ['9C d64'], (b, { width }) => {
 
 /** Which flags may change depends on privilege: the helper decides, from the value popped and the width in bits. */
 define('POPF', ['9D d64'], (b, x) => {
-  if (monitored(b)) return b.raise(GP, 0);
+  if (monitored(b)) return popVirtualFlags(b, x);
   const value = b.pop(x.width);
   b.call('popf', x, value, b.i32(x.width));
 });

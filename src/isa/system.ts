@@ -61,9 +61,9 @@ privileged('WRMSR', ['0F 30'], 'wrmsr', 'msr');
 
 // --- flags
 const IF = 0x200;
-define('CLI', ['FA'], (b) => {
+define('CLI', ['FA'], (b, x) => {
   const { protectedMode, cpl, iopl } = b.context;
-  if (protectedMode && cpl > iopl) return b.raise(GP, 0);
+  if (protectedMode && cpl > iopl) return cpl === 3 ? b.call('cli', x) : b.raise(GP, 0); // there may be a VIF
   b.setState32('rflagsRest', b.and(b.state32('rflagsRest'), b.i32(~IF)));
 });
 define('STI', ['FB'], (b, x) => b.call('sti', x));
@@ -122,6 +122,7 @@ define(
 );
 define('RDPKRU', ['NP 0F 01 EE'], (b, x) => b.call('rdpkru', x), 'pku');
 define('WRPKRU', ['NP 0F 01 EF'], (b, x) => b.call('wrpkru', x), 'pku');
+define('RSM', ['0F AA'], (b, x) => b.call('rsm', x));
 privileged('INVD', ['0F 08'], 'wbinvd');
 privileged('WBINVD', ['NP 0F 09'], 'wbinvd');
 

@@ -105,6 +105,7 @@ function rows(): Row[] {
   );
   add('msr', 'u64', 'sysenterCs', 'sysenterEsp', 'sysenterEip', 'mtrrDefType', 'debugCtl', 'featureControl');
   add('msr', 'u64', 'biosSign', 'tscAdjust', 'mcgStatus');
+  add('msr', 'u32', 'smbase');
   for (let i = 0; i < 11; i++) add('msr', 'u64', `mtrrFixed${i}`);
   for (let i = 0; i < 8; i++) add('msr', 'u64', `mtrrBase${i}`, `mtrrMask${i}`);
   // `shutdown` = 1 after a triple fault. `interruptShadow`: 1 = after STI, 2 = after MOV SS or POP SS, for one instruction.

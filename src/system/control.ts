@@ -33,10 +33,12 @@ import {
   CR4_PGE,
   CR4_PKE,
   CR4_PSE,
+  CR4_PVI,
   CR4_SMAP,
   CR4_SMEP,
   CR4_TSD,
   CR4_UMIP,
+  CR4_VME,
   EFER_LMA,
   EFER_LME,
   isCanonical,
@@ -53,6 +55,8 @@ const HALTED = offsetOf('halted') >> 2;
 const CR0_KNOWN = CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG;
 /** The bits of CR4 and the features that they belong to. */
 const cr4Bits: readonly (readonly [bit: number, feature: string])[] = [
+  [CR4_VME, 'vme'],
+  [CR4_PVI, 'vme'],
   [CR4_TSD, 'tsc'],
   [CR4_DE, 'de'],
   [CR4_PSE, 'pse'],

@@ -6,6 +6,7 @@
 
 /** Features of the system architecture; those of instructions stand with their definitions. */
 export const systemFeatures = [
+  'vme',
   'de',
   'pse',
   'pae',

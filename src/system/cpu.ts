@@ -9,6 +9,7 @@ import { deliver, deliverException, type EventKind } from './interrupts.ts';
 import { CR0_CD, CR0_ET, CR0_NW, Processor, RFLAGS_IF, type Surroundings } from './processor.ts';
 import { ACCESS_REAL, ACCESS_USABLE } from './segment-register.ts';
 import { refreshRanges } from './segments.ts';
+import { enterSystemManagement } from './system-management.ts';
 
 export class Cpu {
   readonly processor: Processor;
@@ -50,6 +51,7 @@ export class Cpu {
     state.set64('pat', 0x0007_0406_0007_0406n);
     state.set64('apicBase', 0xfee0_0000n | (p.apic === null ? 0n : 0x800n) | (p.index === 0 ? 0x100n : 0n));
     state.set64('miscEnable', 1n);
+    state.set32('smbase', 0x3_0000);
     p.apic?.baseChanged(state.get64('apicBase'));
     p.apic?.reset();
     p.setRflags(2);
@@ -139,6 +141,12 @@ export class Cpu {
   }
   deliverInterrupt(vector: number): void {
     this.deliver(vector, 'external');
+  }
+  /** SMI: enters system-management mode, unless the processor is in it. */
+  deliverSmi(): boolean {
+    if (this.processor.state.get32('smm') !== 0) return false;
+    enterSystemManagement(this.processor);
+    return true;
   }
   /** Delivers an NMI unless one is being handled or the shadow of MOV SS is over the next instruction. */
   deliverNmi(): boolean {

@@ -30,6 +30,7 @@ import { random } from './random.ts';
 import { loadFarPointer, moveToSegment, popSegment } from './segments.ts';
 import { int, int1, int3, into } from './software-interrupts.ts';
 import { swapgs, syscall, sysenter, sysexit, sysret } from './syscall.ts';
+import { rsm } from './system-management.ts';
 import { lar, lgdt, lidt, lldt, lsl, ltr, verr, verw } from './tables.ts';
 import { rdtsc, rdtscp } from './time.ts';
 import { farCall, farJump, farReturn } from './transfers.ts';
@@ -60,6 +61,7 @@ export const helpers = {
   lmsw,
   invlpg,
   invpcid,
+  rsm,
   rdpkru,
   wrpkru,
   wbinvd,

@@ -2,7 +2,9 @@
 
 import { markAccessed } from './descriptors.ts';
 import { generalProtection } from './fault.ts';
+import { withVirtualInterrupts } from './flags-register.ts';
 import {
+  CR4_VME,
   type Processor,
   RFLAGS_AC,
   RFLAGS_ARITHMETIC,
@@ -94,17 +96,23 @@ function changeFlags(p: Processor, flags: number, mask: number): void {
 
 function iretReal(p: Processor, bytes: ItemBytes): void {
   const virtual = p.virtual8086;
-  if (virtual && p.iopl < 3) throw generalProtection();
+  const monitored = virtual && p.iopl < 3;
+  if (monitored && (bytes !== 2 || (p.cr4 & CR4_VME) === 0)) throw generalProtection();
   const stack = Stack.current(p);
   const ip = stack.popItem(bytes);
   const selector = stack.popItem(bytes) & 0xffff;
   const flags = stack.popItem(bytes);
+  if (monitored) {
+    const wakes = (flags & RFLAGS_IF) !== 0 && (p.rflagsRest & RFLAGS_VIP) !== 0;
+    if (wakes || (flags & RFLAGS_TF) !== 0) throw generalProtection();
+  }
   if (ip > p.cs.limit) throw generalProtection();
   p.setStackPointer(stack.pointer, stack.width);
-  let mask = ALWAYS | RFLAGS_IF;
+  let mask = monitored ? ALWAYS : ALWAYS | RFLAGS_IF;
   if (bytes !== 2) mask |= RFLAGS_RF | RFLAGS_AC | RFLAGS_ID;
   if (!virtual) mask |= RFLAGS_IOPL;
   changeFlags(p, flags, mask);
+  if (monitored) p.setRflagsRest(withVirtualInterrupts(p.rflagsRest, flags));
   loadReal(p, p.cs, selector);
   p.rip = ip;
   p.engine.contextChanged();

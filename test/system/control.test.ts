@@ -110,7 +110,7 @@ test('PAE: the PDPTE registers are loaded and checked with CR3', () => {
 });
 
 test('CR4 and EFER take the bits that this CPU has', () => {
-  assert.equal(cr(protectedMode(0), 4, 1), '#13(0)', 'VME is not there');
+  assert.equal(attempt(protectedMode(0), 'mov-to-cr', 4, 0x2000), '#13(0)', 'VMXE is not there');
   assert.equal(cr(protectedMode(0), 4, 1 << 17), '#13(0)', 'nor PCID');
   assert.equal(cr(protectedMode(0), 4, 0x600), 'done');
   const m = protectedMode(0);
