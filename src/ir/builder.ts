@@ -9,6 +9,7 @@ import { ARITHMETIC_FLAGS, type FlagKind } from './flags.ts';
 import { foldConstant } from './fold.ts';
 import { foldVector } from './fold-vector.ts';
 import { type Immediate, type MicroOp, microOps, type Node } from './micro-ops.ts';
+import { opOf } from './op-names.ts';
 import type { Insn, MemoryOperand, Operand } from './operand.ts';
 import type { Int, IntType, Type, Value, Width } from './types.ts';
 
@@ -32,14 +33,27 @@ export interface ExecutionContext {
 }
 
 const RSP = 4;
+/** Micro-ops by number, for keys. */
+const opNumbers = new Map(Object.keys(microOps).map((op, index) => [op, index]));
+/** What names a pure micro-op: the same key is the same value. */
+type Key = number | bigint | string;
+const twoTo17 = 2 ** 17;
+
+function keyOf(op: MicroOp, args: readonly number[], imm: readonly Immediate[]): Key {
+  if (imm.length === 0 && args.length <= 2)
+    return (opNumbers.get(op)! * twoTo17 + (args[0] ?? -1) + 1) * twoTo17 + (args[1] ?? -1) + 1;
+  if (op === 'i32.const') return -1 - ((imm[0] as number) >>> 0);
+  if (op === 'i64.const') return imm[0] as bigint;
+  return `${op}|${args.join()}|${imm.join()}`;
+}
 
 export class Builder {
   readonly nodes: Node[] = [];
   readonly context: ExecutionContext;
   /** Set once a micro-op has ended the block. */
   ended = false;
-  private readonly known = new Map<string, number>();
-  private readonly scopes: string[][] = [];
+  private readonly known = new Map<Key, number>();
+  private readonly scopes: Key[][] = [];
 
   constructor(context: ExecutionContext) {
     this.context = context;
@@ -50,7 +64,7 @@ export class Builder {
     if (microOps[op].effect === 'pure') {
       const folded = foldConstant(this, op, args) ?? foldVector(this, op, args, imm);
       if (folded !== null) return folded as Value<T>;
-      const key = `${op}|${args.join()}|${imm.join()}`;
+      const key = keyOf(op, args, imm);
       const seen = this.known.get(key);
       if (seen !== undefined) return seen as Value<T>;
       const made = this.nodes.push({ op, args, imm }) - 1;
@@ -71,13 +85,13 @@ export class Builder {
     return undefined;
   }
   private two<T extends IntType>(name: string, a: Value<T>, c: Value<T>): Value<T> {
-    return this.emit(`${this.typeOf(a)}.${name}` as MicroOp, [a, c]);
+    return this.emit(opOf(this.typeOf(a), name), [a, c]);
   }
   private test(name: string, a: Int, c: Int): Value<'i32'> {
-    return this.emit(`${this.typeOf(a)}.${name}` as MicroOp, [a, c]);
+    return this.emit(opOf(this.typeOf(a), name), [a, c]);
   }
   private one<T extends IntType>(name: string, a: Value<T>): Value<T> {
-    return this.emit(`${this.typeOf(a)}.${name}` as MicroOp, [a]);
+    return this.emit(opOf(this.typeOf(a), name), [a]);
   }
 
   // --- constants
@@ -209,7 +223,7 @@ export class Builder {
     return this.test('ge_s', a, c);
   }
   eqz(a: Int): Value<'i32'> {
-    return this.emit(`${this.typeOf(a)}.eqz` as MicroOp, [a]);
+    return this.emit(opOf(this.typeOf(a), 'eqz'), [a]);
   }
   not(a: Int): Int {
     return this.xor(a, this.typeOf(a) === 'i64' ? this.i64(-1) : this.i32(-1));
@@ -219,7 +233,7 @@ export class Builder {
   select(condition: Value<'i32'>, yes: Value, no: Value): Value {
     const c = this.constantOf(condition);
     if (c !== undefined) return c !== 0n ? yes : no;
-    return this.emit(`${this.typeOf(yes)}.select` as MicroOp, [condition, yes, no]);
+    return this.emit(opOf(this.typeOf(yes), 'select'), [condition, yes, no]);
   }
   extendU(a: Value<'i32'>): Value<'i64'> {
     return this.emit('i64.extend_u', [a]);

@@ -4,6 +4,7 @@
  */
 import type { Recording } from './fold.ts';
 import type { Immediate, MicroOp } from './micro-ops.ts';
+import { partsOf } from './op-names.ts';
 import type { Value } from './types.ts';
 
 const laneBytes: Record<string, number> = { f64x2: 8, i64x2: 8, f32x4: 4, i32x4: 4 };
@@ -45,7 +46,7 @@ export function foldVector(
   args: readonly number[],
   imm: readonly Immediate[],
 ): Value | null {
-  const [shape, name] = op.split('.') as [string, string];
+  const [shape, name] = partsOf(op);
   switch (name) {
     case 'extract_lane':
       return extract(b, shape, args[0] as Value, imm[0] as number);
@@ -54,7 +55,7 @@ export function foldVector(
       const value = b.nodes[args[1]!]!;
       if (value.op === `${shape}.extract_lane` && value.args[0] === args[0] && value.imm[0] === imm[0])
         return args[0] as Value;
-      const [from, innerName] = inner.op.split('.') as [string, string];
+      const [from, innerName] = partsOf(inner.op);
       if (
         innerName === 'replace_lane' &&
         inner.imm[0] === imm[0] &&

@@ -16,7 +16,10 @@ const u = (bits: number, n: bigint) => BigInt.asUintN(bits, n);
 
 /** The value of a pure micro-op whose operands decide it, or null. */
 export function foldConstant(b: Recording, op: MicroOp, args: readonly number[]): Value | null {
-  if (args.length === 0) return null;
+  if (args.length === 0 || args.length > 2) return null;
+  // Most micro-ops have neither a constant operand nor twice the same.
+  const isConstant = isConst(b, args[0]!) || (args.length === 2 && (isConst(b, args[1]!) || args[0] === args[1]));
+  if (!isConstant) return args.length === 1 ? unary(b, op, args[0] as Value) : null;
   const first = b.constantOf(args[0] as Value);
   const second = args.length > 1 ? b.constantOf(args[1] as Value) : undefined;
   const bits = op.startsWith('i64') ? 64 : 32;
@@ -42,7 +45,6 @@ export function foldConstant(b: Recording, op: MicroOp, args: readonly number[])
         return null;
     }
   }
-  if (args.length !== 2) return null;
   if (first !== undefined && second !== undefined) {
     const n = binary(name, bits, first, second);
     if (n !== null) return typeof n === 'boolean' ? b.i32(n ? 1 : 0) : make(n);
@@ -83,6 +85,11 @@ export function foldConstant(b: Recording, op: MicroOp, args: readonly number[])
       return null;
   }
 }
+
+const isConst = (b: Recording, v: number): boolean => {
+  const { op } = b.nodes[v]!;
+  return op === 'i32.const' || op === 'i64.const';
+};
 
 function unary(b: Recording, op: MicroOp, arg: Value): Value | null {
   const node = b.nodes[arg]!;
