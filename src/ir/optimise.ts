@@ -8,6 +8,7 @@ import { condition, type FlagSource, flagWord } from './flag-formulas.ts';
 import { ARITHMETIC_FLAGS, conditionFlags, type FlagKind, flagCode } from './flags.ts';
 import { mayFault, microOps, type Node } from './micro-ops.ts';
 import type { Value, Width } from './types.ts';
+import { isX87 } from './x87-ops.ts';
 
 /** What is known of the flags at a point: a source, and bits that later replaced some of them. */
 interface FlagState {
@@ -130,7 +131,32 @@ export function forward(
         flags = flags === before.flags ? flags : { source: null, merged: null };
         break;
       }
+      case 'mmx.get':
+      case 'mmx.set': {
+        const key = `m${first}`;
+        if (node.op === 'mmx.set') {
+          b.emit(node.op, args, first!);
+          registers.set(key, args[0]!);
+          break;
+        }
+        const value = registers.get(key) ?? b.emit(node.op, [], first!);
+        registers.set(key, value);
+        map[i] = value;
+        break;
+      }
+      case 'mmx.ready':
+      case 'mmx.enter':
+        // Once is enough until an x87 instruction or EMMS comes: no other changes status and tags.
+        if (registers.has(node.op)) break;
+        registers.set(node.op, 0);
+        b.emit(node.op);
+        break;
+      case 'mmx.empty':
+        registers.delete('mmx.enter');
+        b.emit(node.op);
+        break;
       default:
+        if (isX87(node.op)) for (const key of registers.keys()) if (key[0] === 'm') registers.delete(key);
         map[i] = b.emit(node.op, args, ...node.imm);
     }
   }
