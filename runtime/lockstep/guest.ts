@@ -17,15 +17,17 @@ import { cpuBase } from '../vm-places.ts';
 import { buildMachine, IMAGE, type Machine, type Segment } from './machine-image.ts';
 import { firstDifference } from './same-bytes.ts';
 
-/** Guest modes: 64-bit, flat 32-bit, 32-bit with segments, 16-bit protected, real. */
-export type GuestMode = '64' | '32' | '32-segments' | '16' | 'real';
-export const guestModes: readonly GuestMode[] = ['64', '32', '32-segments', '16', 'real'];
+/** Guest modes: 64-bit, flat 32-bit, 32-bit with segments, 16-bit protected, virtual-8086, real. */
+export type GuestMode = '64' | '32' | '32-segments' | '16' | 'v86' | 'real';
+export const guestModes: readonly GuestMode[] = ['64', '32', '32-segments', '16', 'v86', 'real'];
 
 export interface GuestKind {
   readonly mode: GuestMode;
   /** Real mode has neither paging nor privilege. */
   readonly cpl: 0 | 3;
   readonly paging: '32-bit' | 'pae' | '4-level';
+  /** The I/O privilege level (0). */
+  readonly iopl?: 0 | 3;
   /** Linear addresses of code and data. */
   readonly code: bigint;
   readonly data: bigint;
@@ -84,6 +86,7 @@ class PageMapper {
 
 const USABLE = 0x10000;
 const INT3 = 0xcc;
+const RFLAGS_VM = 0x20000;
 /** Guest-physical ranges that can be taken out of the map; nothing of the guest lies there. */
 const HOLES = [
   [0x48000, 0x50000],
@@ -103,6 +106,10 @@ function segmentsOf(kind: GuestKind, machine: Machine): Record<'cs' | 'data', Se
   });
   const rpl = cpl;
   if (mode === 'real') return null;
+  if (mode === 'v86') {
+    const paragraph = (base: bigint): Segment => make(Number(base >> 4n), base, 0xffff, 0x93);
+    return { cs: paragraph(kind.code), data: paragraph(kind.data) };
+  }
   if (mode === '64' || mode === '32') {
     if (cpl === 3) return { cs: machine.segments.cs, data: machine.segments.ds };
     return {
@@ -207,10 +214,13 @@ export class Guest {
     }
     const program = segmentsOf(kind, machine)!;
     for (const segment of [program.cs, program.data])
-      if ((segment.selector & 4) !== 0) putDescriptor(view, IMAGE.ldt, segment);
+      if (kind.mode !== 'v86' && (segment.selector & 4) !== 0) putDescriptor(view, IMAGE.ldt, segment);
     for (const [name, segment] of Object.entries(machine.segments)) set(name, segment);
     set('cs', program.cs);
     for (const name of ['ds', 'es', 'ss']) set(name, program.data);
+    if (kind.mode === 'v86') for (const name of ['fs', 'gs']) set(name, program.data);
+    const virtual = kind.mode === 'v86' ? RFLAGS_VM : 0;
+    state.set32('rflagsRest', state.get32('rflagsRest') | virtual | ((kind.iopl ?? 0) << 12));
     for (const [name, value] of Object.entries({
       cr0: machine.cr0,
       cr3: machine.cr3,

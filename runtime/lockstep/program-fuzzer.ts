@@ -31,6 +31,11 @@ export interface FuzzResult {
 export function guestKinds(mode: GuestMode): GuestKind[] {
   if (mode === 'real') return [{ mode, cpl: 0, paging: '32-bit', code: 0x50000n, data: 0x60000n }];
   const made: GuestKind[] = [];
+  if (mode === 'v86') {
+    for (const paging of ['32-bit', 'pae'] as const)
+      for (const iopl of [0, 3] as const) made.push({ mode, cpl: 3, paging, iopl, code: 0x50000n, data: 0x60000n });
+    return made;
+  }
   for (const cpl of [3, 0] as const) {
     if (mode === '64') {
       made.push({ mode, cpl, paging: '4-level', code: 0x1234500000n, data: 0x1234567000n });

@@ -8,16 +8,7 @@ import { decode } from '../../src/isa/decode.ts';
 import { disassemble } from '../../src/isa/disassemble.ts';
 import type { Form } from '../../src/isa/forms.ts';
 import { sampleEncodings } from '../../src/isa/samples.ts';
-import {
-  CODE_PAGES,
-  codeSizeOf,
-  codeStart,
-  DATA_PAGES,
-  dataStart,
-  type GuestKind,
-  type GuestMode,
-  isFlat,
-} from './guest.ts';
+import { CODE_PAGES, codeSizeOf, codeStart, DATA_PAGES, dataStart, type GuestKind, isFlat } from './guest.ts';
 import { Encoder, moveImmediate, type Size } from './random-encoding.ts';
 import type { Random } from './random-numbers.ts';
 
@@ -79,7 +70,7 @@ interface Pool {
 }
 const pools = new Map<string, Pool>();
 
-function context(mode: GuestMode, cpl: 0 | 3) {
+function context({ mode, cpl, iopl = 0 }: GuestKind) {
   const size = codeSizeOf(mode);
   return {
     codeSize: size,
@@ -87,8 +78,8 @@ function context(mode: GuestMode, cpl: 0 | 3) {
     flat: mode === '64' || mode === '32',
     cpl,
     protectedMode: mode !== 'real',
-    virtual8086: false,
-    iopl: 0,
+    virtual8086: mode === 'v86',
+    iopl,
     x87: 'available',
     mmx: 'available',
     waitFaults: false,
@@ -97,7 +88,7 @@ function context(mode: GuestMode, cpl: 0 | 3) {
 }
 
 function poolOf(kind: GuestKind): Pool {
-  const key = `${kind.mode},${kind.cpl}`;
+  const key = `${kind.mode},${kind.cpl},${kind.iopl}`;
   const known = pools.get(key);
   if (known !== undefined) return known;
   const mode = codeSizeOf(kind.mode);
@@ -119,12 +110,12 @@ function poolOf(kind: GuestKind): Pool {
       joined.set(bytes);
       const decoded = decode(joined, 0, 16, 0x1000n, mode);
       if (decoded.failure !== null || decoded.form !== form) continue;
-      const b = new Builder(context(kind.mode, kind.cpl));
+      const b = new Builder(context(kind));
       decoded.definition.record(b, decoded.insn);
       const { name } = form.definition;
       const last = b.nodes.at(-1);
       if (flagUsers.test(name)) pool.flags.push(form);
-      if (form.protectedOnly && kind.mode === 'real') break;
+      if (form.protectedOnly && (kind.mode === 'real' || kind.mode === 'v86')) break;
       if (kind.cpl === 3 && /^(?:INS|OUTS)$/.test(name)) break;
       if (form.operands.some((o) => o.source.startsWith('string-'))) pool.strings.push(form);
       else if (b.ended && last?.op === 'call') {

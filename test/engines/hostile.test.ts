@@ -13,7 +13,7 @@ for (const mode of guestModes) {
   test(`hostile guests in mode ${mode} harm neither the host nor the engines' agreement`, (t) => {
     const { programs, instructions, translated, reports } = fuzzHostile(randomNumbers(20150101), {
       seconds: Number.POSITIVE_INFINITY,
-      programs: 40,
+      programs: 35,
       modes: [mode],
       modules: vmModules(),
       secondsPerProgram: Number.POSITIVE_INFINITY,
