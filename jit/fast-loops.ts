@@ -21,6 +21,7 @@ const maximumInstructions = 150;
 const maximumSpan = 256;
 const maximumStep = 256;
 const maximumStreams = 6;
+const largestConstant = 2 ** 33;
 
 /** A register in an address. */
 export interface Part {
@@ -86,14 +87,14 @@ function behind(
     } else if (second?.op.endsWith('.const') && (narrow ? /^i(32|64)\.(add|sub)$/ : /^i64\.(add|sub)$/).test(op)) {
       by += (op.endsWith('add') ? 1 : -1) * Number(second.imm[0]);
     } else return null;
-    if (Math.abs(by) > 0x3fffffff) return null;
+    if (Math.abs(by) > largestConstant) return null;
     v = args[0]!;
   }
   return null;
 }
 
 class LoopShape {
-  private readonly loop: Loop;
+  readonly loop: Loop;
   private readonly loops: Loops;
   private readonly narrow: boolean;
   private readonly changes = new Map<number, Change>();
@@ -185,7 +186,7 @@ class LoopShape {
       step += change.step * 2 ** shift;
       if (change.block !== block && this.loops.dominates(change.block, block)) offset += change.step * 2 ** shift;
     }
-    if (parts.length === 0 || Math.abs(step) > maximumStep || Math.abs(offset) > 0x3fffffff) return;
+    if (parts.length === 0 || Math.abs(step) > maximumStep || Math.abs(offset) > largestConstant) return;
     const earlier = this.members.get(block)?.get(at); // an access at the same address
     const stream = earlier?.stream ?? this.streamFor(parts, step, offset, offset + bytes, always);
     if (stream === null) return;
@@ -266,9 +267,13 @@ export function withFastLoops(region: Region): { readonly region: Region; readon
   const loops = findLoops(region.blocks);
   let { entry } = region;
   const all = [...region.blocks];
-  for (const loop of simpleLoops(loops, isSuitable)) {
-    const shape = new LoopShape(loop, loops, narrow);
-    if (!shape.streams.some((s) => s.step !== 0) || shape.shortest === 0) continue;
+  for (const candidates of simpleLoops(loops)) {
+    const shape = candidates
+      .filter(isSuitable)
+      .map((loop) => new LoopShape(loop, loops, narrow))
+      .find(({ streams, shortest }) => shortest > 0 && streams.some(({ step }) => step !== 0));
+    if (shape === undefined) continue;
+    const { loop } = shape;
     const { head } = loop;
     const copies = new Map<RegionBlock, RegionBlock>();
     for (const block of loop.body) copies.set(block, { ...block });

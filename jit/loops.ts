@@ -53,20 +53,17 @@ export function findLoops(blocks: readonly RegionBlock[]): Loops {
 }
 
 /**
- * Loops around no other loop. Of the ways back to one head as many count as belonging to the loop as leave it `suitable`:
- * the others are those of outer loops that begin at the same block.
+ * Loops around no other loop, by head. Of several ways back to one head it cannot be told which belong to an outer loop that
+ * begins at the same block: the first candidate has the shortest way back alone, the next one more, and so on.
  */
-export function simpleLoops({ all, innermost }: Loops, suitable: (loop: Loop) => boolean): Loop[] {
-  const simple: Loop[] = [];
-  for (const head of new Set(all.map((l) => l.head))) {
+export function simpleLoops({ all, innermost }: Loops): Loop[][] {
+  const heads = [...new Set(all.map((l) => l.head))];
+  return heads.map((head) => {
     const here = all.filter((l) => l.head === head).sort((a, b) => a.body.size - b.body.size);
-    for (; here.length > 0; here.pop()) {
-      const body = new Set(here.flatMap((l) => [...l.body]));
-      const loop = { head, body, latches: here.flatMap((l) => l.latches) };
-      if (![...body].every((b) => innermost[b.order]!.head === head) || !suitable(loop)) continue;
-      simple.push(loop);
-      break;
-    }
-  }
-  return simple;
+    const candidates = here.map((_, i) => {
+      const parts = here.slice(0, i + 1);
+      return { head, body: new Set(parts.flatMap((l) => [...l.body])), latches: parts.flatMap((l) => l.latches) };
+    });
+    return candidates.filter(({ body }) => [...body].every((b) => innermost[b.order]!.head === head));
+  });
 }
