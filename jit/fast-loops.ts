@@ -43,6 +43,8 @@ export interface Stream {
   /** The least constant of its members. */
   least: number;
   write: boolean;
+  /** This address, relative to the same, is a multiple of 16; null = any. */
+  aligned: number | null;
 }
 
 /** An access of a fast loop. Its host address is made of: */
@@ -100,6 +102,8 @@ class LoopShape {
   private readonly changes = new Map<number, Change>();
   readonly streams: Stream[] = [];
   readonly members = new Map<RegionBlock, Map<number, Member>>();
+  /** Nodes that test what `choose` has tested. */
+  private readonly dropped = new Map<RegionBlock, Set<number>>();
 
   constructor(loop: Loop, loops: Loops, narrow: boolean) {
     this.loop = loop;
@@ -194,23 +198,54 @@ class LoopShape {
     stream.write ||= write;
     let here = this.members.get(block);
     if (here === undefined) this.members.set(block, (here = new Map()));
+    if (bytes === 16) this.alignmentTest(block, at, stream, offset);
     const [index] = moving;
     let member: Member = { stream, kind: 'whole' };
     if (index === undefined) member = { stream, kind: 'fixed', constant };
-    else if (moving.length < values.length && this.isOnlyAddress(nodes, at)) {
+    else if (moving.length < values.length && this.isOnlyAddress(block, at)) {
       member = { stream, kind: 'index', constant, ...index };
       here.set(at, member);
     }
     if (member.kind !== 'whole') stream.least = Math.min(stream.least, constant);
     here.set(v, member);
   }
-  private isOnlyAddress(nodes: readonly Node[], at: number): boolean {
+  /** Drops the test that the address is a multiple of 16, if one test at the head does for all iterations. */
+  private alignmentTest(block: RegionBlock, at: number, stream: Stream, offset: number): void {
+    const { nodes } = block;
+    const fits = stream.aligned === null || (offset - stream.aligned) % 16 === 0;
+    if (!fits || stream.step % 16 !== 0) return;
+    const users = (v: number) => nodes.flatMap(({ args }, i) => (args.includes(v) ? [i] : []));
+    const isOp = (v: number | undefined, op: string, constant: bigint) => {
+      const node = nodes[v ?? -1];
+      return node?.op === op && nodes[node.args[1]!]!.imm[0] === constant;
+    };
+    for (const low of users(at)) {
+      if (!isOp(low, 'i64.and', 15n)) continue;
+      const [test, ...others] = users(low);
+      if (others.length > 0 || !isOp(test, 'i64.ne', 0n)) continue;
+      const raises = users(test!);
+      if (raises.some((i) => nodes[i]!.op !== 'raise.if')) continue;
+      stream.aligned = offset;
+      const dropped = this.dropped.get(block) ?? new Set();
+      this.dropped.set(block, dropped);
+      for (const i of [low, test!, ...raises]) dropped.add(i);
+    }
+  }
+  private isOnlyAddress(block: RegionBlock, at: number): boolean {
+    const dropped = this.dropped.get(block);
     let depth = 0;
-    return nodes.every(({ op, args }) => {
+    return block.nodes.every(({ op, args }, i) => {
       if (op === 'when') depth++;
       else if (op === 'end') depth--;
-      return !args.includes(at) || (depth === 0 && args.lastIndexOf(at) === 0 && /^(load|modify|store)\./.test(op));
+      if (!args.includes(at) || dropped?.has(i)) return true;
+      return depth === 0 && args.lastIndexOf(at) === 0 && /^(load|modify|store)\./.test(op);
     });
+  }
+  /** The block's nodes in the fast copy. */
+  nodesOf(block: RegionBlock): readonly Node[] {
+    const dropped = this.dropped.get(block);
+    const nothing: Node = { op: 'i64.const', args: [], imm: [0n] };
+    return dropped === undefined ? block.nodes : block.nodes.map((node, i) => (dropped.has(i) ? nothing : node));
   }
   private streamFor(parts: readonly Part[], step: number, low: number, high: number, always: boolean): Stream | null {
     const key = (list: readonly Part[]) => list.map((p) => `${p.register}<<${p.shift}`).join();
@@ -223,7 +258,7 @@ class LoopShape {
       return stream;
     }
     if (!always || this.streams.length === maximumStreams) return null;
-    const made: Stream = { parts, step, low, high, least: Number.POSITIVE_INFINITY, write: false };
+    const made: Stream = { parts, step, low, high, least: Number.POSITIVE_INFINITY, write: false, aligned: null };
     this.streams.push(made);
     return made;
   }
@@ -276,7 +311,7 @@ export function withFastLoops(region: Region): { readonly region: Region; readon
     const { loop } = shape;
     const { head } = loop;
     const copies = new Map<RegionBlock, RegionBlock>();
-    for (const block of loop.body) copies.set(block, { ...block });
+    for (const block of loop.body) copies.set(block, { ...block, nodes: shape.nodesOf(block) });
     const between = (kind: 'choose' | 'again'): RegionBlock => ({
       rip: head.rip,
       instructions: 0,

@@ -144,7 +144,7 @@ export class RegionMemory {
     const find = (n: number): void => {
       const stream = streams[n];
       if (stream === undefined) return enough(() => e.get(more, 'i32'));
-      const { parts, step, low, high, write } = stream;
+      const { parts, step, low, high, write, aligned } = stream;
       const sum = (list: typeof parts, type: 'i32' | 'i64', constant: number): Expr => {
         const values = list.map((p) => {
           const whole = register(p.register);
@@ -156,7 +156,9 @@ export class RegionMemory {
       const first = wide ? sum(parts, 'i64', low) : e.op('i64.extend_u', sum(parts, 'i32', low));
       const address = e.share(first, 'i64');
       const found = this.probe(write, address, high - low);
-      e.if(found.hit, () => {
+      const rest = (n: number) => e.op('i32.and', e.op('i32.add', e.op('i32.wrap', address()), e.i32(n)), e.i32(15));
+      const fits = aligned === null ? found.hit : e.op('i32.and', found.hit, e.op('i32.eqz', rest(aligned - low)));
+      e.if(fits, () => {
         const [addend, fixed] = [e.local('i32'), e.local('i32')];
         this.bases.set(stream, { addend, fixed });
         e.set(addend, found.addend());
