@@ -70,8 +70,8 @@ export class AccessSlots {
   readonly slots: readonly Slot[];
   private readonly chosen = new Map<Node, Slot>();
 
-  /** `without`: blocks whose accesses have other ways. */
-  constructor(region: Region, without: ReadonlySet<RegionBlock>) {
+  /** `without`: whether an access has another way to its page. */
+  constructor(region: Region, without: (block: RegionBlock, v: number) => boolean) {
     const { blocks, context } = region;
     const found = new Map<string, Slot & { readonly nodes: Node[] }>();
     if (context.flat) {
@@ -79,11 +79,11 @@ export class AccessSlots {
       const steady = new Map<Loop, number>();
       for (const block of blocks) {
         const loop = innermost[block.order]!;
-        if (loop === null || without.has(block)) continue;
+        if (loop === null) continue;
         let mask = steady.get(loop);
         if (mask === undefined) steady.set(loop, (mask = steadyRegisters(loop)));
-        for (const node of block.nodes) {
-          if (!/^(load|modify|store)\./.test(node.op)) continue;
+        for (const [v, node] of block.nodes.entries()) {
+          if (!/^(load|modify|store)\./.test(node.op) || without(block, v)) continue;
           const key = slotKey(block.nodes, node.args[0]!, mask);
           if (key === null) continue;
           let slot = found.get(key);

@@ -12,6 +12,7 @@
  */
 import type { Node } from '../src/ir/micro-ops.ts';
 import { isX87 } from '../src/ir/x87-ops.ts';
+import { type LoopFlags, loopFlags } from './loop-flags.ts';
 import { findLoops, type Loop, type Loops, simpleLoops } from './loops.ts';
 import { innerTargets, inReversePostorder, type Region, type RegionBlock } from './region.ts';
 
@@ -62,8 +63,10 @@ export interface FastLoop {
   readonly fast: RegionBlock;
   readonly slow: RegionBlock;
   readonly choose: RegionBlock;
-  /** Both copies. */
-  readonly blocks: readonly RegionBlock[];
+  readonly again: RegionBlock;
+  /** The flags at the head of the fast copy, which then is not entered but from the slow one; null = as anywhere. */
+  readonly flags: LoopFlags | null;
+  readonly slowBlocks: readonly RegionBlock[];
   /** By block of the fast copy, and node: accesses, and the addresses of those of the kind `index`. */
   readonly members: ReadonlyMap<RegionBlock, ReadonlyMap<number, Member>>;
 }
@@ -331,9 +334,10 @@ export function withFastLoops(region: Region): { readonly region: Region; readon
       copy.successors = block.successors.map((s) =>
         s === head && loop.latches.includes(block) ? again : (copies.get(s) ?? s),
       );
-    for (const block of all) block.successors = replaced(block.successors, head, choose);
+    const flags = loop.body.size === 1 ? loopFlags(head.nodes) : null;
+    for (const block of flags === null ? all : [head]) block.successors = replaced(block.successors, head, choose);
     all.push(...copies.values(), choose, again);
-    if (entry === head) entry = choose;
+    if (entry === head && flags === null) entry = choose;
     const members = new Map([...shape.members].map(([block, list]) => [copies.get(block)!, list]));
     made.push({
       streams: shape.streams,
@@ -341,8 +345,10 @@ export function withFastLoops(region: Region): { readonly region: Region; readon
       fast,
       slow: head,
       choose,
+      again,
+      flags,
       members,
-      blocks: [...loop.body, ...copies.values()],
+      slowBlocks: [...loop.body],
     });
   }
   if (made.length === 0) return { region, loops: made };

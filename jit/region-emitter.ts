@@ -13,7 +13,7 @@ import type { Type, Width } from '../src/ir/types.ts';
 import { isX87 } from '../src/ir/x87-ops.ts';
 import { jumpCacheOffset, profileEntries, profileOffset, segmentNames } from '../src/state/layout.ts';
 import type { Emitter, Expr } from './emitter.ts';
-import { type FastLoop, withFastLoops } from './fast-loops.ts';
+import { withFastLoops } from './fast-loops.ts';
 import { jumpEntry } from './jump-entry.ts';
 import { lower, type Reader } from './lower.ts';
 import type { InexactFlag } from './mxcsr.ts';
@@ -22,6 +22,7 @@ import { type BlockValues, RegionDoubles } from './region-doubles.ts';
 import { RegionFloat } from './region-float.ts';
 import { noneHeld, plainBits, RegionFrame } from './region-frame.ts';
 import { type Held, heldKey, Liveness } from './region-liveness.ts';
+import { RegionLoops } from './region-loops.ts';
 import { RegionMemory } from './region-memory.ts';
 import type { RegionX87 } from './region-x87.ts';
 import { emitStructured } from './structure.ts';
@@ -33,10 +34,6 @@ const largestTable = 2048n;
 const ascending = (a: bigint, b: bigint): number => (a < b ? -1 : a > b ? 1 : 0);
 /** How deep guest calls nest as WebAssembly calls before they go through the dispatcher again. */
 export const callDepth = 400;
-
-/** A fast loop is worth its look-ups if it goes round as often as this; where a look-up misses it is not tried for a while. */
-const enoughIterations = 3;
-const restAfterMiss = 64;
 
 /** Instructions of a block that the region does itself. */
 const emittedInstructions = (block: RegionBlock): number =>
@@ -61,13 +58,13 @@ export class RegionEmitter implements Reader, BlockValues {
   /** Where a return inside the region goes. */
   private readonly returnTo: number;
   private readonly need: number[] = [];
-  /** Loops that stand twice; the budget at which their fast copy ends, and how often it is not tried. */
-  private readonly loops: readonly { readonly loop: FastLoop; readonly limit: number; readonly rest: number }[];
+  private readonly loops: RegionLoops;
   private readonly x87: RegionX87 | null;
   // The block being emitted.
   nodes: readonly Node[] = [];
   private values = new Map<number, () => Expr>();
   private plan!: Schedule;
+  private current!: RegionBlock;
   private rip = 0n;
   private index = 0;
   private count = 0;
@@ -80,10 +77,10 @@ export class RegionEmitter implements Reader, BlockValues {
     this.e = e;
     const { region, loops } = withFastLoops(original);
     this.region = region;
-    this.loops = loops.map((loop) => ({ loop, limit: e.local('i32'), rest: e.local('i32') }));
     this.frame = new RegionFrame(e, region);
     this.liveness = new Liveness(region);
     this.places = new RegionMemory(e, region, loops, this);
+    this.loops = new RegionLoops(e, this.frame, this.places, loops);
     this.target = e.local('i32');
     this.returnTo = e.local('i64');
     this.float = new RegionFloat(e, region, this.frame, inexact);
@@ -146,7 +143,7 @@ export class RegionEmitter implements Reader, BlockValues {
   }
 
   private backEdge(to: RegionBlock): void {
-    if (!this.loops.some(({ loop }) => loop.fast === to)) this.checkBudget(to); // `again` has looked
+    if (!this.loops.isFast(to)) this.checkBudget(to); // `again` has looked
   }
   /** Leaves if the budget does not cover the way from here to the next check. */
   private checkBudget(block: RegionBlock): void {
@@ -179,9 +176,13 @@ export class RegionEmitter implements Reader, BlockValues {
     this.plan = schedule(block.nodes);
     this.values = new Map();
     this.places.begin(block);
+    this.loops.begin(block);
     this.doubles.forget();
     const { terminator } = block;
+    this.current = block;
     const passTo = (to: RegionBlock) => {
+      const settle = frame.pendingFlags;
+      if (to.terminator.kind !== 'again') settle?.();
       const { nodes, plan, values, count, pass, dirty, index, x87, rip: here } = this;
       const comeBack = this.places.leaveBlock();
       const at = x87?.at;
@@ -191,8 +192,9 @@ export class RegionEmitter implements Reader, BlockValues {
       });
       go(to.order); // may emit the successor here
       if (x87 !== null) x87.at = at!;
-      Object.assign(this, { nodes, plan, values, count, pass, dirty, rip: here, index });
+      Object.assign(this, { nodes, plan, values, count, pass, dirty, rip: here, index, current: block });
       comeBack();
+      frame.pendingFlags = settle;
       this.doubles.forget();
     };
     this.pass = (rip) => {
@@ -242,13 +244,9 @@ export class RegionEmitter implements Reader, BlockValues {
         return this.exit(to());
       }
       case 'choose':
-        return this.choose(block, passFromEnd);
-      case 'again': {
-        const [fast, choose] = block.successors as [RegionBlock, RegionBlock];
-        const { limit } = this.loops.find(({ loop }) => loop.fast === fast)!;
-        e.if(e.op('i32.ge_s', frame.i32(frame.budget), frame.i32(limit)), () => passFromEnd(fast));
-        return passFromEnd(choose);
-      }
+        return this.loops.choose(block, this.need[block.successors[0]!.order]!, passFromEnd);
+      case 'again':
+        return this.loops.again(block, passFromEnd);
       case 'call':
         if (terminator.inside) return pass(terminator.target!);
         this.call(last, block, terminator.target, terminator.returnAddress);
@@ -256,33 +254,6 @@ export class RegionEmitter implements Reader, BlockValues {
       default:
         return terminator satisfies never;
     }
-  }
-
-  /** Goes to the fast copy of a loop if its pages are there and enough iterations stay on them. */
-  private choose(block: RegionBlock, pass: (to: RegionBlock) => void): void {
-    const { e, frame } = this;
-    const { loop, limit, rest } = this.loops.find((l) => l.loop.choose === block)!;
-    const register = (index: number) => frame.i64(frame.register('r', index).local);
-    const resting = () => frame.i32(rest);
-    e.if(
-      resting(),
-      () => e.set(rest, e.op('i32.sub', resting(), e.i32(1))),
-      () => {
-        e.set(rest, e.i32(restAfterMiss));
-        this.places.findStreams(loop, register, (more) => {
-          e.set(rest, e.i32(0));
-          e.if(e.op('i32.ge_u', more(), e.i32(enoughIterations)), () => {
-            const instructions = e.op('i32.mul', more(), e.i32(loop.shortest));
-            e.set(limit, e.op('i32.sub', frame.i32(frame.budget), instructions));
-            const least = e.i32(this.need[loop.fast.order]!);
-            const above = e.op('i32.gt_s', frame.i32(limit), e.i32(this.need[loop.fast.order]!));
-            e.set(limit, e.select(above, frame.i32(limit), least));
-            pass(loop.fast);
-          });
-        });
-      },
-    );
-    pass(loop.slow);
   }
 
   /** Goes to one of the targets that were seen, or notes the target for the next translation and leaves. */
@@ -506,6 +477,7 @@ export class RegionEmitter implements Reader, BlockValues {
 
   private setRegister(op: string, index: number, v: number): void {
     const r = this.frame.register(op, index);
+    if (op === 'reg.set') this.loops.beforeWrite(index);
     if (r.low === null) this.e.set(r.local, this.value(v));
     else this.doubles.set(index, v, this);
     this.dirty = { mask: this.dirty.mask | r.bit, flags: this.dirty.flags };
@@ -517,11 +489,13 @@ export class RegionEmitter implements Reader, BlockValues {
     // All operands first: they may read the old flags.
     const a = e.share(this.value(args[0]!), 'i64');
     const b = e.share(this.value(args[1]!), 'i64');
-    e.set(frame.flagCarry, carry.op === 'i32.const' ? e.i32(carry.imm[0] as number) : this.value(args[2]!));
+    this.dirty = { mask: this.dirty.mask, flags: true };
+    const known = carry.op === 'i32.const' ? (carry.imm[0] as number) : null;
+    if (this.loops.setFlags(this.current, code, a, b, known)) return;
+    e.set(frame.flagCarry, known === null ? this.value(args[2]!) : e.i32(known));
     e.set(frame.flagCode, e.i32(code));
     e.set(frame.flagA, a());
     e.set(frame.flagB, b());
-    this.dirty = { mask: this.dirty.mask, flags: true };
   }
   private field32(name: string): Expr {
     const { e, frame } = this;

@@ -44,6 +44,8 @@ export class RegionFrame {
   private readonly combination: number;
   private combinations: readonly Held[] = [];
   x87: RegionX87 | null = null;
+  /** Sets the flags' locals, which are not right until then; null = they are. */
+  pendingFlags: (() => void) | null = null;
 
   constructor(e: Emitter, region: Region) {
     this.e = e;
@@ -132,6 +134,7 @@ export class RegionFrame {
   /** Leaves the region for an instruction pointer. */
   exit(next: Expr, held: Held): void {
     const { e } = this;
+    this.pendingFlags?.();
     e.set(this.next, next);
     this.spill(held);
     e.return(this.i64(this.next));
@@ -139,6 +142,7 @@ export class RegionFrame {
   /** Leaves before the instruction at `rip`, for a reason of src/execute/leave.ts. */
   leave(rip: bigint, reason: number, held: Held): void {
     const { e } = this;
+    this.pendingFlags?.();
     e.set(this.next, e.i64(rip));
     e.set(this.code, e.i32(reason));
     if (this.x87 === null) return e.br(`left${heldKey(held)}`);

@@ -46,7 +46,10 @@ export class RegionMemory {
     this.region = region;
     this.loops = loops;
     this.emission = emission;
-    this.slots = new AccessSlots(region, new Set(loops.flatMap((l) => l.blocks)));
+    // The slow copy of a loop shares its nodes with the fast one.
+    const slow = new Set(loops.flatMap((l) => l.slowBlocks));
+    const members = new Map(loops.flatMap((l) => [...l.members]));
+    this.slots = new AccessSlots(region, (block, v) => slow.has(block) || members.get(block)?.has(v) === true);
   }
 
   begin(block: RegionBlock): void {
