@@ -45,6 +45,10 @@ export class BackgroundCompiler {
   get pending(): boolean {
     return this.jobs.size > 0 || this.whenReady.length > 0;
   }
+  /** The compiler is ready, or becomes so. */
+  get isLoading(): boolean {
+    return this.port !== null;
+  }
   /** Makes the compiler ready before it is needed. */
   load(): void {
     if (this.port === null) this.post({ kind: 'load' });

@@ -11,15 +11,17 @@ const fileName = 'binaryen.wasm';
 
 /**
  * How the bundle gets the module. Node looks at a function's body only when the function is first called: to look at all
- * 10 MB takes a good part of the loading, and they are the build's own.
+ * 10 MB takes a good part of the loading, and they are the build's own. V8 is to optimise it late, since it takes a
+ * processor for hundreds of milliseconds, just when the guest's first regions should be optimised.
  */
 const readers = {
   node: `import { readFileSync } from 'node:fs';
     import { setFlagsFromString } from 'node:v8';
     const bytes = readFileSync(new URL('${fileName}', import.meta.url));
-    setFlagsFromString('--wasm-lazy-validation');
+    const flags = (...all) => all.forEach((flag) => setFlagsFromString(flag));
+    flags('--wasm-lazy-compilation', '--wasm-lazy-validation', '--wasm-tiering-budget=2000000000');
     const module = new WebAssembly.Module(bytes);
-    setFlagsFromString('--no-wasm-lazy-validation');
+    flags('--no-wasm-lazy-validation', '--wasm-tiering-budget=13000000');
     export default module;`,
   browser: `export default new Uint8Array(await (await fetch(new URL('${fileName}', import.meta.url))).arrayBuffer());`,
 } as const;

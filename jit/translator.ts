@@ -101,6 +101,11 @@ const maximumTargets = 48;
 const retryThreshold = 512;
 /** Times that a region is made anew for the other state of the inexact flag. */
 const maximumFlips = 3;
+/**
+ * Entries more until hot code makes the compiler load. That takes as long as interpreting these, and a machine whose
+ * compiler is not loaded knows most of what its guest runs from the cache.
+ */
+const patience = 30_000;
 /** Regions at one instruction pointer: address spaces may have different code there. */
 const regionsPerPlace = 4;
 /** What a module takes of the host's memory beside its code, and its machine code for each byte of WebAssembly. */
@@ -124,6 +129,7 @@ export class Translator implements Regions {
   private readonly waiting = new Map<string, Waiting>();
   /** How much of the hot code is with the compiler now, which may not be ready for any. */
   private underWay = 0;
+  private readonly patient = new Set<bigint>();
   private awaitsCompiler = false;
   /** How often regions have met another state of MXCSR's inexact flag than they were made for. */
   private readonly flips = new Map<bigint, number>();
@@ -147,7 +153,13 @@ export class Translator implements Regions {
   }
 
   hot(block: InterpreterBlock, context: Context): number {
-    if (!context.watched) this.translate(block.rip, context);
+    if (context.watched) return neverAgain;
+    const { way } = this.parts;
+    if (way.kind === 'background' && !way.compiler.isLoading && !this.patient.has(block.rip)) {
+      this.patient.add(block.rip);
+      return patience;
+    }
+    this.translate(block.rip, context);
     return neverAgain;
   }
   /** False if that was done before, or cannot be. */

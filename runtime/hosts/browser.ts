@@ -43,6 +43,7 @@ export function browserHost(base: URL): Host {
     monotonicNanos: () => performance.now() * 1e6,
     nextTurn,
     readArtifact: (name) => fetchFile(new URL(name, base)),
+    compile: (bytes) => WebAssembly.compile(bytes),
     translatorIdentity: async () => new TextDecoder().decode(await fetchFile(new URL('translator-identity', base))),
     startCompiler: () => startWorker(new URL('compiler.js', base)),
     openStore: databaseStore,

@@ -28,6 +28,8 @@ export interface Host {
   nextTurn(): Promise<void>;
   /** The bytes of a file that `npm run build` made, such as `core.wasm`. */
   readArtifact(name: string): Promise<Uint8Array<ArrayBuffer>>;
+  /** Compiles all of a module, off the thread: what is not compiled when it is first called makes the guest wait. */
+  compile(bytes: Uint8Array<ArrayBuffer>): Promise<WebAssembly.Module>;
   /** Names the translator's sources: translations of another build are foreign. */
   translatorIdentity(): Promise<string>;
   /** Starts a thread that serves `jit/compiler-protocol.ts`. It does not keep the process alive. */

@@ -5,6 +5,7 @@
 import { createWriteStream, existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
 import { Worker } from 'node:worker_threads';
 import type { Host, HostWorker } from './host.ts';
 import { folderStore } from './node-store.ts';
@@ -105,6 +106,20 @@ export async function fileSink(path: string): Promise<ByteSink> {
   return streamSink(stream, true);
 }
 
+/** V8 would leave every function to its first call; a flag of the process says otherwise while this is under way. */
+async function compile(bytes: Uint8Array<ArrayBuffer>): Promise<WebAssembly.Module> {
+  setFlagsFromString('--no-wasm-lazy-compilation');
+  compiling++;
+  const wait = setInterval(() => {}, 1e6); // Node would end while V8's threads are at it
+  try {
+    return await WebAssembly.compile(bytes);
+  } finally {
+    clearInterval(wait);
+    if (--compiling === 0) setFlagsFromString('--wasm-lazy-compilation');
+  }
+}
+let compiling = 0;
+
 function startWorker(module: URL): HostWorker {
   const worker = new Worker(module);
   worker.unref();
@@ -128,6 +143,7 @@ export const nodeHost: Host = {
   monotonicNanos,
   nextTurn: () => new Promise((resolve) => void setImmediate(resolve)),
   readArtifact: async (name) => new Uint8Array(readFileSync(artifactUrl(name))),
+  compile,
   translatorIdentity,
   startCompiler: () =>
     startWorker(

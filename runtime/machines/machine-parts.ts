@@ -14,7 +14,7 @@ export interface MachineParts extends VmModules {
 
 /** Begins at once; the answer is for one machine. */
 export async function prepareMachine(options: MachineOptions, host: Host): Promise<MachineParts> {
-  const compiled = async (name: string) => WebAssembly.compile(await host.readArtifact(name));
+  const compiled = async (name: string) => host.compile(await host.readArtifact(name));
   const [translation, core, arithmetic] = await Promise.all([
     MachineTranslation.start(options, host),
     compiled('core.wasm'),
