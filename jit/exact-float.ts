@@ -14,7 +14,7 @@ import type { Type } from '../src/ir/types.ts';
 import { useLibrary } from './arith.ts';
 import type { Emitter, Expr } from './emitter.ts';
 import { bitsOf, type FailIf, isDouble, isVector, type Shape, type Use } from './float-class.ts';
-import type { Reader } from './lower.ts';
+import { addArms, type Reader } from './lower.ts';
 import { FAST_MASK, FAST_VALUE, INEXACT, type InexactFlag } from './mxcsr.ts';
 
 /** Not zero if a region may not do floating point under an MXCSR; `inexact`: the state of its flag that the region wants. */
@@ -34,6 +34,8 @@ const XM = 19;
 /** An operation on values that each may be used several times. */
 export interface Operation {
   readonly result: Type;
+  /** The native way is long: the interpreter takes the exact one. */
+  readonly inRegionsOnly?: boolean;
   /** The native result. */
   native(e: Emitter): Expr;
   /** Calls `failIf` with what is not zero if the native result `r` will not do. */
@@ -59,29 +61,61 @@ export function perform(reader: Reader, operation: Operation): Expr {
   const done = e.label('done');
   const slow = e.label('slow');
   e.block(done, () => {
-    e.block(slow, () => {
-      e.if(e.op('i32.eq', e.op('i32.and', mxcsr(), e.i32(FAST_MASK)), e.i32(FAST_VALUE)), () => {
-        e.set(r, operation.native(e));
-        operation.check(e, result, (condition) => e.brIf(slow, condition));
-        e.br(done);
+    if (operation.inRegionsOnly !== true)
+      e.block(slow, () => {
+        e.if(e.op('i32.eq', e.op('i32.and', mxcsr(), e.i32(FAST_MASK)), e.i32(FAST_VALUE)), () => {
+          e.set(r, operation.native(e));
+          operation.check(e, result, (condition) => e.brIf(slow, condition));
+          e.br(done);
+        });
       });
-    });
     const raised = e.local('i32');
     e.set(raised, e.i32(0));
     const each = () => e.set(raised, e.op('i32.or', e.get(raised, 'i32'), e.global('raised', 'i32')));
     e.set(r, operation.exact(e, mxcsr, each));
-    // Exceptions found before computing that are not masked keep all lanes from computing: no others are raised then.
-    const open = e.share(e.op('i32.xor', e.op('i32.shr_u', mxcsr(), e.i32(7)), e.i32(-1)), 'i32');
-    const before = e.op('i32.and', e.op('i32.and', e.get(raised, 'i32'), open()), e.i32(BEFORE));
-    e.set(raised, e.op('i32.and', e.get(raised, 'i32'), e.select(before, e.i32(BEFORE), e.i32(EXCEPTIONS))));
-    e.setState32('mxcsr', e.op('i32.or', mxcsr(), e.get(raised, 'i32')));
-    e.if(e.op('i32.and', e.get(raised, 'i32'), open()), () => {
-      reader.exitIf(e.op('i64.eqz', e.op('i64.and', e.state64('cr4'), e.i64(CR4_OSXMMEXCPT))), UD);
-      reader.exitIf(e.i32(1), XM);
+    const several = e.share(e.state32('sseRaised'), 'i32');
+    e.if(several(), () => {
+      e.setState32('sseRaised', e.op('i32.or', several(), e.get(raised, 'i32')));
+      e.br(done);
     });
+    raise(reader, raised);
   });
   return result();
 }
+
+/** Notes the exceptions in a local, and raises #XM if one of them is not masked. */
+function raise(reader: Reader, raised: number): void {
+  const { e } = reader;
+  const mxcsr = e.share(e.state32('mxcsr'), 'i32');
+  // Exceptions found before computing that are not masked keep all lanes from computing: no others are raised then.
+  const open = e.share(e.op('i32.xor', e.op('i32.shr_u', mxcsr(), e.i32(7)), e.i32(-1)), 'i32');
+  const before = e.op('i32.and', e.op('i32.and', e.get(raised, 'i32'), open()), e.i32(BEFORE));
+  e.set(raised, e.op('i32.and', e.get(raised, 'i32'), e.select(before, e.i32(BEFORE), e.i32(EXCEPTIONS))));
+  e.setState32('mxcsr', e.op('i32.or', mxcsr(), e.get(raised, 'i32')));
+  e.if(e.op('i32.and', e.get(raised, 'i32'), open()), () => {
+    reader.exitIf(e.op('i64.eqz', e.op('i64.and', e.state64('cr4'), e.i64(CR4_OSXMMEXCPT))), UD);
+    reader.exitIf(e.i32(1), XM);
+  });
+}
+
+/** Bit 31 of the field sseRaised: operations only collect what they raise. */
+const SEVERAL = 0x8000_0000;
+addArms({
+  // A region leaves before the instruction whatever operation of it wants the exact way.
+  'fp.begin': ({ e, inRegion }) => {
+    if (!inRegion) e.setState32('sseRaised', e.i32(SEVERAL));
+    return e.nop();
+  },
+  'fp.end': (reader) => {
+    const { e } = reader;
+    if (reader.inRegion) return e.nop();
+    const raised = e.local('i32');
+    e.set(raised, e.op('i32.and', e.state32('sseRaised'), e.i32(EXCEPTIONS)));
+    e.setState32('sseRaised', e.i32(0));
+    e.if(e.get(raised, 'i32'), () => raise(reader, raised));
+    return e.nop();
+  },
+});
 
 /** The softfloat function of a shape: `f64Add`. */
 export const exactName = (shape: Shape, name: string): string => `${isDouble(shape) ? 'f64' : 'f32'}${name}`;
@@ -96,11 +130,17 @@ export function eachLane(
   shape: Shape,
   operands: readonly Use[],
   each: () => void,
-  one: (bits: Expr[]) => Expr,
+  one: (bits: Expr[], lane: number) => Expr,
 ): Expr {
   const integer = integerOf(shape);
   if (!isVector(shape)) {
-    const value = e.share(one(operands.map((x) => bitsOf(e, shape, x()))), integer);
+    const value = e.share(
+      one(
+        operands.map((x) => bitsOf(e, shape, x())),
+        0,
+      ),
+      integer,
+    );
     each();
     return e.op(`${elementOf(shape)}.reinterpret`, value());
   }
@@ -108,7 +148,8 @@ export function eachLane(
   const whole = e.local('v128');
   e.set(whole, operands[0]!());
   for (let i = 0; i < laneCount(shape); i++) {
-    const value = e.share(one(operands.map((x) => e.op(`${lanes}.extract_lane`, x(), i))), integer);
+    const bits = operands.map((x) => e.op(`${lanes}.extract_lane`, x(), i));
+    const value = e.share(one(bits, i), integer);
     each();
     e.set(whole, e.op(`${lanes}.replace_lane`, e.get(whole, 'v128'), i, value()));
   }
@@ -130,6 +171,7 @@ for (const [name, t] of [
   for (const f of ['Add', 'Sub', 'Mul', 'Div', 'Min', 'Max'])
     library[`${name}${f}`] = { parameters: [t, t, 'i32'], result: t };
   library[`${name}Sqrt`] = { parameters: [t, 'i32'], result: t };
+  library[`${name}Fma`] = { parameters: [t, t, t, 'i32', 'i32'], result: t };
   for (const f of ['Compare', 'CompareWith'])
     library[`${name}${f}`] = { parameters: [t, t, 'i32', 'i32'], result: 'i32' };
   library[`${name}ToI32`] = { parameters: [t, 'i32', 'i32'], result: 'i32' };
@@ -139,5 +181,7 @@ for (const [name, t] of [
 }
 library.f32ToF64 = { parameters: ['i32', 'i32'], result: 'i64' };
 library.f64ToF32 = { parameters: ['i64', 'i32'], result: 'i32' };
+library.f16ToF32 = { parameters: ['i32'], result: 'i32' };
+library.f32ToF16 = { parameters: ['i32', 'i32', 'i32'], result: 'i32' };
 delete library.i32ToF64; // always exact: f64.convert_i32_s
 useLibrary(library, { raised: 'i32' });

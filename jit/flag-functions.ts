@@ -20,6 +20,7 @@ const context = {
   mmx: 'available',
   waitFaults: false,
   sse: 'available',
+  avx: 'available',
 } as const;
 const widths: readonly Width[] = [8, 16, 32, 64];
 

@@ -8,7 +8,7 @@
  * (`sseKnown`).
  */
 import type { Node } from '../src/ir/micro-ops.ts';
-import { sseImmediates } from '../src/ir/sse-ops.ts';
+import { isQuietPredicate, sseImmediates } from '../src/ir/sse-ops.ts';
 import type { Shape } from './float-class.ts';
 import type { Region, RegionBlock } from './region.ts';
 
@@ -55,6 +55,8 @@ function roles(op: string, imm: readonly unknown[]): { operands: Operand[]; resu
       return { operands: [operand(CLEAN, BOTH), operand(CLEAN, BOTH)], result: all };
     case 'div':
       return { operands: [operand(CLEAN, BOTH), operand(CLEAN, BOTH)], result: all };
+    case 'fma':
+      return { operands: [operand(CLEAN, BOTH), operand(CLEAN, BOTH), operand(CLEAN, BOTH)], result: all };
     case 'sqrt':
       return { operands: [operand(CLEAN, BOTH)], result: all };
     case 'min':
@@ -62,7 +64,7 @@ function roles(op: string, imm: readonly unknown[]): { operands: Operand[]; resu
       return { operands: [operand(BOTH, BOTH), operand(BOTH, BOTH)], result: all };
     case 'cmp':
     case 'compare': {
-      const quiet = name === 'compare' ? imm[0] === 1 : [0, 3, 4, 7].includes(imm[0] as number);
+      const quiet = name === 'compare' ? imm[0] === 1 : isQuietPredicate(imm[0] as number);
       const learned = quiet ? CLEAN : BOTH;
       return { operands: [operand(BOTH, learned), operand(BOTH, learned)], result: 0 };
     }

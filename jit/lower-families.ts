@@ -4,5 +4,7 @@ import './lower-float.ts';
 import './lower-library.ts';
 import './lower-mmx.ts';
 import './lower-round.ts';
+import './lower-fma.ts';
+import './lower-half.ts';
 import './lower-simd.ts';
 import './lower-x87.ts';

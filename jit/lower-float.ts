@@ -1,6 +1,6 @@
 /** SSE floating point arithmetic and comparisons, scalar and packed; exact-float.ts says how. */
 import type { Immediate, MicroOp } from '../src/ir/micro-ops.ts';
-import { sseKnown } from '../src/ir/sse-ops.ts';
+import { isQuietPredicate, sseKnown } from '../src/ir/sse-ops.ts';
 import type { Emitter, Expr } from './emitter.ts';
 import { eachLane, exactName, integerOf, perform } from './exact-float.ts';
 import {
@@ -103,10 +103,10 @@ for (const shape of shapes) {
     const open = unknown(comparison, imm, [a, c], CLEAN);
     const unordered = unknown(comparison, imm, [a, c], ORDERED);
     const n = imm[0] as number;
-    const quiet = n === 0 || n === 3 || n === 4 || n === 7;
+    const quiet = isQuietPredicate(n);
     return perform(reader, {
       result: isVector(shape) ? 'v128' : 'i32',
-      native: (e) => holds(e, shape, n, a, c),
+      native: (e) => holds(e, shape, n & 7, a, c),
       check: (e, _r, failIf) => failOperands(e, shape, open, unordered, quiet, failIf),
       exact: (e, mxcsr, each) => {
         const call = (bits: Expr[]) => e.call(exactName(shape, 'CompareWith'), [...bits, mxcsr(), e.i32(n)], 'i32');

@@ -8,7 +8,7 @@
 import { leave } from '../src/execute/leave.ts';
 import { type FlagKind, flagCode } from '../src/ir/flags.ts';
 import { microOps, type Node } from '../src/ir/micro-ops.ts';
-import { type Schedule, schedule } from '../src/ir/schedule.ts';
+import { aliasKey, type Schedule, schedule } from '../src/ir/schedule.ts';
 import type { Type, Width } from '../src/ir/types.ts';
 import { isX87 } from '../src/ir/x87-ops.ts';
 import { jumpCacheOffset, profileEntries, profileOffset, segmentNames } from '../src/state/layout.ts';
@@ -310,9 +310,7 @@ export class RegionEmitter implements Reader, BlockValues {
       const node = this.nodes[v]!;
       if (stopAt >= 0 && v >= stopAt && !save && microOps[node.op].effect !== 'pure') return steps.length;
       if (save) {
-        const r = this.frame.register(node.op, node.imm[0] as number);
-        const saved = e.share(this.frame.whole(r), r.type);
-        this.values.set(v, saved);
+        this.values.set(v, e.share(this.frame.read(node.op, node.imm[0] as number), microOps[node.op].result!));
         continue;
       }
       if (node.op === 'end') return p;
@@ -345,9 +343,7 @@ export class RegionEmitter implements Reader, BlockValues {
     const known = this.values.get(v);
     if (known !== undefined) return known();
     const { op, imm } = this.nodes[v]!;
-    if (op === 'reg.get' || op === 'xmm.get') {
-      return this.frame.whole(this.frame.register(op, imm[0] as number));
-    }
+    if (aliasKey(this.nodes[v]!) !== null) return this.frame.read(op, imm[0] as number);
     throw new Error(`region: value ${v} (${op}) is used before it is made`);
   }
   /** Keeps an expression: at once in a local if it is used more than once or must not move. */
@@ -378,6 +374,8 @@ export class RegionEmitter implements Reader, BlockValues {
       case 'reg.set':
       case 'xmm.set':
         return this.setRegister(op, imm[0] as number, args[0]!);
+      case 'ymm.set':
+        return frame.setUpperHalf(imm[0] as number, arg(0));
       case 'state.get32':
         return this.keep(v, this.field32(imm[0] as string), false);
       case 'state.get64':
@@ -440,6 +438,7 @@ export class RegionEmitter implements Reader, BlockValues {
       case 'raise':
       case 'reg.get':
       case 'xmm.get':
+      case 'ymm.get':
       case 'when':
       case 'end':
         throw new Error(`region: ${op} cannot stand here`);

@@ -80,6 +80,14 @@ export class RegionFrame {
     const whole = e.get(register.local, register.type);
     return register.low === null ? whole : e.op('f64x2.replace_lane', whole, 0, e.get(register.low, 'f64'));
   }
+  /** What `reg.get`, `xmm.get` and `ymm.get` read. */
+  read(op: string, index: number): Expr {
+    if (op === 'ymm.get') return this.e.load('v128', this.e.cpu(), offsetOf(`ymmHigh${index}`));
+    return this.whole(this.register(op, index));
+  }
+  setUpperHalf(index: number, value: Expr): void {
+    this.e.store('v128', this.e.cpu(), value, offsetOf(`ymmHigh${index}`));
+  }
   i32(local: number): Expr {
     return this.e.get(local, 'i32');
   }

@@ -46,6 +46,7 @@ export interface Machine {
   readonly cr3: number;
   readonly cr4: number;
   readonly efer: number;
+  readonly xcr0: number;
   readonly gdtr: { readonly base: number; readonly limit: number };
   readonly idtr: { readonly base: number; readonly limit: number };
   readonly segments: Readonly<Record<SegmentName, Segment>>;
@@ -88,7 +89,9 @@ const LOCAL_TABLE = segment(0x50, 0x0082, IMAGE.ldt, 15);
 const GDT_LIMIT = 0x7f;
 const PE_MP_ET_NE_WP_PG = 0x80010033;
 const CR4_PAE = 0x20;
-const CR4_OSFXSR_OSXMMEXCPT = 0x600;
+const CR4_OSFXSR_OSXMMEXCPT_OSXSAVE = 0x40600;
+/** x87, SSE and AVX state. */
+const XCR0 = 7;
 const EFER_LME_LMA = 0x500;
 const EFER_NXE = 0x800;
 
@@ -132,7 +135,8 @@ export function buildMachine(
     paging,
     cr0: PE_MP_ET_NE_WP_PG,
     cr3,
-    cr4: CR4_OSFXSR_OSXMMEXCPT | (paging === '32-bit' ? 0 : CR4_PAE),
+    cr4: CR4_OSFXSR_OSXMMEXCPT_OSXSAVE | (paging === '32-bit' ? 0 : CR4_PAE),
+    xcr0: XCR0,
     efer: paging === '32-bit' ? 0 : long ? EFER_NXE | EFER_LME_LMA : EFER_NXE,
     gdtr: { base: IMAGE.gdt, limit: GDT_LIMIT },
     idtr: { base: IMAGE.idt, limit: 256 * (long ? 16 : 8) - 1 },

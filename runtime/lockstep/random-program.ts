@@ -84,6 +84,7 @@ function context({ mode, cpl, iopl = 0 }: GuestKind) {
     mmx: 'available',
     waitFaults: false,
     sse: 'available',
+    avx: 'available',
   } as const;
 }
 

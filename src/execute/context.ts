@@ -25,6 +25,7 @@ const word = (name: string) => offsetOf(name) >> 2;
 const CR0 = word('cr0');
 const CR4 = word('cr4');
 const EFER = word('efer');
+const XCR0 = word('xcr0');
 const CPL = word('cpl');
 const RFLAGS = word('rflagsRest');
 const CONTEXT = word('context');
@@ -42,6 +43,7 @@ const data = ['ds', 'es', 'ss'].map((name) => ({
 const firstHashed = 1 << 20;
 const hashedMask = 0x3fffffff;
 
+const OSXSAVE = 1 << 18;
 const USABLE = 1 << 16;
 const LONG = 1 << 13;
 const BIG = 1 << 14;
@@ -80,7 +82,8 @@ export class Contexts {
       (((rflags >> 12) & 3) << 8) |
       (((cr0 >> 1) & 7) << 10) | // MP, EM, TS
       (((cr4 >> 9) & 1) << 13) |
-      (cpl === 3 && (cr0 & (1 << 18)) !== 0 && (rflags & (1 << 18)) !== 0 ? 1 << 14 : 0);
+      (cpl === 3 && (cr0 & (1 << 18)) !== 0 && (rflags & (1 << 18)) !== 0 ? 1 << 14 : 0) |
+      ((cr4 & OSXSAVE) !== 0 && (u32[XCR0]! & 6) === 6 ? 1 << 15 : 0);
     const key = flat ? `${bits}` : `${bits},${u32[CS_BASE]},${u32[CS_LIMIT]}`;
     let context = this.byKey.get(key);
     if (context === undefined) {
@@ -122,6 +125,7 @@ export class Contexts {
       mmx: emulate ? 'undefined' : taskSwitched ? 'device-not-available' : 'available',
       waitFaults: taskSwitched && (bits & (1 << 10)) !== 0,
       sse: emulate || (bits & (1 << 13)) === 0 ? 'undefined' : taskSwitched ? 'device-not-available' : 'available',
+      avx: (bits & (1 << 15)) === 0 ? 'undefined' : taskSwitched ? 'device-not-available' : 'available',
       csBase,
       csLimit,
       lacks: this.lacks,

@@ -3,7 +3,7 @@
  * traffic needs no record of its own.
  */
 import { type FlagKind, flagCode } from '../ir/flags.ts';
-import { mayFault, microOps, type Node } from '../ir/micro-ops.ts';
+import { mayFault, type Node } from '../ir/micro-ops.ts';
 import { aliasKey, type Schedule, type Step, schedule } from '../ir/schedule.ts';
 import type { Width } from '../ir/types.ts';
 import { offsetOf, segmentNames, slotCount, slotsOffset } from '../state/layout.ts';
@@ -15,6 +15,12 @@ const gpr = Array.from({ length: 16 }, (_, i) =>
   ),
 );
 const xmm = Array.from({ length: 16 }, (_, i) => offsetOf(`xmm${i}`));
+const ymmHigh = Array.from({ length: 16 }, (_, i) => offsetOf(`ymmHigh${i}`));
+/** Offset of the register that a micro-op sets, or -1. */
+function setBy({ op, imm }: Node): number {
+  const file = op === 'reg.set' ? gpr : op === 'xmm.set' ? xmm : op === 'ymm.set' ? ymmHigh : null;
+  return file === null ? -1 : file[imm[0] as number]!;
+}
 
 /** Where each instruction's records begin, and how many instructions the block has. */
 export interface EncodedBlock {
@@ -94,6 +100,7 @@ class Encoder {
     const node = this.nodes[v]!;
     if (node.op === 'reg.get') return gpr[node.imm[0] as number]!;
     if (node.op === 'xmm.get') return xmm[node.imm[0] as number]!;
+    if (node.op === 'ymm.get') return ymmHigh[node.imm[0] as number]!;
     if (node.op === 'i32.wrap') return this.where(node.args[0]!);
     throw new Error(`encode: value ${v} (${node.op}) has no place yet`);
   }
@@ -117,7 +124,6 @@ class Encoder {
   private registerTarget(v: number, position: number): number {
     const { steps } = this.plan;
     let carrier = v;
-    const isVector = microOps[this.nodes[v]!.op].result === 'v128';
     for (let p = position + 1; p < steps.length; p++) {
       const { node: n, save } = steps[p]!;
       const node = this.nodes[n]!;
@@ -126,23 +132,17 @@ class Encoder {
         carrier = n;
         continue;
       }
-      if ((node.op === 'reg.set' || node.op === 'xmm.set') && node.args[0] === carrier) {
-        const target = isVector ? xmm[node.imm[0] as number]! : gpr[node.imm[0] as number]!;
+      const target = setBy(node);
+      if (target >= 0 && node.args[0] === carrier) {
         for (let k = position + 1; k < p; k++) {
           const between = this.nodes[steps[k]!.node]!;
           // POP rSP sets the register twice: the value that stays must not be put there before the other.
-          const written = between.op === 'reg.set' ? gpr : between.op === 'xmm.set' ? xmm : null;
-          if (written !== null && written[between.imm[0] as number] === target) return -1;
+          if (setBy(between) === target) return -1;
           for (const a of between.args) if (this.reads(a, target)) return -1;
         }
         const last = Math.max(this.lastUse[v]!, this.lastUse[carrier]!);
         for (let k = p + 1; k <= last; k++) {
-          const later = this.nodes[steps[k]!.node]!;
-          if (
-            (later.op === 'reg.set' || later.op === 'xmm.set') &&
-            (isVector ? xmm : gpr)[later.imm[0] as number] === target
-          )
-            return -1;
+          if (setBy(this.nodes[steps[k]!.node]!) === target) return -1;
         }
         return target;
       }
@@ -243,7 +243,7 @@ class Encoder {
     const node = this.nodes[v]!;
     const { op, args, imm } = node;
     if (step.save) {
-      const wide = op === 'xmm.get';
+      const wide = op !== 'reg.get';
       const from = this.where(v);
       this.place[v] = this.slotAt(this.lastUse[v]!);
       return this.copy(from, this.place[v]!, wide);
@@ -287,7 +287,8 @@ class Encoder {
         return this.copy(this.operand(args[0]!), target, false);
       }
       case 'xmm.set':
-        return this.copy(this.operand(args[0]!), xmm[imm[0] as number]!, true);
+      case 'ymm.set':
+        return this.copy(this.operand(args[0]!), setBy(node), true);
       case 'state.get32':
         return this.record(kindOf('i64.extend_u'), this.destination(v, position), [offsetOf(imm[0] as string)], []);
       case 'state.get64':

@@ -93,6 +93,8 @@ const unrecorded = new Set<MicroOp>([
   'reg.set',
   'xmm.get',
   'xmm.set',
+  'ymm.get',
+  'ymm.set',
   'state.get32',
   'state.set32',
   'state.get64',

@@ -30,6 +30,8 @@ export interface ExecutionContext {
   readonly waitFaults: boolean;
   readonly mmx: 'available' | 'device-not-available' | 'undefined';
   readonly sse: 'available' | 'device-not-available' | 'undefined';
+  /** CR4.OSXSAVE, XCR0 and CR0.TS, as far as they make VEX-encoded vector instructions fault. */
+  readonly avx: 'available' | 'device-not-available' | 'undefined';
 }
 
 const RSP = 4;
@@ -298,6 +300,13 @@ export class Builder {
   }
   setVector(index: number, value: Value<'v128'>): void {
     this.emit('xmm.set', [value], index);
+  }
+  /** The upper half of a ymm register. */
+  vectorHigh(index: number): Value<'v128'> {
+    return this.emit('ymm.get', [], index);
+  }
+  setVectorHigh(index: number, value: Value<'v128'>): void {
+    this.emit('ymm.set', [value], index);
   }
   /** A field of the layout table. */
   state32(field: string): Value<'i32'> {

@@ -145,6 +145,9 @@ const stateOps = {
   'reg.set': spec('write', 'l>'), // [index]
   'xmm.get': spec('read', '>v'), // [index]
   'xmm.set': spec('write', 'v>'), // [index]
+  // The upper half of a ymm register: in memory even while a region holds the lower one in a local.
+  'ymm.get': spec('read', '>v'), // [index]
+  'ymm.set': spec('write', 'v>'), // [index]
   // Any other field of the layout table, by name.
   'state.get32': spec('read', '>i'), // [field]
   'state.set32': spec('write', 'i>'), // [field]
@@ -177,6 +180,10 @@ const memoryOps = {
   ...names(['store.8', 'store.16', 'store.32'], spec('memory', 'li>')), // [stack]
   'store.64': spec('memory', 'll>'),
   'store.128': spec('memory', 'lv>'),
+  // Around the operations of an instruction that does several in one: exceptions are those of all of them. They come after
+  // everything else that may fault.
+  'fp.begin': spec('memory', '>'),
+  'fp.end': spec('memory', '>'),
   // Fault now if [bytes] at the linear address cannot be read / written. [bytes, stack]
   'probe.read': spec('memory', 'l>'),
   'probe.write': spec('memory', 'l>'),

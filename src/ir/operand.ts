@@ -30,6 +30,8 @@ export interface MemoryOperand {
   /** Register, or -1. */
   readonly base: number;
   readonly index: number;
+  /** Of gathers: `index` is a vector register, of which so many bits are used. */
+  readonly vectorIndex?: 128 | 256;
   /** Shift of the index, 0-3. */
   readonly scale: number;
   /** Displacement, signed; the full address of a moffs operand; the absolute target of a RIP-relative one. */
@@ -86,6 +88,7 @@ export interface Insn {
   /** 16, 32 or 64: the code segment's. */
   readonly mode: 16 | 32 | 64;
   readonly rexW: boolean;
+  readonly vex: boolean;
   /** VEX.L: 0 = 128, 1 = 256 bits; VEX.vvvv as a register number. */
   readonly vectorLength: 128 | 256;
   /** The opcode bytes as matched (last byte with its low bits), for forms that share one definition. */

@@ -59,7 +59,8 @@ export function forward(
     const [first] = node.imm;
     switch (node.op) {
       case 'reg.get':
-      case 'xmm.get': {
+      case 'xmm.get':
+      case 'ymm.get': {
         const key = `${node.op[0]}${first}`;
         let value = registers.get(key);
         if (value === undefined) {
@@ -71,6 +72,9 @@ export function forward(
       }
       case 'reg.set':
       case 'xmm.set':
+      case 'ymm.set':
+        // VEX-encoded instructions clear upper halves that mostly are clear already.
+        if (node.op === 'ymm.set' && registers.get(`y${first}`) === args[0]) break;
         b.emit(node.op, args, first!);
         registers.set(`${node.op[0]}${first}`, args[0]!);
         break;

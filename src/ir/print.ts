@@ -24,6 +24,8 @@ const words: Readonly<Record<string, (imm: readonly Immediate[]) => string[]>> =
   'reg.set': ([index]) => [register(index)],
   'xmm.get': ([index]) => [`xmm${index}`],
   'xmm.set': ([index]) => [`xmm${index}`],
+  'ymm.get': ([index]) => [`ymm${index} high`],
+  'ymm.set': ([index]) => [`ymm${index} high`],
   'flags.set': ([kind, width]) => [`${kind}${width}`],
   'flags.get': ([mask]) => [flagNames(Number(mask))],
   'flags.merge': ([mask]) => [flagNames(Number(mask))],
@@ -52,7 +54,7 @@ export function printNode(nodes: readonly Node[], at: number): string {
   const isLoadOrStore = /^(?:load|modify|store)\./.test(op);
   // Loads and stores have one immediate: whether a bad address is a stack fault.
   const immediates = isLoadOrStore ? (imm[0] === 1 ? ['stack'] : []) : (words[op]?.(imm) ?? imm.map(number));
-  const leading = op === 'reg.set' || op === 'xmm.set' || op === 'flags.set' || op.startsWith('state.set');
+  const leading = /^(?:(?:reg|xmm|ymm|flags)\.set$|state\.set)/.test(op);
   const operands = args.map(value);
   const all = leading ? [...immediates, ...operands] : [...operands, ...immediates];
   const text = all.length === 0 ? op : `${op} ${all.join(', ')}`;

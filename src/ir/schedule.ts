@@ -24,6 +24,8 @@ export function aliasKey(node: Node): string | null {
       return `r${node.imm[0]}`;
     case 'xmm.get':
       return `x${node.imm[0]}`;
+    case 'ymm.get':
+      return `y${node.imm[0]}`;
     default:
       return null;
   }
@@ -35,6 +37,8 @@ export function writtenKey(node: Node): string | null {
       return `r${node.imm[0]}`;
     case 'xmm.set':
       return `x${node.imm[0]}`;
+    case 'ymm.set':
+      return `y${node.imm[0]}`;
     default:
       return null;
   }

@@ -25,7 +25,7 @@ export const sseOps = {
   'sse.f32.min': row('ff>f'),
   'sse.f32.max': row('ff>f'),
   'sse.f32.sqrt': row('f>f'),
-  // [predicate 0-7 of CMPSD]: 1 if it holds.
+  // [predicate 0-7 of CMPSD, 16-19 of VCMPSD]: 1 if it holds.
   'sse.f64.cmp': row('dd>i'),
   'sse.f32.cmp': row('ff>i'),
   // [quiet: 1 = UCOMISD, 0 = COMISD]: ZF, PF, CF at their places in RFLAGS.
@@ -44,6 +44,10 @@ export const sseOps = {
   'sse.i64.from_f64': row('d>l'),
   'sse.i32.from_f32': row('f>i'),
   'sse.i64.from_f32': row('f>l'),
+  // a * b + c in one rounding, a being the factor that the manual names first. [bit 0: -c in the even lanes, bit 1: -c in the
+  // odd ones, bit 2: -(a * b)]
+  'sse.f64.fma': row('ddd>d'),
+  'sse.f32.fma': row('fff>f'),
   // The same on all lanes: flags are those of all lanes, and nothing changes if one of them faults.
   'sse.f64x2.add': row('vv>v'),
   'sse.f64x2.sub': row('vv>v'),
@@ -61,6 +65,8 @@ export const sseOps = {
   'sse.f32x4.sqrt': row('v>v'),
   'sse.f64x2.round': row('v>v'),
   'sse.f32x4.round': row('v>v'),
+  'sse.f64x2.fma': row('vvv>v'),
+  'sse.f32x4.fma': row('vvv>v'),
   'sse.f64x2.cmp': row('vv>v'), // [predicate]: lanes of ones where it holds
   'sse.f32x4.cmp': row('vv>v'),
   'sse.f64x2.promote': row('v>v'), // the two low lanes
@@ -68,6 +74,8 @@ export const sseOps = {
   'sse.f32x4.from_i32x4': row('v>v'),
   'sse.i32x4.from_f32x4': row('v>v'), // [truncate]
   'sse.i32x4.from_f64x2': row('v>v'), // [truncate]; to the two low lanes, the others zero
+  'sse.f32x4.from_f16x4': row('v>v'), // the four low halves
+  'sse.f16x4.from_f32x4': row('v>v'), // [rounding control 0-3, 4 = MXCSR's]; to the low half, the upper zero
 } as const;
 
 /** Bits 1:0 the way of rounding, bit 2: MXCSR's (bits 1:0 are then 0), bit 3: no inexact exception. */
@@ -77,10 +85,15 @@ const roundings = [0, 1, 2, 3, 4, 8, 9, 10, 11, 12];
 export function sseImmediates(op: string): readonly number[] {
   if (!op.startsWith('sse.')) return [];
   if (op.endsWith('.round')) return roundings;
-  if (op.endsWith('.cmp')) return [0, 1, 2, 3, 4, 5, 6, 7];
+  if (op.endsWith('.cmp')) return [0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19];
+  if (op === 'sse.f16x4.from_f32x4') return [0, 1, 2, 3, 4];
+  if (op.endsWith('.fma')) return op.includes('x') ? [0, 1, 2, 3, 4, 7] : [0, 3, 4, 7];
   if (op.endsWith('.compare') || /^sse\.i\d+(x\d)?\.from_/.test(op)) return [0, 1];
   return [];
 }
+
+/** Whether a predicate of VCMPPS takes quiet NaNs without an exception. */
+export const isQuietPredicate = (n: number): boolean => ((n & 3) === 0 || (n & 3) === 3) === n < 16;
 
 /** What a region has found out about operand `i`: bit 0 = no denormal, bit 1 = no NaN, in all its lanes. 0 = nothing. */
 export function sseKnown(op: string, imm: readonly unknown[], i: number): number {

@@ -1,6 +1,8 @@
 /** All families of instructions: importing this file completes the list of definitions. */
 import './arithmetic.ts';
 import './atomics.ts';
+import './avx.ts';
+import './avx-memory.ts';
 import './bits.ts';
 import './bmi.ts';
 import './caches.ts';
@@ -8,6 +10,7 @@ import './control.ts';
 import './crypto.ts';
 import './decimal.ts';
 import './far.ts';
+import './fma.ts';
 import './flag-control.ts';
 import './io.ts';
 import './mmx.ts';

@@ -259,6 +259,7 @@ export function createDecoder(forms: readonly Form[]): Decode {
       displacement = 0;
     let segment = DS;
     let ripRelative = false;
+    if (form.vsib !== null && (addressWidth === 16 || (modrm & 7) !== 4)) return undefinedAfter[at - offset]!;
     if (isMemory) {
       const mod = modrm >> 6,
         rm = modrm & 7;
@@ -277,7 +278,7 @@ export function createDecoder(forms: readonly Form[]): Decode {
           const sib = bytes[at++]!;
           scale = sib >> 6;
           index = ((sib >> 3) & 7) | rexX;
-          if (index === RSP) {
+          if (index === RSP && form.vsib === null) {
             index = -1;
             scale = 0;
           }
@@ -327,6 +328,7 @@ export function createDecoder(forms: readonly Form[]): Decode {
               segment,
               base,
               index,
+              ...(form.vsib === null ? {} : { vectorIndex: form.vsib === 'xmm' ? 128 : vectorLength }),
               scale,
               displacement: where,
               addressWidth,
@@ -443,6 +445,7 @@ export function createDecoder(forms: readonly Form[]): Decode {
       segment: override >= 0 ? override : DS,
       mode,
       rexW: long && rexW === 1,
+      vex: form.vex !== null,
       vectorLength,
       opcode: form.opcodePrefix | (form.fixedModrm === null ? opcode : modrm),
       modrm,

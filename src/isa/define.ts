@@ -29,7 +29,8 @@
  *              `f64` operand size is 64 there whatever the prefixes (near branches); `lock` LOCK allowed with a memory
  *              operand; `rep` F3/F2 repeat it (`x.repeat` is `none` in other forms); `w0`, `w1` only with REX.W so;
  *              `real` also valid outside protected mode is the default, `protected` means #UD in real and virtual-8086
- *              mode (VEX forms always); `osz` nothing.
+ *              mode (VEX forms always); `vsib` the memory operand's index is a vector register of the vector length, `vsibx`
+ *              an xmm register (#UD without a SIB byte); `osz` nothing.
  *
  * `x.width` is the operand size as soon as one operand follows it (v, y, rAX; z and eAX: at most 32), else the size of the
  * first general or memory operand (DX and immediates do not count), else the operand size.
@@ -85,7 +86,15 @@ export type Feature =
   | 'clwb'
   | 'movdiri'
   | 'movdir64b'
-  | 'serialize';
+  | 'serialize'
+  | 'avx'
+  | 'avx2'
+  | 'fma'
+  | 'f16c'
+  | 'xsave'
+  | 'xsaveopt'
+  | 'xsavec'
+  | 'xsaves';
 
 export interface Definition {
   /** The manual's mnemonic, upper case; `Jcc`, `SETcc`, `CMOVcc` for the condition families. */

@@ -38,7 +38,8 @@ function memoryText(o: MemoryOperand): string {
   const parts: string[] = [];
   if (o.base >= 0) parts.push(registerName(o.base, o.addressWidth));
   if (o.index >= 0) {
-    const index = registerName(o.index, o.addressWidth);
+    const vector = o.vectorIndex === undefined ? null : `${o.vectorIndex === 256 ? 'y' : 'x'}mm${o.index}`;
+    const index = vector ?? registerName(o.index, o.addressWidth);
     parts.push(o.addressWidth === 16 ? index : `${index}*${1 << o.scale}`);
   }
   let inside = parts.join('+');
@@ -97,8 +98,11 @@ export function mnemonic({ insn, definition, form }: DecodedInstruction): string
     if (sized !== undefined) return sized[insn.width >> 5]!;
     if (form.opcode === JCXZ) return ({ 16: 'jcxz', 32: 'jecxz', 64: 'jrcxz' } as const)[insn.addressWidth];
   }
-  if (name === 'movd' && insn.operands.some((o) => (o.kind === 'register' || o.kind === 'memory') && o.width === 64))
-    return 'movq';
+  if (
+    (name === 'movd' || name === 'vmovd') &&
+    insn.operands.some((o) => (o.kind === 'register' || o.kind === 'memory') && o.width === 64)
+  )
+    return name.replace('d', 'q');
   if (/^fx(?:save|rstor)$/.test(name) && insn.rexW) return `${name}64`;
   return name;
 }

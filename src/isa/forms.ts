@@ -90,6 +90,8 @@ export interface Form {
   /** Bytes after ModRM, SIB and displacement by size slot, without a moffs address. */
   readonly immediateBytes: readonly number[];
   readonly moffs: boolean;
+  /** The memory operand's index is a vector register: of the vector's length, or 128 bits of it. */
+  readonly vsib: 'length' | 'xmm' | null;
   readonly usesVvvv: boolean;
   /** Modes in which it exists. */
   readonly in64: boolean;
@@ -333,7 +335,7 @@ function formWidths(operands: readonly OperandSpec[]): Width[] {
   return (own?.widths ?? sizeCodes.v!) as Width[];
 }
 
-const options = ['x64', 'i64', 'd64', 'f64', 'lock', 'rep', 'real', 'protected', 'osz', 'w0', 'w1'];
+const options = ['x64', 'i64', 'd64', 'f64', 'lock', 'rep', 'real', 'protected', 'osz', 'w0', 'w1', 'vsib', 'vsibx'];
 
 /** Parses one form string of a definition. */
 export function parseForm(definition: Definition, text: string): Form {
@@ -472,6 +474,7 @@ export function parseForm(definition: Definition, text: string): Form {
     widths: formWidths(operands),
     immediateBytes: slots.map((s) => operands.reduce((n, o) => n + o.bytes[s]!, 0)),
     moffs: operands.some((o) => o.source === 'moffs'),
+    vsib: given.has('vsib') ? 'length' : given.has('vsibx') ? 'xmm' : null,
     usesVvvv,
     in64: !given.has('i64'),
     outside64: !given.has('x64') && w !== 1,

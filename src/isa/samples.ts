@@ -17,7 +17,7 @@ function prefixVariants(form: Form, mode: Mode): Prefixes[] {
   const mandatory = form.prefix === '66' ? [0x66] : form.prefix === 'F3' ? [0xf3] : form.prefix === 'F2' ? [0xf2] : [];
   const vex = form.vex !== null;
   const operandPrefixes = form.prefix === 'none' || form.prefix === '66' || vex ? [false] : [false, true];
-  const rexes = mode === 64 ? [0, 0x40, 0x48, 0x45, 0x4f] : [0];
+  const rexes = mode === 64 ? [0, 0x40, 0x48, 0x45, 0x4f] : form.vex?.w === 1 ? [0x48] : [0];
   const made: Prefixes[] = [];
   for (const shrink of operandPrefixes) {
     for (const address of [false, true]) {

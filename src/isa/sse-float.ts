@@ -1,5 +1,5 @@
 /**
- * SSE and SSE2 floating point: arithmetic, compares, conversions, approximations. Each micro-op `sse.*` gives the exact
+ * SSE and SSE2 floating point and its AVX forms: arithmetic, compares, conversions, approximations. Each micro-op `sse.*` gives the exact
  * result and the exceptions; what stands here is which lanes it takes and where they go. SDM volume 2.
  */
 import type { Builder } from '../ir/builder.ts';
@@ -11,19 +11,22 @@ import {
   destination,
   f32Lane,
   f64Lane,
+  i32Lane,
+  i64Lane,
   immediateByte,
+  ones,
   readF32,
   readF64,
   readHalfVector,
   readVector,
   setDestination,
-  setLowF32,
-  setLowF64,
+  shuffleLanes,
   simd,
   splat32,
   type V128,
   zero,
 } from './vector.ts';
+import { defineBoth, definePacked, defineScalar, defineVex, eachHalf, readHalves, setHalves, vexForm } from './vex.ts';
 
 /** The four kinds of operand: packed and scalar, single and double. */
 interface Kind {
@@ -41,22 +44,33 @@ const kinds: readonly Kind[] = [
 
 const readAs = (b: Builder, kind: Kind, o: Operand): Value =>
   kind.shape === 'f64' ? readF64(b, o) : kind.shape === 'f32' ? readF32(b, o) : readVector(b, o);
-const destinationAs = (b: Builder, kind: Kind, x: Insn): Value =>
-  kind.shape === 'f64'
-    ? f64Lane(b, destination(b, x))
-    : kind.shape === 'f32'
-      ? f32Lane(b, destination(b, x))
-      : destination(b, x);
-function writeAs(b: Builder, kind: Kind, x: Insn, value: Value): void {
-  if (kind.shape === 'f64') setLowF64(b, x, value as Value<'f64'>);
-  else if (kind.shape === 'f32') setLowF32(b, x, value as Value<'f32'>);
-  else setDestination(b, x, value as V128);
+/** The low lane of a vector, or all of it. */
+const lanesOf = (b: Builder, kind: Kind, v: V128): Value =>
+  kind.shape === 'f64' ? f64Lane(b, v) : kind.shape === 'f32' ? f32Lane(b, v) : v;
+/** A vector with its low lane replaced, or the new one. */
+const withLanes = (b: Builder, { shape }: Kind, v: V128, made: Value): V128 =>
+  shape === 'f64' || shape === 'f32'
+    ? simd(b, `${shape === 'f64' ? 'f64x2' : 'f32x4'}.replace_lane`, [v, made], 0)
+    : (made as V128);
+
+/** An instruction of one kind of operand: `combine` makes its result from the first and the second source. */
+function compute(
+  name: string,
+  kind: Kind,
+  opcode: string,
+  sources: 1 | 2,
+  combine: (b: Builder, first: V128, second: Value, x: Insn) => V128,
+): void {
+  const { feature, prefix, suffix } = kind;
+  const [code, more = ''] = opcode.split(',');
+  const size = suffix.toLowerCase();
+  const form = `${prefix} 0F ${code} V${size},W${size}${more === '' ? '' : `,${more}`}`;
+  if (suffix === 'PS' || suffix === 'PD')
+    definePacked(`${name}${suffix}`, form, { feature, wide: 'avx', sources, float: true }, combine);
+  else defineScalar(`${name}${suffix}`, form, feature, (b, o) => readAs(b, kind, o), combine);
 }
 
 for (const kind of kinds) {
-  const form = (opcode: string, more = ''): string[] => [
-    `${kind.prefix} 0F ${opcode} V${kind.suffix.toLowerCase()},W${kind.suffix.toLowerCase()}${more}`,
-  ];
   for (const [name, opcode] of [
     ['ADD', '58'],
     ['MUL', '59'],
@@ -66,90 +80,165 @@ for (const kind of kinds) {
     ['MAX', '5F'],
   ] as const) {
     const op = `sse.${kind.shape}.${name.toLowerCase()}` as MicroOp;
-    defineVector(`${name}${kind.suffix}`, form(opcode), kind.feature, (b, x) => {
-      const source = readAs(b, kind, x.src);
-      writeAs(b, kind, x, b.emit(op, [destinationAs(b, kind, x), source]));
-    });
+    compute(name, kind, opcode, 2, (b, first, second) =>
+      withLanes(b, kind, first, b.emit(op, [lanesOf(b, kind, first), second])),
+    );
   }
-  defineVector(`SQRT${kind.suffix}`, form('51'), kind.feature, (b, x) => {
-    writeAs(b, kind, x, b.emit(`sse.${kind.shape}.sqrt`, [readAs(b, kind, x.src)]));
+  compute('SQRT', kind, '51', 1, (b, first, second) =>
+    withLanes(b, kind, first, b.emit(`sse.${kind.shape}.sqrt`, [second])),
+  );
+  compute('CMP', kind, 'C2,Ib', 2, (b, first, second, x) => {
+    const predicate = immediateByte(x) & (x.vex ? 31 : 7);
+    return compareLanes(b, kind, first, lanesOf(b, kind, first), second, predicate);
   });
-  defineVector(`CMP${kind.suffix}`, form('C2', ',Ib'), kind.feature, (b, x) => {
-    const source = readAs(b, kind, x.src);
-    const holds = b.emit(`sse.${kind.shape}.cmp`, [destinationAs(b, kind, x), source], immediateByte(x) & 7);
+}
+
+/**
+ * CMPPS and its relatives: lanes of ones where the predicate holds. The micro-op has those of CMPPS and their opposites in
+ * what they signal; the others are made of them. SDM volume 2, table 3-1 (comparison predicate for CMPPD and VCMPPD).
+ */
+function compareLanes(b: Builder, kind: Kind, first: V128, a: Value, c: Value, predicate: number): V128 {
+  /** Only the low lane of a scalar one is flipped. */
+  const not = (v: V128): V128 => {
+    const flipped = simd(b, 'v128.not', [v]);
+    if (kind.shape === 'f64') return simd(b, 'i64x2.replace_lane', [first, i64Lane(b, flipped)], 0);
+    return kind.shape === 'f32' ? simd(b, 'i32x4.replace_lane', [first, i32Lane(b, flipped)], 0) : flipped;
+  };
+  const test = (n: number, x = a, y = c): V128 => {
+    if (n > 19) return not(test(n - 4, x, y));
+    const holds = b.emit(`sse.${kind.shape}.cmp`, [x, y], n);
     if (kind.shape === 'f64') {
       const mask = b.sub(b.i64(0), b.extendU(holds as Value<'i32'>));
-      setDestination(b, x, simd(b, 'i64x2.replace_lane', [destination(b, x), mask], 0));
-    } else if (kind.shape === 'f32') {
-      const mask = b.sub(b.i32(0), holds as Value<'i32'>);
-      setDestination(b, x, simd(b, 'i32x4.replace_lane', [destination(b, x), mask], 0));
-    } else setDestination(b, x, holds as V128);
-  });
+      return simd(b, 'i64x2.replace_lane', [first, mask], 0);
+    }
+    if (kind.shape !== 'f32') return holds as V128;
+    return simd(b, 'i32x4.replace_lane', [first, b.sub(b.i32(0), holds as Value<'i32'>)], 0);
+  };
+  const constant = (bits: number): V128 => {
+    if (kind.shape === 'f64') return simd(b, 'i64x2.replace_lane', [first, b.i64(bits)], 0);
+    return kind.shape === 'f32'
+      ? simd(b, 'i32x4.replace_lane', [first, b.i32(bits)], 0)
+      : bits === 0
+        ? zero(b)
+        : ones(b);
+  };
+  const signals = predicate & 16;
+  switch (predicate & 15) {
+    case 8: // EQ_UQ: equal or unordered
+    case 12: {
+      // NEQ_OQ: neither
+      const yes = test(signals);
+      const either = simd(b, 'v128.or', [yes, test(signals | 3)]);
+      return (predicate & 15) === 8 ? either : not(either);
+    }
+    case 9: // NGE, NGT, GE, GT: NLE, NLT, LE, LT the other way round
+    case 10:
+    case 13:
+    case 14:
+      return test(signals | (15 - (predicate & 15)), c, a);
+    case 11: // FALSE and TRUE look at their operands, too
+    case 15:
+      test(signals | 3);
+      return constant((predicate & 15) === 11 ? 0 : -1);
+    default:
+      return test(predicate);
+  }
 }
 
 for (const [name, opcode, quiet] of [
   ['UCOMIS', '2E', 1],
   ['COMIS', '2F', 0],
 ] as const) {
-  defineVector(`${name}S`, [`NP 0F ${opcode} Vss,Wss`], 'sse', (b, x) => {
+  defineBoth(`${name}S`, [`NP 0F ${opcode} Vss,Wss`], 'sse', { length: 'LIG' }, (b, x) => {
     const source = readF32(b, x.src);
     b.setFlags('bits', 32, b.emit('sse.f32.compare', [f32Lane(b, destination(b, x)), source], quiet));
   });
-  defineVector(`${name}D`, [`66 0F ${opcode} Vsd,Wsd`], 'sse2', (b, x) => {
+  defineBoth(`${name}D`, [`66 0F ${opcode} Vsd,Wsd`], 'sse2', { length: 'LIG' }, (b, x) => {
     const source = readF64(b, x.src);
     b.setFlags('bits', 32, b.emit('sse.f64.compare', [f64Lane(b, destination(b, x)), source], quiet));
   });
 }
 
 // Conversions between the two formats.
-defineVector('CVTSS2SD', ['F3 0F 5A Vsd,Wss'], 'sse2', (b, x) =>
-  setLowF64(b, x, b.emit('sse.f64.promote', [readF32(b, x.src)])),
+defineScalar('CVTSS2SD', 'F3 0F 5A Vsd,Wss', 'sse2', readF32, (b, first, x) =>
+  simd(b, 'f64x2.replace_lane', [first, b.emit('sse.f64.promote', [x])], 0),
 );
-defineVector('CVTSD2SS', ['F2 0F 5A Vss,Wsd'], 'sse2', (b, x) =>
-  setLowF32(b, x, b.emit('sse.f32.demote', [readF64(b, x.src)])),
-);
-defineVector('CVTPS2PD', ['NP 0F 5A Vpd,Wq'], 'sse2', (b, x) =>
-  setDestination(b, x, b.emit('sse.f64x2.promote', [readHalfVector(b, x.src)])),
-);
-defineVector('CVTPD2PS', ['66 0F 5A Vps,Wpd'], 'sse2', (b, x) =>
-  setDestination(b, x, b.emit('sse.f32x4.demote', [readVector(b, x.src)])),
+defineScalar('CVTSD2SS', 'F2 0F 5A Vss,Wsd', 'sse2', readF64, (b, first, x) =>
+  simd(b, 'f32x4.replace_lane', [first, b.emit('sse.f32.demote', [x])], 0),
 );
 
+/** To twice the width: the 256-bit form takes all lanes of a 128-bit operand. */
+function widened(name: string, form: string, float: boolean, widen: (b: Builder, low: V128) => V128): void {
+  defineBoth(name, [form], 'sse2', { length: 'L0' }, (b, x) =>
+    setDestination(b, x, widen(b, readHalfVector(b, x.src))),
+  );
+  const operands = form.slice(form.lastIndexOf(' ') + 1).replace('Wq', 'Wdq');
+  defineVex(`V${name}`, [vexForm(form, { length: 'L1', operands })], 'avx', (b, x) => {
+    const source = readVector(b, x.src, false);
+    const high = shuffleLanes(b, source, source, 8, [1, 0]);
+    setHalves(
+      b,
+      x.dst,
+      eachHalf(b, 2, float, (i) => widen(b, i === 0 ? source : high)),
+    );
+  });
+}
+widened('CVTPS2PD', 'NP 0F 5A Vpd,Wq', true, (b, v) => b.emit('sse.f64x2.promote', [v]));
+widened('CVTDQ2PD', 'F3 0F E6 Vpd,Wq', false, (b, v) => simd(b, 'f64x2.convert_low_i32x4_s', [v]));
+
+/** To half the width: the lanes of a 128-bit operand become the lower half of the result, those of a 256-bit one all of it. */
+function narrowed(name: string, form: string, narrow: (b: Builder, v: V128) => V128): void {
+  defineVector(name, [form], 'sse2', (b, x) => setDestination(b, x, narrow(b, readVector(b, x.src))));
+  defineVex(`V${name}`, [vexForm(form, { operands: 'Vdq,Wx' })], 'avx', (b, x) => {
+    const halves = readHalves(b, x.src);
+    const [low, high] = eachHalf(b, halves.length, true, (i) => narrow(b, halves[i]!));
+    setDestination(b, x, high === undefined ? low! : shuffleLanes(b, low!, high, 8, [0, 2]));
+  });
+}
+narrowed('CVTPD2PS', '66 0F 5A Vps,Wpd', (b, v) => b.emit('sse.f32x4.demote', [v]));
+narrowed('CVTPD2DQ', 'F2 0F E6 Vx,Wpd', (b, v) => b.emit('sse.i32x4.from_f64x2', [v], 0));
+narrowed('CVTTPD2DQ', '66 0F E6 Vx,Wpd', (b, v) => b.emit('sse.i32x4.from_f64x2', [v], 1));
+
 // From integers. A double holds every 32-bit one exactly.
-defineVector('CVTSI2SS', ['F3 0F 2A Vss,Ey'], 'sse', (b, x) => {
-  const n = b.read(x.src);
-  setLowF32(b, x, b.emit(b.typeOf(n) === 'i64' ? 'sse.f32.from_i64' : 'sse.f32.from_i32', [n]));
-});
-defineVector('CVTSI2SD', ['F2 0F 2A Vsd,Ey'], 'sse2', (b, x) => {
-  const n = b.read(x.src);
-  setLowF64(b, x, b.emit(b.typeOf(n) === 'i64' ? 'sse.f64.from_i64' : 'f64.convert_i32_s', [n]));
-});
-defineVector('CVTDQ2PS', ['NP 0F 5B Vps,Wx'], 'sse2', (b, x) =>
-  setDestination(b, x, b.emit('sse.f32x4.from_i32x4', [readVector(b, x.src)])),
+defineScalar(
+  'CVTSI2SS',
+  'F3 0F 2A Vss,Ey',
+  'sse',
+  (b, o) => b.read(o),
+  (b, first, n) => {
+    const made = b.emit(b.typeOf(n) === 'i64' ? 'sse.f32.from_i64' : 'sse.f32.from_i32', [n]);
+    return simd(b, 'f32x4.replace_lane', [first, made], 0);
+  },
+  { w: 'size' },
 );
-defineVector('CVTDQ2PD', ['F3 0F E6 Vpd,Wq'], 'sse2', (b, x) =>
-  setDestination(b, x, simd(b, 'f64x2.convert_low_i32x4_s', [readHalfVector(b, x.src)])),
+defineScalar(
+  'CVTSI2SD',
+  'F2 0F 2A Vsd,Ey',
+  'sse2',
+  (b, o) => b.read(o),
+  (b, first, n) => {
+    const made = b.emit(b.typeOf(n) === 'i64' ? 'sse.f64.from_i64' : 'f64.convert_i32_s', [n]);
+    return simd(b, 'f64x2.replace_lane', [first, made], 0);
+  },
+  { w: 'size' },
 );
+const inPlace = { feature: 'sse2', wide: 'avx', sources: 1, float: true } as const;
+definePacked('CVTDQ2PS', 'NP 0F 5B Vps,Wx', inPlace, (b, v) => b.emit('sse.f32x4.from_i32x4', [v]));
+definePacked('CVTPS2DQ', '66 0F 5B Vx,Wps', inPlace, (b, v) => b.emit('sse.i32x4.from_f32x4', [v], 0));
+definePacked('CVTTPS2DQ', 'F3 0F 5B Vx,Wps', inPlace, (b, v) => b.emit('sse.i32x4.from_f32x4', [v], 1));
 
 // To integers, as MXCSR rounds or truncated.
 for (const [name, opcode, truncate] of [
   ['CVT', '2D', 0],
   ['CVTT', '2C', 1],
 ] as const) {
-  defineVector(`${name}SS2SI`, [`F3 0F ${opcode} Gy,Wss`], 'sse', (b, x) => {
+  const anyLength = { length: 'LIG', w: 'size' } as const;
+  defineBoth(`${name}SS2SI`, [`F3 0F ${opcode} Gy,Wss`], 'sse', anyLength, (b, x) => {
     b.write(x.dst, b.emit(x.width === 64 ? 'sse.i64.from_f32' : 'sse.i32.from_f32', [readF32(b, x.src)], truncate));
   });
-  defineVector(`${name}SD2SI`, [`F2 0F ${opcode} Gy,Wsd`], 'sse2', (b, x) => {
+  defineBoth(`${name}SD2SI`, [`F2 0F ${opcode} Gy,Wsd`], 'sse2', anyLength, (b, x) => {
     b.write(x.dst, b.emit(x.width === 64 ? 'sse.i64.from_f64' : 'sse.i32.from_f64', [readF64(b, x.src)], truncate));
   });
-}
-for (const [name, form, op, truncate] of [
-  ['CVTPS2DQ', '66 0F 5B Vx,Wps', 'sse.i32x4.from_f32x4', 0],
-  ['CVTTPS2DQ', 'F3 0F 5B Vx,Wps', 'sse.i32x4.from_f32x4', 1],
-  ['CVTPD2DQ', 'F2 0F E6 Vx,Wpd', 'sse.i32x4.from_f64x2', 0],
-  ['CVTTPD2DQ', '66 0F E6 Vx,Wpd', 'sse.i32x4.from_f64x2', 1],
-] as const) {
-  defineVector(name, [form], 'sse2', (b, x) => setDestination(b, x, b.emit(op, [readVector(b, x.src)], truncate)));
 }
 
 // RCPPS and RSQRTPS: no exceptions, no rounding mode; denormal operands count as zeros, tiny results become zeros.
@@ -174,14 +263,14 @@ function reciprocalRoot(b: Builder, v: V128): V128 {
   const root = simd(b, 'f32x4.div', [one(b), simd(b, 'f32x4.sqrt', [operand])]);
   return orNan(b, v, choose(b, negative, splat32(b, 0xffc0_0000), root));
 }
-for (const [name, opcode, compute] of [
+for (const [name, opcode, estimate] of [
   ['RCP', '53', reciprocal],
   ['RSQRT', '52', reciprocalRoot],
 ] as const) {
-  defineVector(`${name}PS`, [`NP 0F ${opcode} Vps,Wps`], 'sse', (b, x) =>
-    setDestination(b, x, compute(b, readVector(b, x.src))),
+  definePacked(`${name}PS`, `NP 0F ${opcode} Vps,Wps`, { feature: 'sse', wide: 'avx', sources: 1 }, (b, v) =>
+    estimate(b, v),
   );
-  defineVector(`${name}SS`, [`F3 0F ${opcode} Vss,Wss`], 'sse', (b, x) =>
-    setLowF32(b, x, f32Lane(b, compute(b, simd(b, 'f32x4.splat', [readF32(b, x.src)])))),
+  defineScalar(`${name}SS`, `F3 0F ${opcode} Vss,Wss`, 'sse', readF32, (b, first, x) =>
+    simd(b, 'f32x4.replace_lane', [first, f32Lane(b, estimate(b, simd(b, 'f32x4.splat', [x])))], 0),
   );
 }

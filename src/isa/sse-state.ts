@@ -5,18 +5,19 @@ import type { Builder } from '../ir/builder.ts';
 import type { Insn, MemoryOperand } from '../ir/operand.ts';
 import type { Value } from '../ir/types.ts';
 import { define, GP, NM } from './define.ts';
-import { alignedAddress, defineVector } from './vector.ts';
+import { alignedAddress } from './vector.ts';
+import { defineBoth } from './vex.ts';
 
 /** The bits of MXCSR that may be set. */
 export const MXCSR_MASK = 0xffff;
 
-defineVector('LDMXCSR', ['NP 0F AE /2 Md'], 'sse', (b, x) => {
+defineBoth('LDMXCSR', ['NP 0F AE /2 Md'], 'sse', { length: 'L0' }, (b, x) => {
   const word = b.read(x.dst) as Value<'i32'>;
   b.raiseIf(b.gtU(word, b.i32(MXCSR_MASK)), GP, 0);
   b.setState32('mxcsr', word);
   b.jump(b.i64(x.next), 'return'); // regions rely on MXCSR: all that are active are left
 });
-defineVector('STMXCSR', ['NP 0F AE /3 Md'], 'sse', (b, x) => b.write(x.dst, b.state32('mxcsr')));
+defineBoth('STMXCSR', ['NP 0F AE /3 Md'], 'sse', { length: 'L0' }, (b, x) => b.write(x.dst, b.state32('mxcsr')));
 
 function saveArea(b: Builder, x: Insn, write: boolean, helper: string): void {
   if (b.context.x87 === 'device-not-available') {

@@ -66,18 +66,19 @@ export const f32Lane = (b: Builder, v: V128, lane = 0): Value<'f32'> => b.emit('
 export const i64Lane = (b: Builder, v: V128, lane = 0): Value<'i64'> => b.emit('i64x2.extract_lane', [v], lane);
 export const i32Lane = (b: Builder, v: V128, lane = 0): Value<'i32'> => b.emit('i32x4.extract_lane', [v], lane);
 
-const isStack = (o: MemoryOperand): boolean => o.segment === 2;
-const operandIndex = (o: Operand): number => {
+export const isStack = (o: MemoryOperand): boolean => o.segment === 2;
+export const operandIndex = (o: Operand): number => {
   if (o.kind !== 'xmm') throw new Error(`vector: a ${o.kind} operand is no xmm register`);
   return o.index;
 };
 
-/** Address of a 16-byte operand that must be aligned: #GP(0) if it is not, even where the stack segment's limit fails too. */
-export function alignedAddress(b: Builder, o: MemoryOperand, write: boolean): Value<'i64'> {
-  const misaligned = (address: Value<'i64'>): void => b.raiseIf(b.ne(b.and(address, b.i64(15)), b.i64(0)), GP, 0);
+/** Address of an operand that must be aligned to its size: #GP(0) if it is not, even where the stack segment's limit fails too. */
+export function alignedAddress(b: Builder, o: MemoryOperand, write: boolean, bytes: 16 | 32 | 64 = 16): Value<'i64'> {
+  const misaligned = (address: Value<'i64'>): void =>
+    b.raiseIf(b.ne(b.and(address, b.i64(bytes - 1)), b.i64(0)), GP, 0);
   const checked = b.context.codeSize !== 64 && !b.context.flat && isStack(o);
   if (checked) misaligned(b.add(b.state64('ssBase'), b.effectiveAddress(o)));
-  const address = b.address(o, 16, write);
+  const address = b.address(o, bytes, write);
   if (!checked) misaligned(address);
   return address;
 }
@@ -118,7 +119,12 @@ export function store32(b: Builder, o: MemoryOperand, value: Value<'i32'>): void
 }
 /** The register behind the first operand. */
 export const destination = (b: Builder, x: Insn): V128 => b.vector(operandIndex(x.dst));
-export const setDestination = (b: Builder, x: Insn, value: V128): void => b.setVector(operandIndex(x.dst), value);
+/** Writes it; a VEX-encoded instruction clears the upper half besides. */
+export function setDestination(b: Builder, x: Insn, value: V128): void {
+  const index = operandIndex(x.dst);
+  b.setVector(index, value);
+  if (x.vex) b.setVectorHigh(index, zero(b));
+}
 /** The low lane of the first operand's register replaced, the others as they were. */
 export function setLowF64(b: Builder, x: Insn, value: Value<'f64'>): void {
   setDestination(b, x, simd(b, 'f64x2.replace_lane', [destination(b, x), value], 0));

@@ -72,6 +72,8 @@ function rows(): Row[] {
   for (let i = 0; i < 16; i++) add('sse', 'v128', `xmm${i}`);
   for (let i = 0; i < 16; i++) add('sse', 'v128', `ymmHigh${i}`);
   add('sse', 'u32', 'mxcsr');
+  // While an instruction of two vector operations runs: bit 31, and the exceptions that they have raised.
+  add(null, 'u32', 'sseRaised');
   // Segments: base, then what the descriptor says. `limit` is in bytes; `access` holds descriptor bits 8-15 and 20-23
   // (type, S, DPL, P, AVL, L, D/B, G) in bits 0-7 and 12-15, plus bit 16 = usable.
   for (const name of segmentNames) {

@@ -56,14 +56,14 @@ class VectorMachine {
     this.batch = new RegionBatch(this.vm);
     this.machine = buildMachine(this.vm.ram, mode);
     const { state, cpu } = this.vm.vcpu(0);
-    const { cr0, cr3, cr4, efer, gdtr, idtr, segments } = this.machine;
+    const { cr0, cr3, cr4, efer, xcr0, gdtr, idtr, segments } = this.machine;
     for (const [name, segment] of Object.entries(segments)) {
       state.set32(`${name}Selector`, segment.selector);
       state.set64(`${name}Base`, BigInt(segment.base));
       state.set32(`${name}Limit`, segment.limit);
       state.set32(`${name}Access`, segment.access);
     }
-    for (const [name, value] of Object.entries({ cr0, cr3, cr4, efer })) state.set64(name, BigInt(value));
+    for (const [name, value] of Object.entries({ cr0, cr3, cr4, efer, xcr0 })) state.set64(name, BigInt(value));
     for (const [name, table] of Object.entries({ gdtr, idtr })) {
       state.set64(`${name}Base`, BigInt(table.base));
       state.set32(`${name}Limit`, table.limit);
@@ -175,7 +175,7 @@ class VectorMachine {
  * take floating point operations on the fast road only then.
  */
 function withInexactNoted(v: Vector): Vector {
-  const changesMxcsr = v.cls === 'sse' && v.name !== 'ldmxcsr' && v.name !== 'stmxcsr' && !v.name.startsWith('fx');
+  const changesMxcsr = ['sse', 'avx', 'fma', 'f16c'].includes(v.cls) && !/^v?(?:ldmxcsr|stmxcsr|fx)/.test(v.name);
   if (!changesMxcsr || (v.in.mxcsr & MASKED_INEXACT) === 0) return v;
   return {
     ...v,

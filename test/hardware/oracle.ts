@@ -11,10 +11,12 @@ import { fileURLToPath } from 'node:url';
 export const RECORDED = {
   seed: 860_386,
   perForm: 20,
-  classes:
-    'alu muldiv shift bit bcd move atomic string stack branch fault x87 x87t sse ssea ssei bmi mmx sse3 sse4 crypto'.split(
-      ' ',
-    ),
+  /** Other numbers of them: for many forms, and for few. */
+  other: { avx: 10, avx2: 10, fma: 15, f16c: 400 } as Readonly<Record<string, number>>,
+  classes: (
+    'alu muldiv shift bit bcd move atomic string stack branch fault x87 x87t sse ssea ssei bmi mmx sse3 sse4 crypto ' +
+    'avx avx2 fma f16c'
+  ).split(' '),
 } as const;
 
 const FLAGS =

@@ -25,7 +25,7 @@ mkdirSync(directory, { recursive: true });
 const totals = { vectors: 0, bytes: 0, compressed: 0 };
 withOracle((run) => {
   for (const cls of asked.length > 0 ? asked : RECORDED.classes) {
-    const bytes = run(cls, RECORDED.perForm);
+    const bytes = run(cls, RECORDED.other[cls] ?? RECORDED.perForm);
     const { sections, forms } = openVectors(bytes);
     const compressed = brotliCompressSync(bytes, {
       params: {

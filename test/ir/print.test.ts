@@ -18,6 +18,7 @@ const context = {
   mmx: 'available',
   waitFaults: false,
   sse: 'available',
+  avx: 'available',
 } as const;
 
 function block(hex: string): Node[] {

@@ -51,6 +51,7 @@ export type Outcome =
 export class Guest {
   readonly gpr = new BigUint64Array(16);
   readonly xmm = new Array<bigint>(16).fill(0n);
+  readonly ymmHigh = new Array<bigint>(16).fill(0n);
   /** CF PF AF ZF SF OF. */
   flags = 0;
   /** Every other field of the layout, by name; absent = 0. */
@@ -364,7 +365,7 @@ export function evaluate(nodes: readonly Node[], guest: Guest): Outcome {
 
 function run(nodes: readonly Node[], guest: Guest): Outcome {
   const values = new Array<bigint | undefined>(nodes.length);
-  const { gpr, xmm, memory, fields } = guest;
+  const { gpr, xmm, ymmHigh, memory, fields } = guest;
   const raise = (imm: readonly Immediate[]): never => {
     throw new FaultSignal(imm[0] as number, imm[1] === -1 ? null : (imm[1] as number));
   };
@@ -394,6 +395,12 @@ function run(nodes: readonly Node[], guest: Guest): Outcome {
         break;
       case 'xmm.set':
         xmm[index] = a;
+        break;
+      case 'ymm.get':
+        values[i] = ymmHigh[index]!;
+        break;
+      case 'ymm.set':
+        ymmHigh[index] = a;
         break;
       case 'state.get32':
         values[i] = u(32, guest.field(name));

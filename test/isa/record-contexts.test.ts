@@ -9,7 +9,7 @@ import { disassemble } from '../../src/isa/disassemble.ts';
 import { sampleEncodings } from '../../src/isa/samples.ts';
 import { spread } from './random.ts';
 
-const usual = { x87: 'available', mmx: 'available', waitFaults: false, sse: 'available' } as const;
+const usual = { x87: 'available', mmx: 'available', waitFaults: false, sse: 'available', avx: 'available' } as const;
 const flat = { flat: true, protectedMode: true, virtual8086: false, iopl: 0 } as const;
 const real = {
   ...usual,
@@ -33,6 +33,7 @@ const contexts: Readonly<Record<string, ExecutionContext>> = {
     mmx: 'device-not-available',
     waitFaults: true,
     sse: 'device-not-available',
+    avx: 'device-not-available',
   },
   'flat 32-bit user': { ...usual, ...flat, codeSize: 32, stackSize: 32, cpl: 3 },
   'flat 32-bit supervisor': { ...usual, ...flat, codeSize: 32, stackSize: 32, cpl: 0 },

@@ -20,6 +20,7 @@ export function userContext(mode: Mode): ExecutionContext {
     mmx: 'available',
     waitFaults: false,
     sse: 'available',
+    avx: 'available',
   };
 }
 

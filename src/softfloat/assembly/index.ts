@@ -31,6 +31,7 @@ export {
   f80ToI64,
 } from './f80-convert';
 export { f80Compare, f80Examine, f80Extract, f80Rem, f80RoundToInt, f80Scale } from './f80-steps';
+export { f16ToF32, f32ToF16 } from './half';
 export { div128, mulHighS, mulHighU, pdep, pext, rem128 } from './integer';
 export { condition, raised, result2M, result2Se, resultSe } from './result';
 export { sha1Message2, sha1Rounds, sha256Message1, sha256Message2, sha256Rounds } from './sha';

@@ -127,24 +127,24 @@ function roundPack80Slow(sign: u32, exponent: i32, high: u64, lower: u64, contro
   return pack(sign | exponent, kept);
 }
 
-/** Bits of the fraction field of the interchange format with bit pattern type T (u32: single, u64: double). */
+/** Bits of the fraction field of the interchange format with bit pattern type T (u16: half, u32: single, u64: double). */
 export function fractionBits<T>(): u32 {
-  return sizeof<T>() === 4 ? 23 : 52;
+  return sizeof<T>() === 2 ? 10 : sizeof<T>() === 4 ? 23 : 52;
 }
 
 /** The largest biased exponent of the format. */
 export function exponentMaximum<T>(): i32 {
-  return sizeof<T>() === 4 ? 255 : 2047;
+  return sizeof<T>() === 2 ? 31 : sizeof<T>() === 4 ? 255 : 2047;
 }
 
 /** The exponent bias of the format. */
 export function exponentBias<T>(): i32 {
-  return sizeof<T>() === 4 ? 127 : 1023;
+  return sizeof<T>() === 2 ? 15 : sizeof<T>() === 4 ? 127 : 1023;
 }
 
 /** The sign bit of the format. */
 export function signBit<T>(): T {
-  return sizeof<T>() === 4 ? <T>(1 << 31) : <T>((<u64>1) << 63);
+  return <T>((<u64>1) << (8 * sizeof<T>() - 1));
 }
 
 /** The bit pattern of plus infinity. */

@@ -1,6 +1,6 @@
 /*
  * Fused multiply-add, a * b + c with one rounding (SDM volume 1, 14.5.2). The NaN that is returned is the first in the
- * order a, b, c, where a is the first factor in the manual's formula (VFMADD213: operand 2); infinity times zero is invalid unless c is a NaN.
+ * order a, b, c, its sign unchanged, where a is the first factor in the manual's formula (VFMADD213: operand 2); infinity times zero is invalid unless c is a NaN.
  */
 import { setRaised } from './result';
 import { infinity, signBit } from './round-pack';
@@ -20,13 +20,19 @@ import {
 } from './sse-operand';
 import { low, multiplyHigh, shiftRightSticky } from './wide';
 
-function fma<T>(a: T, b: T, c: T, mxcsr: u32): T {
+/** What of a * b + c is negated: the addend, the product. */
+const ADDEND: u32 = 1;
+const PRODUCT: u32 = 2;
+
+function fma<T>(a: T, b: T, c: T, mxcsr: u32, negated: u32): T {
   if (isNan<T>(a) || isNan<T>(b) || isNan<T>(c)) {
     if (!isNan<T>(a) && !isNan<T>(b)) return nanResult<T>(c, c);
     const result = nanResult<T>(a, b);
     if (isSignalling<T>(c)) setRaised(1);
     return result;
   }
+  if ((negated & PRODUCT) !== 0) a ^= signBit<T>();
+  if ((negated & ADDEND) !== 0) c ^= signBit<T>();
   a = flushInput<T>(a, mxcsr);
   b = flushInput<T>(b, mxcsr);
   c = flushInput<T>(c, mxcsr);
@@ -107,12 +113,12 @@ function fma<T>(a: T, b: T, c: T, mxcsr: u32): T {
   return roundResult<T>(negative, exponent - <i32>shift, high | u64(lower !== 0), mxcsr, before);
 }
 
-/** VFMADDSD and its relatives: a * b + c, a being the factor that the manual's formula names first. */
-export function f64Fma(a: u64, b: u64, c: u64, mxcsr: u32): u64 {
-  return fma<u64>(a, b, c, mxcsr);
+/** VFMADDSD and its relatives: a * b + c, a being the factor that the manual's formula names first; `negated`: 1 = c, 2 = the product. */
+export function f64Fma(a: u64, b: u64, c: u64, mxcsr: u32, negated: u32): u64 {
+  return fma<u64>(a, b, c, mxcsr, negated);
 }
 
-/** VFMADDSS and its relatives: a * b + c. */
-export function f32Fma(a: u32, b: u32, c: u32, mxcsr: u32): u32 {
-  return fma<u32>(a, b, c, mxcsr);
+/** VFMADDSS and its relatives, as `f64Fma`. */
+export function f32Fma(a: u32, b: u32, c: u32, mxcsr: u32, negated: u32): u32 {
+  return fma<u32>(a, b, c, mxcsr, negated);
 }
