@@ -33,6 +33,7 @@ import './sse4.ts';
 import './x87-arithmetic.ts';
 import './x87-control.ts';
 import './x87-transfer.ts';
+import './xsave.ts';
 
 /** Every form of every definition; a wrong form string throws here, at start-up. */
 export const forms: readonly Form[] = parseForms(definitions);

@@ -103,7 +103,7 @@ export function mnemonic({ insn, definition, form }: DecodedInstruction): string
     insn.operands.some((o) => (o.kind === 'register' || o.kind === 'memory') && o.width === 64)
   )
     return name.replace('d', 'q');
-  if (/^fx(?:save|rstor)$/.test(name) && insn.rexW) return `${name}64`;
+  if (/^(?:fx(?:save|rstor)|x(?:save(?:opt|c|s)?|rstors?))$/.test(name) && insn.rexW) return `${name}64`;
   return name;
 }
 

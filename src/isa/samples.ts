@@ -71,6 +71,7 @@ function modrmVariants(form: Form, addressWidth: Mode): number[][] {
     for (const [shape, ...rest] of shapes) {
       const modrm = shape! | (number << 3);
       if (form.mod === 'ignored' && modrm < 0xc0) continue;
+      if (form.vsib !== null && (addressWidth === 16 || (modrm & 7) !== 4)) continue; // it needs a SIB byte
       if (acceptsModrm(form, modrm)) made.push([modrm, ...rest]);
     }
   }

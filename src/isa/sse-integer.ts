@@ -16,8 +16,11 @@ import './packed-more.ts';
 import { defineVector, destination, i64Lane, immediateByte, readVector, setDestination, type V128 } from './vector.ts';
 import { definePacked, defineVex, readHalves, setHalves, vexForm } from './vex.ts';
 
-for (const { name, opcode, feature, combine, unary } of packedOperations)
-  definePacked(name, `66 ${opcode} Vx,Wx`, { feature, wide: 'avx2', sources: unary ? 1 : 2 }, combine);
+for (const { name, opcode, feature, combine, unary } of packedOperations) {
+  // Only VPHMINPOSUW has no 256-bit form: its result is one lane.
+  const wide = name === 'PHMINPOSUW' ? null : 'avx2';
+  definePacked(name, `66 ${opcode} Vx,Wx`, { feature, wide, sources: unary ? 1 : 2 }, combine);
+}
 
 const lengths = [
   ['L0', 'avx'],

@@ -105,8 +105,8 @@ const operandsOf = (form: string): string => form.split(' ').at(-1)!;
 /** What an instruction is part of. */
 export interface Family {
   readonly feature: Feature;
-  /** What the 256-bit form is part of; the 128-bit VEX form is part of AVX. */
-  readonly wide: 'avx' | 'avx2';
+  /** What the 256-bit form is part of, if there is one; the 128-bit VEX form is part of AVX. */
+  readonly wide: 'avx' | 'avx2' | null;
   /** Sources besides immediates: one is operand 2 alone, and there is no VEX.vvvv operand. Left out: two. */
   readonly sources?: 1 | 2;
   /** It raises floating point exceptions. */
@@ -131,6 +131,7 @@ export function defineWide(name: string, form: string, { wide, sources = 2, floa
     ['L0', 'avx'],
     ['L1', wide],
   ] as const) {
+    if (feature === null) continue;
     defineVex(name, [vexForm(form, { length, operands })], feature, (b, x) => {
       const second = readHalves(b, x.operands[sources]!);
       const first = sources === 1 ? second : readHalves(b, x.src);

@@ -1,6 +1,7 @@
 /** CPUID: reports exactly what the processor's model has of what exists (cpu-models.ts). SDM volume 2, CPUID. */
 import { physicalAddressBits } from '../mmu/walk.ts';
-import { CR4_PKE, type Processor } from './processor.ts';
+import { CR4_OSXSAVE, CR4_PKE, type Processor } from './processor.ts';
+import { areaBytes, componentBytes, components, supported } from './xsave.ts';
 
 /** EAX, EBX, ECX, EDX. */
 export type Leaf = readonly [number, number, number, number];
@@ -53,17 +54,22 @@ const leaf1Ecx: Bits = [
   ['cx16', 13],
   ['pcid', 17],
   ['sse4.1', 19],
+  ['fma', 12],
   ['sse4.2', 20],
   ['movbe', 22],
   ['popcnt', 23],
   ['aes', 25],
   ['rdrand', 30],
+  ['xsave', 26],
+  ['avx', 28],
+  ['f16c', 29],
   ['hypervisor', 31],
 ];
 const leaf7Ebx: Bits = [
   ['fsgsbase', 0],
   ['tsc-adjust', 1],
   ['bmi1', 3],
+  ['avx2', 5],
   ['smep', 7],
   ['bmi2', 8],
   ['invpcid', 10],
@@ -100,6 +106,14 @@ const extended1Ecx: Bits = [
 ];
 const extended7Edx: Bits = [['invariant-tsc', 8]];
 
+const leafDEax: Bits = [
+  ['xsaveopt', 0],
+  ['xsavec', 1],
+  ['xsave', 2],
+  ['xsaves', 3],
+];
+
+const OSXSAVE = 1 << 27;
 const APIC = 1 << 9;
 const X2APIC = 1 << 21;
 const TSC_DEADLINE = 1 << 24;
@@ -136,6 +150,17 @@ function topology(p: Processor, subleaf: number): Leaf {
   return [0, 0, subleaf & 0xff, p.index];
 }
 
+/** State components that XSAVE manages. */
+function extendedState(p: Processor, subleaf: number): Leaf {
+  if (!p.features.has('xsave')) return zero;
+  const all = supported(p);
+  const xcr0 = Number(p.state.get64('xcr0') & 0xffff_ffffn);
+  if (subleaf === 0) return [all, areaBytes(xcr0), areaBytes(all), 0];
+  if (subleaf === 1) return [word(p, leafDEax), componentBytes(xcr0), 0, 0];
+  const component = components.find(({ bit }) => bit === 1 << subleaf && (all & bit) !== 0);
+  return component === undefined ? zero : [component.bytes, component.offset, 0, 0];
+}
+
 /** The answer to CPUID with EAX = leaf, ECX = subleaf. */
 export function cpuidLeaf(p: Processor, leaf: number, subleaf: number): Leaf {
   const { model } = p;
@@ -157,7 +182,7 @@ export function cpuidLeaf(p: Processor, leaf: number, subleaf: number): Leaf {
       return [
         model.signature,
         ((p.index << 24) | (p.cpus << 16) | (p.features.has('clflush') ? CLFLUSH_LINE << 8 : 0)) >>> 0,
-        (word(p, leaf1Ecx) | x2apic | deadline) >>> 0,
+        (word(p, leaf1Ecx) | x2apic | deadline | ((p.cr4 & CR4_OSXSAVE) !== 0 ? OSXSAVE : 0)) >>> 0,
         (word(p, leaf1Edx) | apic | (p.cpus > 1 ? HTT : 0)) >>> 0,
       ];
     }
@@ -175,6 +200,8 @@ export function cpuidLeaf(p: Processor, leaf: number, subleaf: number): Leaf {
       ];
     case 0xb:
       return topology(p, subleaf);
+    case 0xd:
+      return extendedState(p, subleaf);
     case 0x15:
       return [1, 1, p.tsc.hertz, 0];
     case 0x16: {

@@ -35,6 +35,7 @@ import { lar, lgdt, lidt, lldt, lsl, ltr, verr, verw } from './tables.ts';
 import { rdtsc, rdtscp } from './time.ts';
 import { farCall, farJump, farReturn } from './transfers.ts';
 import { fldenv, fnsave, fnstenv, frstor } from './x87-environment.ts';
+import { xgetbv, xrstor, xrstors, xsave, xsavec, xsaveopt, xsaves, xsetbv } from './xsave.ts';
 
 /** Does one instruction; throws GuestFault. Leaves `rip` where the guest goes on. */
 export type Helper = (p: Processor) => void;
@@ -94,6 +95,14 @@ export const helpers = {
   outs,
   fxsave,
   fxrstor,
+  xsave,
+  xsaveopt,
+  xsavec,
+  xsaves,
+  xrstor,
+  xrstors,
+  xgetbv,
+  xsetbv,
   fldenv,
   fnstenv,
   frstor,

@@ -35,6 +35,10 @@ const constant = (value: bigint): Msr => ({ read: () => value });
 /** Can be written, reads as a constant: hardware switches that mean nothing here. */
 const ignored = (value = 0n): Msr => ({ read: () => value, write: () => {} });
 
+const onlyZero = (_p: Processor, value: bigint): void => {
+  if (value !== 0n) throw generalProtection();
+};
+
 const patTypes = [0n, 1n, 4n, 5n, 6n, 7n];
 const mtrrTypes = [0n, 1n, 4n, 5n, 6n];
 const allBytes = (value: bigint, types: readonly bigint[]): boolean => {
@@ -104,6 +108,7 @@ const table = new Map<number, Msr>([
   [0x1a0, field('miscEnable')],
   [0x1d9, field('debugCtl', 3n)],
   [0x277, typed('pat', patTypes)],
+  [0xda0, { read: () => 0n, write: onlyZero }], // IA32_XSS: there are no supervisor components
   [0x2ff, field('mtrrDefType', 0xcffn)],
   [0xc000_0080, { read: (p) => p.state.get64('efer'), write: writeEfer }],
   [0xc000_0081, field('star')],
