@@ -72,13 +72,11 @@ function ofDoubles(e: Emitter, a: Use, c: Use, addend: Use): Part {
   const [top, rest] = twoSum(e, high, middle);
   const small = keep(e, toOdd(e, ...twoSum(e, tail, rest)));
   return {
-    result: add(e, top, small),
+    // If the product is zero, this says the sign of a sum of zeros.
+    result: e.op('v128.bitselect', add(e, high, addend), add(e, top, small), e.op('f64x2.eq', high(), d(e, 0))),
     fails: () => {
       const factors = e.op('v128.and', within(e, a, 2 ** -450, 2 ** 450), within(e, c, 2 ** -450, 2 ** 450));
-      const fine = e.op('v128.and', factors, within(e, addend, 2 ** -960, 2 ** 1000));
-      // The sign of a sum of two zeros.
-      const zeros = e.op('f64x2.eq', e.op('v128.or', high(), addend()), d(e, 0));
-      return someFail(e, e.op('v128.andnot', fine, zeros));
+      return someFail(e, e.op('v128.and', factors, within(e, addend, 2 ** -960, 2 ** 1000)));
     },
     inexact: () => e.op('v128.any_true', e.op('f64x2.ne', small(), d(e, 0))),
   };

@@ -49,15 +49,22 @@ const packed = (e: Emitter, v: Expr): Expr =>
 
 arms['sse.f16x4.from_f32x4'] = (reader, args, [control]) => {
   const x = reader.e.share(args[0]!, 'v128');
-  const nearest = control === 0 || control === 4; // where regions run, MXCSR says so
   const FRACTION = 0x1fff;
   return perform(reader, {
     result: 'v128',
     native: (e) => {
       const size = e.share(e.op('v128.and', x(), words(e, 0x7fff_ffff)), 'v128');
-      // To nearest: half a unit less one bit is added, and that bit where the last one is odd.
-      const odd = e.op('v128.and', e.op('i32x4.shr_u', size(), e.i32(13)), words(e, 1));
-      const rounded = e.op('i32x4.add', e.op('i32x4.add', size(), words(e, FRACTION >> 1)), odd);
+      const moreIf = (lanes: Expr): Expr => e.op('v128.and', lanes, words(e, FRACTION));
+      let more: Expr;
+      if (control === 1) more = moreIf(e.op('i32x4.shr_s', x(), e.i32(31)));
+      else if (control === 2) more = moreIf(e.op('v128.not', e.op('i32x4.shr_s', x(), e.i32(31))));
+      else if (control === 3) more = zeros(e);
+      else {
+        // To nearest, as MXCSR says where regions run: half a unit less one bit, and that bit where the last one is odd.
+        const odd = e.op('v128.and', e.op('i32x4.shr_u', size(), e.i32(13)), words(e, 1));
+        more = e.op('i32x4.add', odd, words(e, FRACTION >> 1));
+      }
+      const rounded = e.op('i32x4.add', size(), more);
       const moved = e.op('i32x4.shr_u', e.op('i32x4.sub', rounded, words(e, 112 << 23)), e.i32(13));
       const number = e.op('v128.andnot', moved, e.op('i32x4.eq', size(), zeros(e)));
       const sign = e.op('i32x4.shr_u', e.op('v128.and', x(), words(e, SIGN)), e.i32(16));
@@ -65,12 +72,11 @@ arms['sse.f16x4.from_f32x4'] = (reader, args, [control]) => {
     },
     // Zeros, and what is a normal half after rounding.
     check: (e, _r, failIf) => {
-      if (!nearest) return failIf(e.i32(1));
       const size = e.share(e.op('f32x4.abs', x()), 'v128');
       const range = e.op(
         'v128.and',
         e.op('f32x4.ge', size(), e.op('f32x4.splat', e.f32(2 ** -14))),
-        e.op('f32x4.lt', size(), e.op('f32x4.splat', e.f32(65520))),
+        e.op('f32x4.lt', size(), e.op('f32x4.splat', e.f32(65504))),
       );
       const fine = e.op('v128.or', range, e.op('f32x4.eq', size(), zeros(e)));
       failIf(e.op('i32.eqz', e.op('i32x4.all_true', fine)));

@@ -1,12 +1,12 @@
 /**
  * What AVX and AVX2 have and SSE has not: broadcasts, permutations, inserts and extracts of halves, shifts by a count for
- * each lane, tests of sign bits, VZEROUPPER and VZEROALL. SDM volume 2.
+ * each lane, VZEROUPPER and VZEROALL. SDM volume 2.
  */
 import type { Builder } from '../ir/builder.ts';
 import type { MicroOp } from '../ir/micro-ops.ts';
 import type { MemoryOperand } from '../ir/operand.ts';
 import type { SimdOp } from '../ir/simd-ops.ts';
-import type { Int, Value } from '../ir/types.ts';
+import type { Int } from '../ir/types.ts';
 import {
   i32Lane,
   i64Lane,
@@ -18,7 +18,6 @@ import {
   shuffleLanes,
   simd,
   splat32,
-  splat64,
   type V128,
   writeVector,
   zero,
@@ -186,38 +185,6 @@ for (const [name, opcode] of [
     );
   });
 
-// --- blends by the sign bits of a fourth operand
-/** Lanes of the second vector where the mask's sign bits are set, else of the first. */
-export function blendBySign(
-  b: Builder,
-  shape: 'i8x16' | 'i32x4' | 'i64x2',
-  first: V128,
-  second: V128,
-  mask: V128,
-): V128 {
-  const bits = shape === 'i8x16' ? 7 : shape === 'i32x4' ? 31 : 63;
-  return simd(b, 'v128.bitselect', [second, first, simd(b, `${shape}.shr_s`, [mask, b.i32(bits)])]);
-}
-for (const [name, opcode, shape, wide] of [
-  ['VBLENDVPS', '4A', 'i32x4', 'avx'],
-  ['VBLENDVPD', '4B', 'i64x2', 'avx'],
-  ['VPBLENDVB', '4C', 'i8x16', 'avx2'],
-] as const)
-  for (const [length, feature] of [
-    ['L0', 'avx'],
-    ['L1', wide],
-  ] as const)
-    defineVex(name, [`VEX.66.0F3A.W0.${length} ${opcode} Vx,Hx,Wx,Lx`], feature, (b, x) => {
-      const second = readHalves(b, x.operands[2]!);
-      const first = readHalves(b, x.src);
-      const mask = readHalves(b, x.operands[3]!);
-      setHalves(
-        b,
-        x.dst,
-        mask.map((m, i) => blendBySign(b, shape, first[i]!, second[i]!, m)),
-      );
-    });
-
 // --- shifts with a count for each lane; counts from the width on give zeros, or copies of the sign
 const shifts = { 32: ['i32x4', i32Lane], 64: ['i64x2', i64Lane] } as const;
 function shiftLanes(b: Builder, v: V128, counts: V128, width: 32 | 64, op: 'shl' | 'shr_u' | 'shr_s'): V128 {
@@ -250,24 +217,4 @@ for (const [name, opcode, w, width, op] of [
       x.dst,
       counts.map((c, i) => shiftLanes(b, values[i]!, c, width, op)),
     );
-  });
-
-// --- tests: ZF if no bit is set in both, CF if none is set in the second alone; the other flags are cleared
-const ZF = 0x40;
-export function setTestFlags(b: Builder, first: Halves, second: Halves, bits: V128 | null): void {
-  const none = (make: (a: V128, c: V128) => V128): Value<'i32'> => {
-    const all = second.map((c, i) => make(first[i]!, c)).reduce((u, v) => simd(b, 'v128.or', [u, v]));
-    return b.eqz(b.emit<'i32'>('v128.any_true', [bits === null ? all : simd(b, 'v128.and', [all, bits])]));
-  };
-  const zf = none((a, c) => simd(b, 'v128.and', [a, c]));
-  const cf = none((a, c) => simd(b, 'v128.andnot', [c, a]));
-  b.setFlags('bits', 32, b.or(cf, b.mul(zf, b.i32(ZF))));
-}
-for (const [name, opcode, bits] of [
-  ['VTESTPS', '0E', (b: Builder) => splat32(b, 0x8000_0000)],
-  ['VTESTPD', '0F', (b: Builder) => splat64(b, 1n << 63n)],
-] as const)
-  defineVex(name, [`VEX.66.0F38.W0 ${opcode} Vx,Wx`], 'avx', (b, x) => {
-    const second = readHalves(b, x.src);
-    setTestFlags(b, readHalves(b, x.dst), second, bits(b));
   });

@@ -13,6 +13,7 @@ import {
   type V128,
   zero,
 } from './vector.ts';
+import { definePacked } from './vex.ts';
 
 /** The rounds of AES: opcode in map 0F 38 behind 66, operation on state and round key. */
 export const aesRounds: readonly (readonly [name: string, opcode: string, op: LibraryOp])[] = [
@@ -21,26 +22,21 @@ export const aesRounds: readonly (readonly [name: string, opcode: string, op: Li
   ['AESDEC', 'DE', 'aes.decrypt'],
   ['AESDECLAST', 'DF', 'aes.decrypt_last'],
 ];
-for (const [name, opcode, op] of aesRounds) {
-  defineVector(name, [`66 0F 38 ${opcode} Vx,Wx`], 'aes', (b, x) => {
-    const key = readVector(b, x.src);
-    setDestination(b, x, b.emit(op, [destination(b, x), key]));
-  });
-}
-defineVector('AESIMC', ['66 0F 38 DB Vx,Wx'], 'aes', (b, x) =>
-  setDestination(b, x, b.emit('aes.inverse_mix_columns', [readVector(b, x.src)])),
-);
-defineVector('AESKEYGENASSIST', ['66 0F 3A DF Vx,Wx,Ib'], 'aes', (b, x) =>
-  setDestination(b, x, b.emit('aes.keygen_assist', [readVector(b, x.src), b.i32(immediateByte(x))])),
+// The VEX forms are part of AVX; 256-bit ones (VAES) do not exist.
+const aes = { feature: 'aes', wide: null } as const;
+for (const [name, opcode, op] of aesRounds)
+  definePacked(name, `66 0F 38 ${opcode} Vx,Wx`, aes, (b, state, key) => b.emit(op, [state, key]));
+definePacked('AESIMC', '66 0F 38 DB Vx,Wx', { ...aes, sources: 1 }, (b, v) => b.emit('aes.inverse_mix_columns', [v]));
+definePacked('AESKEYGENASSIST', '66 0F 3A DF Vx,Wx,Ib', { ...aes, sources: 1 }, (b, v, _, x) =>
+  b.emit('aes.keygen_assist', [v, b.i32(immediateByte(x))]),
 );
 
 /** PCLMULQDQ: bits 0 and 4 of the immediate choose the quadwords. */
 export const carrylessProduct = (b: Builder, a: V128, c: V128, immediate: number): V128 =>
   b.emit('i64.carryless_product', [i64Lane(b, a, immediate & 1), i64Lane(b, c, (immediate >> 4) & 1)]);
-defineVector('PCLMULQDQ', ['66 0F 3A 44 Vx,Wx,Ib'], 'pclmulqdq', (b, x) => {
-  const source = readVector(b, x.src);
-  setDestination(b, x, carrylessProduct(b, destination(b, x), source, immediateByte(x)));
-});
+definePacked('PCLMULQDQ', '66 0F 3A 44 Vx,Wx,Ib', { feature: 'pclmulqdq', wide: null }, (b, a, c, x) =>
+  carrylessProduct(b, a, c, immediateByte(x)),
+);
 
 function sha(name: string, opcode: string, combine: (b: Builder, a: V128, c: V128) => V128): void {
   defineVector(name, [`NP 0F 38 ${opcode} Vx,Wx`], 'sha', (b, x) => {

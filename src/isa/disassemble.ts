@@ -99,10 +99,10 @@ export function mnemonic({ insn, definition, form }: DecodedInstruction): string
     if (form.opcode === JCXZ) return ({ 16: 'jcxz', 32: 'jecxz', 64: 'jrcxz' } as const)[insn.addressWidth];
   }
   if (
-    (name === 'movd' || name === 'vmovd') &&
+    /^v?(?:mov|pinsr|pextr)d$/.test(name) &&
     insn.operands.some((o) => (o.kind === 'register' || o.kind === 'memory') && o.width === 64)
   )
-    return name.replace('d', 'q');
+    return name.replace(/d$/, 'q');
   if (/^(?:fx(?:save|rstor)|x(?:save(?:opt|c|s)?|rstors?))$/.test(name) && insn.rexW) return `${name}64`;
   return name;
 }

@@ -206,16 +206,21 @@ export function sumsOfDistances(b: Builder, a: V128, c: V128, immediate: number)
 
 const ZF = 0x40;
 const CF = 1;
-/** The flags of PTEST, at their places; the others are clear. */
-export function testFlags(b: Builder, a: V128, c: V128): Value<'i32'> {
-  const none = (v: V128): Value<'i32'> => b.eqz(b.emit<'i32'>('v128.any_true', [v]));
-  const zf = b.mul(none(simd(b, 'v128.and', [a, c])), b.i32(ZF));
-  return b.or(zf, b.mul(none(simd(b, 'v128.andnot', [c, a])), b.i32(CF)));
+/** The flags of PTEST, at their places; the others are clear. One vector each, or both halves of a ymm register. */
+export function testFlags(b: Builder, a: readonly V128[], c: readonly V128[]): Value<'i32'> {
+  const none = (parts: readonly V128[]): Value<'i32'> =>
+    b.eqz(b.emit<'i32'>('v128.any_true', [parts.reduce((u, v) => simd(b, 'v128.or', [u, v]))]));
+  const zf = b.mul(none(c.map((v, i) => simd(b, 'v128.and', [a[i]!, v]))), b.i32(ZF));
+  return b.or(zf, b.mul(none(c.map((v, i) => simd(b, 'v128.andnot', [v, a[i]!]))), b.i32(CF)));
 }
 /** The same for VTESTPS and VTESTPD: the top bits of lanes of 4 or 8 bytes alone. */
-export function testSignFlags(b: Builder, a: V128, c: V128, size: 4 | 8): Value<'i32'> {
+export function testSignFlags(b: Builder, a: readonly V128[], c: readonly V128[], size: 4 | 8): Value<'i32'> {
   const sign = size === 4 ? splat32(b, 0x8000_0000) : bytes(b, (i) => ((i & 7) === 7 ? 0x80 : 0));
-  return testFlags(b, a, simd(b, 'v128.and', [c, sign]));
+  return testFlags(
+    b,
+    a,
+    c.map((v) => simd(b, 'v128.and', [v, sign])),
+  );
 }
 
 /** INSERTPS: a lane of `c` (or the word that came from memory) into a lane of `a`, then zeros. */

@@ -4,10 +4,11 @@
  */
 import type { Builder } from '../ir/builder.ts';
 import type { Insn, MemoryOperand, Operand } from '../ir/operand.ts';
-import type { Value } from '../ir/types.ts';
+import type { Int, Value } from '../ir/types.ts';
 import type { Feature } from './define.ts';
 import {
   defineVector,
+  destination,
   f32Lane,
   f64Lane,
   i64Lane,
@@ -195,14 +196,16 @@ defineBoth('MASKMOVDQU', ['66 0F F7 Vx,Ux'], 'sse2', none, (b, x) => {
 });
 
 // Moves of one word between a general register and a lane.
-defineScalar(
-  'PINSRW',
-  '66 0F C4 Vx,Ew,Ib',
-  'sse2',
-  (b, o) => b.read(o),
-  (b, first, word, x) => simd(b, 'i16x8.replace_lane', [first, word], immediateByte(x) & 7),
-  none,
-);
+const insertWord = (b: Builder, first: V128, word: Int, x: Insn): V128 =>
+  simd(b, 'i16x8.replace_lane', [first, word], immediateByte(x) & 7);
+defineVector('PINSRW', ['66 0F C4 Vx,Ew,Ib'], 'sse2', (b, x) => {
+  const word = b.read(x.src);
+  setDestination(b, x, insertWord(b, destination(b, x), word, x));
+});
+defineVex('VPINSRW', ['VEX.66.0F.WIG.L0 C4 Vx,Hx,Rd,Ib', 'VEX.66.0F.WIG.L0 C4 Vx,Hx,Mw,Ib'], 'avx', (b, x) => {
+  const word = b.read(x.operands[2]!);
+  setDestination(b, x, insertWord(b, register(b, x.src), word, x));
+});
 defineBoth('PEXTRW', ['66 0F C5 Gd,Ux,Ib'], 'sse2', none, (b, x) => {
   b.write(x.dst, b.emit('i16x8.extract_lane_u', [readVector(b, x.src)], immediateByte(x) & 7));
 });

@@ -3,7 +3,8 @@ import type { Builder } from '../ir/builder.ts';
 import type { Insn } from '../ir/operand.ts';
 import type { Int, Value } from '../ir/types.ts';
 import { define } from './define.ts';
-import { defineVector, immediateByte, readVector, shuffle, simd, type V128, zero } from './vector.ts';
+import { immediateByte, readVector, shuffle, simd, type V128, zero } from './vector.ts';
+import { defineBoth } from './vex.ts';
 
 const RAX = 0;
 const RCX = 1;
@@ -87,11 +88,13 @@ for (const [name, opcode, isExplicit, isMask] of [
     const source = readVector(b, x.src, false);
     const explicit = isExplicit ? { wide: x.rexW } : null;
     const { mask, flags } = compareStrings(b, readVector(b, x.dst), source, immediate, explicit);
-    if (isMask) b.setVector(0, maskVector(b, mask, immediate));
-    else b.setRegister(RCX, 32, indexOf(b, mask, immediate));
+    if (isMask) {
+      b.setVector(0, maskVector(b, mask, immediate));
+      if (x.vex) b.setVectorHigh(0, zero(b));
+    } else b.setRegister(RCX, 32, indexOf(b, mask, immediate));
     b.setFlags('bits', 32, flags);
   };
-  defineVector(name, [`66 0F 3A ${opcode} Vx,Wx,Ib`], 'sse4.2', record);
+  defineBoth(name, [`66 0F 3A ${opcode} Vx,Wx,Ib`], 'sse4.2', { length: 'L0' }, record);
 }
 
 define(

@@ -16,13 +16,23 @@ import {
   readLow64,
   readVector,
   setDestination,
-  setLowF32,
-  setLowF64,
   shuffleLanes,
   simd,
   type V128,
   zero,
 } from './vector.ts';
+import {
+  defineBoth,
+  definePacked,
+  defineScalar,
+  defineVex,
+  defineWide,
+  eachHalf,
+  type Halves,
+  readHalves,
+  setHalves,
+  vexForm,
+} from './vex.ts';
 
 /** The packed formats, with the size of a lane in bytes. */
 export interface PackedFloat {
@@ -47,16 +57,25 @@ export function addSubtract(b: Builder, f: PackedFloat, a: V128, c: V128): V128 
 export const horizontal = (b: Builder, f: PackedFloat, name: 'add' | 'sub', a: V128, c: V128): V128 =>
   exact(b, f, name, pairs(b, a, c, f.size));
 
-/** DPPS, DPPD: products of the lanes that bits 4-7 of the immediate choose, their sum to those that bits 0-3 choose. */
-export function dotProduct(b: Builder, f: PackedFloat, a: V128, c: V128, immediate: number): V128 {
+/**
+ * DPPS, DPPD: products of the lanes that bits 4-7 of the immediate choose, their sum to those that bits 0-3 choose. Each
+ * step raises its own exceptions, in both halves at once.
+ */
+export function dotProduct(b: Builder, f: PackedFloat, a: Halves, c: Halves, immediate: number): Halves {
   const chosen = (v: V128) => blendLanes(b, zero(b), v, f.size, (immediate >> 4) & (f.size === 4 ? 15 : 3));
-  let sum = exact(b, f, 'mul', [chosen(a), chosen(c)]);
+  const sums = (halves: Halves, first: readonly number[], second: readonly number[]): Halves =>
+    eachHalf(b, halves.length, true, (i) => {
+      const v = halves[i]!;
+      return exact(b, f, 'add', [shuffleLanes(b, v, v, f.size, first), shuffleLanes(b, v, v, f.size, second)]);
+    });
+  const factors = [a.map(chosen), c.map(chosen)] as const;
+  let sum = eachHalf(b, a.length, true, (i) => exact(b, f, 'mul', [factors[0][i]!, factors[1][i]!]));
   if (f.size === 4) {
     // 0 + 1 and 2 + 3, each twice; then the two.
-    sum = exact(b, f, 'add', [shuffleLanes(b, sum, sum, 4, [0, 2, 0, 2]), shuffleLanes(b, sum, sum, 4, [1, 3, 1, 3])]);
-    sum = exact(b, f, 'add', [shuffleLanes(b, sum, sum, 4, [0, 0, 0, 0]), shuffleLanes(b, sum, sum, 4, [1, 1, 1, 1])]);
-  } else sum = exact(b, f, 'add', [shuffleLanes(b, sum, sum, 8, [0, 0]), shuffleLanes(b, sum, sum, 8, [1, 1])]);
-  return blendLanes(b, zero(b), sum, f.size, immediate & 15);
+    sum = sums(sum, [0, 2, 0, 2], [1, 3, 1, 3]);
+    sum = sums(sum, [0, 0, 0, 0], [1, 1, 1, 1]);
+  } else sum = sums(sum, [0, 0], [1, 1]);
+  return sum.map((v) => blendLanes(b, zero(b), v, f.size, immediate & 15));
 }
 
 const BY_MXCSR = 4;
@@ -81,44 +100,44 @@ for (const [f, prefix] of [
   [PS, 'F2'],
   [PD, '66'],
 ] as const) {
-  for (const [name, opcode, combine] of crossLanes) {
-    defineVector(`${name}${f.suffix}`, [`${prefix} 0F ${opcode} Vx,Wx`], 'sse3', (b, x) => {
-      const source = readVector(b, x.src);
-      setDestination(b, x, combine(b, f, destination(b, x), source));
-    });
-  }
+  const family = { feature: 'sse3', wide: 'avx', float: true } as const;
+  for (const [name, opcode, combine] of crossLanes)
+    definePacked(`${name}${f.suffix}`, `${prefix} 0F ${opcode} Vx,Wx`, family, (b, a, c) => combine(b, f, a, c));
 }
-defineVector('MOVSLDUP', ['F3 0F 12 Vx,Wx'], 'sse3', (b, x) =>
-  setDestination(b, x, duplicateSingles(b, readVector(b, x.src), 0)),
-);
-defineVector('MOVSHDUP', ['F3 0F 16 Vx,Wx'], 'sse3', (b, x) =>
-  setDestination(b, x, duplicateSingles(b, readVector(b, x.src), 1)),
-);
-defineVector('MOVDDUP', ['F2 0F 12 Vx,Wq'], 'sse3', (b, x) =>
+const moves = { feature: 'sse3', wide: 'avx', sources: 1 } as const;
+definePacked('MOVSLDUP', 'F3 0F 12 Vx,Wx', moves, (b, v) => duplicateSingles(b, v, 0));
+definePacked('MOVSHDUP', 'F3 0F 16 Vx,Wx', moves, (b, v) => duplicateSingles(b, v, 1));
+defineBoth('MOVDDUP', ['F2 0F 12 Vx,Wq'], 'sse3', { length: 'L0' }, (b, x) =>
   setDestination(b, x, duplicateLow(b, readLow64(b, x.src))),
 );
+defineWide('VMOVDDUP', 'F2 0F 12 Vx,Wx', { ...moves, narrow: false }, (b, v) => shuffleLanes(b, v, v, 8, [0, 0]));
 defineVector('LDDQU', ['F2 0F F0 Vx,M'], 'sse3', (b, x) => setDestination(b, x, readVector(b, x.src, false)));
+defineWide('VLDDQU', 'F2 0F F0 Vx,Mx', moves, (_, v) => v);
 
 // --- SSE4.1
 const how = (x: Insn): number => rounding(immediateByte(x));
-defineVector('ROUNDPS', ['66 0F 3A 08 Vps,Wps,Ib'], 'sse4.1', (b, x) =>
-  setDestination(b, x, b.emit('sse.f32x4.round', [readVector(b, x.src)], how(x))),
+const rounds = { feature: 'sse4.1', wide: 'avx', sources: 1, float: true } as const;
+definePacked('ROUNDPS', '66 0F 3A 08 Vps,Wps,Ib', rounds, (b, v, _, x) => b.emit('sse.f32x4.round', [v], how(x)));
+definePacked('ROUNDPD', '66 0F 3A 09 Vpd,Wpd,Ib', rounds, (b, v, _, x) => b.emit('sse.f64x2.round', [v], how(x)));
+defineScalar('ROUNDSS', '66 0F 3A 0A Vss,Wss,Ib', 'sse4.1', readF32, (b, first, v, x) =>
+  simd(b, 'f32x4.replace_lane', [first, b.emit('sse.f32.round', [v], how(x))], 0),
 );
-defineVector('ROUNDPD', ['66 0F 3A 09 Vpd,Wpd,Ib'], 'sse4.1', (b, x) =>
-  setDestination(b, x, b.emit('sse.f64x2.round', [readVector(b, x.src)], how(x))),
+defineScalar('ROUNDSD', '66 0F 3A 0B Vsd,Wsd,Ib', 'sse4.1', readF64, (b, first, v, x) =>
+  simd(b, 'f64x2.replace_lane', [first, b.emit('sse.f64.round', [v], how(x))], 0),
 );
-defineVector('ROUNDSS', ['66 0F 3A 0A Vss,Wss,Ib'], 'sse4.1', (b, x) =>
-  setLowF32(b, x, b.emit('sse.f32.round', [readF32(b, x.src)], how(x))),
-);
-defineVector('ROUNDSD', ['66 0F 3A 0B Vsd,Wsd,Ib'], 'sse4.1', (b, x) =>
-  setLowF64(b, x, b.emit('sse.f64.round', [readF64(b, x.src)], how(x))),
-);
-for (const [f, opcode] of [
-  [PS, '40'],
-  [PD, '41'],
+for (const [f, opcode, length] of [
+  [PS, '40', undefined],
+  [PD, '41', 'L0'],
 ] as const) {
-  defineVector(`DP${f.suffix}`, [`66 0F 3A ${opcode} Vx,Wx,Ib`], 'sse4.1', (b, x) => {
+  const form = `66 0F 3A ${opcode} Vx,Wx,Ib`;
+  defineVector(`DP${f.suffix}`, [form], 'sse4.1', (b, x) => {
     const source = readVector(b, x.src);
-    setDestination(b, x, dotProduct(b, f, destination(b, x), source, immediateByte(x)));
+    const [made] = dotProduct(b, f, [destination(b, x)], [source], immediateByte(x));
+    setDestination(b, x, made!);
+  });
+  const vex = { operands: 'Vx,Hx,Wx,Ib', ...(length === undefined ? {} : { length }) };
+  defineVex(`VDP${f.suffix}`, [vexForm(form, vex)], 'avx', (b, x) => {
+    const second = readHalves(b, x.operands[2]!);
+    setHalves(b, x.dst, dotProduct(b, f, readHalves(b, x.src), second, immediateByte(x)));
   });
 }

@@ -109,6 +109,8 @@ export interface Family {
   readonly wide: 'avx' | 'avx2' | null;
   /** Sources besides immediates: one is operand 2 alone, and there is no VEX.vvvv operand. Left out: two. */
   readonly sources?: 1 | 2;
+  /** False: the 128-bit VEX form is defined elsewhere. */
+  readonly narrow?: boolean;
   /** It raises floating point exceptions. */
   readonly float?: boolean;
 }
@@ -125,10 +127,15 @@ export function definePacked(name: string, form: string, family: Family, combine
   defineWide(`V${name}`, form, family, combine);
 }
 /** Its VEX forms alone. */
-export function defineWide(name: string, form: string, { wide, sources = 2, float = false }: Family, combine: Combine) {
+export function defineWide(
+  name: string,
+  form: string,
+  { wide, sources = 2, narrow = true, float = false }: Family,
+  combine: Combine,
+) {
   const operands = sources === 1 ? operandsOf(form) : withFirst(operandsOf(form), 'x');
   for (const [length, feature] of [
-    ['L0', 'avx'],
+    ['L0', narrow ? 'avx' : null],
     ['L1', wide],
   ] as const) {
     if (feature === null) continue;

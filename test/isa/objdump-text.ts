@@ -28,6 +28,26 @@ function stringInstruction(text: string): string | null {
   return `${match[1]}${suffix}`;
 }
 
+const predicates = (
+  'eq lt le unord neq nlt nle ord eq_uq nge ngt false neq_oq ge gt true eq_os lt_oq le_oq unord_s neq_us nlt_uq nle_uq ord_s ' +
+  'eq_us nge_uq ngt_uq false_os neq_os ge_oq gt_oq true_us'
+).split(' ');
+/** objdump names the predicate of a comparison, and the quadwords of a carry-less product, in the mnemonic. */
+function withImmediate(text: string): string {
+  const compare = /^vcmp([a-z_]+?)(ps|pd|ss|sd) (.*)$/.exec(text);
+  if (compare !== null && predicates.includes(compare[1]!))
+    return `vcmp${compare[2]} ${compare[3]},0x${predicates.indexOf(compare[1]!).toString(16)}`;
+  // It heeds W where the manual ignores it.
+  if (/^v(?:movmskp[sd]|pmovmskb|pextr[bw]|pinsr[bw]|extractps) /.test(text))
+    return text
+      .replace(/\br(..)\b/g, (whole, name) => (/\d/.test(name) ? whole : `e${name}`))
+      .replace(/\br(\d+)\b/g, 'r$1d')
+      .replace(/\br([89])\b/g, 'r$1d');
+  if (text.startsWith('vlddqu')) return text.replace(/\w+ ptr /, '');
+  // It gives a stored scalar the register of the vector length, which is ignored.
+  return /^vmovs[sd] /.test(text) ? text.replace('ymm', 'xmm') : text;
+}
+
 /** `targetBits`: branch targets are compared in that many bits, for objdump does not cut them as a processor does. */
 export function normal(text: string, targetBits: 16 | 64): string {
   let t = text.toLowerCase().replace(/\s+/g, ' ').trim();
@@ -38,7 +58,7 @@ export function normal(text: string, targetBits: 16 | 64): string {
   t = t.replace(/\[[er]ip[+-]0x[0-9a-f]+\]/, `[${target}]`);
   t = t.replace(/[er]iz\*1\+/, '').replace(/\+[er]iz\*[1248]/, '');
   t = t.replace(/\b([cdefgs]s):(0x[0-9a-f]+)/, '$1:[$2]').replace(/\bds:\[0x/, '[0x');
-  t = t.replaceAll('st(0)', 'st');
+  t = withImmediate(t.replaceAll('st(0)', 'st'));
   const whole = stringInstruction(t);
   if (whole !== null) return whole;
   const [mnemonic, ...rest] = t.split(' ');
