@@ -123,10 +123,11 @@ function selfModifyingGuest(): Uint8Array {
 }
 
 /** A machine whose translations are made when the test says so. */
-function heldMachine(guest: Uint8Array) {
+function heldMachine(guest: Uint8Array, loads = true) {
   const port = new HeldCompiler();
   const mode = { shared: false, x87: 'exact' } as const;
   const compiler = new BackgroundCompiler(() => port, mode);
+  if (loads) compiler.load();
   const vm = new Vm({
     memory: mebibyte,
     cpus: 1,
@@ -150,7 +151,7 @@ test('what has become hot while it waited, and is part of a region by then, is n
   image.set([0xf4], 0x0e); // hlt
   const { port, compiler, vcpu, translator } = heldMachine(image);
   vcpu.enter(10_000);
-  assert.equal(port.translations(), 0, 'the compiler is loaded first');
+  assert.equal(port.translations(), 0, 'the compiler is being loaded');
   port.compile();
   port.deliver();
   assert.equal(port.translations(), 1, 'three blocks are hot, one of them is asked for');
@@ -163,6 +164,19 @@ test('what has become hot while it waited, and is part of a region by then, is n
   const before = vcpu.engine.translated;
   vcpu.enter(100_000);
   assert.ok(vcpu.engine.translated - before > 90_000, 'the loop runs in the region that there is');
+});
+
+test('a compiler that is not loaded is loaded for code that goes on to be hot', () => {
+  const image = new Uint8Array(0x40);
+  image.set([0xb9, 0, 0, 16, 0]); // mov ecx, 0x100000
+  image.set([0x49], 0x05); // again: dec ecx
+  image.set([0x75, 0x05 - 0x08], 0x06); // jnz again
+  image.set([0xf4], 0x08); // hlt
+  const { compiler, vcpu } = heldMachine(image, false);
+  vcpu.enter(10_000);
+  assert.equal(compiler.isLoading, false, 'the loop is hot, and may end soon');
+  vcpu.enter(100_000);
+  assert.equal(compiler.isLoading, true);
 });
 
 test('code that is overwritten while it is being translated runs as it is, not as it was', () => {
