@@ -84,6 +84,7 @@ class PageMapper {
   }
 }
 
+const CR4_OSXSAVE = 1 << 18;
 const USABLE = 0x10000;
 const INT3 = 0xcc;
 const RFLAGS_VM = 0x20000;
@@ -221,11 +222,14 @@ export class Guest {
     if (kind.mode === 'v86') for (const name of ['fs', 'gs']) set(name, program.data);
     const virtual = kind.mode === 'v86' ? RFLAGS_VM : 0;
     state.set32('rflagsRest', state.get32('rflagsRest') | virtual | ((kind.iopl ?? 0) << 12));
+    // What the model has no XSAVE for stays off.
+    const { features } = cpu.processor;
     for (const [name, value] of Object.entries({
       cr0: machine.cr0,
       cr3: machine.cr3,
-      cr4: machine.cr4,
+      cr4: features.has('xsave') ? machine.cr4 : machine.cr4 & ~CR4_OSXSAVE,
       efer: machine.efer,
+      xcr0: features.has('avx') ? machine.xcr0 : 1,
     }))
       state.set64(name, BigInt(value));
     for (const [name, table] of Object.entries({ gdtr: machine.gdtr, idtr: machine.idtr })) {

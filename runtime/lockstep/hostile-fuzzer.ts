@@ -74,6 +74,7 @@ function hostileProgram(random: Random, kind: GuestKind): Program {
     start: random(4) === 0 ? CODE_PAGES * 4096 - 1 - random(40) : random(0x2000),
     registers,
     xmm: filled(256),
+    upperHalves: filled(256),
     mxcsr: 0x1f80 | random(64),
     x87: { fcw, fsw, ftw: random(256), registers: filled(128) },
     flags: random(0x1000) & 0x8d5,

@@ -98,6 +98,7 @@ export class Lockstep {
       const { state, engine } = guest.vcpu;
       state.u64.set(program.registers, 0);
       state.u8.set(program.xmm, layout.get('xmm0')!.offset);
+      state.u8.set(program.upperHalves, layout.get('ymmHigh0')!.offset);
       state.set32('mxcsr', program.mxcsr);
       for (const name of ['fcw', 'fsw', 'ftw'] as const) state.set32(name, program.x87[name]);
       state.u8.set(program.x87.registers, layout.get('fpr0')!.offset);

@@ -37,6 +37,8 @@ export interface Program {
   /** Initial registers: 16 general ones, 16 xmm as 256 bytes. */
   readonly registers: BigUint64Array;
   readonly xmm: Uint8Array;
+  /** The upper halves of the ymm registers, likewise. */
+  readonly upperHalves: Uint8Array;
   readonly mxcsr: number;
   /** Control and status word, abridged tags, and the registers by number, 16 bytes each. */
   readonly x87: { readonly fcw: number; readonly fsw: number; readonly ftw: number; readonly registers: Uint8Array };
@@ -178,6 +180,7 @@ export class ProgramMaker {
       start: this.chance(50) ? random(256) : 0xe00 + random(0x1f8),
       registers: this.registers(kind),
       xmm: this.lanes(256),
+      upperHalves: this.lanes(256),
       mxcsr: this.chance(70)
         ? 0x1fa0
         : this.chance(60)

@@ -90,6 +90,7 @@ function walk(random: Random, kind: GuestKind): Program {
     start: random(256),
     registers,
     xmm: new Uint8Array(256),
+    upperHalves: new Uint8Array(256),
     mxcsr: random(2) === 0 ? 0x1f80 : 0x1fa0,
     x87: { fcw: 0x37f, fsw: 0, ftw: 0, registers: new Uint8Array(128) },
     flags: 0,
