@@ -5,6 +5,7 @@
 import { BackgroundCompiler } from '../jit/background-compiler.ts';
 import type { TranslationMode } from '../jit/compiler-protocol.ts';
 import { hashBytes, toHex } from '../jit/hash.ts';
+import type { Translate } from '../jit/translate.ts';
 import { TranslationCache } from '../jit/translation-cache.ts';
 import type { TranslatorWay } from '../jit/translator.ts';
 import type { BlobStore, Host, HostWorker } from './hosts/host.ts';
@@ -71,6 +72,11 @@ export class MachineTranslation {
       storage = { store, cache: new TranslationCache(identity) };
     }
     return new MachineTranslation({ way, cache: storage?.cache ?? null, mode }, thread, storage);
+  }
+
+  /** Without threads and without a cache: a run is the same each time. */
+  static onThisThread(kind: 'first' | 'hot', translate: Translate, mode: TranslationMode): MachineTranslation {
+    return new MachineTranslation({ way: { kind, translate }, cache: null, mode }, null, null);
   }
 
   /** Takes the cache of the guest whose processor is about to start with this code. */

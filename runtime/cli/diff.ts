@@ -5,8 +5,9 @@
 import { basename } from 'node:path';
 import { Jit86Error } from '../errors.ts';
 import { nodeHost } from '../hosts/node.ts';
-import { loadGuest } from '../loaders/load.ts';
+import { guestFormat, loadGuest } from '../loaders/load.ts';
 import { type GuestMode, guestModes } from '../lockstep/guest.ts';
+import { machineKinds } from '../machines/machine.ts';
 import type { VmModules } from '../vm.ts';
 import { readModule, readNamedFile } from './guest-file.ts';
 import { imageOptions, machineOptions, readFlatOptions } from './machine-options.ts';
@@ -29,6 +30,8 @@ names the first instruction that differs. The exit status is 1 if there is one. 
     guests: { value: guestModes.join('|'), help: 'the mode of random programs (all)' },
     interval: { value: 'N', help: "instructions between two comparisons of a guest's state (1000000)" },
     'max-instructions': { value: 'N', help: 'stop a guest after N instructions' },
+    machine: { value: 'bare|pc', help: 'what the guest runs on, with virtual time (pc for Linux, else bare)' },
+    progress: { help: 'tell on the standard error stream how far it is' },
     hot: { help: 'translate what is hot, and not at the first execution' },
     ...imageOptions,
     memory: machineOptions.memory,
@@ -36,7 +39,7 @@ names the first instruction that differs. The exit status is 1 if there is one. 
   },
 };
 const randomOnly = ['seconds', 'programs', 'seed', 'guests'];
-const guestOnly = ['interval', 'max-instructions', 'memory', 'x87', 'append', 'flat', 'mode'];
+const guestOnly = ['interval', 'max-instructions', 'memory', 'x87', 'append', 'flat', 'mode', 'machine'];
 
 async function loadModules(): Promise<VmModules> {
   const compiled = async (name: string) => WebAssembly.compile(await nodeHost.readArtifact(name));
@@ -78,33 +81,36 @@ async function diffRandom(parsed: ParsedArguments, output: Output): Promise<numb
 
 async function diffFile(path: string, parsed: ParsedArguments, output: Output): Promise<number> {
   refuse(parsed, randomOnly, 'random programs, not for a guest');
+  const flat = readFlatOptions(parsed);
+  const file = readNamedFile(path);
+  const linux = flat.flat === undefined && guestFormat(file) === 'bzimage';
+  const machine = parsed.choice('machine', machineKinds, linux ? 'pc' : 'bare');
   const memory = parsed.size('memory', 2 ** 20, 128 * 2 ** 20);
   const interval = parsed.integer('interval', 1) ?? 1_000_000;
   const maxInstructions = parsed.integer('max-instructions', 1) ?? Number.POSITIVE_INFINITY;
-  const flat = readFlatOptions(parsed);
   const x87 = parsed.choice('x87', ['exact', 'fast'], 'exact');
-  const file = readNamedFile(path);
   const modules = parsed.texts('initrd').map(readModule);
   const load = (bytes: Uint8Array) => {
     try {
       const commandLine = parsed.text('append') ?? '';
-      return loadGuest(file, { bytes }, { name: basename(path), commandLine, modules, ...flat });
+      return loadGuest(file, { bytes }, { name: basename(path), commandLine, modules, ...flat }).state;
     } catch (error) {
       if (error instanceof Jit86Error) throw new UsageError(`${path}: ${error.message}`);
       throw error;
     }
   };
   const { diffGuest } = await import('../lockstep/guest-diff.ts');
+  const { BareRun, PcRun } = await import('../lockstep/guest-runs.ts');
   const { translate } = await import('../../jit/translate.ts');
-  const { instructions, translated, end, difference } = diffGuest({
-    memory,
-    modules: await loadModules(),
-    load,
+  const when = parsed.flag('hot') ? ('hot' as const) : ('first' as const);
+  const options = { memory, modules: await loadModules(), load, when, translate, x87 };
+  const { instructions, translated, end, difference } = await diffGuest({
+    start: async (how) => (machine === 'pc' ? await PcRun.start(options, how, nodeHost) : new BareRun(options, how)),
     interval,
     maxInstructions,
-    when: parsed.flag('hot') ? 'hot' : 'first',
-    translate,
-    x87,
+    progress: (done) => {
+      if (parsed.flag('progress')) output.error(`${done} instructions\n`);
+    },
   });
   if (difference !== null) {
     output.out(`${path}: interpreter and translation differ ${difference.join('\n')}\n`);

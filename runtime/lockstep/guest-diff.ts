@@ -1,29 +1,28 @@
 /**
  * Runs one guest twice, interpreted and translated, and compares all that it can see after every interval; a difference is
- * narrowed down to the instruction that made it. Time is the count of instructions, so both runs are the same.
+ * narrowed down to the instruction that made it. Both runs must be functions of their inputs: time is virtual.
  */
-import type { Translate } from '../../jit/translate.ts';
-import { layout } from '../../src/state/layout.ts';
-import { PortBus } from '../bus.ts';
-import type { LoadedGuest } from '../loaders/load.ts';
-import { attachBareDevices, type BareMachineDevices } from '../machines/bare.ts';
-import { Vm, type VmModules, type VmTranslation } from '../vm.ts';
-import { cpuBase } from '../vm-places.ts';
 import { describePlace, differingPlaces, type Place, type Side, Trace } from './differences.ts';
 
+/** A guest on a machine, from its start. */
+export interface GuestRun {
+  readonly side: Side;
+  /** Instructions retired. */
+  readonly retired: number;
+  /** How it has ended, if it has. */
+  readonly end: string | null;
+  /** What its devices were told, as text. */
+  readonly said: string;
+  /** Runs until so many instructions have been retired in all, or to the guest's end. */
+  runTo(instructions: number): Promise<void>;
+}
+
 export interface GuestDiffOptions {
-  /** Bytes of RAM. */
-  readonly memory: number;
-  readonly modules: VmModules;
-  /** Puts the guest into RAM. */
-  readonly load: (ram: Uint8Array) => LoadedGuest;
+  /** The guest at its start. */
+  readonly start: (how: 'interpreted' | 'translated') => Promise<GuestRun>;
   /** Instructions between two comparisons. */
   readonly interval: number;
   readonly maxInstructions: number;
-  /** Translate at the first execution, or when code is hot. */
-  readonly when: 'first' | 'hot';
-  readonly translate: Translate;
-  readonly x87: 'exact' | 'fast';
   /** Told of every comparison that found nothing. */
   readonly progress?: (instructions: number) => void;
 }
@@ -38,133 +37,32 @@ export interface GuestDiffResult {
   readonly difference: readonly string[] | null;
 }
 
-/** End of the fields; tables follow. */
-const fieldBytes = Math.max(...[...layout.values()].map((field) => field.offset)) + 16;
+/** Into how many parts an interval is divided in the next pass. */
+const parts = 32;
 /** Instructions that are looked at one by one before a difference. */
 const window = 400;
 
-/** What a run goes back to. */
-interface Saved {
-  readonly fields: Uint8Array;
-  readonly ram: Uint8Array;
-  readonly devices: Readonly<Record<string, unknown>>;
-  readonly retired: number;
-  readonly said: string;
-}
+/** Both runs. */
+class Pair {
+  readonly reference: GuestRun;
+  readonly translated: GuestRun;
 
-class Machine {
-  readonly vm: Vm;
-  readonly side: Side;
-  /** What the devices were told, as text. */
-  said = '';
-  retired = 0;
-  end: string | null = null;
-  private running = 0;
-  private readonly devices: BareMachineDevices;
-
-  constructor(options: GuestDiffOptions, translate: false | VmTranslation) {
-    const bus = new PortBus();
-    this.vm = new Vm({
-      memory: options.memory,
-      cpus: 1,
-      modules: options.modules,
-      ports: {
-        read: (port, bytes) => bus.read(port, bytes),
-        write: (port, bytes, value) => bus.write(port, bytes, value),
-      },
-      tsc: { read: () => BigInt(this.now()), hertz: 1_000_000_000 },
-      x87: options.x87,
-      translate,
-    });
-    this.side = { vcpu: this.vm.vcpu(0), ram: this.vm.ram };
-    this.devices = attachBareDevices(bus, {
-      serial: (byte) => void (this.said += String.fromCharCode(byte)),
-      debugcon: (byte) => void (this.said += String.fromCharCode(byte)),
-      exit: (status) => {
-        this.end = `exit ${status}`;
-        this.side.vcpu.kick();
-      },
-    });
-    this.vm.start(0, options.load(this.vm.ram).state);
+  constructor(reference: GuestRun, translated: GuestRun) {
+    this.reference = reference;
+    this.translated = translated;
   }
-  private now(): number {
-    return this.retired + (this.running > 0 ? this.running - this.side.vcpu.engine.left : 0);
+  static async start({ start }: GuestDiffOptions): Promise<Pair> {
+    return new Pair(await start('interpreted'), await start('translated'));
   }
-  /** Runs until so many instructions have been retired in all, or to the guest's end. */
-  runTo(instructions: number): void {
-    const { vcpu } = this.side;
-    while (this.end === null && this.retired < instructions) {
-      this.running = instructions - this.retired;
-      const exit = vcpu.enter(this.running);
-      this.retired += this.running - vcpu.engine.left;
-      this.running = 0;
-      if (exit.kind === 'halt' || exit.kind === 'shutdown') this.end ??= exit.kind;
-    }
+  async runTo(instructions: number): Promise<void> {
+    await this.reference.runTo(instructions);
+    await this.translated.runTo(instructions);
   }
-  save(): Saved {
-    const { vcpu, ram } = this.side;
-    const devices = Object.entries(this.devices).map(([name, device]) => [
-      name,
-      'state' in device ? structuredClone(device.state) : null,
-    ]);
-    return {
-      fields: vcpu.state.u8.slice(0, fieldBytes),
-      ram: ram.slice(),
-      devices: Object.fromEntries(devices),
-      retired: this.retired,
-      said: this.said,
-    };
+  places(): Place[] {
+    return differingPlaces(this.translated.side, this.reference.side);
   }
-  restore(saved: Saved): void {
-    const { vcpu, ram } = this.side;
-    ram.set(saved.ram);
-    vcpu.state.u8.set(saved.fields);
-    for (const [name, device] of Object.entries(this.devices))
-      if ('state' in device) device.state = structuredClone(saved.devices[name]);
-    vcpu.code.dropAll();
-    for (const translator of this.vm.translators) translator.dropAll();
-    vcpu.cpu.stateReplaced();
-    this.retired = saved.retired;
-    this.said = saved.said;
-    this.end = null;
-  }
-}
-
-class GuestDiff {
-  private readonly options: GuestDiffOptions;
-  private readonly reference: Machine;
-  private readonly translated: Machine;
-
-  constructor(options: GuestDiffOptions) {
-    const { when: kind, translate, x87 } = options;
-    this.options = options;
-    this.reference = new Machine(options, false);
-    this.translated = new Machine(options, {
-      way: { kind, translate },
-      cache: null,
-      mode: { shared: false, x87, cpu: cpuBase },
-    });
-  }
-
-  run(): GuestDiffResult {
-    const { reference, translated, options } = this;
-    let saved = reference.save();
-    for (let done = 0; ; done = reference.retired) {
-      const to = Math.min(done + options.interval, options.maxInstructions);
-      reference.runTo(to);
-      translated.runTo(to);
-      const differs = this.compare();
-      const figures = { instructions: reference.retired, translated: translated.side.vcpu.engine.translated };
-      if (differs.length > 0) return { ...figures, end: null, difference: this.narrow(saved, differs) };
-      options.progress?.(reference.retired);
-      if (reference.end !== null || reference.retired >= options.maxInstructions)
-        return { ...figures, end: reference.end, difference: null };
-      saved = reference.save();
-    }
-  }
-
   /** Lines about all that differs now. */
-  private compare(): string[] {
+  compare(): string[] {
     const { reference, translated } = this;
     const lines = this.places().map((place) => describePlace(place, translated.side, reference.side));
     if (translated.retired !== reference.retired)
@@ -173,47 +71,103 @@ class GuestDiff {
     if (translated.said !== reference.said) lines.push('the devices were told other bytes');
     return lines;
   }
-  private places(): Place[] {
-    return differingPlaces(this.translated.side, this.reference.side);
-  }
-  private differAfter(saved: Saved, instructions: number): boolean {
-    for (const machine of [this.reference, this.translated]) {
-      machine.restore(saved);
-      machine.runTo(instructions);
-    }
-    return this.compare().length > 0;
+}
+
+/** A difference, and after how many instructions. */
+interface Found {
+  readonly lines: readonly string[];
+  readonly at: number;
+}
+
+/** The points at which runs were stopped so far, and the last one at which they were the same. */
+class Search {
+  private readonly options: GuestDiffOptions;
+  /** Where every run from the start is stopped, so that it goes as the one before. */
+  private readonly stops: number[] = [];
+
+  constructor(options: GuestDiffOptions) {
+    this.options = options;
   }
 
-  private narrow(saved: Saved, whole: readonly string[]): string[] {
-    const { reference } = this;
-    const end = reference.retired;
-    if (!this.differAfter(saved, end))
-      return [
-        `after ${end} instructions, and not again from ${saved.retired} on:`,
-        ...whole.map((line) => `  ${line}`),
-      ];
-    let [same, other] = [saved.retired, end];
-    while (other - same > 1) {
-      const middle = Math.floor((same + other) / 2);
-      if (this.differAfter(saved, middle)) other = middle;
-      else same = middle;
+  /** Compares from now on every `step` instructions. */
+  private async pass(pair: Pair, step: number, end: number): Promise<{ lines: readonly string[]; at: number } | null> {
+    for (;;) {
+      const at = Math.min(pair.reference.retired + step, end);
+      await pair.runTo(at);
+      const lines = pair.compare();
+      if (lines.length > 0) return { lines, at };
+      this.stops.push(at);
+      this.options.progress?.(at);
+      if (pair.reference.end !== null || at >= end) return null;
     }
-    this.differAfter(saved, other);
-    const lines = this.compare();
-    const places = this.places();
-    reference.restore(saved);
-    reference.runTo(Math.max(saved.retired, other - window));
-    const trace = new Trace(places);
-    while (reference.end === null && reference.retired < other) {
-      trace.before(reference.side);
-      reference.runTo(reference.retired + 1);
-      trace.after(reference.side);
+  }
+  private async restart(): Promise<Pair> {
+    const pair = await Pair.start(this.options);
+    for (const stop of this.stops) await pair.runTo(stop);
+    return pair;
+  }
+
+  async run(): Promise<GuestDiffResult> {
+    const { options } = this;
+    let pair = await Pair.start(options);
+    let found = await this.pass(pair, options.interval, options.maxInstructions);
+    const { retired: instructions, end } = pair.reference;
+    const { translated } = pair.translated.side.vcpu.engine;
+    if (found === null) return { instructions, translated, end, difference: null };
+    for (let step = options.interval; step > 1; ) {
+      step = Math.ceil(step / parts);
+      const [known, stops] = [found, this.stops.length];
+      pair = await this.restart();
+      found = await this.pass(pair, step, known.at);
+      if (found !== null) continue;
+      // Translations do not come to run in steps as short as this.
+      this.stops.length = stops;
+      [pair, found] = await this.bisect(known.at);
+      if (found === null) {
+        const text = `after ${known.at} instructions, and not again:`;
+        return { instructions, translated, end: null, difference: [text, ...known.lines.map((line) => `  ${line}`)] };
+      }
+      break;
     }
-    return [`after ${other} instructions:`, ...lines.map((line) => `  ${line}`), ...trace.report()];
+    const lines = [`after ${found.at} instructions:`, ...found.lines.map((line) => `  ${line}`)];
+    return { instructions, translated, end: null, difference: [...lines, ...(await this.culprit(pair, found.at))] };
+  }
+
+  /** Runs from the start, each with one more stop, for the earliest that shows a difference. */
+  private async bisect(end: number): Promise<[Pair, Found | null]> {
+    const at = async (stop: number): Promise<[Pair, Found | null]> => {
+      const pair = await this.restart();
+      await pair.runTo(stop);
+      const lines = pair.compare();
+      return [pair, lines.length > 0 ? { lines, at: stop } : null];
+    };
+    let best = await at(end);
+    let same = this.stops.at(-1) ?? 0;
+    while (best[1] !== null && best[1].at - same > 1) {
+      const middle = Math.floor((same + best[1].at) / 2);
+      const tried = await at(middle);
+      if (tried[1] === null) same = middle;
+      else best = tried;
+    }
+    return best;
+  }
+
+  /** Looks at the reference's last instructions one by one. */
+  private async culprit(pair: Pair, at: number): Promise<string[]> {
+    const trace = new Trace(pair.places());
+    const run = await this.options.start('interpreted');
+    await run.runTo(Math.max(0, at - window));
+    while (run.end === null && run.retired < at) {
+      const before = run.retired;
+      trace.before(run.side);
+      await run.runTo(before + 1);
+      trace.after(run.side);
+    }
+    return trace.report();
   }
 }
 
 /** Compares until a difference, the guest's end or the limit. */
-export function diffGuest(options: GuestDiffOptions): GuestDiffResult {
-  return new GuestDiff(options).run();
+export function diffGuest(options: GuestDiffOptions): Promise<GuestDiffResult> {
+  return new Search(options).run();
 }

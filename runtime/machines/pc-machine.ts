@@ -36,8 +36,8 @@ const virtualEpoch = Date.UTC(2026, 0, 1);
 /** RAM must end below the I/O APIC. */
 const mostMemory = 0xfec0_0000;
 
-class PcMachine implements Machine {
-  private readonly vm: Vm;
+export class PcMachine implements Machine {
+  readonly vm: Vm;
   private readonly devices: PcDevices;
   private readonly host: Host;
   private readonly translation: MachineTranslation | null;
@@ -289,7 +289,11 @@ class PcMachine implements Machine {
 }
 
 /** Makes the machine on a host, from what was prepared for it. */
-export async function createPcMachine(options: MachineOptions, host: Host, prepared?: MachineParts): Promise<Machine> {
+export async function createPcMachine(
+  options: MachineOptions,
+  host: Host,
+  prepared?: MachineParts,
+): Promise<PcMachine> {
   const parts = prepared ?? (await prepareMachine(options, host));
   try {
     return new PcMachine(options, host, parts, parts.translation);

@@ -6,8 +6,10 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { type Translate, translate } from '../../jit/translate.ts';
+import type { InitialState } from '../../runtime/loaders/initial-state.ts';
 import { loadGuest } from '../../runtime/loaders/load.ts';
 import { diffGuest } from '../../runtime/lockstep/guest-diff.ts';
+import { BareRun } from '../../runtime/lockstep/guest-runs.ts';
 import { fuzzPrograms } from '../../runtime/lockstep/program-fuzzer.ts';
 import { randomNumbers } from '../isa/random.ts';
 import { vmModules } from './modules.ts';
@@ -28,7 +30,16 @@ const misreading =
     );
 
 const name = { name: 'guest', commandLine: '', modules: [] };
-const common = { memory: 2 ** 24, modules: vmModules(), when: 'first', x87: 'exact' } as const;
+
+/** Compares a guest on the bare machine. */
+function diffBare(load: (ram: Uint8Array) => InitialState, maxInstructions: number, translator: Translate) {
+  const options = { memory: 2 ** 24, modules: vmModules(), when: 'first', x87: 'exact', load } as const;
+  return diffGuest({
+    start: async (how) => new BareRun({ ...options, translate: translator }, how),
+    interval: 100_000,
+    maxInstructions,
+  });
+}
 
 // mov ecx, 50000; loop: add eax, ecx; lea edx, [eax+eax*2]; xor ebx, edx; mov [0x20000], ebx; dec ecx; jnz loop; hlt
 const loop = [
@@ -36,40 +47,31 @@ const loop = [
   ...[0x01, 0xc8, 0x8d, 0x14, 0x40, 0x31, 0xd3, 0x89, 0x1d, 0, 0, 2, 0, 0x49, 0x75, 0xf0, 0xf4],
 ];
 const loadLoop = (ram: Uint8Array) =>
-  loadGuest(Uint8Array.from(loop), { bytes: ram }, { ...name, flat: { address: 0x10000, mode: 'protected' } });
+  loadGuest(Uint8Array.from(loop), { bytes: ram }, { ...name, flat: { address: 0x10000, mode: 'protected' } }).state;
 const SCALE = 9;
 
-test('a guest whose translations are right runs to its end without a difference', () => {
-  const interval = 100_000;
-  const result = diffGuest({ ...common, load: loadLoop, interval, maxInstructions: 1e9, translate });
+test('a guest whose translations are right runs to its end without a difference', async () => {
+  const result = await diffBare(loadLoop, 1e9, translate);
   assert.deepEqual(result.difference, null);
   assert.equal(result.end, 'halt');
   assert.equal(result.instructions, 1 + 6 * 50_000 + 1);
   assert.ok(result.translated > 290_000);
   const file = readFileSync(new URL('../../bench/guests/built/x86_64/strings.elf', import.meta.url));
-  const load = (ram: Uint8Array) => loadGuest(file, { bytes: ram }, name);
-  const real = diffGuest({ ...common, load, interval, maxInstructions: 300_000, translate });
+  const real = await diffBare((ram) => loadGuest(file, { bytes: ram }, name).state, 300_000, translate);
   assert.deepEqual(real.difference, null);
   assert.ok(real.translated > 200_000);
 });
 
-test('a wrong translation is named by its instruction, with what came out of it', () => {
+test('a wrong translation is named by its instruction, with what came out of it', async () => {
   const wrong = misreading((page) => {
     if (page[SCALE] === 0x40 && page[0] === 0xb9) page[SCALE] = 0x80; // lea edx, [eax+eax*4]
   });
-  const { difference } = diffGuest({
-    ...common,
-    load: loadLoop,
-    interval: 100_000,
-    maxInstructions: 1e9,
-    translate: wrong,
-  });
+  const { difference } = await diffBare(loadLoop, 1e9, wrong);
   assert.ok(difference !== null);
   const text = difference.join('\n');
   assert.match(text, /^after \d+ instructions:/);
   assert.match(text, /first differing instruction: 00010007 {2}8d 14 40 .*lea edx, \[eax\+eax\*2\]/);
   assert.match(text, /rdx: got 0x[0-9a-f]+, expected 0x[0-9a-f]+/);
-  assert.ok(Number(/^after (\d+)/.exec(text)![1]) < 20, text);
 });
 
 test('a difference in random programs is named by its instruction', () => {
