@@ -29,6 +29,7 @@ const BLOCK = 1;
 class CoreBuilder implements Reader {
   readonly e = new Emitter();
   readonly inRegion = false;
+  readonly isInexactClear = false;
   private pc = 0;
 
   build(memory: MemoryLimits): Uint8Array {

@@ -12,7 +12,14 @@ import type { Emitter, Expr } from './emitter.ts';
 export type Shape = 'f32' | 'f64' | 'f32x4' | 'f64x2';
 /** A value that may be used more than once. */
 export type Use = () => Expr;
-export type FailIf = (condition: Expr) => void;
+export interface FailIf {
+  (condition: Expr): void;
+  /**
+   * Takes a quick test instead of emitting it, to make one of several: lanes with their highest bit set where a value is suspect, and what is to
+   * be emitted where one is.
+   */
+  readonly suspect?: (lanes: Expr, settle: (failIf: FailIf) => void) => void;
+}
 
 export const typeOfShape = (shape: Shape): Type => (shape === 'f32' || shape === 'f64' ? shape : 'v128');
 export const isVector = (shape: Shape): boolean => shape === 'f32x4' || shape === 'f64x2';
@@ -94,15 +101,26 @@ function failVectors(e: Emitter, shape: Shape, suspicions: readonly Suspicion[],
   // Words are not negative and, for doubles, zero in their low halves: the least of them as 32-bit lanes is zero if one is.
   const least = suspicions.map((s) => fields(e, shape, s)).reduce((a, c) => e.op('i32x4.min_s', a, c));
   const isZeroWord = (words: Expr) => e.op(`${integers(shape)}.eq`, words, zeros(e));
-  e.if(e.op(`${integers(shape)}.bitmask`, isZeroWord(least)), () => {
+  failLanes(e, shape, isZeroWord(least), failIf, (fail) => {
     const bad = suspicions.map((s) => e.op('v128.andnot', isZeroWord(fields(e, shape, s)), s.forgiven()));
-    failIf(
+    fail(
       e.op(
         'v128.any_true',
         bad.reduce((a, c) => e.op('v128.or', a, c)),
       ),
     );
   });
+}
+/** A quick test of a vector, and the exact one behind it. */
+export function failLanes(
+  e: Emitter,
+  shape: Shape,
+  suspect: Expr,
+  failIf: FailIf,
+  settle: (failIf: FailIf) => void,
+): void {
+  if (failIf.suspect === undefined) e.if(e.op(`${integers(shape)}.bitmask`, suspect), () => settle(failIf));
+  else failIf.suspect(suspect, settle);
 }
 const equalsZero = (e: Emitter, shape: Shape, x: Use): Expr => floats(e, shape, 'eq', x(), zeros(e));
 /** Zero, normal or infinite. */

@@ -4,7 +4,7 @@
  * the other way round. Results are finite and not denormal here: everything else was set aside before.
  */
 import type { Emitter, Expr } from './emitter.ts';
-import { bitsOf, type FailIf, isDouble, isVector, type Shape, type Use } from './float-class.ts';
+import { bitsOf, type FailIf, failLanes, isDouble, isVector, type Shape, type Use } from './float-class.ts';
 
 /** Each lane as a scalar: not zero if `one` says so for any of them. */
 function anyLane(
@@ -25,12 +25,23 @@ function anyLane(
 }
 
 /** A sum (or a difference) is exact if taking either operand away from it gives the other. Knuth's two-sum. */
-export function inexactSum(e: Emitter, shape: Shape, name: 'add' | 'sub', a: Use, c: Use, r: Use): Expr {
-  const first = name === 'add' ? e.op(`${shape}.sub`, r(), a()) : e.op(`${shape}.sub`, a(), r());
-  const second = e.op(`${shape}.${name === 'add' ? 'sub' : 'add'}`, r(), c());
-  const different = [e.op(`${shape}.ne`, first, c()), e.op(`${shape}.ne`, second, a())] as const;
-  if (!isVector(shape)) return e.op('i32.or', ...different);
-  return e.op(`${isDouble(shape) ? 'i64x2' : 'i32x4'}.bitmask`, e.op('v128.or', ...different));
+export function inexactSum(
+  e: Emitter,
+  shape: Shape,
+  name: 'add' | 'sub',
+  a: Use,
+  c: Use,
+  r: Use,
+  failIf: FailIf,
+): void {
+  const first = () => (name === 'add' ? e.op(`${shape}.sub`, r(), a()) : e.op(`${shape}.sub`, a(), r()));
+  const second = () => e.op(`${shape}.${name === 'add' ? 'sub' : 'add'}`, r(), c());
+  const different = [e.op(`${shape}.ne`, first(), c()), e.op(`${shape}.ne`, second(), a())] as const;
+  if (!isVector(shape)) return failIf(e.op('i32.or', ...different));
+  failLanes(e, shape, e.op('v128.or', ...different), failIf, (fail) => {
+    const again = [e.op(`${shape}.ne`, first(), c()), e.op(`${shape}.ne`, second(), a())] as const;
+    fail(e.op('v128.any_true', e.op('v128.or', ...again)));
+  });
 }
 
 /** The product of two doubles has at most as many significant bits as both together. */
@@ -40,30 +51,25 @@ function mayRoundProduct(e: Emitter, a: Use, c: Use): Expr {
 }
 const promoted = (e: Emitter, x: Use): Expr => e.op('f64.promote', x());
 
-/** Not zero if one of the values has more than 26 significant bits, in any lane of doubles: else their product is exact. */
-function long(e: Emitter, shape: Shape, a: Use, c: Use): Expr {
+/** Calls `settle` if one of two doubles has more than 26 significant bits, in any lane: else their product is exact. */
+function ifLong(e: Emitter, shape: Shape, a: Use, c: Use, failIf: FailIf, settle: (failIf: FailIf) => void): void {
   const low = (1n << 27n) - 1n;
   if (!isVector(shape)) {
     const bits = e.op('i64.or', bitsOf(e, 'f64', a()), bitsOf(e, 'f64', c()));
-    return e.op('i64.ne', e.op('i64.and', bits, e.i64(low)), e.i64(0n));
+    return e.if(e.op('i64.ne', e.op('i64.and', bits, e.i64(low)), e.i64(0n)), () => settle(failIf));
   }
   const mask = e.pooled(Array.from({ length: 16 }, (_, i) => Number((low >> BigInt((i & 7) * 8)) & 255n)));
-  const short = e.op(
-    'i64x2.eq',
-    e.op('v128.and', e.op('v128.or', a(), c()), mask),
-    e.v128(new Array<number>(16).fill(0)),
-  );
-  return e.op('i32.ne', e.op('i64x2.bitmask', short), e.i32(3));
+  failLanes(e, shape, e.op('i64x2.neg', e.op('v128.and', e.op('v128.or', a(), c()), mask)), failIf, settle);
 }
 
 /** r = a * c was rounded, or may have been. */
 export function inexactProduct(e: Emitter, shape: Shape, a: Use, c: Use, r: Use, failIf: FailIf): void {
-  const rounded = () =>
+  const rounded = (): Expr =>
     anyLane(e, shape, [a, c, r], (scalar, [x, y, z]) => {
       if (scalar === 'f32') return e.op('f64.ne', e.op('f64.mul', promoted(e, x!), promoted(e, y!)), promoted(e, z!));
       return e.op('i32.and', mayRoundProduct(e, x!, y!), e.op('f64.ne', z!(), e.f64(0)));
     });
-  if (isDouble(shape)) e.if(long(e, shape, a, c), () => failIf(rounded()));
+  if (isDouble(shape)) ifLong(e, shape, a, c, failIf, (fail) => fail(rounded()));
   else failIf(rounded());
 }
 

@@ -51,7 +51,7 @@ for (const shape of shapes) {
         inexact: (e, r, failIf) => {
           if (name === 'mul') inexactProduct(e, shape, a, c, r, failIf);
           else if (name === 'div') inexactQuotient(e, shape, a, c, r, failIf);
-          else failIf(inexactSum(e, shape, name, a, c, r));
+          else inexactSum(e, shape, name, a, c, r, failIf);
         },
         exact: (e, mxcsr, each) =>
           eachLane(e, shape, [a, c], each, (bits) =>

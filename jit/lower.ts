@@ -15,6 +15,8 @@ export interface Reader {
   readonly inRegion: boolean;
   /** In a region: what must be done only while MXCSR's inexact flag is clear. */
   ifInexactClear(body: () => void): void;
+  /** In a region: MXCSR's inexact flag is sure to be clear. */
+  readonly isInexactClear: boolean;
   /**
    * If `condition`: a region leaves before this instruction with exact state (the interpreter then executes it); the
    * interpreter raises `vector` with `errorCode` (-1 = none).

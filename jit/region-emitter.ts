@@ -138,6 +138,9 @@ export class RegionEmitter implements Reader, BlockValues {
     e.unreachable();
   }
 
+  get isInexactClear(): boolean {
+    return this.float.isInexactClear;
+  }
   ifInexactClear(body: () => void): void {
     this.float.ifInexactClear(body);
   }

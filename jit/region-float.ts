@@ -31,6 +31,9 @@ export class RegionFloat {
     this.flagClear = e.local('i32');
   }
 
+  get isInexactClear(): boolean {
+    return this.inexact === 'clear';
+  }
   ifInexactClear(body: () => void): void {
     if (this.inexact === 'clear') body();
     else if (this.inexact === 'either') this.e.if(this.frame.i32(this.flagClear), body);

@@ -40,6 +40,7 @@ function addFunction(e: Emitter, name: string, op: MicroOp, imm: readonly number
   const reader: Reader = {
     e,
     inRegion,
+    isInexactClear: false,
     ifInexactClear: (body) => e.if(e.op('i32.eqz', e.op('i32.and', e.state32('mxcsr'), e.i32(0x20))), body),
     exitIf: (condition, vector) => {
       e.if(condition, () => {
