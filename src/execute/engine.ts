@@ -511,8 +511,9 @@ export class Engine {
     return host < 0 ? null : new Uint8Array(this.state.buffer, host + (physical % 4096), length);
   }
   private codePage(linear: bigint): Uint8Array | null {
-    const page = this.fetchAddress(linear & ~0xfffn);
-    if (page < 0) return null;
+    const address = this.fetchAddress(linear); // a fault names the byte, not the page
+    if (address < 0) return null;
+    const page = address - Number(linear & 0xfffn);
     const { memory } = this.processor;
     const host = memory.hostOf(Math.floor(page / 4096));
     if (host >= 0) return new Uint8Array(this.state.buffer, host, 4096);

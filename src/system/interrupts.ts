@@ -4,7 +4,7 @@
  */
 import { offsetOf } from '../state/layout.ts';
 import { DB, DF, GP, NO_ERROR_CODE, NP, PF_FAULT, TS } from '../state/vectors.ts';
-import { enterDebugException, leaveDebugging } from './debug.ts';
+import { DR6_BD, enterDebugException, leaveDebugging } from './debug.ts';
 import {
   Descriptor,
   fetchDescriptor,
@@ -61,9 +61,13 @@ function attempt(p: Processor, vector: number, kind: EventKind, errorCode: numbe
   p.deliveries++;
 }
 
-/** The flags that the frame shows: a fault sets RF, so that an instruction breakpoint does not hit again. */
+/**
+ * The flags that the frame shows: a fault sets RF, so that an instruction breakpoint does not hit again. Of debug exceptions
+ * only general detect is one, since the handler of a breakpoint sets RF itself if it wants to go on.
+ */
 function frameFlags(p: Processor, vector: number, kind: EventKind): number {
-  return kind === 'exception' && vector !== DB ? p.rflags | RFLAGS_RF : p.rflags;
+  const isFault = kind === 'exception' && vector !== DF && (vector !== DB || p.resumesAfterDebug);
+  return isFault ? p.rflags | RFLAGS_RF : p.rflags;
 }
 
 function deliverReal(p: Processor, vector: number, returnTo: number): void {
@@ -205,6 +209,7 @@ export function deliver(p: Processor, vector: number, kind: EventKind, errorCode
     first = vector;
     p.state.u32[PENDING] = 0; // what an instruction has met that faults after all
     if (vector === PF_FAULT) notePageFault(p);
+    p.resumesAfterDebug = (p.debugCause & DR6_BD) !== 0;
     if (vector === DB) enterDebugException(p, p.debugCause);
     p.debugCause = 0;
   } else if (kind === 'ICEBP') leaveDebugging(p);

@@ -141,6 +141,8 @@ export class Processor {
   next = 0;
   /** Bits of DR6 for the debug exception that is about to be delivered as a fault: a breakpoint, general detect. */
   debugCause = 0;
+  /** The debug exception that is being delivered is a fault that goes on with its instruction: general detect. */
+  resumesAfterDebug = false;
   /** From the debug registers (debug.ts). */
   watchedPorts: readonly PortBreakpoint[] = [];
   /** There are instruction breakpoints, so that RF matters. */

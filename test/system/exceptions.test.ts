@@ -1,0 +1,25 @@
+/**
+ * Guests that raise every exception and compare vector, error code, CR2, frame and DR6 with the manual themselves
+ * (test/guests): here they say that nothing differs, in both engines.
+ */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const guest = (name: string) => fileURLToPath(new URL(`../guests/${name}.elf`, import.meta.url));
+const cli = fileURLToPath(new URL('../../dist/runtime/cli/main.js', import.meta.url));
+
+for (const [name, cases] of [
+  ['exceptions32', 0x9e],
+  ['exceptions64', 0x70],
+] as const)
+  for (const engine of ['interpreter', 'jit'])
+    test(`${name}: what ${cases} exceptions leave behind, in the ${engine}`, () => {
+      const options = ['--engine', engine, '--no-cache', '--debugcon', 'stdio', '--serial', 'none', '--timeout', '120'];
+      const { status, stdout } = spawnSync(process.execPath, [cli, 'run', guest(name), ...options], {
+        encoding: 'utf8',
+      });
+      assert.equal(stdout, `${cases.toString(16)} cases, 0 differences\n`);
+      assert.equal(status, 1, 'the guest wrote 0 to the exit port');
+    });
