@@ -17,7 +17,7 @@ import { withFastLoops } from './fast-loops.ts';
 import { jumpEntry } from './jump-entry.ts';
 import { lower, type Reader } from './lower.ts';
 import type { InexactFlag } from './mxcsr.ts';
-import { callsOut, dispatchPlace, type Region, type RegionBlock } from './region.ts';
+import { callsOut, dispatchPlace, graphOf, type Region, type RegionBlock } from './region.ts';
 import { type BlockValues, RegionDoubles } from './region-doubles.ts';
 import { RegionFloat } from './region-float.ts';
 import { noneHeld, plainBits, RegionFrame } from './region-frame.ts';
@@ -118,21 +118,15 @@ export class RegionEmitter implements Reader, BlockValues {
       this.float.enter();
       this.places.openPages(() => frame.leave(region.entry.rip, leave.refuse, noneHeld));
       this.checkBudget(region.entry);
-      emitStructured(
-        {
-          successors: region.blocks.map((b) => b.successors.map((s) => s.order)),
-          predecessors: region.blocks.map((b) => b.predecessors.map((p) => p.order)),
-        },
-        {
-          block: (label, body) => e.block(label, body),
-          loop: (label, body) => e.loop(label, body),
-          br: (label) => e.br(label),
-          node: (n, go) => this.block(region.blocks[n]!, go),
-          dispatch: (labels) => e.switch(labels, labels[0]!, frame.i32(this.target)),
-          setTarget: (n) => e.set(this.target, e.i32(n)),
-          backEdge: (to) => this.backEdge(region.blocks[to]!),
-        },
-      );
+      emitStructured(graphOf(region.blocks), {
+        block: (label, body) => e.block(label, body),
+        loop: (label, body) => e.loop(label, body),
+        br: (label) => e.br(label),
+        node: (n, go) => this.block(region.blocks[n]!, go),
+        dispatch: (labels) => e.switch(labels, labels[0]!, frame.i32(this.target)),
+        setTarget: (n) => e.set(this.target, e.i32(n)),
+        backEdge: (to) => this.backEdge(region.blocks[to]!),
+      });
       e.unreachable();
     });
     e.unreachable();

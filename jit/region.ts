@@ -9,6 +9,7 @@ import { mayFault, type Node } from '../src/ir/micro-ops.ts';
 import { isMmx } from '../src/ir/mmx-ops.ts';
 import { type FlagProducer, forward, withoutDeadFlags } from '../src/ir/optimise.ts';
 import { isX87 } from '../src/ir/x87-ops.ts';
+import { type FlowGraph, isReducible } from './structure.ts';
 
 /** How a block ends. Instruction pointers are numbers: signed in 64-bit mode. */
 export type Terminator =
@@ -128,12 +129,18 @@ export function formRegion(
   seen: IndirectTargets = noTargets,
   apart: ReadonlySet<bigint> = nothingApart,
 ): Region | null {
-  const blocks = discover(source, context, rip, seen);
-  const entry = blocks.get(rip);
-  if (entry === undefined) return null;
-  if (entry.terminator.kind === 'leave' && entry.instructions === 1) return null;
-  for (const block of blocks.values()) block.successors = successorsOf(block).flatMap((to) => blocks.get(to) ?? []);
-  const ordered = inReversePostorder(entry);
+  const shape = (at: bigint, end: bigint | null): RegionBlock[] => {
+    const blocks = discover(source, context, at, seen, end);
+    for (const block of blocks.values()) block.successors = successorsOf(block).flatMap((to) => blocks.get(to) ?? []);
+    const first = blocks.get(at);
+    return first === undefined ? [] : inReversePostorder(first);
+  };
+  let ordered = shape(rip, null);
+  const [first] = ordered;
+  if (first === undefined) return null;
+  if (first.terminator.kind === 'leave' && first.instructions === 1) return null;
+  if (!isReducible(graphOf(ordered))) ordered = reducible(ordered, shape);
+  const entry = ordered[0]!;
   fuseFlags(ordered, context);
   return { entry, blocks: ordered, context, apart, instructions: ordered.reduce((n, b) => n + b.instructions, 0) };
 }
@@ -159,15 +166,49 @@ class OneUnit {
   }
 }
 
+/** The blocks as a graph by their order. */
+export const graphOf = (blocks: readonly RegionBlock[]): FlowGraph => ({
+  successors: blocks.map((b) => b.successors.map((s) => s.order)),
+  predecessors: blocks.map((b) => b.predecessors.map((p) => p.order)),
+});
+
+/** Heads of loops that are tried as the end of a region. */
+const maximumEnds = 12;
+
+/**
+ * A region that is entered in the middle of a loop may hold other loops with two entries. Such a region ends where an
+ * outer loop begins: the region that begins there has all of the loop, and is entered from then on.
+ */
+function reducible(blocks: RegionBlock[], shape: (rip: bigint, end: bigint | null) => RegionBlock[]): RegionBlock[] {
+  const { rip } = blocks[0]!;
+  const heads = new Set<bigint>();
+  for (const block of blocks)
+    for (const s of block.successors) if (s.rip <= block.rip && s.rip !== rip && s.instructions > 0) heads.add(s.rip);
+  let second: RegionBlock[] | null = null;
+  for (const head of [...heads].sort((a, b) => (a < b ? -1 : 1)).slice(0, maximumEnds)) {
+    const part = shape(rip, head);
+    if (!isReducible(graphOf(part))) continue;
+    if (isReducible(graphOf(shape(head, null)))) return part;
+    second ??= part;
+  }
+  return second ?? blocks;
+}
+
+/** `end`: where the region is not to go on. */
 function discover(
   source: CodeSource,
   context: Context,
   entry: bigint,
   seen: IndirectTargets,
+  end: bigint | null,
 ): Map<bigint, RegionBlock> {
   const blocks = new Map<bigint, RegionBlock>();
   /** Instruction -> the block that holds it, to split a block that is jumped into. */
   const owner = new Map<bigint, RegionBlock>();
+  const ownerOf = (at: bigint): RegionBlock | undefined => {
+    const block = owner.get(at);
+    return block !== undefined && blocks.get(block.rip) === block ? block : undefined; // not replaced by a shorter one
+  };
   const work = [entry];
   let instructions = 0;
   const unit = new OneUnit();
@@ -193,15 +234,20 @@ function discover(
       needsFlagBits: false,
     };
     blocks.set(rip, block);
-    for (const node of made.nodes) if (node.op === 'insn') owner.set(node.imm[0] as bigint, block);
+    for (const node of made.nodes) {
+      if (node.op !== 'insn') continue;
+      const at = node.imm[0] as bigint;
+      const other = ownerOf(at);
+      if (other === undefined || other.rip === rip) owner.set(at, block);
+    }
     instructions += made.instructions;
     return block;
   };
   while (work.length > 0) {
     const rip = work.shift()!;
-    if (blocks.has(rip)) continue;
+    if (blocks.has(rip) || rip === end) continue;
     if (blocks.size >= maximumBlocks || instructions >= maximumInstructions) break;
-    const holder = owner.get(rip);
+    const holder = ownerOf(rip);
     if (holder !== undefined) {
       // Jumped into the middle: the first part becomes a block of its own that falls through.
       let count = 0;
@@ -219,11 +265,10 @@ function discover(
     let count = 0;
     for (const node of made.nodes) {
       if (node.op !== 'insn') continue;
-      if (count > 0 && blocks.has(node.imm[0] as bigint)) {
-        const overlapped = blocks.get(node.imm[0] as bigint)!;
+      const at = node.imm[0] as bigint;
+      if (count > 0 && (at === end || blocks.has(at))) {
         instructions -= made.instructions;
         record(rip, count);
-        for (const inner of overlapped.nodes) if (inner.op === 'insn') owner.set(inner.imm[0] as bigint, overlapped);
         break;
       }
       count++;

@@ -47,14 +47,18 @@ export function dominators({ predecessors }: FlowGraph): number[] {
   return idom;
 }
 
-export function emitStructured(graph: FlowGraph, e: FlowEmitter): void {
-  const idom = dominators(graph);
+/** Every loop is entered at its head only. */
+export function isReducible(graph: FlowGraph, idom = dominators(graph)): boolean {
   const dominates = (a: number, b: number): boolean => {
     while (b > a) b = idom[b]!;
     return a === b;
   };
-  const irreducible = graph.successors.some((list, n) => list.some((s) => s <= n && !dominates(s, n)));
-  if (irreducible) return emitDispatched(graph, e);
+  return graph.successors.every((list, n) => list.every((s) => s > n || dominates(s, n)));
+}
+
+export function emitStructured(graph: FlowGraph, e: FlowEmitter): void {
+  const idom = dominators(graph);
+  if (!isReducible(graph, idom)) return emitDispatched(graph, e);
 
   const children: number[][] = idom.map(() => []);
   for (let n = 1; n < idom.length; n++) children[idom[n]!]!.push(n);
