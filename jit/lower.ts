@@ -40,8 +40,6 @@ const renamed: Readonly<Record<string, string>> = {
 
 /** Functions of the arithmetic library (module `arith`) that micro-ops call. */
 const library: Readonly<Record<string, string>> = {
-  'i64.mul_high_u': 'mulHighU',
-  'i64.mul_high_s': 'mulHighS',
   'i64.div128_u': 'div128',
   'i64.rem128_u': 'rem128',
   'i64.pdep': 'pdep',
@@ -65,7 +63,32 @@ function addressSum(e: Emitter, terms: Expr, displacement: number, width: number
   return e.op('i64.extend_u', width === 16 ? e.op('i32.and', sum, e.i32(0xffff)) : sum);
 }
 
+/** The high half of an unsigned product of 64 bits, from products of 32. */
+function mulHighUnsigned(e: Emitter, a: () => Expr, b: () => Expr): Expr {
+  const low = (v: Expr) => e.op('i64.and', v, e.i64(0xffffffffn));
+  const high = (v: Expr) => e.op('i64.shr_u', v, e.i64(32n));
+  const [aLow, aHigh] = [e.share(low(a()), 'i64'), e.share(high(a()), 'i64')];
+  const [bLow, bHigh] = [e.share(low(b()), 'i64'), e.share(high(b()), 'i64')];
+  const lowest = high(e.op('i64.mul', aLow(), bLow()));
+  const first = e.share(e.op('i64.add', e.op('i64.mul', aHigh(), bLow()), lowest), 'i64');
+  const second = e.op('i64.add', e.op('i64.mul', aLow(), bHigh()), low(first()));
+  return e.op('i64.add', e.op('i64.add', e.op('i64.mul', aHigh(), bHigh()), high(first())), high(second));
+}
+/** In a region multiplication stands in line; the interpreter calls the library. */
+const mulHigh =
+  (signed: boolean): Arm =>
+  ({ e, inRegion }, [x, y]) => {
+    if (!inRegion) return e.call(signed ? 'mulHighS' : 'mulHighU', [x!, y!], 'i64');
+    const [a, b] = [e.share(x!, 'i64'), e.share(y!, 'i64')];
+    const product = mulHighUnsigned(e, a, b);
+    if (!signed) return product;
+    const ifNegative = (v: Expr, other: Expr) => e.op('i64.and', e.op('i64.shr_s', v, e.i64(63n)), other);
+    return e.op('i64.sub', e.op('i64.sub', product, ifNegative(a(), b())), ifNegative(b(), a()));
+  };
+
 const arms: Partial<Record<MicroOp, Arm>> = {
+  'i64.mul_high_u': mulHigh(false),
+  'i64.mul_high_s': mulHigh(true),
   'i32.const': ({ e }, _, [n]) => e.i32(n as number),
   'i64.const': ({ e }, _, [n]) => e.i64(n as bigint),
   'f32.const': ({ e }, _, [n]) => e.f32(n as number),
