@@ -33,6 +33,13 @@ export interface InterpreterBlock extends CodeRange {
   alive: boolean;
 }
 
+/** Index of the instruction that a record of the block belongs to. */
+export function instructionAt(block: InterpreterBlock, record: number): number {
+  let index = 0;
+  while (index + 1 < block.starts.length && block.starts[index + 1]! <= record) index++;
+  return index;
+}
+
 /** Anything that was made from code bytes and must be told when they change. */
 export interface CodeUser extends CodeRange {
   invalidate(): void;

@@ -8,7 +8,8 @@ import type { CpuState } from '../state/cpu-state.ts';
 import { offsetOf, profileEntries, profileOffset } from '../state/layout.ts';
 import { GP } from '../state/vectors.ts';
 import type { InstructionBreakpoint } from '../system/engine.ts';
-import type { CodeMemory, InterpreterBlock } from './code-memory.ts';
+import { BlockEnds } from './block-ends.ts';
+import { type CodeMemory, type InterpreterBlock, instructionAt } from './code-memory.ts';
 import type { Context, Contexts } from './context.ts';
 import { encodeBlock } from './encode.ts';
 import { type Block, type BlockFailure, type CodeSource, interpreterBlock, linearOf } from './frontend.ts';
@@ -83,8 +84,6 @@ const twoTo32 = 2 ** 32;
 const largestSlice = 0x3fffffff;
 /** Thrown through the memory management unit, never through generated code. */
 const putOff = new Error('a device access is put off');
-/** Instructions with device accesses that are remembered. */
-const mostBlockEnds = 4096;
 /** Entries until a block that is not worth a translation is asked for again. */
 export const neverAgain = 0x7fffffff;
 
@@ -119,9 +118,10 @@ export class Engine {
   private accessRecord = 0;
   /** The access was put off, see deviceAccess. */
   private isPutOff = false;
-  /** Instructions that were seen to access devices: blocks end with them. */
-  private readonly blockEnds = new Set<bigint>();
+  private readonly blockEnds = new BlockEnds();
   private eventsAfterFault = false;
+  private linearLow = 0;
+  private linearHigh = 0;
   private runBudget = 0;
   private profilePatience = 1;
   private breakpoints: readonly InstructionBreakpoint[] = [];
@@ -373,6 +373,15 @@ export class Engine {
   /** Enters what the instruction pointer leads to in the jump cache. */
   private remember(block: InterpreterBlock | null, slot: number): void {
     const { u32 } = this.state;
+    if (slot === 0 && block!.second < 0) {
+      // The common case, without BigInts: look-ups are made by the million.
+      this.locate();
+      const { linearLow, linearHigh } = this;
+      const page = linearHigh * 2 ** 20 + (linearLow >>> 12);
+      const global = this.processor.mmu.isGlobalCode(linearLow, linearHigh);
+      this.jumps.set(u32[RIP]!, u32[RIP + 1]!, this.context.id, block!.address, 0, [page], global);
+      return;
+    }
     const linear = linearOf(this.context, BigInt.asIntN(64, this.state.u64[RIP >> 1]!));
     let pages: readonly bigint[];
     if (slot !== 0) pages = this.regions!.foundPages();
@@ -403,7 +412,15 @@ export class Engine {
 
   /** The page at rip can be fetched from; now it is accessed. */
   private isFetchable(): boolean {
-    return this.fetchAddress(linearOf(this.context, BigInt.asIntN(64, this.state.u64[RIP >> 1]!))) >= 0;
+    this.locate();
+    return this.processor.mmu.fetchPage(this.linearLow, this.linearHigh) >= 0;
+  }
+  /** The halves of the linear address at rip. */
+  private locate(): void {
+    const { u32, i32 } = this.state;
+    const { context } = this;
+    this.linearLow = context.codeSize === 64 ? u32[RIP]! : (context.csBase + u32[RIP]!) >>> 0;
+    this.linearHigh = context.codeSize === 64 ? i32[RIP + 1]! : 0;
   }
   /** The interpreter's block at rip, made if need be; null = the fetch faulted and the fault was delivered. */
   private block(single: boolean): InterpreterBlock | null {
@@ -446,15 +463,9 @@ export class Engine {
 
   /** The block up to the first instruction that is known to access a device. */
   private endedAtDevices(made: Block | BlockFailure): Block | BlockFailure {
-    if (this.blockEnds.size === 0 || 'fetchFault' in made) return made;
-    let count = 0;
-    for (const node of made.nodes) {
-      if (node.op !== 'insn') continue;
-      count++;
-      if (!this.blockEnds.has(node.imm[0] as bigint)) continue;
-      return count === made.instructions ? made : interpreterBlock(this.source, this.context, made.rip, count);
-    }
-    return made;
+    if ('fetchFault' in made) return made;
+    const length = this.blockEnds.lengthOf(made);
+    return length === made.instructions ? made : interpreterBlock(this.source, this.context, made.rip, length);
   }
 
   /**
@@ -466,7 +477,7 @@ export class Engine {
     if (this.accessRecord === 0) return;
     const block = this.code.at(this.state.u32[BLOCK]!);
     if (block === undefined) throw new Error('engine: a device access in a block that is not there');
-    if (Engine.indexOf(block, this.accessRecord) + 1 < block.instructions) throw putOff;
+    if (instructionAt(block, this.accessRecord) + 1 < block.instructions) throw putOff;
   }
   /** An access out of a block. 0 = a fault, or it was put off. */
   private access(record: number, make: () => boolean): number {
@@ -484,9 +495,11 @@ export class Engine {
 
   /** The block's code is still where it was when it was made. */
   private isMapped(block: InterpreterBlock): boolean {
-    const linear = linearOf(this.context, block.rip);
-    if (this.fetchAddress(linear) !== block.physical) return false;
-    return block.second < 0 || this.fetchAddress(pageAfter(this.context, linear)) === block.second;
+    this.locate();
+    const page = this.processor.mmu.fetchPage(this.linearLow, this.linearHigh);
+    if (page < 0 || page + (this.linearLow & 0xfff) !== block.physical) return false;
+    if (block.second < 0) return true;
+    return this.fetchAddress(pageAfter(this.context, linearOf(this.context, block.rip))) === block.second;
   }
   /** Physical address of code that the guest is about to execute, or -1 (the fault is in the fault fields). */
   private fetchAddress(linear: bigint): number {
@@ -541,18 +554,12 @@ export class Engine {
   }
 
   // --- faults and overwritten code
-  /** Index of the instruction that a record belongs to. */
-  private static indexOf(block: InterpreterBlock, record: number): number {
-    let index = 0;
-    while (index + 1 < block.starts.length && block.starts[index + 1]! <= record) index++;
-    return index;
-  }
   private fault(): boolean {
     const { u32, i32, u64 } = this.state;
     const block = this.code.at(u32[BLOCK]!);
     if (block === undefined)
       throw new Error(`engine: a fault in a block that is not there, vector ${u32[FAULT_VECTOR]}`);
-    const index = Engine.indexOf(block, u32[RECORD]!);
+    const index = instructionAt(block, u32[RECORD]!);
     if (this.isPutOff) return this.endBefore(block, index);
     i32[BUDGET]! += block.instructions - index - 1; // the faulting one counts: nothing goes on for ever
     u64[RIP >> 1] = BigInt.asUintN(64, block.rips[index]!);
@@ -569,7 +576,6 @@ export class Engine {
     this.isPutOff = false;
     this.state.i32[BUDGET]! += block.instructions - index;
     this.state.u64[RIP >> 1] = BigInt.asUintN(64, rip);
-    if (this.blockEnds.size === mostBlockEnds) this.blockEnds.clear();
     this.blockEnds.add(rip);
     this.code.drop(block);
     return false;
@@ -577,7 +583,7 @@ export class Engine {
 
   /** A store of the running block has overwritten the block itself: it ends after the instruction that stores. */
   private stopAfterStore(block: InterpreterBlock): void {
-    const index = Engine.indexOf(block, this.storeRecord) + 1;
+    const index = instructionAt(block, this.storeRecord) + 1;
     if (index >= block.starts.length) return;
     const kind = kindOf('stop');
     const at = block.starts[index]!;
@@ -589,6 +595,6 @@ export class Engine {
     const { u32, i32 } = this.state;
     const block = this.code.at(u32[BLOCK]!);
     if (block === undefined) throw new Error('engine: stopped in a block that is not there');
-    i32[BUDGET]! += block.instructions - Engine.indexOf(block, u32[RECORD]!);
+    i32[BUDGET]! += block.instructions - instructionAt(block, u32[RECORD]!);
   }
 }
