@@ -66,6 +66,8 @@ export async function main(args: readonly string[]): Promise<void> {
     if (error.code !== 'EPIPE') throw error;
     process.exit(0);
   });
+  // A module that V8 compiles in the background does not count for Node: it would end while a command waits for nothing else.
+  const awake = setInterval(() => {}, 2 ** 30);
   process.exitCode = await execute(args, {
     out: (text) => void process.stdout.write(text),
     error: (text) => void process.stderr.write(text),
@@ -80,4 +82,5 @@ export async function main(args: readonly string[]): Promise<void> {
       return createMachine(options, nodeHost, parts);
     },
   });
+  clearInterval(awake);
 }

@@ -16,10 +16,22 @@ for (const [name, cases] of [
 ] as const)
   for (const engine of ['interpreter', 'jit'])
     test(`${name}: what ${cases} exceptions leave behind, in the ${engine}`, () => {
-      const options = ['--engine', engine, '--no-cache', '--debugcon', 'stdio', '--serial', 'none', '--timeout', '120'];
-      const { status, stdout } = spawnSync(process.execPath, [cli, 'run', guest(name), ...options], {
+      const options = [
+        '--engine',
+        engine,
+        '--no-cache',
+        '--memory',
+        '16M',
+        '--debugcon',
+        'stdio',
+        '--serial',
+        'none',
+        '--timeout',
+        '120',
+      ];
+      const { status, stdout, stderr } = spawnSync(process.execPath, [cli, 'run', guest(name), ...options], {
         encoding: 'utf8',
       });
-      assert.equal(stdout, `${cases.toString(16)} cases, 0 differences\n`);
+      assert.equal(stdout, `${cases.toString(16)} cases, 0 differences\n`, stderr);
       assert.equal(status, 1, 'the guest wrote 0 to the exit port');
     });
