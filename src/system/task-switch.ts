@@ -147,8 +147,8 @@ export function switchTask(p: Processor, target: Descriptor, kind: TaskSwitch, r
   const nested = kind === 'call' || kind === 'interrupt';
   const loadedFlags = layout.item === 4 ? newFlags : newFlags & 0xffff;
   p.setRflags(nested ? loadedFlags | RFLAGS_NT : loadedFlags);
-  if ((state.get32('dr7') & 0x55) !== 0) {
-    state.set64('dr7', state.get64('dr7') & ~0x55n); // breakpoints of the old task alone
+  if ((state.get32('dr7') & 0x155) !== 0) {
+    state.set64('dr7', state.get64('dr7') & ~0x155n); // breakpoints of the old task alone
     debugChanged(p);
   }
   // All selectors are in place before the first descriptor is looked at, unusable until it has been.
