@@ -29,7 +29,7 @@ export function optimise(
   context: ExecutionContext,
   around: Surroundings = { liveOut: ARITHMETIC_FLAGS },
 ): Node[] {
-  return withoutDeadFlags(forward(nodes, context), around.liveOut);
+  return withoutDeadFlags(forward(nodes, context), around.liveOut, true);
 }
 
 /** Kind and width of the operation that set the flags, where a block is entered. */
@@ -226,9 +226,21 @@ function knownCondition(b: Builder, state: FlagState, code: number): Value<'i32'
 /**
  * Drops flag writes that are overwritten before anyone can see them, and pure micro-ops with them (the readers emit a
  * pure micro-op only where it is used). A carry that only `inc` or `dec` hands on is dropped with the flags' users.
+ *
+ * `endsAtStores`: the block may end behind any instruction that stores, since it may overwrite the block.
  */
-export function withoutDeadFlags(nodes: readonly Node[], liveOut: number): Node[] {
+export function withoutDeadFlags(nodes: readonly Node[], liveOut: number, endsAtStores = false): Node[] {
   const result: Node[] = [...nodes];
+  const maybeLast = new Set<number>();
+  if (endsAtStores) {
+    let stores = false;
+    nodes.forEach(({ op }, i) => {
+      if (op === 'insn') {
+        if (stores) maybeLast.add(i);
+        stores = false;
+      } else if (op.startsWith('store.')) stores = true;
+    });
+  }
   let live = liveOut;
   const afterBody: number[] = [];
   for (let i = nodes.length - 1; i >= 0; i--) {
@@ -250,6 +262,9 @@ export function withoutDeadFlags(nodes: readonly Node[], liveOut: number): Node[
         break;
       case 'flags.test':
         live |= conditionFlags(node.imm[0] as number);
+        break;
+      case 'insn':
+        if (maybeLast.has(i)) live = ARITHMETIC_FLAGS;
         break;
       case 'end':
         afterBody.push(live);

@@ -64,6 +64,30 @@ test('a store into the next instruction of the same block is executed as written
   );
 });
 
+test('an addition to the next instructions leaves its flags to them', () => {
+  everyWay(
+    () =>
+      program()
+        .put(0xbe, dword(50)) // mov esi, 50
+        .put(0x31, 0xdb) // xor ebx, ebx
+        .label('loop')
+        .put(0xc7, 0x05, at('later', 1), dword(5)) // mov dword [later + 1], 5
+        .put(0xb9, dword(0xffff_ffff)) // mov ecx, -1
+        .put(0x31, 0xc0) // xor eax, eax
+        .put(0xeb, to('changes', 1))
+        .label('changes')
+        .put(0x01, 0x0d, at('later', 1)) // add [later + 1], ecx: carries
+        .put(0x83, 0xd3, 0) // adc ebx, 0
+        .label('later')
+        .put(0xb8, dword(5)) // mov eax, 5
+        .put(0x01, 0xc3) // add ebx, eax
+        .put(0x4e) // dec esi
+        .put(0x0f, 0x85, to('loop'))
+        .put(HLT),
+    expect('rbx', 50 * (1 + 4)),
+  );
+});
+
 test('a push over the next instruction is executed as pushed', () => {
   everyWay(
     () =>
