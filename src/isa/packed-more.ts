@@ -56,16 +56,16 @@ packed(
   ssse3,
 );
 
-for (const [name, opcode, shape, bits] of [
-  ['PSIGNB', '08', 'i8x16', 8],
-  ['PSIGNW', '09', 'i16x8', 16],
-  ['PSIGND', '0A', 'i32x4', 32],
+for (const [name, opcode, shape] of [
+  ['PSIGNB', '08', 'i8x16'],
+  ['PSIGNW', '09', 'i16x8'],
+  ['PSIGND', '0A', 'i32x4'],
 ] as const)
   packed(
     name,
     `0F 38 ${opcode}`,
     (b, a, c) => {
-      const negative = simd(b, `${shape}.shr_s`, [c, b.i32(bits - 1)]);
+      const negative = simd(b, `${shape}.lt_s`, [c, zero(b)]);
       const turned = simd(b, `${shape}.sub`, [simd(b, 'v128.xor', [a, negative]), negative]);
       return simd(b, 'v128.and', [turned, simd(b, `${shape}.ne`, [c, zero(b)])]);
     },
@@ -181,7 +181,7 @@ export function blendLanes(b: Builder, a: V128, c: V128, size: number, immediate
 }
 /** The second operand's lanes where the mask's lane has its top bit set. PBLENDVB (1), BLENDVPS (4), BLENDVPD (8). */
 export function blendByMask(b: Builder, a: V128, c: V128, mask: V128, size: 1 | 4 | 8): V128 {
-  const signs = simd(b, `${names[size]}.shr_s` as SimdOp, [mask, b.i32(8 * size - 1)]);
+  const signs = simd(b, `${names[size]}.lt_s` as SimdOp, [mask, zero(b)]);
   return simd(b, 'v128.bitselect', [c, a, signs]);
 }
 

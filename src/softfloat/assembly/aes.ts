@@ -98,7 +98,7 @@ function lookUpNibbles(table: usize, low: v128, high: v128): v128 {
   return v128.xor(lookUp(table, low), lookUp(table + 16, high));
 }
 function highNibbles(v: v128): v128 {
-  return i8x16.shr_u(v, 4);
+  return lowNibbles(i16x8.shr_u(v, 4)); // lanes of bytes have no shift on most hosts
 }
 function lowNibbles(v: v128): v128 {
   return v128.and(v, i8x16.splat(15));
@@ -128,7 +128,7 @@ function inverseSubBytes(v: v128): v128 {
 }
 
 function twice(v: v128): v128 {
-  return v128.xor(i8x16.add(v, v), v128.and(i8x16.shr_s(v, 7), i8x16.splat(0x1b)));
+  return v128.xor(i8x16.add(v, v), v128.and(i8x16.lt_s(v, i8x16.splat(0)), i8x16.splat(0x1b)));
 }
 function mixColumns(v: v128): v128 {
   const next = v128.shuffle<i8>(v, v, 1, 2, 3, 0, 5, 6, 7, 4, 9, 10, 11, 8, 13, 14, 15, 12);
