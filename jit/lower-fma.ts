@@ -1,15 +1,18 @@
 /**
  * Fused multiply-add (VFMADDPD and its relatives): a * b + c in one rounding.
  *
- * Regions do it with plain operations. The product of two doubles is taken apart into its rounded value and its error
- * (Veltkamp, Dekker), the sum of three doubles is rounded once by rounding its small part to odd first (Boldo and Melquiond,
- * "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd"). That holds as long as nothing
- * comes near the ends of the exponent range; other operands go the exact way. Products of singles are exact as doubles.
+ * Regions do it with plain operations. Doubles: the product is taken apart into its rounded value and its error (Dekker),
+ * the sum of the three numbers into a leading double, what that leaves, and the rest (Knuth's two-sum, twice). The sum of
+ * the last two is rounded, then added to the first. The second rounding goes wrong only where what is added lies exactly
+ * halfway between two results: it is then a power of two that was itself rounded (Boldo and Melquiond, "Emulation of FMA
+ * and correctly rounded sums: proved algorithms using rounding to odd", treat the same sum). That holds as long as nothing
+ * comes near the ends of the exponent range. Singles: their product is exact as a double, and the sum's rounding matters
+ * only where it is exactly halfway between two singles. What is not covered goes the exact way.
  */
 import type { Immediate, MicroOp } from '../src/ir/micro-ops.ts';
 import type { Emitter, Expr } from './emitter.ts';
 import { eachLane, exactName, integerOf, perform } from './exact-float.ts';
-import { failSum, isDouble, isVector, type Shape, typeOfShape, type Use } from './float-class.ts';
+import { type FailIf, failSum, isDouble, isVector, type Shape, typeOfShape, type Use } from './float-class.ts';
 import { type Arm, addArms } from './lower.ts';
 
 const bytes = (words: readonly bigint[], size: number): number[] =>
@@ -28,9 +31,10 @@ function twoSum(e: Emitter, a: Use, c: Use): readonly [sum: Use, error: Use] {
 }
 /** The rounded product and its error. */
 function twoProduct(e: Emitter, a: Use, c: Use): readonly [product: Use, error: Use] {
+  // The upper 26 bits, rounded: what is left has 26 with its sign.
   const split = (x: Use): readonly [Use, Use] => {
-    const scaled = keep(e, e.op('f64x2.mul', x(), d(e, 2 ** 27 + 1)));
-    const high = keep(e, e.op('f64x2.sub', scaled(), subtract(e, scaled, x)));
+    const half = e.op('i64x2.add', x(), e.pooled(bytes([1n << 26n, 1n << 26n], 8)));
+    const high = keep(e, e.op('v128.and', half, e.pooled(bytes([~0x7ff_ffffn, ~0x7ff_ffffn], 8))));
     return [high, keep(e, subtract(e, x, high))];
   };
   const [aHigh, aLow] = split(a);
@@ -42,15 +46,10 @@ function twoProduct(e: Emitter, a: Use, c: Use): readonly [product: Use, error: 
   const third = e.op('f64x2.sub', second, times(aHigh, cLow));
   return [product, keep(e, e.op('f64x2.sub', times(aLow, cLow), third))];
 }
-/** A rounded sum with its error, rounded to odd in place: away from an even last bit, towards the error. */
-function toOdd(e: Emitter, sum: Use, error: Use): Expr {
-  const zeros = () => e.v128(new Array<number>(16).fill(0));
-  const one = () => e.v128(bytes([1n, 1n], 8));
-  const step = e.op('v128.or', e.op('i64x2.shr_s', e.op('v128.xor', sum(), error()), e.i32(63)), one());
-  const isEven = e.op('i64x2.eq', e.op('v128.and', sum(), one()), zeros());
-  const wanted = e.op('v128.and', isEven, e.op('f64x2.ne', error(), zeros()));
-  return e.op('i64x2.add', sum(), e.op('v128.and', step, wanted));
-}
+const zeros = (e: Emitter): Expr => e.v128(new Array<number>(16).fill(0));
+const someLane = (e: Emitter, v: Expr): Expr => e.op('v128.any_true', v);
+/** Not zero unless the sums are exact. */
+const rounded = (e: Emitter, a: Use, c: Use): Expr => someLane(e, e.op('f64x2.ne', twoSum(e, a, c)[1](), zeros(e)));
 
 /** Zero, or of a magnitude in the range. */
 function within(e: Emitter, x: Use, least: number, most: number): Expr {
@@ -61,35 +60,71 @@ function within(e: Emitter, x: Use, least: number, most: number): Expr {
 const someFail = (e: Emitter, fine: Expr): Expr => e.op('i32.eqz', e.op('i64x2.all_true', fine));
 
 interface Part {
-  readonly result: Expr;
-  /** Not zero if a lane will not do, and if one was rounded or may have been. */
-  fails(): Expr;
+  readonly result: Use;
+  /** Calls `failIf` with what is not zero if a lane will not do. */
+  check(failIf: FailIf): void;
+  /** Not zero if a lane was rounded or may have been. */
   inexact(): Expr;
 }
+
+/** Exponents of ordinary operands: products and sums of such stay clear of both ends. */
+const LEAST = 450;
+const MANTISSA = (1n << 52n) - 1n;
 function ofDoubles(e: Emitter, a: Use, c: Use, addend: Use): Part {
   const [high, low] = twoProduct(e, a, c);
   const [middle, tail] = twoSum(e, addend, low);
   const [top, rest] = twoSum(e, high, middle);
-  const small = keep(e, toOdd(e, ...twoSum(e, tail, rest)));
-  return {
+  const small = keep(e, add(e, tail, rest));
+  const result = e.local('v128');
+  e.set(result, add(e, top, small));
+  // The exponent fields less the least one, as unsigned words; the lower words are zeros.
+  const above = (x: Use): Expr => {
+    const field = e.op('v128.and', x(), e.pooled(bytes([0x7ffn << 52n, 0x7ffn << 52n], 8)));
+    return e.op('i32x4.sub', field, e.pooled(bytes([BigInt(1023 - LEAST) << 52n, BigInt(1023 - LEAST) << 52n], 8)));
+  };
+  const most = e.op('i32x4.max_u', e.op('i32x4.max_u', above(a), above(c)), above(addend));
+  const limit = BigInt(2 * LEAST) << 52n;
+  const unusual = e.share(someLane(e, e.op('i32x4.gt_u', most, e.pooled(bytes([limit, limit], 8)))), 'i32');
+  e.if(unusual(), () => {
     // If the product is zero, this says the sign of a sum of zeros.
-    result: e.op('v128.bitselect', add(e, high, addend), add(e, top, small), e.op('f64x2.eq', high(), d(e, 0))),
-    fails: () => {
-      const factors = e.op('v128.and', within(e, a, 2 ** -450, 2 ** 450), within(e, c, 2 ** -450, 2 ** 450));
-      return someFail(e, e.op('v128.and', factors, within(e, addend, 2 ** -960, 2 ** 1000)));
+    const plain = e.op('f64x2.eq', high(), zeros(e));
+    e.set(result, e.op('v128.bitselect', add(e, high, addend), e.get(result, 'v128'), plain));
+  });
+  return {
+    result: () => e.get(result, 'v128'),
+    check: (failIf) => {
+      e.if(unusual(), () => {
+        const factors = e.op('v128.and', within(e, a, 2 ** -450, 2 ** 450), within(e, c, 2 ** -450, 2 ** 450));
+        failIf(someFail(e, e.op('v128.and', factors, within(e, addend, 2 ** -960, 2 ** 1000))));
+      });
+      const power = e.op('i64x2.eq', e.op('v128.and', small(), e.pooled(bytes([MANTISSA, MANTISSA], 8))), zeros(e));
+      e.if(someLane(e, e.op('v128.and', power, e.op('f64x2.ne', small(), zeros(e)))), () =>
+        failIf(rounded(e, tail, rest)),
+      );
     },
-    inexact: () => e.op('v128.any_true', e.op('f64x2.ne', small(), d(e, 0))),
+    inexact: () => someLane(e, e.op('f64x2.ne', small(), zeros(e))),
   };
 }
+/** The bits of a double that a single does not have, and what they are halfway between two singles. */
+const BELOW = (1n << 29n) - 1n;
+const HALFWAY = 1n << 28n;
 function ofSingles(e: Emitter, a: Use, c: Use, addend: Use): Part {
   const product = keep(e, e.op('f64x2.mul', a(), c()));
-  const [sum, error] = twoSum(e, product, addend);
-  const odd = keep(e, toOdd(e, sum, error));
-  const single = keep(e, e.op('f32x4.demote_f64x2_zero', odd()));
+  const sum = keep(e, add(e, product, addend));
+  const single = keep(e, e.op('f32x4.demote_f64x2_zero', sum()));
   return {
-    result: single(),
-    fails: () => someFail(e, within(e, odd, 2 ** -126, 2 ** 128)),
-    inexact: () => e.op('v128.any_true', e.op('f64x2.ne', e.op('f64x2.promote_low_f32x4', single()), odd())),
+    result: single,
+    check: (failIf) => {
+      failIf(someFail(e, within(e, sum, 2 ** -126, 2 ** 128)));
+      const rest = e.op('v128.and', sum(), e.pooled(bytes([BELOW, BELOW], 8)));
+      e.if(someLane(e, e.op('i64x2.eq', rest, e.pooled(bytes([HALFWAY, HALFWAY], 8)))), () =>
+        failIf(rounded(e, product, addend)),
+      );
+    },
+    inexact: () => {
+      const changed = someLane(e, e.op('f64x2.ne', e.op('f64x2.promote_low_f32x4', single()), sum()));
+      return e.op('i32.or', changed, rounded(e, product, addend));
+    },
   };
 }
 
@@ -127,13 +162,13 @@ for (const shape of ['f32', 'f64', 'f32x4', 'f64x2'] as const) {
           const make = isDouble(shape) ? ofDoubles : ofSingles;
           parts.push(make(e, factor, pair(e, shape, c, half), last));
         }
-        const [first, second] = parts.map(({ result }) => result);
+        const [first, second] = parts.map(({ result }) => result());
         if (shape === 'f32x4')
           return e.op('i8x16.shuffle', first, second, [0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23]);
         return isVector(shape) ? first! : e.op(`${shape}x${shape === 'f64' ? 2 : 4}.extract_lane`, first, 0);
       },
       check: (e, r, failIf) => {
-        for (const part of parts) failIf(part.fails());
+        for (const part of parts) part.check(failIf);
         // Singles: operands that are denormal, results beyond the range, NaNs and infinities.
         if (!isDouble(shape)) failSum(e, shape, r, [a, c, addend], failIf);
       },
