@@ -41,7 +41,7 @@ const pageBits = [1, 2, 4, 0x20, 0x40, 0x60, 0x1000];
 export function makePlan(random: Random, count = 4 + random(6)): Plan {
   const points: number[] = [];
   let at = 0;
-  for (let i = count; i > 0; i--) points.push((at += 1 + random(random(2) === 0 ? 40 : 300)));
+  for (let i = count; i > 0; i--) points.push((at += 1 + random([40, 40, 40, 300, 300, 300, 300, 2000][random(8)]!)));
   const stops: number[] = [];
   for (let stop = 0; stop < at && stops.length < 40; ) stops.push((stop += 1 + random(random(3) === 0 ? 10 : 400)));
   const resumes = points.map(() => random(1 << 16));

@@ -49,8 +49,20 @@ export interface Program {
 }
 
 /** Helpers (src/system) whose instructions may stand in a program: they leave the machine as it is. */
-const harmless = new Set(['popf', 'cpuid', 'lar', 'lsl', 'verr', 'verw', 'rdtsc', 'random', 'into']);
-const harmlessToSupervisor = new Set([...harmless, 'cli', 'sti', 'wbinvd', 'clts', 'invlpg']);
+const saves = 'fxsave fxrstor xsave xsaveopt xsavec xrstor xgetbv fldenv fnstenv frstor fnsave';
+const harmless = new Set(`popf cpuid lar lsl verr verw rdtsc rdtscp rdpkru random into ${saves}`.split(' '));
+const harmlessToSupervisor = new Set([
+  ...harmless,
+  'cli',
+  'sti',
+  'wbinvd',
+  'clts',
+  'invlpg',
+  'xsaves',
+  'xrstors',
+  'clac',
+  'stac',
+]);
 const core =
   /^(?:ADD|SUB|CMP|TEST|AND|OR|XOR|ADC|SBB|INC|DEC|NEG|NOT|MOV|MOVZX|MOVSX|LEA|SHL|SHR|SAR|ROL|ROR|RCL|RCR|SETcc|CMOVcc|PUSH|POP|IMUL|MUL|SHLD|SHRD|BT|XCHG|CMPXCHG|XADD|LAHF|SAHF|CMC|CLC|STC|PUSHF)$/;
 /** Read flags, or leave some of them as they are. */
@@ -373,7 +385,7 @@ export class ProgramMaker {
     if (n < 92) {
       // LOOP and JCXZ reach 127 bytes: over a jump.
       const opcode = 0xe0 + random(4);
-      if (this.chance(70)) items.push(plain(moveImmediate(mode, 1, mode, BigInt(random(6)))));
+      if (this.chance(70)) items.push(plain(moveImmediate(mode, 1, mode, BigInt(random(this.chance(20) ? 300 : 6)))));
       items.push({
         bytes: [opcode, 2, 0xeb, 1 + size, 0xe9, ...Array<number>(size).fill(0)],
         fix: { kind: 'relative', at: 5, size, end: 5 + size, to },
