@@ -3,6 +3,7 @@
  * what it has made. Answers arrive between runs of the guest, when the thread's event loop has its turn.
  */
 import type { Context } from '../src/execute/context.ts';
+import { linearOf } from '../src/execute/frontend.ts';
 import type { CodeSnapshot } from './code-snapshot.ts';
 import type { CompilerPort, CompilerReply, CompilerRequest, SentPage, TranslationMode } from './compiler-protocol.ts';
 import type { InexactFlag } from './mxcsr.ts';
@@ -80,7 +81,14 @@ export class BackgroundCompiler {
 
   private send(id: number, { context, rip, snapshot, seen, apart, inexact }: CompilerJob): void {
     const pages: SentPage[] = snapshot.list();
-    this.post({ kind: 'translate', id, context, rip, mode: this.mode, pages, seen, apart, inexact });
+    // What is known of other pages' instructions would only be copied.
+    const sent = new Set(pages.map(({ linear }) => linear));
+    const isSent = (at: bigint) => sent.has(linearOf(context, at) & ~0xfffn);
+    const known = {
+      seen: new Map([...seen].filter(([site]) => isSent(site))),
+      apart: new Set([...apart].filter(isSent)),
+    };
+    this.post({ kind: 'translate', id, context, rip, mode: this.mode, pages, ...known, inexact });
   }
   private post(request: CompilerRequest): void {
     let { port } = this;

@@ -27,3 +27,4 @@ export type { BootModule, BootOptions } from './loaders/multiboot.ts';
 export { attachBareDevices, type BareMachineDevices, type BareMachineHost } from './machines/bare.ts';
 export { createMachine } from './machines/bare-machine.ts';
 export * from './machines/machine.ts';
+export { createPcMachine } from './machines/pc-machine.ts';

@@ -8,8 +8,9 @@ const start = jumpCacheOffset >> 2;
 
 export class JumpCache {
   private readonly u32: Uint32Array;
-  /** Entries in use; true: all code behind them is in global pages. */
-  private readonly used = new Map<number, boolean>();
+  /** Entries in use: those whose code is all in global pages, and the others, which go with each load of CR3. */
+  private readonly globals = new Set<number>();
+  private readonly locals = new Set<number>();
   /** Numbers of the linear pages that entries rely on; some of those may be gone. */
   private readonly pages = new Set<number>();
 
@@ -39,7 +40,8 @@ export class JumpCache {
     u32[at + 2] = context;
     u32[at + 3] = block;
     u32[at + 4] = slot;
-    this.used.set(at, global);
+    (global ? this.locals : this.globals).delete(at);
+    (global ? this.globals : this.locals).add(at);
     for (const page of pages) this.pages.add(page);
   }
   drop(low: number, high: number, context: number): void {
@@ -49,17 +51,15 @@ export class JumpCache {
   }
   /** Drops everything: no context has number 0. */
   flush(): void {
-    for (const at of this.used.keys()) this.u32[at + 2] = 0;
-    this.used.clear();
+    for (const at of this.globals) this.u32[at + 2] = 0;
+    this.globals.clear();
+    this.flushLocal();
     this.pages.clear();
   }
   /** Drops what is not made from global pages alone. */
   flushLocal(): void {
-    for (const [at, global] of this.used) {
-      if (global) continue;
-      this.u32[at + 2] = 0;
-      this.used.delete(at);
-    }
+    for (const at of this.locals) this.u32[at + 2] = 0;
+    this.locals.clear();
   }
   /** Drops what may rely on a linear page; mostly nothing does. */
   flushPage(page: number): void {
