@@ -8,11 +8,10 @@ const start = jumpCacheOffset >> 2;
 
 export class JumpCache {
   private readonly u32: Uint32Array;
-  /** Entries in use: those whose code is all in global pages, and the others, which go with each load of CR3. */
-  private readonly globals = new Set<number>();
-  private readonly locals = new Set<number>();
-  /** Numbers of the linear pages that entries rely on; some of those may be gone. */
-  private readonly pages = new Set<number>();
+  /** Entries in use, and the numbers of the linear pages that they rely on (some of those entries may be gone). */
+  private readonly local = { used: new Set<number>(), pages: new Set<number>() };
+  /** The same for entries with all their code in global pages: a load of CR3 need not look at them. */
+  private readonly global = { used: new Set<number>(), pages: new Set<number>() };
 
   constructor(state: CpuState) {
     this.u32 = state.u32;
@@ -40,29 +39,34 @@ export class JumpCache {
     u32[at + 2] = context;
     u32[at + 3] = block;
     u32[at + 4] = slot;
-    (global ? this.locals : this.globals).delete(at);
-    (global ? this.globals : this.locals).add(at);
-    for (const page of pages) this.pages.add(page);
+    const [mine, other] = global ? [this.global, this.local] : [this.local, this.global];
+    mine.used.add(at);
+    other.used.delete(at);
+    for (const page of pages) mine.pages.add(page);
   }
   drop(low: number, high: number, context: number): void {
     const at = this.index(low);
     const { u32 } = this;
     if (u32[at] === low >>> 0 && u32[at + 1] === high >>> 0 && u32[at + 2] === context) u32[at + 2] = 0;
   }
-  /** Drops everything: no context has number 0. */
+  /** Drops everything. */
   flush(): void {
-    for (const at of this.globals) this.u32[at + 2] = 0;
-    this.globals.clear();
-    this.flushLocal();
-    this.pages.clear();
+    this.clear(this.local);
+    this.clear(this.global);
   }
   /** Drops what is not made from global pages alone. */
   flushLocal(): void {
-    for (const at of this.locals) this.u32[at + 2] = 0;
-    this.locals.clear();
+    this.clear(this.local);
+  }
+  /** No context has number 0. */
+  private clear({ used, pages }: typeof this.local): void {
+    for (const at of used) this.u32[at + 2] = 0;
+    used.clear();
+    pages.clear();
   }
   /** Drops what may rely on a linear page; mostly nothing does. */
   flushPage(page: number): void {
-    if (this.pages.has(page)) this.flush();
+    if (this.local.pages.has(page)) this.clear(this.local);
+    if (this.global.pages.has(page)) this.clear(this.global);
   }
 }

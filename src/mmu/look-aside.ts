@@ -9,16 +9,21 @@ const indexMask = (1 << tlbBits) - 1;
 /** Entry of a linear page, by the low half of an address in it; jit/probe.ts computes the same. */
 export const indexOf = (low: number): number => ((low >>> 12) ^ (low >>> (12 + tlbBits))) & indexMask;
 
-const TOUCHED = 1;
-const GLOBAL = 2;
+/** The index stands in the list of local or of global entries; what it holds now is a global one. */
+const IN_LOCAL = 1;
+const IN_GLOBAL = 2;
+const IS_GLOBAL = 4;
 
 export class LookAside {
   /** Index of the table in the state's 32-bit view. */
   private readonly start: number;
   private readonly u32: Uint32Array;
-  private readonly touched = new Uint16Array(1 << tlbBits);
   private readonly marks = new Uint8Array(1 << tlbBits);
-  private count = 0;
+  /** Indices of entries that may be valid; a flush of local ones does not look at the others. */
+  private readonly local = new Uint16Array(1 << tlbBits);
+  private readonly global = new Uint16Array(1 << tlbBits);
+  private locals = 0;
+  private globals = 0;
 
   constructor(state: CpuState, offset: number) {
     this.u32 = state.u32;
@@ -30,8 +35,14 @@ export class LookAside {
     this.u32[at] = low;
     this.u32[at + 1] = high;
     this.u32[at + 2] = addend;
-    if (this.marks[index] === 0) this.touched[this.count++] = index;
-    this.marks[index] = global ? TOUCHED | GLOBAL : TOUCHED;
+    const marks = this.marks[index]!;
+    if (global) {
+      if ((marks & IN_GLOBAL) === 0) this.global[this.globals++] = index;
+      this.marks[index] = marks | IN_GLOBAL | IS_GLOBAL;
+    } else {
+      if ((marks & IN_LOCAL) === 0) this.local[this.locals++] = index;
+      this.marks[index] = (marks | IN_LOCAL) & ~IS_GLOBAL;
+    }
   }
   /** Makes an entry match nothing that is looked up in it: the tag is a page of the neighbouring entry. */
   invalidate(index: number): void {
@@ -48,25 +59,29 @@ export class LookAside {
   }
   /** @param keepGlobal entries of global pages stay */
   flush(keepGlobal: boolean): void {
-    let kept = 0;
-    for (let i = 0; i < this.count; i++) {
-      const index = this.touched[i]!;
-      if (keepGlobal && this.marks[index] === (TOUCHED | GLOBAL)) {
-        this.touched[kept++] = index;
-        continue;
-      }
-      this.marks[index] = 0;
-      this.invalidate(index);
+    const { local, global, marks } = this;
+    for (let i = 0; i < this.locals; i++) {
+      const index = local[i]!;
+      if ((marks[index]! & IS_GLOBAL) === 0) this.invalidate(index);
+      marks[index] = marks[index]! & ~IN_LOCAL;
     }
-    this.count = kept;
+    this.locals = 0;
+    if (keepGlobal) return;
+    for (let i = 0; i < this.globals; i++) {
+      const index = global[i]!;
+      if ((marks[index]! & IS_GLOBAL) !== 0) this.invalidate(index);
+      marks[index] = 0;
+    }
+    this.globals = 0;
   }
   /** Drops entries that lead to a host page. */
   forget(host: number): void {
-    for (let i = 0; i < this.count; i++) {
-      const index = this.touched[i]!;
-      const at = this.start + index * 4;
-      const low = this.u32[at]!;
-      if (indexOf(low) === index && (low + this.u32[at + 2]!) >>> 0 === host) this.invalidate(index);
-    }
+    for (let i = 0; i < this.locals; i++) this.forgetAt(this.local[i]!, host);
+    for (let i = 0; i < this.globals; i++) this.forgetAt(this.global[i]!, host);
+  }
+  private forgetAt(index: number, host: number): void {
+    const at = this.start + index * 4;
+    const low = this.u32[at]!;
+    if (indexOf(low) === index && (low + this.u32[at + 2]!) >>> 0 === host) this.invalidate(index);
   }
 }
