@@ -102,10 +102,16 @@ const retryThreshold = 512;
 /** Times that a region is made anew for the other state of the inexact flag. */
 const maximumFlips = 3;
 /**
- * Entries more until hot code makes the compiler load. That takes as long as interpreting these, and a machine whose
- * compiler is not loaded knows most of what its guest runs from the cache.
+ * Instructions of hot code that are interpreted before it makes the compiler load, some 3 ms: a machine whose compiler is
+ * not loaded knows most of what its guest runs from the cache.
  */
-const patience = 30_000;
+const patience = 200_000;
+/** Translated in a way that does not fit, a region is left for the interpreter: times until the compiler is loaded. */
+const leavePatience = 3000;
+/** A region that refuses to run has all its instructions interpreted. */
+const leavesPerRefusal = 10;
+/** Indirect jumps to unknown targets that cost as much as leaving once. */
+const jumpsPerLeave = 16;
 /** Regions at one instruction pointer: address spaces may have different code there. */
 const regionsPerPlace = 4;
 /** What a module takes of the host's memory beside its code, and its machine code for each byte of WebAssembly. */
@@ -130,6 +136,7 @@ export class Translator implements Regions {
   /** How much of the hot code is with the compiler now, which may not be ready for any. */
   private underWay = 0;
   private readonly patient = new Set<bigint>();
+  private leaves = 0;
   private awaitsCompiler = false;
   /** How often regions have met another state of MXCSR's inexact flag than they were made for. */
   private readonly flips = new Map<bigint, number>();
@@ -157,10 +164,17 @@ export class Translator implements Regions {
     const { way } = this.parts;
     if (way.kind === 'background' && !way.compiler.isLoading && !this.patient.has(block.rip)) {
       this.patient.add(block.rip);
-      return patience;
+      return Math.ceil(patience / block.instructions);
     }
     this.translate(block.rip, context);
     return neverAgain;
+  }
+  /** It is time to translate again: regions were left so often. Where the compiler is not loaded, that is later. */
+  private isDue(leaves: number): boolean {
+    const { way } = this.parts;
+    if (way.kind !== 'background' || way.compiler.isLoading) return true;
+    this.leaves += leaves;
+    return this.leaves >= leavePatience;
   }
   /** False if that was done before, or cannot be. */
   private translate(rip: bigint, context: Context): boolean {
@@ -171,6 +185,7 @@ export class Translator implements Regions {
 
   /** Regions that met unknown targets of an indirect jump are translated again with those that are frequent. */
   profile(pairs: BigInt64Array): boolean {
+    if (!this.isDue(pairs.length / 2 / jumpsPerLeave)) return false;
     const counts = new Map<bigint, Map<bigint, number>>();
     for (let i = 0; i < pairs.length; i += 2) {
       const [site, target] = [pairs[i]!, pairs[i + 1]!];
@@ -208,21 +223,31 @@ export class Translator implements Regions {
     const count = (this.retries.get(key) ?? 0) + 1;
     this.retries.set(key, count);
     const rip = BigInt(key);
-    if (count !== retryThreshold || this.apart.has(rip)) return;
-    this.apart.add(rip);
-    const page = linearOf(context, rip) & ~0xfffn;
-    for (const regions of [...(this.installed.get(context.id)?.values() ?? [])]) {
-      const region = regions[0]!;
-      if (region.pages.some(([linear]) => linear === page)) this.translate(region.rip, context);
-    }
+    if (count < retryThreshold || this.apart.has(rip) || !this.isDue(1)) return;
+    const regions = [...(this.installed.get(context.id)?.values() ?? [])].map(([region]) => region!);
+    const holds = (region: Installed, at: bigint): boolean => {
+      const physical = this.parts.engine.physicalOf(linearOf(context, at));
+      return region.users.some((user) => physical >= user.physical && physical < user.physical + user.length);
+    };
+    const first = regions.filter((region) => holds(region, rip));
+    // What would be next in these regions goes along, for one translation less.
+    const often = [...this.retries].flatMap(([other, times]) => (times >= retryThreshold / 4 ? [BigInt(other)] : []));
+    const added = [rip, ...often.filter((other) => first.some((region) => holds(region, other)))];
+    for (const each of added) this.apart.add(each);
+    for (const region of regions) if (added.some((each) => holds(region, each))) this.translate(region.rip, context);
   }
 
-  /** A region that was made for another state of the inexact flag is made anew, in the end for both. */
+  /**
+   * A region that was made for another state of the inexact flag is made anew, in the end for both. It goes at once: what
+   * is interpreted is quicker without asking it each time.
+   */
   refused(context: Context, key: number): void {
     const region = this.installed.get(context.id)?.get(key)?.[0];
     if (region === undefined || region.inexact === 'either' || region.inexact === this.inexactFlag(region.rip)) return;
-    if (this.fromCache(context, key) || this.translate(region.rip, context))
-      this.flips.set(region.rip, (this.flips.get(region.rip) ?? 0) + 1);
+    this.flips.set(region.rip, (this.flips.get(region.rip) ?? 0) + 1);
+    if (this.fromCache(context, key)) return;
+    if (this.isDue(leavesPerRefusal)) this.translate(region.rip, context);
+    if (this.parts.way.kind === 'background') this.remove(region, false);
   }
   private inexactFlag(rip: bigint): InexactFlag {
     if ((this.flips.get(rip) ?? 0) >= maximumFlips) return 'either';

@@ -175,7 +175,7 @@ test('a compiler that is not loaded is loaded for code that goes on to be hot', 
   const { compiler, vcpu } = heldMachine(image, false);
   vcpu.enter(10_000);
   assert.equal(compiler.isLoading, false, 'the loop is hot, and may end soon');
-  vcpu.enter(100_000);
+  vcpu.enter(400_000);
   assert.equal(compiler.isLoading, true);
 });
 
