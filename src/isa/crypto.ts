@@ -23,7 +23,7 @@ export const aesRounds: readonly (readonly [name: string, opcode: string, op: Li
   ['AESDECLAST', 'DF', 'aes.decrypt_last'],
 ];
 // The VEX forms are part of AVX; 256-bit ones (VAES) do not exist.
-const aes = { feature: 'aes', wide: null } as const;
+const aes = { feature: 'aes', besides: 'aes', wide: null } as const;
 for (const [name, opcode, op] of aesRounds)
   definePacked(name, `66 0F 38 ${opcode} Vx,Wx`, aes, (b, state, key) => b.emit(op, [state, key]));
 definePacked('AESIMC', '66 0F 38 DB Vx,Wx', { ...aes, sources: 1 }, (b, v) => b.emit('aes.inverse_mix_columns', [v]));
@@ -34,8 +34,11 @@ definePacked('AESKEYGENASSIST', '66 0F 3A DF Vx,Wx,Ib', { ...aes, sources: 1 }, 
 /** PCLMULQDQ: bits 0 and 4 of the immediate choose the quadwords. */
 export const carrylessProduct = (b: Builder, a: V128, c: V128, immediate: number): V128 =>
   b.emit('i64.carryless_product', [i64Lane(b, a, immediate & 1), i64Lane(b, c, (immediate >> 4) & 1)]);
-definePacked('PCLMULQDQ', '66 0F 3A 44 Vx,Wx,Ib', { feature: 'pclmulqdq', wide: null }, (b, a, c, x) =>
-  carrylessProduct(b, a, c, immediateByte(x)),
+definePacked(
+  'PCLMULQDQ',
+  '66 0F 3A 44 Vx,Wx,Ib',
+  { feature: 'pclmulqdq', besides: 'pclmulqdq', wide: null },
+  (b, a, c, x) => carrylessProduct(b, a, c, immediateByte(x)),
 );
 
 function sha(name: string, opcode: string, combine: (b: Builder, a: V128, c: V128) => V128): void {

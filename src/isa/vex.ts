@@ -107,6 +107,8 @@ export interface Family {
   readonly feature: Feature;
   /** What the 256-bit form is part of, if there is one; the 128-bit VEX form is part of AVX. */
   readonly wide: 'avx' | 'avx2' | null;
+  /** What the 128-bit VEX form needs besides AVX. */
+  readonly besides?: Feature;
   /** Sources besides immediates: one is operand 2 alone, and there is no VEX.vvvv operand. Left out: two. */
   readonly sources?: 1 | 2;
   /** False: the 128-bit VEX form is defined elsewhere. */
@@ -130,12 +132,12 @@ export function definePacked(name: string, form: string, family: Family, combine
 export function defineWide(
   name: string,
   form: string,
-  { wide, sources = 2, narrow = true, float = false }: Family,
+  { wide, besides = 'avx', sources = 2, narrow = true, float = false }: Family,
   combine: Combine,
 ) {
   const operands = sources === 1 ? operandsOf(form) : withFirst(operandsOf(form), 'x');
   for (const [length, feature] of [
-    ['L0', narrow ? 'avx' : null],
+    ['L0', narrow ? besides : null],
     ['L1', wide],
   ] as const) {
     if (feature === null) continue;
