@@ -28,7 +28,9 @@ export class LookAside {
   constructor(state: CpuState, offset: number) {
     this.u32 = state.u32;
     this.start = offset >> 2;
-    for (let i = 0; i <= indexMask; i++) this.invalidate(i);
+    // Zero is the tag of page 0, whose entry is the first: the others match nothing.
+    this.u32.fill(0, this.start, this.start + 4 * (indexMask + 1));
+    this.invalidate(0);
   }
   set(index: number, low: number, high: number, addend: number, global: boolean): void {
     const at = this.start + index * 4;
