@@ -80,12 +80,17 @@ class CoreBuilder implements Reader {
           ),
         );
         const at = (offset: number) => e.load('i32', this.get(entry), jumpCacheOffset + offset);
-        const miss = e.op(
-          'i32.or',
-          e.op('i64.ne', e.load('i64', this.get(entry), jumpCacheOffset), e.get(rip, 'i64')),
-          e.op('i32.ne', at(8), e.state32('context')),
-        );
-        e.if(miss, () => e.return(e.i32(leave.lookup)));
+        const miss = () =>
+          e.op(
+            'i32.or',
+            e.op('i64.ne', e.load('i64', this.get(entry), jumpCacheOffset), e.get(rip, 'i64')),
+            e.op('i32.ne', at(8), e.state32('context')),
+          );
+        e.if(miss(), () => {
+          // Perhaps another entry has pushed it aside.
+          e.set(entry, e.op('i32.xor', this.get(entry), e.i32(jumpCacheEntryBytes)));
+          e.if(miss(), () => e.return(e.i32(leave.lookup)));
+        });
         e.if(at(16), () => {
           e.setState64(
             'translated',

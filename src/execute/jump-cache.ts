@@ -1,4 +1,9 @@
-/** The direct-mapped jump cache of a vCPU (layout.ts), as TypeScript sees it: the core module reads it on every block. */
+/**
+ * The jump cache of a vCPU (layout.ts), as TypeScript sees it: the core module reads it on every block.
+ *
+ * An entry stands at its own place, or next to it where a later one has taken that: two addresses that alternate and share
+ * a place are both found. Regions look at an entry's own place alone, the core module at both.
+ */
 import type { CpuState } from '../state/cpu-state.ts';
 import { jumpCacheBits, jumpCacheEntryBytes, jumpCacheOffset } from '../state/layout.ts';
 
@@ -34,6 +39,11 @@ export class JumpCache {
   ): void {
     const at = this.index(low);
     const { u32 } = this;
+    if (!this.holds(at, low, high, context)) {
+      const beside = at ^ words;
+      if (this.holds(beside, low, high, context)) this.clear(beside);
+      else if (u32[at + 2] !== 0) this.move(at, beside);
+    }
     u32[at] = low;
     u32[at + 1] = high;
     u32[at + 2] = context;
@@ -46,8 +56,23 @@ export class JumpCache {
   }
   drop(low: number, high: number, context: number): void {
     const at = this.index(low);
+    for (const place of [at, at ^ words]) if (this.holds(place, low, high, context)) this.clear(place);
+  }
+  private holds(at: number, low: number, high: number, context: number): boolean {
     const { u32 } = this;
-    if (u32[at] === low >>> 0 && u32[at + 1] === high >>> 0 && u32[at + 2] === context) u32[at + 2] = 0;
+    return u32[at] === low >>> 0 && u32[at + 1] === high >>> 0 && u32[at + 2] === context;
+  }
+  private clear(at: number): void {
+    this.u32[at + 2] = 0;
+    this.globals.delete(at);
+    this.locals.delete(at);
+  }
+  private move(from: number, to: number): void {
+    const { u32, globals, locals } = this;
+    for (let i = 0; i < 5; i++) u32[to + i] = u32[from + i]!;
+    const isGlobal = globals.has(from);
+    (isGlobal ? globals : locals).add(to);
+    (isGlobal ? locals : globals).delete(to);
   }
   /** Drops everything. */
   flush(): void {
