@@ -41,7 +41,7 @@ export class JumpCache {
     const { u32 } = this;
     if (!this.holds(at, low, high, context)) {
       const beside = at ^ words;
-      if (this.holds(beside, low, high, context)) this.clear(beside);
+      if (this.holds(beside, low, high, context)) this.clearAt(beside);
       else if (u32[at + 2] !== 0) this.move(at, beside);
     }
     u32[at] = low;
@@ -56,23 +56,23 @@ export class JumpCache {
   }
   drop(low: number, high: number, context: number): void {
     const at = this.index(low);
-    for (const place of [at, at ^ words]) if (this.holds(place, low, high, context)) this.clear(place);
+    for (const place of [at, at ^ words]) if (this.holds(place, low, high, context)) this.clearAt(place);
   }
   private holds(at: number, low: number, high: number, context: number): boolean {
     const { u32 } = this;
     return u32[at] === low >>> 0 && u32[at + 1] === high >>> 0 && u32[at + 2] === context;
   }
-  private clear(at: number): void {
+  private clearAt(at: number): void {
     this.u32[at + 2] = 0;
-    this.globals.delete(at);
-    this.locals.delete(at);
+    this.global.used.delete(at);
+    this.local.used.delete(at);
   }
   private move(from: number, to: number): void {
-    const { u32, globals, locals } = this;
+    const { u32, global, local } = this;
     for (let i = 0; i < 5; i++) u32[to + i] = u32[from + i]!;
-    const isGlobal = globals.has(from);
-    (isGlobal ? globals : locals).add(to);
-    (isGlobal ? locals : globals).delete(to);
+    const isGlobal = global.used.has(from);
+    (isGlobal ? global : local).used.add(to);
+    (isGlobal ? local : global).used.delete(to);
   }
   /** Drops everything. */
   flush(): void {
