@@ -107,7 +107,7 @@ function compareSse(vector: Vector, actual: ActualState, differ: Differ): void {
     if (vector.fp !== 'avx') continue;
     const gotHigh = actual.ymmHigh.subarray(16 * i, 16 * i + 16);
     const wantHigh = expected.ymmHigh.subarray(16 * i, 16 * i + 16);
-    if (!sameBytes(gotHigh, wantHigh))
+    if (!sameBytes(gotHigh, wantHigh) && !(vector.approximate && nearSingles(gotHigh, wantHigh)))
       differ(`ymm${i} (upper half)`, hex(gotHigh.toReversed()), hex(wantHigh.toReversed()));
   }
 }

@@ -165,10 +165,10 @@ static int special(struct build *b, int reg, int rm) {
   } else if (starts(n, "popf")) put_memory(v, r[4], get_memory(v, r[4], 8) & (FLAGS | 0x3200), 8);
   else if (!strcmp(n, "fbld")) { /* other digits than 0 to 9 give an undefined result */
     for (u64 i = 0; i < 9; i++) { u32 tens = percent(40) ? 0 : below(10), ones = percent(40) ? 0 : below(10); put_memory(v, b->ea + i, tens << 4 | ones, 1); }
-  } else if (!strcmp(n, "ldmxcsr")) { /* bit 17 is AMD's alone */
+  } else if (!strcmp(n, "ldmxcsr") || !strcmp(n, "vldmxcsr")) { /* bit 17 is AMD's alone */
     u64 x = get_memory(v, b->ea, 4);
     put_memory(v, b->ea, percent(80) ? x & 0xffff : x & ~(u64)0x20000, 4);
-  } else if (starts(n, "maskmov")) {
+  } else if (starts(n, "maskmov") || starts(n, "vmaskmovdq")) {
     if (b->asz == 32 && v->mode == 64) return 0;
     USE(7); r[7] = window_of(v) + below(WINDOW - 15);
   } else if (starts(n, "pcmpestr") || starts(n, "vpcmpestr")) {
