@@ -275,6 +275,7 @@ export class Vcpu implements Processor, ApicListener {
       }
       u32[ATTENTION] = 0;
       this.takeEvents();
+      if (u32[SHUTDOWN] !== 0) continue; // the event could not be delivered
       if (u32[HALTED] !== 0 || this.waitsForStartUp) {
         this.exits.halt.interruptible = (u32[RFLAGS]! & 0x200) !== 0;
         return this.exits.halt;
