@@ -364,6 +364,8 @@ export class RegionEmitter implements Reader, BlockValues {
       case 'v128.const':
         this.values.set(v, () => lower(this, op, [], imm));
         return;
+      case 'restart':
+        return;
       case 'insn':
         this.rip = imm[0] as bigint;
         this.index = imm[1] as number;

@@ -255,6 +255,8 @@ class Encoder {
       case 'f64.const':
       case 'v128.const':
         return; // at the first record that cannot hold it as an immediate
+      case 'restart':
+        return;
       case 'insn':
         this.starts.push(this.at);
         this.rips.push(imm[0] as bigint);

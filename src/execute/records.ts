@@ -100,6 +100,7 @@ const unrecorded = new Set<MicroOp>([
   'state.get64',
   'state.set64',
   'insn',
+  'restart',
   'end',
   'f32.const',
   'f64.const',

@@ -540,7 +540,7 @@ export function faultAfterChange(nodes: readonly Node[]): Node | null {
   let changed = false;
   for (const node of nodes) {
     const { effect } = microOps[node.op];
-    if (node.op === 'insn') changed = false;
+    if (node.op === 'insn' || node.op === 'restart') changed = false;
     else if ((effect === 'memory' || effect === 'fault') && changed) return node;
     else if (effect === 'write' && !(node.op === 'state.set64' && String(node.imm[0]).startsWith('argument')))
       changed = true;

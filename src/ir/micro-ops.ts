@@ -191,6 +191,8 @@ const memoryOps = {
 
 const controlOps = {
   insn: spec('control', '>'), // [rip, index in block]: an instruction begins
+  // What the instruction has changed so far stays so if it faults from here on: it is written to go on from there.
+  restart: spec('control', '>'),
   when: spec('control', 'i>'), // what follows up to 'end' happens only if the operand is not zero
   end: spec('control', '>'),
   raise: spec('fault', '>'), // [vector, error code or -1]

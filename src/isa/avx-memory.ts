@@ -1,6 +1,6 @@
 /**
  * VMASKMOVPS, VPMASKMOVD and their relatives; gathers. Only lanes whose mask has its sign bit set touch memory and can
- * fault, from the lowest one up; all loads come before the first change, all probes before the first store. SDM volume 2.
+ * fault, from the lowest one up. Masked moves load or probe all of them before the first change. SDM volume 2.
  */
 import type { Builder } from '../ir/builder.ts';
 import type { Insn, MemoryOperand, NumberedOperand, Operand } from '../ir/operand.ts';
@@ -104,25 +104,40 @@ function gather(b: Builder, x: Insn, width: LaneWidth, indexWidth: LaneWidth): v
   if (dst === mask || dst === o.index || mask === o.index) return b.raise(UD);
   const indexed: Operand = { kind: 'xmm', index: o.index, width: o.vectorIndex! } satisfies NumberedOperand;
   const index = readHalves(b, indexed);
-  const old = readHalves(b, x.dst);
-  const lanes = Math.min((index.length * 128) / indexWidth, (old.length * 128) / width);
-  const all = signBits(b, readHalves(b, x.operands[2]!), width);
-  const bits = lanes < 4 ? b.and(all, b.i32((1 << lanes) - 1)) : all;
-  // The lower half of a register of singles, if there are only two indices.
-  const kept = lanes * width === 64 ? [simd(b, 'i64x2.replace_lane', [zero(b), i64Lane(b, old[0]!)], 0)] : old;
+  const inHalf = 128 / width;
+  const lanes = Math.min((index.length * 128) / indexWidth, (x.dst as NumberedOperand).width / width);
+  const bits = signBits(b, readHalves(b, x.operands[2]!), width);
   const base = o.base < 0 ? b.i64(0) : b.emit<'i64'>('reg.get', [], o.base);
-  const offsetOf = (i: number): Value<'i64'> =>
-    b.emit(
-      'address.index',
-      [base, indexLane(b, index, indexWidth, i)],
-      o.scale,
-      Number(o.displacement),
-      o.addressWidth,
-    );
-  selectedLanes(b, o.segment, width, bits, kept, lanes, offsetOf, (loaded) => {
-    setHalves(b, x.dst, loaded);
-    setHalves(b, x.operands[2]!, [zero(b)]);
-  });
+  const replace = `${shapeOf(width)}.replace_lane` as SimdOp;
+  // A lane is done once it is in its register and its mask is cleared: a fault of a later one leaves it so.
+  for (let i = 0; i < lanes; i++)
+    b.when(b.and(bits, b.i32(1 << i)), () => {
+      const where = indexLane(b, index, indexWidth, i);
+      const offset: Value<'i64'> = b.emit(
+        'address.index',
+        [base, where],
+        o.scale,
+        Number(o.displacement),
+        o.addressWidth,
+      );
+      const value = b.load(b.linear(o.segment, offset, width / 8, false), width, isStack(o));
+      const high = i >= inHalf;
+      const lane = i % inHalf;
+      const nothing = width === 64 ? b.i64(0) : b.i32(0);
+      for (const [register, made] of [
+        [dst, value],
+        [mask, nothing],
+      ] as const) {
+        if (high) b.setVectorHigh(register, simd(b, replace, [b.vectorHigh(register), made], lane));
+        else b.setVector(register, simd(b, replace, [b.vector(register), made], lane));
+      }
+      b.emit('restart');
+    });
+  // Of two singles, the lower half of an xmm register remains.
+  const low = b.vector(dst);
+  if (lanes * width === 64) b.setVector(dst, simd(b, 'i64x2.replace_lane', [zero(b), i64Lane(b, low)], 0));
+  if (lanes <= inHalf) b.setVectorHigh(dst, zero(b));
+  setHalves(b, x.operands[2]!, [zero(b)]);
 }
 // `vsib`: the index register has the vector's length; `vsibx`: it is an xmm register.
 for (const [names, opcode, indexWidth] of [

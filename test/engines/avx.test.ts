@@ -165,7 +165,7 @@ for (const kind of ['64', '32', 'segments'] as const) {
   });
 }
 
-test('a gather that faults names the lowest selected lane that does, and changes nothing', () => {
+test('a gather that faults names the lowest selected lane that does; those below it are done, and it can go on', () => {
   for (const way of ways) {
     const guest = guestOf('64', way);
     const absent = ABSENT_PAGE * 4096 + 0x20;
@@ -175,6 +175,18 @@ test('a gather that faults names the lowest selected lane that does, and changes
     assert.equal(guest.vcpu.state.get64('cr2'), dataStart(guest.kind) + BigInt(absent));
     assert.deepEqual(ymm(guest, 1), filled(1));
     assert.deepEqual(ymm(guest, 3), mask);
+
+    const places = [0x100, 0x204, 0x308, 0x40c, 0x510, absent, 0x714, 0x818];
+    guest.reset();
+    gatherCase(guest, 32, 32, 8, places, 0b1111_1101);
+    assert.equal(run(guest, gatherCode(0x90, 0, 1)), 14);
+    assert.equal(guest.vcpu.state.get64('cr2'), dataStart(guest.kind) + BigInt(absent));
+    const at = (place: number) => guest.vm.ram.subarray(guest.physical('data', place)).subarray(0, 4);
+    const partly = filled(1);
+    for (const i of [0, 2, 3, 4]) partly.set(at(places[i]!), 4 * i);
+    assert.deepEqual(ymm(guest, 1), partly);
+    const left = lanes(32, [0n, 5n, 0n, 0n, 0n, ...new Array<bigint>(3).fill(-1n << 31n)]);
+    assert.deepEqual(ymm(guest, 3), left, 'the mask says what is still to be done');
   }
 });
 

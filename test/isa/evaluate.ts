@@ -434,6 +434,7 @@ function run(nodes: readonly Node[], guest: Guest): Outcome {
         check(guest, a, index, true, imm[1] === 1);
         break;
       case 'insn':
+      case 'restart':
         break;
       case 'when': {
         if (a !== 0n) break;
