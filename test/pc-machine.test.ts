@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { nodeHost } from '../runtime/hosts/node.ts';
 import { loadGuest } from '../runtime/loaders/load.ts';
-import type { Engine, Machine, RunEnd } from '../runtime/machines/machine.ts';
+import type { ClockKind, Engine, Machine, RunEnd } from '../runtime/machines/machine.ts';
 import { createPcMachine } from '../runtime/machines/pc-machine.ts';
 import { Assembler, dword, to } from './engines/assembler.ts';
 
@@ -28,12 +28,14 @@ async function start(
   guest: Guest,
   engine: Engine,
   cpus = 1,
+  clock: ClockKind = 'virtual',
 ): Promise<{ machine: Machine; output: number[]; end(slice?: number): Promise<RunEnd> }> {
   const output: number[] = [];
   const machine = await createPcMachine(
     {
       memory: 4 << 20,
       cpus,
+      clock,
       engine,
       x87: 'exact',
       cache: null,
@@ -233,6 +235,25 @@ test('the interval timer interrupts through the 8259s', async () => {
   assert.deepEqual(await end(), { reason: 'power-off' });
   assert.equal(String.fromCharCode(...output), '...');
   assert.ok(machine.instructions() < 200, 'HLT goes on to the next interrupt');
+});
+
+test("with the host's clock a HLT sleeps until the timer rings", async () => {
+  const guest: Guest = {
+    vectors: { 48: 'tick' },
+    code: new Assembler(BigInt(codeAt))
+      .put(loadIdt)
+      .put(store(apic(0xf0), 0x1ff), store(apic(0x3e0), 0xb), store(apic(0x320), 0x30))
+      .put(store(apic(0x380), 50_000_000)) // 50 ms
+      .put(0xfb, 0xf4)
+      .put(powerOff, 0xf4)
+      .label('tick')
+      .put(store(apic(0xb0), 0), 0xcf),
+  };
+  const { end, machine } = await start(guest, 'interpreter', 1, 'host');
+  const started = nodeHost.monotonicNanos();
+  assert.deepEqual(await end(), { reason: 'power-off' });
+  assert.ok(nodeHost.monotonicNanos() - started >= 49e6);
+  assert.ok(machine.instructions() < 50);
 });
 
 test('a run ends with a reset, a halt for ever, the exit port, a triple fault', async () => {

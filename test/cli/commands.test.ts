@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { defaultCacheDirectory } from '../../runtime/hosts/node.ts';
 import type { RunEnd } from '../../runtime/machines/machine.ts';
-import { elf, multibootHeader } from '../loaders/images.ts';
+import { bzImage, elf, multibootHeader } from '../loaders/images.ts';
 import { runScripted } from './script-machine.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'jit86-cli-'));
@@ -31,6 +31,27 @@ const plain = file(
 );
 const text = file('notes.txt', new TextEncoder().encode('no guest at all'));
 const quiet = ['--serial', 'none', '--debugcon', 'none'];
+
+test('a Linux kernel gets a PC, anything else the bare machine, and --machine the one that it names', async () => {
+  const linux = file('vmlinuz', bzImage());
+  const machineOf = async (...args: string[]) => {
+    const { machines, status, error } = await runScripted(['run', ...args, ...quiet]);
+    assert.equal(status, 0, error);
+    return [machines[0]!.options.machine, machines[0]!.options.clock];
+  };
+  assert.deepEqual(await machineOf(linux), ['pc', 'virtual']);
+  assert.deepEqual(await machineOf(kernel), ['bare', 'virtual']);
+  assert.deepEqual(await machineOf(linux, '--machine', 'bare'), ['bare', 'virtual']);
+  assert.deepEqual(await machineOf(kernel, '--machine', 'pc', '--clock', 'host'), ['pc', 'host']);
+  assert.deepEqual(await machineOf(linux, '--flat', '0x8000'), ['bare', 'virtual']);
+});
+
+test('a power-off is status 0, a reset status 3 with a line', async () => {
+  const off = await runScripted(['run', kernel, ...quiet], () => ({ reason: 'power-off' }));
+  assert.deepEqual([off.status, off.error], [0, '']);
+  const reset = await runScripted(['run', kernel, ...quiet], () => ({ reason: 'reset' }));
+  assert.deepEqual([reset.status, reset.error], [3, 'jit86: the guest reset the machine\n']);
+});
 
 test('whatever is wrong with a command line is one line that names it, and status 2', async () => {
   const missing = join(folder, 'missing.elf');
@@ -58,6 +79,8 @@ test('whatever is wrong with a command line is one line that names it, and statu
     [['run', kernel, '--cpus', '0'], /--cpus 0: the least is 1/],
     [['run', kernel, '--cpus', '256'], /--cpus 256: the most is 255/],
     [['run', kernel, '--cpus', 'two'], /--cpus two: not a whole number/],
+    [['run', kernel, '--machine', 'laptop'], /--machine laptop: it must be one of bare, pc/],
+    [['run', kernel, '--clock', 'sun'], /--clock sun: it must be one of virtual, host/],
     [['run', kernel, '--engine', 'warp'], /--engine warp: it must be one of auto, interpreter, jit/],
     [['run', kernel, '--x87', 'slow'], /--x87 slow: it must be one of exact, fast/],
     [['run', kernel, '--max-instructions', '1e6'], /--max-instructions 1e6: not a whole number/],

@@ -4,36 +4,9 @@ import { LoaderError } from '../../runtime/errors.ts';
 import { isBzImage } from '../../runtime/loaders/bzimage.ts';
 import { loadGuest } from '../../runtime/loaders/load.ts';
 import { acpiTablesBase, writeAcpiTables } from '../../runtime/machines/acpi-tables.ts';
+import { bzImage } from './images.ts';
 
 const ramSize = 0x800_0000;
-const kernelBytes = 0x3000;
-
-interface Header {
-  readonly version?: number;
-  readonly entry64?: boolean;
-  readonly high?: boolean;
-  readonly initSize?: number;
-  readonly ramdiskMaximum?: number;
-}
-
-/** Four sectors of setup with the header of boot protocol 2.15, then a kernel of 5AH bytes. */
-function image(header: Header = {}): Uint8Array {
-  const file = new Uint8Array(5 * 512 + kernelBytes).fill(0x5a, 5 * 512);
-  const view = new DataView(file.buffer);
-  file[0x1f1] = 4;
-  view.setUint16(0x1fe, 0xaa55, true);
-  file.set([0xeb, 0x6a], 0x200);
-  view.setUint32(0x202, 0x5372_6448, true);
-  view.setUint16(0x206, header.version ?? 0x20f, true);
-  file[0x211] = header.high === false ? 0 : 1;
-  view.setUint32(0x22c, header.ramdiskMaximum ?? 0x7fff_ffff, true);
-  view.setUint16(0x236, header.entry64 === true ? 3 : 0, true);
-  view.setUint32(0x238, 2047, true);
-  view.setUint32(0x258, 0x100_0000, true);
-  view.setUint32(0x260, header.initSize ?? 0x10_0000, true);
-  return file;
-}
-
 function boot(file: Uint8Array, commandLine = 'console=ttyS0', modules: Uint8Array[] = [], size = ramSize) {
   const bytes = new Uint8Array(size);
   const { format, state } = loadGuest(
@@ -55,7 +28,7 @@ function refused(file: Uint8Array, code: string, message: RegExp, commandLine = 
 }
 
 test('a 32-bit kernel is entered at 1 MiB in protected mode with the parameters in ESI', () => {
-  const { format, state, bytes, view, field } = boot(image());
+  const { format, state, bytes, view, field } = boot(bzImage());
   assert.equal(format, 'bzimage');
   assert.equal(state.mode, 'protected');
   assert.equal(state.rip, 0x10_0000);
@@ -69,7 +42,7 @@ test('a 32-bit kernel is entered at 1 MiB in protected mode with the parameters 
 });
 
 test('a kernel with a 64-bit entry is entered there, in long mode over an identity map', () => {
-  const { state, view } = boot(image({ entry64: true }));
+  const { state, view } = boot(bzImage({ entry64: true }));
   assert.equal(state.mode, 'long');
   assert.equal(state.rip, 0x10_0200);
   const tables = state.pageTables!;
@@ -77,11 +50,11 @@ test('a kernel with a 64-bit entry is entered there, in long mode over an identi
   const directory = view.getUint32(pointers + 3 * 8, true) & ~0xfff;
   assert.equal(view.getUint32(directory + 511 * 8, true), 0xffe0_0083);
   assert.equal(view.getUint32(state.gdt!.base + 0x14, true), 0x00af_9b00);
-  assert.equal(boot(image({ entry64: true, version: 0x20b })).state.mode, 'protected', 'the flag is newer');
+  assert.equal(boot(bzImage({ entry64: true, version: 0x20b })).state.mode, 'protected', 'the flag is newer');
 });
 
 test('the memory map has a hole below 1 MiB', () => {
-  const { view, zeroPage, field } = boot(image());
+  const { view, zeroPage, field } = boot(bzImage());
   assert.equal(field(0x1e8) & 0xff, 3);
   const entries = [0, 1, 2].map((i) => [0, 8, 16].map((at) => view.getUint32(zeroPage + 0x2d0 + i * 20 + at, true)));
   assert.deepEqual(entries, [
@@ -93,18 +66,18 @@ test('the memory map has a hole below 1 MiB', () => {
 
 test('initrds lie one behind the other at the top, below what the kernel allows', () => {
   const parts = [Uint8Array.of(1, 2, 3), Uint8Array.of(4, 5)];
-  const { bytes, field } = boot(image(), '', parts);
+  const { bytes, field } = boot(bzImage(), '', parts);
   assert.deepEqual([field(0x218), field(0x21c)], [ramSize - 0x1000, 8]);
   assert.deepEqual([...bytes.subarray(ramSize - 0x1000, ramSize - 0xff8)], [1, 2, 3, 0, 4, 5, 0, 0]);
-  assert.equal(boot(image({ ramdiskMaximum: 0x3ff_ffff }), '', parts).field(0x218), 0x3ff_f000);
+  assert.equal(boot(bzImage({ ramdiskMaximum: 0x3ff_ffff }), '', parts).field(0x218), 0x3ff_f000);
 });
 
 test('what cannot be booted is refused by name', () => {
-  refused(image({ version: 0x205 }), 'unsupported-boot-protocol', /boot protocol is 2\.05; 2\.06 is needed/);
-  refused(image({ high: false }), 'unsupported-boot-protocol', /zImage/);
-  refused(image().subarray(0, 5 * 512), 'truncated', /begins at 0xa00/);
-  refused(image(), 'bad-boot-header', /3000 bytes; the kernel takes 2047/, 'x'.repeat(3000));
-  refused(image(), 'outside-ram', /up to 0x1100000/, '', 0x100_0000);
+  refused(bzImage({ version: 0x205 }), 'unsupported-boot-protocol', /boot protocol is 2\.05; 2\.06 is needed/);
+  refused(bzImage({ high: false }), 'unsupported-boot-protocol', /zImage/);
+  refused(bzImage().subarray(0, 5 * 512), 'truncated', /begins at 0xa00/);
+  refused(bzImage(), 'bad-boot-header', /3000 bytes; the kernel takes 2047/, 'x'.repeat(3000));
+  refused(bzImage(), 'outside-ram', /up to 0x1100000/, '', 0x100_0000);
   assert.equal(isBzImage(new Uint8Array(600)), false);
 });
 

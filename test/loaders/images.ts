@@ -65,3 +65,31 @@ export function randomNumbers(seed: number): () => number {
     return state >>> 0;
   };
 }
+
+const kernelBytes = 0x3000;
+
+export interface LinuxHeader {
+  readonly version?: number;
+  readonly entry64?: boolean;
+  readonly high?: boolean;
+  readonly initSize?: number;
+  readonly ramdiskMaximum?: number;
+}
+
+/** Four sectors of setup with the header of boot protocol 2.15, then a kernel of 5AH bytes. */
+export function bzImage(header: LinuxHeader = {}): Uint8Array {
+  const file = new Uint8Array(5 * 512 + kernelBytes).fill(0x5a, 5 * 512);
+  const view = new DataView(file.buffer);
+  file[0x1f1] = 4;
+  view.setUint16(0x1fe, 0xaa55, true);
+  file.set([0xeb, 0x6a], 0x200);
+  view.setUint32(0x202, 0x5372_6448, true);
+  view.setUint16(0x206, header.version ?? 0x20f, true);
+  file[0x211] = header.high === false ? 0 : 1;
+  view.setUint32(0x22c, header.ramdiskMaximum ?? 0x7fff_ffff, true);
+  view.setUint16(0x236, header.entry64 === true ? 3 : 0, true);
+  view.setUint32(0x238, 2047, true);
+  view.setUint32(0x258, 0x100_0000, true);
+  view.setUint32(0x260, header.initSize ?? 0x10_0000, true);
+  return file;
+}
