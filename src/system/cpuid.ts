@@ -187,7 +187,8 @@ export function cpuidLeaf(p: Processor, leaf: number, subleaf: number): Leaf {
       ];
     }
     case 2:
-      return [0x00ff_ff01, 0, 0, 0]; // see leaf 4
+      // See leaf 4; or, where there is none, 16 KiB of each first-level cache and 256 KiB in the second level.
+      return model.maximumLeaf >= 4 ? [0x00ff_ff01, 0, 0, 0] : [0x0302_0101, 0, 0, 0x0c04_0882];
     case 4:
       return caches(p, subleaf);
     case 7:

@@ -187,3 +187,16 @@ test('without LZCNT and TZCNT their prefix is ignored', () => {
     assert.equal(guest.vcpu.state.get32('rdx'), 7);
   }
 });
+
+test('who follows leaf 2 to leaf 4 comes to an end there', () => {
+  for (const model of cpuModelNames) {
+    const { processor } = new Guest(kinds['32'], 'never', vmModules(), model).vcpu.cpu;
+    const [highest] = cpuidLeaf(processor, 0, 0);
+    if (highest < 2) continue;
+    const toLeaf4 = cpuidLeaf(processor, 2, 0).some((word) =>
+      [0, 8, 16, 24].some((at) => ((word >>> at) & 255) === 0xff),
+    );
+    assert.equal(toLeaf4, highest >= 4, model);
+    if (toLeaf4) assert.equal(cpuidLeaf(processor, 4, 4)[0] & 31, 0, model);
+  }
+});
