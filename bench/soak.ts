@@ -28,7 +28,7 @@ const cacheBytes = mebibyte / 2;
 const functions = 0x20_0000;
 const room = 4096;
 const functionBytes = 64;
-const origin = 0x1_0000;
+export const origin = 0x1_0000;
 /** Calls of each function: more than make it hot. */
 const calls = 1500;
 
@@ -38,7 +38,7 @@ const little32 = (value: number): number[] => [0, 8, 16, 24].map((shift) => (val
  * For ebx = 1, 2, …: writes `mov eax, ebx's value; ret` to the next place of the ring, calls it many times and adds up what
  * it returns in esi. Leaves ebx at port 0x80 after each function.
  */
-function soakGuest(): Uint8Array {
+export function soakGuest(): Uint8Array {
   const code: number[] = [];
   const emit = (...bytes: number[]) => void code.push(...bytes);
   emit(0xbc, ...little32(0x8000)); // mov esp, 0x8000
@@ -74,7 +74,7 @@ async function resident(): Promise<number> {
 }
 
 /** The sum that the guest has in esi is what the functions so far return, the one that runs counted as far as it is. */
-function isRight({ rsi, rbx, rcx }: Readonly<Record<'rsi' | 'rbx' | 'rcx', number>>): boolean {
+export function isRight({ rsi, rbx, rcx }: Readonly<Record<'rsi' | 'rbx' | 'rcx', number>>): boolean {
   const complete = calls * ((rbx * (rbx - 1)) / 2);
   const counts = [0, calls - rcx, calls - rcx + 1];
   return counts.some((count) => (complete + count * rbx) % 2 ** 32 === rsi);
