@@ -19,6 +19,7 @@ import { lower, type Reader } from './lower.ts';
 import type { InexactFlag } from './mxcsr.ts';
 import { callsOut, dispatchPlace, graphOf, type Region, type RegionBlock } from './region.ts';
 import { type BlockValues, RegionDoubles } from './region-doubles.ts';
+import { RegionFlags } from './region-flags.ts';
 import { RegionFloat } from './region-float.ts';
 import { noneHeld, plainBits, RegionFrame } from './region-frame.ts';
 import { type Held, heldKey, Liveness } from './region-liveness.ts';
@@ -59,6 +60,7 @@ export class RegionEmitter implements Reader, BlockValues {
   private readonly returnTo: number;
   private readonly need: number[] = [];
   private readonly loops: RegionLoops;
+  private readonly flags: RegionFlags;
   private readonly x87: RegionX87 | null;
   // The block being emitted.
   nodes: readonly Node[] = [];
@@ -81,6 +83,7 @@ export class RegionEmitter implements Reader, BlockValues {
     this.liveness = new Liveness(region);
     this.places = new RegionMemory(e, region, loops, this);
     this.loops = new RegionLoops(e, this.frame, this.places, loops);
+    this.flags = new RegionFlags(e, region, this.frame, (block) => this.loops.isFast(block));
     this.target = e.local('i32');
     this.returnTo = e.local('i64');
     this.float = new RegionFloat(e, region, this.frame, inexact);
@@ -174,12 +177,13 @@ export class RegionEmitter implements Reader, BlockValues {
     this.values = new Map();
     this.places.begin(block);
     this.loops.begin(block);
+    this.flags.begin(block);
     this.doubles.forget();
     const { terminator } = block;
     this.current = block;
     const passTo = (to: RegionBlock) => {
       const settle = frame.pendingFlags;
-      if (to.terminator.kind !== 'again') settle?.();
+      this.flags.pass(block, to);
       const { nodes, plan, values, count, pass, dirty, index, x87, rip: here } = this;
       const comeBack = this.places.leaveBlock();
       const at = x87?.at;
@@ -318,12 +322,14 @@ export class RegionEmitter implements Reader, BlockValues {
       if (node.op === 'when') {
         let after = p;
         const { known } = this.places;
+        const { pendingFlags } = this.frame;
         e.if(this.value(node.args[0]!), () => {
           this.places.known = { ...known, hosts: new Map(known.hosts) };
           after = this.steps(steps, p + 1, stopAt);
         });
         this.doubles.forget();
         this.places.known = known;
+        this.frame.pendingFlags = pendingFlags;
         p = after;
         continue;
       }
@@ -402,6 +408,7 @@ export class RegionEmitter implements Reader, BlockValues {
         e.set(frame.flagB, e.i64(0n));
         e.set(frame.flagCode, e.i32(plainBits));
         e.set(frame.flagCarry, e.i32(0));
+        this.flags.inLocals();
         this.dirty = { mask: this.dirty.mask, flags: true };
         return;
       }
@@ -480,8 +487,13 @@ export class RegionEmitter implements Reader, BlockValues {
     else this.doubles.set(index, v, this);
     this.dirty = { mask: this.dirty.mask | r.bit, flags: this.dirty.flags };
   }
-  private setFlags({ args, imm }: Node): void {
+  private setFlags(node: Node): void {
     const { e, frame } = this;
+    const { args, imm } = node;
+    if (this.flags.set(node, (v) => this.value(v))) {
+      this.dirty = { mask: this.dirty.mask, flags: true };
+      return;
+    }
     const code = flagCode(imm[0] as FlagKind, imm[1] as Width);
     const carry = this.nodes[args[2]!]!;
     // All operands first: they may read the old flags.
@@ -494,6 +506,7 @@ export class RegionEmitter implements Reader, BlockValues {
     e.set(frame.flagCode, e.i32(code));
     e.set(frame.flagA, a());
     e.set(frame.flagB, b());
+    this.flags.inLocals();
   }
   private field32(name: string): Expr {
     const { e, frame } = this;
@@ -543,7 +556,9 @@ export class RegionEmitter implements Reader, BlockValues {
     const { e, frame } = this;
     const to = target === null ? e.share(this.value(last.args[0]!), 'i64') : () => e.i64(target);
     const entry = jumpEntry(e, target, to);
+    frame.pendingFlags?.();
     frame.spill(this.dirty);
+    this.flags.inLocals();
     this.x87?.spill();
     this.dirty = noneHeld;
     const at = (offset: number) => e.load('i32', entry(), jumpCacheOffset + offset);
