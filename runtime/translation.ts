@@ -71,7 +71,9 @@ export class MachineTranslation {
       const identity = `${await host.translatorIdentity()} ${JSON.stringify(mode)} ${cpu}`;
       storage = { store, cache: new TranslationCache(identity) };
     }
-    return new MachineTranslation({ way, cache: storage?.cache ?? null, mode }, thread, storage);
+    // Several processors take each other's translations, kept or not.
+    const shared = options.cpus > 1 ? new TranslationCache('') : null;
+    return new MachineTranslation({ way, cache: storage?.cache ?? shared, mode }, thread, storage);
   }
 
   /** Without threads and without a cache: a run is the same each time. */
