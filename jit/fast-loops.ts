@@ -86,7 +86,7 @@ function behind(
     const second = args.length > 1 ? nodes[args[1]!]! : null;
     if (op === 'reg.get') return { register: imm[0] as number, by, get: v };
     if (op === 'i64.const') return { register: -1, by: by + Number(imm[0]), get: v };
-    if (op === 'address.base') by += imm[0] as number;
+    if (op === 'address.base' && imm[1] === (narrow ? 32 : 64)) by += imm[0] as number;
     else if (op === 'i64.extend_u' || op === 'i32.wrap') {
       if (!narrow) return null; // wraps at 32 bits
     } else if (second?.op.endsWith('.const') && (narrow ? /^i(32|64)\.(add|sub)$/ : /^i64\.(add|sub)$/).test(op)) {
@@ -102,6 +102,8 @@ class LoopShape {
   readonly loop: Loop;
   private readonly loops: Loops;
   private readonly narrow: boolean;
+  /** Bits of addresses. */
+  private readonly width: 32 | 64;
   private readonly changes = new Map<number, Change>();
   readonly streams: Stream[] = [];
   readonly members = new Map<RegionBlock, Map<number, Member>>();
@@ -112,6 +114,7 @@ class LoopShape {
     this.loop = loop;
     this.loops = loops;
     this.narrow = narrow;
+    this.width = narrow ? 32 : 64;
     for (const block of loop.body) this.noteChanges(block);
     // What happens in every iteration makes streams; what may happen joins them.
     const always = [...loop.body].filter((b) => this.isAlways(b));
@@ -160,10 +163,10 @@ class LoopShape {
     for (let i = 0; i < 4; i++) {
       const { op, args, imm } = nodes[values[0]!.value]!;
       const wraps = op === 'i64.extend_u' && this.narrow ? nodes[args[0]!]! : null;
-      if (op === 'address.base') {
+      if (op === 'address.base' && imm[1] === this.width) {
         constant += imm[0] as number;
         values = [{ value: args[0]!, shift: 0 }];
-      } else if (op === 'address.index') {
+      } else if (op === 'address.index' && imm[2] === this.width) {
         constant += imm[1] as number;
         values = [
           { value: args[0]!, shift: 0 },
@@ -205,7 +208,8 @@ class LoopShape {
     const [index] = moving;
     let member: Member = { stream, kind: 'whole' };
     if (index === undefined) member = { stream, kind: 'fixed', constant };
-    else if (moving.length < values.length && this.isOnlyAddress(block, at)) {
+    else if (moving.length < values.length && nodes[at]!.op === 'address.index' && this.isOnlyAddress(block, at)) {
+      // Of the node's own operands: those of a node behind it may stand in registers that have changed since.
       member = { stream, kind: 'index', constant, ...index };
       here.set(at, member);
     }

@@ -36,6 +36,7 @@ const accesses: readonly ((displacement: number) => number[])[] = [
   (d) => [0x11, 0x44, 0x8b, d], // adc [rbx+rcx*4+d], eax
   (d) => [0x0f, 0x10, 0x46, d], // movups xmm0, [rsi+d]
   (d) => [0x0f, 0x11, 0x47, d], // movups [rdi+d], xmm0
+  (d) => [0x0f, 0x28, 0x46, d & 0x70], // movaps xmm0, [rsi+d]
   (d) => [0xf2, 0x0f, 0x58, 0x44, 0xcb, d], // addsd xmm0, [rbx+rcx*8+d]
   (d) => [0xf2, 0x0f, 0x11, 0x44, 0xcb, d], // movsd [rbx+rcx*8+d], xmm0
   (d) => [0x89, 0x5b, d], // mov [rbx+d], ebx
@@ -63,6 +64,11 @@ function walk(random: Random, kind: GuestKind): Program {
     // Not between a test, its jump and what it skips.
     const free = at === body.length || body[at]!.bytes[0] !== 0x74 ? at : at + 2;
     body.splice(free > 0 && body[free - 1]!.bytes[0] === 0x74 ? free + 1 : free, 0, move(register, pick(steps)));
+  }
+  if (random(3) === 0) {
+    // An address that is made before its registers move, and used behind that.
+    body.unshift(item(...(wide ? [0x48] : []), 0x8d, 0x2c, 0x8b)); // lea rbp, [rbx+rcx*4]
+    body.push(item(0x31, 0x45, 0)); // xor [rbp], eax
   }
   body.push(item(0xff, 0xca), jump([0x0f, 0x85], 0)); // dec edx; jnz
   const again: Block = [
