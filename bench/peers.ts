@@ -71,7 +71,7 @@ function readPlan(args: readonly string[]): Plan {
     variants: pick('variants', values.variants, guestVariants, (variant) => variant),
     contenders: pick('engines', engines, contenders, ({ name }) => name),
     rounds: count('rounds', values.rounds),
-    limits: { calls: count('calls', values.calls), enough: 1, fewest: 2, timeout: 120 },
+    limits: { calls: count('calls', values.calls), enough: 2.5, fewest: 2, timeout: 120 },
     time: pick('time', values.time, times, ({ name }) => name)[0]!.time,
     json: values.json,
   };
