@@ -38,6 +38,10 @@ export const DATA_PAGES = 8;
 export const READ_ONLY_PAGE = 5;
 export const ABSENT_PAGE = 6;
 export const RAM_BYTES = 0x80000;
+/** The code pages can be reached a second time, for data, so far below their place in linear memory. */
+export const CODE_ALIAS = 0x8000;
+/** Selector of a data segment over the code pages, or over their second place, in protected modes with segments. */
+export const codeSelector = (kind: GuestKind, alias: boolean): number => (alias ? 0x68 : 0x60) | kind.cpl;
 /** Physical pages of code and data; in real mode code and data lie at the first of each, in order. */
 const CODE = 0x50000;
 const DATA = 0x60000;
@@ -125,6 +129,12 @@ function segmentsOf(kind: GuestKind, machine: Machine): Record<'cs' | 'data', Se
   };
 }
 
+/** Where a data segment over the code pages lies. */
+const codeWindow = ({ code }: GuestKind, below: number) => ({
+  base: Number(code) - below,
+  limit: CODE_PAGES * 4096 - 1,
+});
+
 /** `translate`: never, at the first execution, or when code has become hot. */
 export class Guest {
   readonly kind: GuestKind;
@@ -208,12 +218,19 @@ export class Guest {
     const mapper = new PageMapper(ram, machine);
     const user = kind.cpl === 3 ? 4 : 0;
     for (let page = 0; page < CODE_PAGES; page++)
-      mapper.map(kind.code + BigInt(page * 4096), codePhysical(kind, page), 3 | user);
+      for (const below of kind.mode === 'v86' ? [0] : [0, CODE_ALIAS])
+        mapper.map(kind.code + BigInt(page * 4096 - below), codePhysical(kind, page), 3 | user);
     for (let page = 0; page < DATA_PAGES; page++) {
       if (page === ABSENT_PAGE) continue;
       mapper.map(kind.data + BigInt(page * 4096), dataPhysical(page), (page === READ_ONLY_PAGE ? 1 : 3) | user);
     }
     const program = segmentsOf(kind, machine)!;
+    if (kind.mode === '16' || kind.mode === '32-segments') {
+      for (const below of [0, CODE_ALIAS]) {
+        const selector = codeSelector(kind, below > 0);
+        putDescriptor(view, IMAGE.gdt, { ...program.data, ...codeWindow(kind, below), selector });
+      }
+    }
     for (const segment of [program.cs, program.data])
       if (kind.mode !== 'v86' && (segment.selector & 4) !== 0) putDescriptor(view, IMAGE.ldt, segment);
     for (const [name, segment] of Object.entries(machine.segments)) set(name, segment);

@@ -8,9 +8,10 @@ import type { VmModules } from '../vm.ts';
 import { CODE_PAGES, codeSizeOf, codeStart, DATA_PAGES, dataStart, type GuestKind, type GuestMode } from './guest.ts';
 import { Lockstep, makePlan, type Plan } from './lockstep.ts';
 import { guestKinds } from './program-fuzzer.ts';
+import type { Item } from './program-items.ts';
 import { Encoder } from './random-encoding.ts';
 import type { Random } from './random-numbers.ts';
-import { type Item, listing, type Program } from './random-program.ts';
+import { listing, type Program } from './random-program.ts';
 
 const formsOf = new Map<number, readonly Form[]>();
 function formsIn(mode: 16 | 32 | 64): readonly Form[] {

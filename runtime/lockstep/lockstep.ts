@@ -8,8 +8,9 @@ import { layout } from '../../src/state/layout.ts';
 import type { VmModules } from '../vm.ts';
 import { describePlace, differingPlaces, type Place, type Side, Trace } from './differences.ts';
 import { codeStart, DATA_PAGES, Guest, type GuestKind, restrictTranslation } from './guest.ts';
+import type { Block } from './program-items.ts';
 import type { Random } from './random-numbers.ts';
-import { type Assembled, assemble, type Block, dataOf, listing, type Program } from './random-program.ts';
+import { type Assembled, assemble, dataOf, listing, type Program } from './random-program.ts';
 
 export interface Plan {
   /** Instructions after which the states are compared, ascending. */

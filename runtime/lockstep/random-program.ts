@@ -1,6 +1,6 @@
 /**
  * Random programs: blocks of random instructions joined by branches, loops, calls, returns and jumps through registers and
- * memory. They need not end: whoever runs one bounds its instructions.
+ * memory, which edit their page tables and their own code. They need not end: whoever runs one bounds its instructions.
  */
 import { Builder } from '../../src/ir/builder.ts';
 import { forms } from '../../src/isa/all.ts';
@@ -9,25 +9,10 @@ import { disassemble } from '../../src/isa/disassemble.ts';
 import type { Form } from '../../src/isa/forms.ts';
 import { sampleEncodings } from '../../src/isa/samples.ts';
 import { CODE_PAGES, codeSizeOf, codeStart, DATA_PAGES, dataStart, type GuestKind, isFlat } from './guest.ts';
+import type { Block, Item } from './program-items.ts';
 import { Encoder, moveImmediate, type Size } from './random-encoding.ts';
 import type { Random } from './random-numbers.ts';
-
-/** Bytes with at most one place that depends on where things lie. */
-export interface Item {
-  readonly bytes: readonly number[];
-  /**
-   * `relative`: distance from the item's instruction's end (`end` bytes into the item) to a block or address;
-   * `absolute`: the block's instruction pointer.
-   */
-  readonly fix: {
-    readonly kind: 'relative' | 'absolute';
-    readonly at: number;
-    readonly size: number;
-    readonly end: number;
-    readonly to: number | bigint;
-  } | null;
-}
-export type Block = readonly Item[];
+import { selfModification } from './self-modification.ts';
 
 export interface Program {
   readonly kind: GuestKind;
@@ -181,7 +166,7 @@ export class ProgramMaker {
       const length = 1 + random(this.chance(10) ? 30 : 7);
       // Flags live across blocks: what reads or changes a part of them comes first.
       if (this.chance(25)) this.encoded(encoder, this.pick(poolOf(kind).flags), items);
-      for (let n = 0; n < length; n++) this.instruction(kind, encoder, floating, items);
+      for (let n = 0; n < length; n++) this.instruction(kind, encoder, floating, count, items);
       this.ending(kind, i, count, items);
       blocks.push(items);
     }
@@ -300,7 +285,7 @@ export class ProgramMaker {
     return made;
   }
 
-  private instruction(kind: GuestKind, encoder: Encoder, floating: Floating, items: Item[]): void {
+  private instruction(kind: GuestKind, encoder: Encoder, floating: Floating, blocks: number, items: Item[]): void {
     const pool = poolOf(kind);
     const n = this.random(1000);
     let forms: readonly Form[];
@@ -315,6 +300,9 @@ export class ProgramMaker {
       return;
     } else if (n < 90 && this.pageEntries.length > 0) {
       items.push(...this.pageEdit(kind));
+      return;
+    } else if (n >= 90 && n < 105) {
+      items.push(...selfModification(kind, this.random, this.random(blocks)));
       return;
     } else if (floating === 'mmx' && n < 200) forms = pool.x87;
     else if (floating !== null && n < 600) forms = pool[floating];
@@ -433,7 +421,7 @@ export function assemble(program: Program): Assembled {
     for (const { bytes, fix } of block) {
       const made = [...bytes];
       if (fix !== null) {
-        const to = typeof fix.to === 'number' ? origin + BigInt(places[fix.to]!) : fix.to;
+        const to = typeof fix.to === 'number' ? origin + BigInt(places[fix.to]! + (fix.plus ?? 0)) : fix.to;
         const value = fix.kind === 'absolute' ? to : to - (origin + BigInt(at + fix.end));
         for (let i = 0; i < fix.size; i++)
           made[fix.at + i] = Number((BigInt.asUintN(64, value) >> BigInt(8 * i)) & 0xffn);

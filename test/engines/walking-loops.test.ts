@@ -8,9 +8,9 @@ import { test } from 'node:test';
 import { CODE_PAGES, codeStart, DATA_PAGES, dataStart, type GuestKind } from '../../runtime/lockstep/guest.ts';
 import { Lockstep, type Plan } from '../../runtime/lockstep/lockstep.ts';
 import { guestKinds } from '../../runtime/lockstep/program-fuzzer.ts';
+import type { Block, Item } from '../../runtime/lockstep/program-items.ts';
 import type { Random } from '../../runtime/lockstep/random-numbers.ts';
-
-import type { Block, Item, Program } from '../../runtime/lockstep/random-program.ts';
+import type { Program } from '../../runtime/lockstep/random-program.ts';
 import { randomNumbers } from '../isa/random.ts';
 import { vmModules } from './modules.ts';
 
