@@ -5,6 +5,7 @@
  *   dist/translator-identity   names the translator's sources: the cache of another build is foreign
  *   dist/softfloat.wasm        the exact x87 arithmetic, by `src/softfloat/build.ts`
  *   dist/core.wasm             the interpreter's loop, by `jit/build-core.ts`
+ *   dist/{core,softfloat}.code what this Node makes of the two, by `runtime/hosts/build-machine-code.ts`
  *   dist/cli/…                 the command line in few files, by `runtime/cli/build.ts`
  *   dist/web/…                 the page, by `web/build.ts`
  *
@@ -14,6 +15,7 @@
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, globSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { cpus } from 'node:os';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
@@ -30,7 +32,10 @@ interface Step {
   readonly output: string;
   /** The script that makes it: a step whose script does not exist is left out. */
   readonly script: string;
-  readonly make: (script: Record<string, (out: string) => Promise<void> | void>) => Promise<void> | void;
+  /** What else decides it. */
+  readonly also?: string;
+  // biome-ignore lint/suspicious/noExplicitAny: each step knows what its script exports
+  readonly make: (script: Record<string, (out: any) => Promise<void> | void>) => Promise<void> | void;
 }
 
 /** The relative modules that a TypeScript source names, as it names them; type-only imports and `import()` included. */
@@ -131,6 +136,21 @@ const core: Step = {
   make: (script) => script.buildCore!(join(dist, 'core.wasm')),
 };
 
+const machineCode: Step = {
+  name: 'machine code',
+  inputs: () => [
+    ...tools,
+    'dist/softfloat.wasm',
+    'dist/core.wasm',
+    'runtime/hosts/build-machine-code.ts',
+    'runtime/hosts/node-machine-code.ts',
+  ],
+  also: `${process.versions.v8} ${cpus()[0]?.model}`,
+  output: 'dist/core.code',
+  script: 'runtime/hosts/build-machine-code.ts',
+  make: (script) => script.buildMachineCode!([join(dist, 'core.wasm'), join(dist, 'softfloat.wasm')]),
+};
+
 const cli: Step = {
   name: 'cli',
   inputs: () => [...tools, ...files('{src,jit,runtime}/**/*.ts'), 'bench/guests/catalogue.ts'],
@@ -166,7 +186,7 @@ async function runChain(chain: readonly Step[], stamps: Record<string, string>):
   for (const step of chain) {
     const script = join(root, step.script);
     if (!existsSync(script)) continue;
-    const stamp = hashFiles(step.inputs());
+    const stamp = hashFiles(step.inputs()) + (step.also ?? '');
     const output = join(root, step.output);
     if (stamps[step.name] === stamp && existsSync(output)) continue;
     const start = performance.now();
@@ -187,7 +207,7 @@ export async function build(): Promise<void> {
   // tsc is another process, so it shares the time with the wasm steps; the page needs what both make.
   const parts = await Promise.allSettled([
     runChain([identity, typescript], stamps),
-    runChain([softfloat, core], stamps),
+    runChain([softfloat, core, machineCode], stamps),
   ]);
   for (const part of parts) if (part.status === 'rejected') throw part.reason;
   await runChain([cli, web], stamps);

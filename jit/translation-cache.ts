@@ -4,15 +4,17 @@
  * translator and one way of translating, and every entry carries a hash. Whatever does not fit is ignored.
  *
  *   file    "jit86tc" format, then a string (u16 length): the identity of what wrote it; then the entries
- *   entry   u32 bytes that follow the hash; 16 bytes hash of them; u32 context, i64 rip, u32 instructions,
+ *   entry   u32 bytes that follow the hash, u32 bytes of machine code with its hash, or 0; 16 bytes hash of them; u32 context, i64 rip, u32 instructions,
  *           u32 number of parts, u32 number of indirect jumps, u32 number of instructions apart, u32 state of the inexact
  *           flag; parts: i64 page, u16 offset, u16 length, the code bytes; jumps: i64 instruction pointer, u32 number of
- *           targets, i64 targets; i64 instructions apart; then WebAssembly to the end
+ *           targets, i64 targets; i64 instructions apart; then WebAssembly to the end; then machine code: 16 bytes hash of
+ *           it and of the entry's hash, which is as good as of the WebAssembly; the code
  *
  * All numbers are little endian.
  */
 import type { IndirectJump } from './compiler-protocol.ts';
 import { hashBytes, sameBytes } from './hash.ts';
+import type { MachineCode } from './machine-code.ts';
 import type { InexactFlag } from './mxcsr.ts';
 
 /** Code within one page, as it was translated. */
@@ -34,7 +36,8 @@ export interface CachedRegion {
   readonly wasm: Uint8Array;
 }
 
-const magic = new TextEncoder().encode('jit86tc\x01');
+const magic = new TextEncoder().encode('jit86tc\x02');
+const headLength = 8;
 const hashLength = 16;
 const inexactFlags: readonly InexactFlag[] = ['clear', 'set', 'either'];
 const fixedLength = 32;
@@ -49,11 +52,20 @@ interface Entry {
   readonly bytes: Uint8Array;
   readonly place: string;
   used: boolean;
+  /** With its hash. */
+  machineCode: Uint8Array | null;
+  /** What this run executes, as long as it does. */
+  module: WeakRef<WebAssembly.Module> | null;
+  main: WeakRef<WebAssembly.ExportValue & object> | null;
 }
+
+/** Of what a file may hold, the most that is machine code: it is several times the WebAssembly, and only saves time. */
+const machineCodeShare = 0.5;
 
 export class TranslationCache {
   private readonly identity: Uint8Array;
   private readonly keptBytes: number;
+  private readonly engine: MachineCode | null;
   /** The oldest first. */
   private readonly entries = new Set<Entry>();
   private totalBytes = 0;
@@ -65,10 +77,12 @@ export class TranslationCache {
   /**
    * @param identity names the translator's build and its way of translating: other files are foreign
    * @param keptBytes of entries, beyond which the oldest go
+   * @param engine gives and takes machine code; null: there is none, or this place is not for it
    */
-  constructor(identity: string, keptBytes = mostKept) {
+  constructor(identity: string, keptBytes = mostKept, engine: MachineCode | null = null) {
     this.identity = new TextEncoder().encode(identity);
     this.keptBytes = keptBytes;
+    this.engine = engine;
   }
 
   /** Takes the entries of a file. What is foreign is left out, and so is what comes after a damaged length. */
@@ -79,14 +93,17 @@ export class TranslationCache {
     if (!sameBytes(file.subarray(0, magic.length), magic)) return;
     if (view.getUint16(magic.length, true) !== this.identity.length) return;
     if (!sameBytes(file.subarray(start - this.identity.length, start), this.identity)) return;
-    for (let at = start; at + 4 + hashLength + fixedLength <= file.length; ) {
+    for (let at = start; at + headLength + hashLength + fixedLength <= file.length; ) {
       const length = view.getUint32(at, true);
-      const end = at + 4 + hashLength + length;
-      if (length < fixedLength || end > file.length) return;
-      const fields = at + 4 + hashLength;
+      const codeLength = view.getUint32(at + 4, true);
+      const fields = at + headLength + hashLength;
+      const end = fields + length;
+      if (length < fixedLength || end + codeLength > file.length) return;
       const place = placeOf(view.getUint32(fields, true), view.getBigInt64(fields + 4, true));
-      this.insert({ bytes: file.subarray(at + 4, end), place, used: false }, null);
-      at = end;
+      const machineCode = codeLength <= hashLength ? null : file.subarray(end, end + codeLength);
+      const bytes = file.subarray(at + headLength, end);
+      this.insert({ bytes, place, used: false, machineCode, module: null, main: null }, null);
+      at = end + codeLength;
     }
   }
 
@@ -116,13 +133,44 @@ export class TranslationCache {
   moduleOf(region: CachedRegion): { wasm: Uint8Array; module: WebAssembly.Module } | null {
     const entry = this.entryOf.get(region);
     try {
-      const module = new WebAssembly.Module(region.wasm as BufferSource);
+      const module = this.optimised(region, entry) ?? new WebAssembly.Module(region.wasm as BufferSource);
       if (entry !== undefined) entry.used = true;
       return { wasm: region.wasm, module };
     } catch {
       if (entry !== undefined) this.forget(entry);
       return null;
     }
+  }
+
+  /** From the machine code of an earlier run. */
+  private optimised({ wasm }: CachedRegion, entry: Entry | undefined): WebAssembly.Module | null {
+    const { engine } = this;
+    if (engine === null || entry === undefined || entry.machineCode === null) return null;
+    const code = entry.machineCode.subarray(hashLength);
+    const isWhole = sameBytes(machineCodeHash(code, entry), entry.machineCode.subarray(0, hashLength));
+    const module = isWhole ? engine.module(code, wasm) : null;
+    if (module === null) entry.machineCode = null;
+    return module;
+  }
+  /** Takes the machine code of what this run has used, as far as the engine has optimised it by now. */
+  takeMachineCode(): void {
+    for (const entry of this.engine === null ? [] : this.entries) {
+      const [module, main] = [entry.module?.deref(), entry.main?.deref()];
+      const code = module === undefined || main === undefined ? null : this.engine!.of(module, main);
+      if (code === null || hashLength + code.length <= (entry.machineCode?.length ?? 0)) continue;
+      entry.machineCode = new Uint8Array(hashLength + code.length);
+      entry.machineCode.set(machineCodeHash(code, entry));
+      entry.machineCode.set(code, hashLength);
+      this.changed = true;
+    }
+  }
+
+  /** This is what is executed of a region: its machine code is worth keeping. */
+  executes(region: CachedRegion, module: WebAssembly.Module, main: WebAssembly.ExportValue & object): void {
+    const entry = this.engine === null ? undefined : this.entryOf.get(region);
+    if (entry === undefined) return;
+    entry.module = new WeakRef(module);
+    entry.main = new WeakRef(main);
   }
 
   add(region: CachedRegion): void {
@@ -134,7 +182,9 @@ export class TranslationCache {
       if (!old.parts.some((part) => isWithin(part, region.parts))) continue;
       this.forget(known.entry);
     }
-    this.insert({ bytes: format(region), place, used: true }, region);
+    const entry = { bytes: format(region), place, used: true, machineCode: null, module: null, main: null };
+    this.insert(entry, region);
+    this.entryOf.set(region, entry);
     this.changed = true;
   }
 
@@ -146,9 +196,18 @@ export class TranslationCache {
     const kept: Entry[] = [];
     let length = start;
     for (const entry of wanted) {
-      if (length + 4 + entry.bytes.length > maximumBytes) continue;
+      if (length + headLength + entry.bytes.length > maximumBytes) continue;
       kept.push(entry);
-      length += 4 + entry.bytes.length;
+      length += headLength + entry.bytes.length;
+    }
+    const withCode = new Set<Entry>();
+    let codeLeft = Math.min(maximumBytes * machineCodeShare, maximumBytes - length);
+    for (const entry of kept) {
+      const codeLength = entry.machineCode?.length ?? 0;
+      if (codeLength === 0 || codeLength > codeLeft) continue;
+      withCode.add(entry);
+      codeLeft -= codeLength;
+      length += codeLength;
     }
     const file = new Uint8Array(length);
     const view = new DataView(file.buffer);
@@ -156,10 +215,14 @@ export class TranslationCache {
     view.setUint16(magic.length, this.identity.length, true);
     file.set(this.identity, magic.length + 2);
     let at = start;
-    for (const { bytes } of kept.reverse()) {
+    for (const entry of kept.reverse()) {
+      const { bytes } = entry;
+      const machineCode = withCode.has(entry) ? entry.machineCode! : new Uint8Array();
       view.setUint32(at, bytes.length - hashLength, true);
-      file.set(bytes, at + 4);
-      at += 4 + bytes.length;
+      view.setUint32(at + 4, machineCode.length, true);
+      file.set(bytes, at + headLength);
+      file.set(machineCode, at + headLength + bytes.length);
+      at += headLength + bytes.length + machineCode.length;
     }
     return file;
   }
@@ -185,6 +248,11 @@ export class TranslationCache {
 }
 
 const placeOf = (context: number, rip: bigint): string => `${context},${rip}`;
+
+/** Of machine code, and of what it is the machine code of. */
+function machineCodeHash(code: Uint8Array, { bytes }: Entry): Uint8Array {
+  return hashBytes(code, new DataView(bytes.buffer, bytes.byteOffset).getInt32(0, true));
+}
 
 /** The code of a part is also code of other parts. */
 const isWithin = (part: CachedPart, others: readonly CachedPart[]): boolean =>

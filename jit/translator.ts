@@ -397,9 +397,9 @@ export class Translator implements Regions {
     const parts = partsOf(ranges, context);
     if (!snapshot.isCurrent(parts)) return; // overwritten meanwhile
     const translated = { wasm, instructions, parts, indirect, inexact };
-    this.install(translated, module, context, rip, snapshot.places());
+    const main = this.install(translated, module, context, rip, snapshot.places());
     if (!context.stable) return;
-    this.parts.cache?.add({
+    const region = {
       context: context.id,
       rip,
       instructions,
@@ -408,7 +408,9 @@ export class Translator implements Regions {
       inexact,
       parts: parts.map((part) => ({ page: part.page, offset: part.offset, code: snapshot.bytesOf(part)!.slice() })),
       wasm,
-    });
+    };
+    this.parts.cache?.add(region);
+    this.parts.cache?.executes(region, module, main);
   }
 
   /** Nothing to translate here, until the code changes. */
@@ -438,7 +440,8 @@ export class Translator implements Regions {
       const { instructions, indirect, rip, inexact } = region;
       for (const jump of indirect) this.see(jump);
       for (const at of region.apart) this.apart.add(at);
-      this.install({ wasm, instructions, parts, indirect, inexact }, module, context, rip, physical);
+      const main = this.install({ wasm, instructions, parts, indirect, inexact }, module, context, rip, physical);
+      cache.executes(region, module, main);
       this.statistics.fromCache++;
       return true;
     }
@@ -464,7 +467,7 @@ export class Translator implements Regions {
     context: Context,
     rip: bigint,
     where: ReadonlyMap<bigint, number>,
-  ): void {
+  ): () => bigint {
     const { table, code, engine, maximumBytes } = this.parts;
     const key = Number(rip);
     const entry = linearOf(context, rip) & ~0xfffn;
@@ -473,7 +476,8 @@ export class Translator implements Regions {
     const instance = new WebAssembly.Instance(module, this.imports);
     const slot = this.freeSlots.pop() ?? this.nextSlot++;
     if (slot >= table.length) table.grow(Math.max(1024, table.length));
-    table.set(slot, instance.exports.region as () => bigint);
+    const main = instance.exports.region as () => bigint;
+    table.set(slot, main);
     const pages = [...new Set(parts.map(({ page }) => page))].map((page) => [page, where.get(page)!] as const);
     const users: CodeUser[] = parts.map(({ page, offset, length }) => ({
       physical: where.get(page)! + offset,
@@ -508,6 +512,7 @@ export class Translator implements Regions {
     this.statistics.bytes += wasm.length;
     this.statistics.instructions += instructions;
     engine.regionChanged(key, context.id);
+    return main;
   }
 
   private remove(region: Installed, invalidated: boolean): void {

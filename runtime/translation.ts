@@ -69,7 +69,7 @@ export class MachineTranslation {
     let storage: Storage | null = null;
     if (store !== null) {
       const identity = `${await host.translatorIdentity()} ${JSON.stringify(mode)} ${cpu}`;
-      storage = { store, cache: new TranslationCache(identity) };
+      storage = { store, cache: new TranslationCache(identity, undefined, store.isPrivate ? host.machineCode : null) };
     }
     // Several processors take each other's translations, kept or not.
     const shared = options.cpus > 1 ? new TranslationCache('') : null;
@@ -108,6 +108,7 @@ export class MachineTranslation {
    */
   async close(): Promise<void> {
     await this.thread?.end();
+    this.storage?.cache.takeMachineCode();
     if (this.storage?.cache.changed !== true || this.blob === null) return;
     const { store, cache } = this.storage;
     cache.changed = false;

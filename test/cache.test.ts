@@ -4,13 +4,15 @@
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { hashBytes, toHex } from '../jit/hash.ts';
+import type { MachineCode } from '../jit/machine-code.ts';
 import { type CachedRegion, TranslationCache } from '../jit/translation-cache.ts';
+import { machineCodeFile, nodeMachineCode, readMachineCodeFile } from '../runtime/hosts/node-machine-code.ts';
 import { folderStore } from '../runtime/hosts/node-store.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'jit86-cache-'));
@@ -80,7 +82,7 @@ test('a damaged, truncated or foreign cache file changes nothing but the time, a
   const bytes = readFileSync(file);
   const damage: Record<string, Uint8Array> = {
     'no bytes': new Uint8Array(0),
-    'another format': Buffer.concat([Buffer.from('jit86tc\x02'), bytes.subarray(8)]),
+    'another format': Buffer.concat([Buffer.from('jit86tc\x01'), bytes.subarray(8)]),
     'another build': Buffer.concat([bytes.subarray(0, 10), Buffer.from([bytes[10]! ^ 1]), bytes.subarray(11)]),
     'a file that is cut': bytes.subarray(0, bytes.length * 0.6),
     'a flipped byte in every 300': bytes.map((byte, i) => (i > 120 && i % 300 === 0 ? byte ^ 0x20 : byte)),
@@ -206,6 +208,94 @@ test('a translation of the same code for the same flag replaces the one before; 
 test('a module that the host refuses is no translation', () => {
   const cache = cacheOf({ ...region(0x1000n, 1), wasm: Uint8Array.of(1, 2, 3) });
   assert.equal(cache.moduleOf(cache.candidates(7, 0x1000n)[0]!), null);
+});
+
+/** A module with a function that V8's optimising compiler is asked for at once. */
+const answer = Uint8Array.of(
+  ...[0, 0x61, 0x73, 0x6d, 1, 0, 0, 0], // header
+  ...[1, 5, 1, 0x60, 0, 1, 0x7f], // type: () -> i32
+  ...[3, 2, 1, 0], // function
+  ...[7, 10, 1, 6, 0x61, 0x6e, 0x73, 0x77, 0x65, 0x72, 0, 0], // export "answer"
+  ...[10, 6, 1, 4, 0, 0x41, 42, 0x0b], // i32.const 42
+);
+
+test('machine code is kept with the module that it belongs to, and taken if both are whole', () => {
+  const taken: string[] = [];
+  const engine = (kept: number): MachineCode => ({
+    of: () => new Uint8Array(kept).fill(kept),
+    module: (code, wasm) => {
+      taken.push(`${code.length} of ${code[0]} for ${wasm.length}`);
+      return new WebAssembly.Module(answer);
+    },
+  });
+  const cache = new TranslationCache('this build', undefined, engine(5));
+  const made = { ...region(0x1000n, 1, 2, 3), wasm: answer };
+  const main = () => {};
+  const module = new WebAssembly.Module(answer);
+  cache.add(made);
+  cache.executes(made, module, main);
+  cache.add({ ...made, rip: 0x2000n }); // not executed: nothing is known of it
+  cache.takeMachineCode();
+  const file = cache.write(1e6);
+  const use = (bytes: Uint8Array, host: MachineCode | null) => {
+    const read = new TranslationCache('this build', undefined, host);
+    read.read(bytes);
+    const found = [0x1000n, 0x2000n].flatMap((rip) => read.candidates(7, rip));
+    for (const each of found) read.executes(each, read.moduleOf(each)!.module, main);
+    read.takeMachineCode();
+    return { found: found.length, changed: read.changed };
+  };
+  assert.deepEqual(use(file, engine(5)), { found: 2, changed: true });
+  assert.deepEqual(taken.splice(0), [`5 of 5 for ${answer.length}`]);
+  assert.deepEqual(use(file, null), { found: 2, changed: false });
+  assert.deepEqual(taken, []);
+  // Whatever byte is wrong, machine code comes with its own module or not at all.
+  for (let at = 0; at < file.length; at++) {
+    const damaged = file.slice();
+    damaged[at]! ^= 1;
+    const { found } = use(damaged, engine(5));
+    assert.ok(taken.length === 0 || found > 0);
+    for (const each of taken.splice(0)) assert.equal(each, `5 of 5 for ${answer.length}`);
+  }
+  // Too little room for both: the module is what counts.
+  const small = cache.write(file.length - 1);
+  assert.deepEqual(use(small, engine(5)), { found: 2, changed: true });
+  assert.deepEqual(taken, []);
+});
+
+test('what is not optimised yet has no machine code', () => {
+  const module = new WebAssembly.Module(answer);
+  const { exports } = new WebAssembly.Instance(module);
+  assert.equal(nodeMachineCode.of(module, exports.answer!), null);
+});
+
+test('a module of machine code does what the module did', (t) => {
+  const other = answer.map((byte) => (byte === 42 ? 41 : byte));
+  const file = machineCodeFile(other);
+  if (file === null) return t.skip('not with this V8');
+  const place = join(folder, 'answer.code');
+  writeFileSync(place, file);
+  const again = readMachineCodeFile(pathToFileURL(place));
+  const { exports } = new WebAssembly.Instance(again!);
+  assert.equal((exports.answer as () => number)(), 41);
+  writeFileSync(
+    place,
+    file.map((byte, i) => (i >= 4 && i < 8 ? byte ^ 1 : byte)),
+  );
+  assert.equal(readMachineCodeFile(pathToFileURL(place)), null, 'another V8');
+  writeFileSync(place, file.subarray(0, 3));
+  assert.equal(readMachineCodeFile(pathToFileURL(place)), null, 'cut');
+  assert.equal(readMachineCodeFile(pathToFileURL(join(folder, 'none.code'))), null);
+});
+
+test('where others can write, no machine code is taken', { skip: process.getuid === undefined }, () => {
+  const shared = join(folder, 'shared');
+  assert.equal(folderStore(shared).isPrivate, true, 'made when it is first written to');
+  mkdirSync(shared);
+  chmodSync(shared, 0o777);
+  assert.equal(folderStore(shared).isPrivate, false);
+  chmodSync(shared, 0o755);
+  assert.equal(folderStore(shared).isPrivate, true);
 });
 
 test('the hash tells apart what differs in one bit, in length, or in order', () => {

@@ -42,9 +42,10 @@ const randomOnly = ['seconds', 'programs', 'seed', 'guests'];
 const guestOnly = ['interval', 'max-instructions', 'memory', 'x87', 'append', 'flat', 'mode', 'machine'];
 
 async function loadModules(): Promise<VmModules> {
-  const compiled = async (name: string) => WebAssembly.compile(await nodeHost.readArtifact(name));
-  const [core, arithmetic] = await Promise.all([compiled('core.wasm'), compiled('softfloat.wasm')]);
-  return { core, arithmetic };
+  const [core, arithmetic] = await Promise.all(
+    ['core.wasm', 'softfloat.wasm'].map((name) => nodeHost.readModule(name)),
+  );
+  return { core: core!, arithmetic: arithmetic! };
 }
 
 /** Whatever the options say that this kind of run does not know. */

@@ -42,6 +42,7 @@ async function withStore<T>(database: string, mode: IDBTransactionMode, use: (st
 /** The database is made when it is first used. */
 export function databaseStore(database: string): BlobStore {
   return {
+    isPrivate: true,
     async isEmpty() {
       try {
         return (await withStore(database, 'readonly', (store) => settled(store.count()))) === 0;

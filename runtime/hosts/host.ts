@@ -2,6 +2,7 @@
  * What a machine needs of whatever it runs on: time, the files that the build made, threads, a place for what outlives a
  * run. `node.ts` and `browser.ts` each have one of these; nothing above them names a host.
  */
+import type { MachineCode } from '../../jit/machine-code.ts';
 
 /** A worker thread, reduced to what the compiler needs. */
 export interface HostWorker {
@@ -13,6 +14,8 @@ export interface HostWorker {
 
 /** Named blobs that outlive the process or the page. */
 export interface BlobStore {
+  /** Nobody else can write to it: what is found there may be executed as it is. */
+  readonly isPrivate: boolean;
   /** There is no blob at all. */
   isEmpty(): Promise<boolean>;
   /** The blob's bytes; undefined if there is none, or it cannot be read. */
@@ -28,8 +31,10 @@ export interface Host {
   nextTurn(): Promise<void>;
   /** The bytes of a file that `npm run build` made, such as `core.wasm`. */
   readArtifact(name: string): Promise<Uint8Array<ArrayBuffer>>;
-  /** Compiles all of a module, off the thread: what is not compiled when it is first called makes the guest wait. */
-  compile(bytes: Uint8Array<ArrayBuffer>): Promise<WebAssembly.Module>;
+  /** The module of such a file, all of it compiled: what is not when it is first called makes the guest wait. */
+  readModule(name: string): Promise<WebAssembly.Module>;
+  /** Null: the host's engine keeps what it makes of modules to itself. */
+  readonly machineCode: MachineCode | null;
   /** Names the translator's sources: translations of another build are foreign. */
   translatorIdentity(): Promise<string>;
   /** Starts a thread that serves `jit/compiler-protocol.ts`. It does not keep the process alive. */

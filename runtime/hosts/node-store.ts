@@ -29,10 +29,23 @@ function trim(folder: string, room: number): void {
   }
 }
 
+/** No other user can write to the folder, or it is not there yet. Where the system tells no owners: it is taken to be so. */
+function isPrivate(folder: string): boolean {
+  const user = process.getuid?.();
+  if (user === undefined) return true;
+  try {
+    const { uid, mode } = statSync(folder);
+    return uid === user && (mode & 0o022) === 0;
+  } catch {
+    return true;
+  }
+}
+
 /** The folder is made when something is first written. */
 export function folderStore(folder: string): BlobStore {
   const pathOf = (name: string) => join(folder, `${name}${suffix}`);
   return {
+    isPrivate: isPrivate(folder),
     async isEmpty() {
       try {
         return !readdirSync(folder).some((name) => name.endsWith(suffix));
@@ -51,7 +64,7 @@ export function folderStore(folder: string): BlobStore {
       }
     },
     async write(name, bytes) {
-      mkdirSync(folder, { recursive: true });
+      mkdirSync(folder, { recursive: true, mode: 0o700 });
       // Unique among the processes that write now; `node:crypto` would cost the start of every run.
       const unique = `${process.pid}-${Math.floor(Math.random() * 2 ** 48).toString(36)}`;
       const temporary = join(folder, `${name}.${unique}.new`);

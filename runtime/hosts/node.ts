@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { Worker } from 'node:worker_threads';
 import type { Host, HostWorker } from './host.ts';
+import { nodeMachineCode, readMachineCodeFile } from './node-machine-code.ts';
 import { folderStore } from './node-store.ts';
 
 /** Nanoseconds of the monotonic clock, from an arbitrary origin: the source of a `HostClock`. */
@@ -106,6 +107,11 @@ export async function fileSink(path: string): Promise<ByteSink> {
   return streamSink(stream, true);
 }
 
+/** From the machine code that the build has made of it, if this V8 takes it. */
+async function readModule(name: string): Promise<WebAssembly.Module> {
+  const code = readMachineCodeFile(artifactUrl(name.replace(/\.wasm$/, '.code')));
+  return code ?? compile(new Uint8Array(readFileSync(artifactUrl(name))));
+}
 /** V8 would leave every function to its first call; a flag of the process says otherwise while this is under way. */
 async function compile(bytes: Uint8Array<ArrayBuffer>): Promise<WebAssembly.Module> {
   setFlagsFromString('--no-wasm-lazy-compilation');
@@ -143,7 +149,8 @@ export const nodeHost: Host = {
   monotonicNanos,
   nextTurn: () => new Promise((resolve) => void setImmediate(resolve)),
   readArtifact: async (name) => new Uint8Array(readFileSync(artifactUrl(name))),
-  compile,
+  readModule,
+  machineCode: nodeMachineCode,
   translatorIdentity,
   startCompiler: () =>
     startWorker(

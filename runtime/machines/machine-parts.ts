@@ -14,11 +14,10 @@ export interface MachineParts extends VmModules {
 
 /** Begins at once; the answer is for one machine. */
 export async function prepareMachine(options: MachineOptions, host: Host): Promise<MachineParts> {
-  const compiled = async (name: string) => host.compile(await host.readArtifact(name));
   const [translation, core, arithmetic] = await Promise.all([
     MachineTranslation.start(options, host),
-    compiled('core.wasm'),
-    compiled('softfloat.wasm'),
+    host.readModule('core.wasm'),
+    host.readModule('softfloat.wasm'),
   ]);
   return { translation, core, arithmetic };
 }
