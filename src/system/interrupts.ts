@@ -97,7 +97,7 @@ function deliverProtected(p: Processor, vector: number, kind: EventKind, errorCo
   if (kind === 'software' && gate.dpl < p.cpl) throw gateFault(p, GP, vector);
   if (!gate.isPresent) throw gateFault(p, NP, vector);
   if (type === TASK_GATE) {
-    deliverToTask(p, gate, errorCode, returnTo);
+    deliverToTask(p, gate, frameFlags(p, vector, kind), errorCode, returnTo);
     return;
   }
   const bytes = isGate16 ? 2 : 4;
@@ -140,9 +140,9 @@ function clearFlags(p: Processor, interruptGate: boolean): void {
   p.setRflagsRest(p.rflagsRest & ~cleared);
 }
 
-function deliverToTask(p: Processor, gate: Descriptor, errorCode: number, returnTo: number): void {
+function deliverToTask(p: Processor, gate: Descriptor, flags: number, errorCode: number, returnTo: number): void {
   const target = taskGateTarget(p, gate.gateSelector);
-  switchTask(p, target, 'interrupt', returnTo);
+  switchTask(p, target, 'interrupt', returnTo, flags);
   if (errorCode === NO_ERROR_CODE) return;
   const stack = Stack.current(p);
   stack.push((target.type & 8) === 0 ? 2 : 4, errorCode);

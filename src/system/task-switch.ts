@@ -86,8 +86,15 @@ export function returnFromTask(p: Processor): void {
 /**
  * Switches to the task of a TSS descriptor that has been checked.
  * @param resume instruction pointer at which the old task will go on
+ * @param flags what its TSS gets as flags (IRET clears NT in them)
  */
-export function switchTask(p: Processor, target: Descriptor, kind: TaskSwitch, resume: number): void {
+export function switchTask(
+  p: Processor,
+  target: Descriptor,
+  kind: TaskSwitch,
+  resume: number,
+  flags: number = p.rflags,
+): void {
   const { linear, state, tr } = p;
   const layout = layoutOf(target.type);
   if (target.limit < layout.limit) throw p.selectorFault(TS, target.selector);
@@ -97,6 +104,7 @@ export function switchTask(p: Processor, target: Descriptor, kind: TaskSwitch, r
   const item = (offset: number) => (layout.item === 4 ? linear.system32(at(offset)) : linear.system16(at(offset)));
 
   // Everything from the new TSS, and what the old one gets, is reachable: checked before anything is written.
+  linear.probeRead(base, 1, true);
   const newCr3 = layout === tss32 ? linear.system32(at(CR3_OFFSET)) : 0;
   const newIp = item(layout.ip);
   const newFlags = item(layout.flags);
@@ -121,10 +129,9 @@ export function switchTask(p: Processor, target: Descriptor, kind: TaskSwitch, r
 
   // The old task's state.
   if (kind === 'jump' || kind === 'iret') markBusy(p, oldDescriptor, false);
-  const flags = kind === 'iret' ? p.rflags & ~RFLAGS_NT : p.rflags;
   const save = (offset: number, value: number) => linear.store(oldAt(offset), oldLayout.item, value, 0, true);
   save(oldLayout.ip, resume);
-  save(oldLayout.flags, flags);
+  save(oldLayout.flags, kind === 'iret' ? flags & ~RFLAGS_NT : flags);
   for (let i = 0; i < 8; i++) save(oldLayout.registers + i * oldLayout.item, p.gpr32(i));
   for (let i = 0; i < oldLayout.segmentCount; i++)
     linear.store(oldAt(oldLayout.selectors + i * oldLayout.item), 2, p.segments[i]!.selector, 0, true);

@@ -1,6 +1,7 @@
 /**
- * Guests that raise every exception and compare vector, error code, CR2, frame and DR6 with the manual themselves
- * (test/guests): here they say that nothing differs, in both engines.
+ * Guests that raise every exception, go through every gate and task and step through everything, and compare vector, error
+ * code, CR2, frame and DR6 with the manual themselves (test/guests): here they say that nothing differs, in both engines.
+ * `node test/guests/compare.ts` runs them in other emulators.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -13,9 +14,10 @@ const cli = fileURLToPath(new URL('../../dist/runtime/cli/main.js', import.meta.
 for (const [name, cases] of [
   ['exceptions32', 0x9e],
   ['exceptions64', 0x70],
+  ['tasks32', 0x85],
 ] as const)
   for (const engine of ['interpreter', 'jit'])
-    test(`${name}: what ${cases} exceptions leave behind, in the ${engine}`, () => {
+    test(`${name}: ${cases} cases end as the manual says, in the ${engine}`, () => {
       const options = [
         '--engine',
         engine,

@@ -8,6 +8,7 @@
 .text
 .globl _start
 _start:
+  mov %ebx, boot_info
   mov $boot_stack_end, %esp
   push $0
   popf
@@ -90,6 +91,9 @@ landing:
 saved_esp: .long 0
 frame_pointer: .long 0
 outcome: .long 0
+.globl boot_info
+.align 8
+boot_info: .quad 0 /* multiboot's */
 handler_ss: .long 0
 .align 16
 .skip 16384

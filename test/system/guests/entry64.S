@@ -8,6 +8,7 @@
 .code32
 .globl _start
 _start:
+  mov %ebx, boot_info
   mov $boot_stack_end, %esp
   push $0
   popf
@@ -120,6 +121,9 @@ boot_gdt_pointer: .word 23
 .globl saved_rsp, outcome, handler_ss, pml4, pdpt, pd
 saved_rsp: .quad 0
 outcome: .long 0
+.globl boot_info
+.align 8
+boot_info: .quad 0 /* multiboot's */
 handler_ss: .long 0
 .align 4096
 pml4: .skip 4096

@@ -5,24 +5,10 @@
  * segment limits, takes LTR of null, calls INT1 undefined, forgets P in the error code of reserved bits, does not ask for a
  * write in a read-modify-write, sets the accessed flags of walks that fault, and has #NP for an absent stack segment of RETF.
  */
-typedef unsigned int u32;
-typedef unsigned short u16;
-typedef unsigned char u8;
-typedef unsigned long long u64;
+#include "guest.h"
 
-extern u32 saved_esp, frame_pointer, outcome, handler_ss;
-extern u8 stubs[], landing[];
+extern u32 saved_esp, frame_pointer;
 int attempt(void (*f)(void));
-
-static void put(char c) { __asm__ volatile("outb %0, $0xe9" ::"a"(c)); }
-static void print(const char *s) { while (*s) put(*s++); }
-static void hex(u32 v) {
-  int started = 0;
-  for (int i = 28; i >= 0; i -= 4) {
-    u32 d = (v >> i) & 15;
-    if (d || started || i == 0) { put(d < 10 ? '0' + d : 'a' + d - 10); started = 1; }
-  }
-}
 
 struct frame { u32 gs, fs, es, ds, edi, esi, ebp, esp0, ebx, edx, ecx, eax, vector, error, eip, cs, eflags, esp, ss, ves, vds, vfs, vgs; };
 static struct frame seen;
@@ -49,9 +35,6 @@ void record(void) {
   outcome = f->vector;
 }
 
-static u64 descriptor(u32 base, u32 limit, u32 access, u32 flags) {
-  return (limit & 0xffff) | ((u64)(base & 0xffffff) << 16) | ((u64)access << 40) | ((u64)(limit >> 16 & 15) << 48) | ((u64)flags << 52) | ((u64)(base >> 24) << 56);
-}
 static u64 gate(u32 selector, u32 offset, u32 access, u32 count) {
   return (offset & 0xffff) | (selector << 16) | ((u64)count << 32) | ((u64)access << 40) | ((u64)(offset >> 16) << 48);
 }

@@ -6,25 +6,11 @@
  * addresses that are not canonical, counts IDT error codes in 16 bytes, loads SS on any interrupt stack, and loses the
  * arithmetic flags in SYSCALL. It does not survive the last question.
  */
-typedef unsigned int u32;
-typedef unsigned short u16;
-typedef unsigned char u8;
-typedef unsigned long u64;
+#include "guest.h"
 
-extern u32 outcome, handler_ss;
 extern u64 saved_rsp, pml4[512], pdpt[512], pd[512];
-extern u8 stubs[], landing[];
 void attempt(void (*f)(void));
 
-static void put(char c) { __asm__ volatile("outb %0, $0xe9" ::"a"(c)); }
-static void print(const char *s) { while (*s) put(*s++); }
-static void hex(u64 v) {
-  int started = 0;
-  for (int i = 60; i >= 0; i -= 4) {
-    u32 d = (v >> i) & 15;
-    if (d || started || i == 0) { put(d < 10 ? '0' + d : 'a' + d - 10); started = 1; }
-  }
-}
 static void line(void) { put('\n'); }
 
 struct frame { u64 r11, rbx, rdx, rcx, rax, vector, error, rip, cs, rflags, rsp, ss; };
@@ -52,9 +38,6 @@ static struct { u32 r0; u64 rsp[3], r1, ist[7], r2; u16 r3, map; } __attribute__
 static u8 stack0[8192] __attribute__((aligned(16))), stack1[8192] __attribute__((aligned(16))), ist_stack[8192] __attribute__((aligned(16)));
 u8 stack3[8192] __attribute__((aligned(16)));
 
-static u64 descriptor(u32 base, u32 limit, u64 access, u64 flags) {
-  return (limit & 0xffff) | ((u64)(base & 0xffffff) << 16) | access << 40 | ((u64)(limit >> 16 & 15) << 48) | flags << 52 | ((u64)(base >> 24) << 56);
-}
 static void gate(u64 *at, u32 selector, u64 offset, u64 access, u64 ist) {
   at[0] = (offset & 0xffff) | (selector << 16) | ist << 32 | access << 40 | (offset >> 16 & 0xffff) << 48;
   at[1] = offset >> 32;
