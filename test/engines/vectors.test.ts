@@ -1,20 +1,22 @@
 /**
  * The recorded hardware vectors in every engine: the interpreter runs them all; a translation, and an all-cold one, run a
  * sample, or all with JIT86_ALL_VECTORS=1 in the environment (three minutes). Each runs on a whole vCPU at CPL 3 and ends
- * through the guest's IDT, so exception, error code, CR2 and the pushed frame are the guest's own view.
+ * through the guest's IDT, so exception, error code, CR2 and the pushed frame are the guest's own view. Where the CPU that
+ * recorded them is at hand, some that it makes now run as well.
  */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { freshVectors } from '../hardware/fresh.ts';
+import { oracleUnavailable, RECORDED, withOracle } from '../hardware/oracle.ts';
 import type { Score } from '../hardware/score.ts';
+import { scoreTable } from '../hardware/score-table.ts';
+import { openVectors, type VectorFile, vectorFiles } from '../hardware/vectors.ts';
 import { VectorRunner } from './vector-runner.ts';
-import { scoreEngines } from './vector-scores.ts';
+import { knownMisses, scoreEngines } from './vector-scores.ts';
 
 const all = process.env.JIT86_ALL_VECTORS === '1';
 /** Of each instruction form, every n-th vector is translated. */
 const sample = all ? 1 : 10;
-
-/** Misses that are understood, by class and name ("alu adc"), with their cause. */
-const knownMisses: Readonly<Record<string, string>> = {};
 
 function judge(t: TestContext, score: Score): void {
   for (const line of score.table().split('\n')) t.diagnostic(line);
@@ -35,4 +37,37 @@ test('a translation does what the CPU did, with warm look-aside tables and with 
   for (const score of scores) judge(t, score);
   // Those that fault or meet an unusual MXCSR are left to the interpreter, and of the cold ones those that access memory.
   assert.ok(runner.translated > scores[0]!.run, `only ${runner.translated} runs passed through a translation`);
+});
+
+test('fresh vectors of every class, made by the CPU now, pass in every engine', (t) => {
+  const reason = oracleUnavailable();
+  if (reason !== undefined) return t.skip(reason);
+  withOracle((run) => {
+    const { cpu } = openVectors(vectorFiles().get('bcd')!);
+    const here = openVectors(run('bcd', 1)).cpu;
+    if (here.vendor !== cpu.vendor || here.family !== cpu.family)
+      return t.skip(`recorded by another CPU than ${here.name}`);
+    const seeds = new Set<number>();
+    const classes = new Set<string>();
+    function* noted(files: Iterable<VectorFile>): Iterable<VectorFile> {
+      for (const file of files) {
+        seeds.add(file.seed);
+        for (const { cls } of file.forms) classes.add(cls);
+        yield file;
+      }
+    }
+    const files = noted(freshVectors(run, { seed: RECORDED.seed, vectors: 10_000, classes: RECORDED.classes }));
+    const scores = scoreEngines(new VectorRunner(), ['interpreter', 'translation', 'cold'], {
+      every: 4,
+      classes: [],
+      files,
+    });
+    assert.deepEqual([...classes].sort(), [...RECORDED.classes].sort());
+    assert.ok(!seeds.has(RECORDED.seed));
+    for (const score of scores) {
+      assert.ok(score.run > 4000, `${score.run} vectors in ${score.engine}`);
+      judge(t, score);
+    }
+    assert.match(scoreTable(scores, knownMisses), /^misses: none$[\s\S]*^total +all +(\d+) +\1\/\1 /m);
+  });
 });

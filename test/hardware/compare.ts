@@ -127,7 +127,7 @@ function nearSingles(a: Uint8Array, b: Uint8Array): boolean {
   return true;
 }
 
-/** Double extended numbers of equal sign whose significands differ by less than 2^13 of 2^64 units. */
+/** Double extended numbers of equal sign two units in the last place apart at most: each is within one of the truth. */
 function nearExtended(a: Uint8Array, b: Uint8Array): boolean {
   const [x, y] = [new DataView(a.buffer, a.byteOffset), new DataView(b.buffer, b.byteOffset)];
   const [signX, signY] = [x.getUint16(8, true), y.getUint16(8, true)];
@@ -135,5 +135,5 @@ function nearExtended(a: Uint8Array, b: Uint8Array): boolean {
   const ordinal = (view: DataView, exponent: number): bigint =>
     (BigInt(exponent & 0x7fff) << 63n) + BigInt.asUintN(63, view.getBigUint64(0, true));
   const distance = ordinal(x, signX) - ordinal(y, signY);
-  return distance < 0x2000n && distance > -0x2000n;
+  return distance <= 2n && distance >= -2n;
 }

@@ -32,8 +32,11 @@ export function oracleUnavailable(): string | undefined {
   return undefined;
 }
 
-/** Calls `use` with a function that runs the freshly built oracle and returns the vectors it wrote. */
-export function withOracle<T>(use: (run: (cls: string, perForm: number) => Uint8Array) => T): T {
+/** Runs the oracle for one class, with the stored vectors' seed unless told, and returns the vectors it wrote. */
+export type RunOracle = (cls: string, perForm: number, seed?: number) => Uint8Array;
+
+/** Calls `use` with a function that runs the freshly built oracle. */
+export function withOracle<T>(use: (run: RunOracle) => T): T {
   const directory = mkdtempSync(join(tmpdir(), 'jit86-oracle-'));
   try {
     const sources = fileURLToPath(new URL('oracle/', import.meta.url));
@@ -41,8 +44,7 @@ export function withOracle<T>(use: (run: (cls: string, perForm: number) => Uint8
     const program = join(directory, 'oracle');
     const output = join(directory, 'vectors.bin');
     execFileSync('gcc', [...FLAGS.split(' '), '-o', program, ...files.map((name) => join(sources, name))]);
-    return use((cls, perForm) => {
-      const { seed } = RECORDED;
+    return use((cls, perForm, seed = RECORDED.seed) => {
       const args = ['-s', String(seed), '-n', String(perForm), '-c', cls, '-o', output];
       execFileSync(program, args, { timeout: 120_000, stdio: ['ignore', 'ignore', 'pipe'] });
       return readFileSync(output);

@@ -11,7 +11,11 @@ interface Cell {
   passed: number;
   /** of those run: vectors in which makers differ */
   vendor: number;
-  vendorPassed: number;
+}
+/** The vectors that are marked with one cause (`vendor.ts`). */
+interface Marked {
+  run: number;
+  passed: number;
 }
 /** The misses of one instruction name in one class. */
 export interface Miss {
@@ -27,6 +31,8 @@ export class Score {
   readonly engine: string;
   readonly #cells = new Map<string, Map<number, Cell>>();
   readonly #misses = new Map<string, Miss>();
+  readonly #marked = new Map<string, Marked>();
+  readonly #tolerated = new Map<string, number>();
 
   constructor(engine: string) {
     this.engine = engine;
@@ -34,7 +40,12 @@ export class Score {
 
   /** Compares and counts; returns true when the vector passed. */
   add(vector: Vector, actual: ActualState): boolean {
-    return this.count(vector, compare(vector, actual));
+    const passed = this.count(vector, compare(vector, actual));
+    if (passed) for (const what of toleratedDifferences(vector, actual)) this.#tolerate(what);
+    return passed;
+  }
+  #tolerate(what: string): void {
+    this.#tolerated.set(what, (this.#tolerated.get(what) ?? 0) + 1);
   }
 
   /** Counts a vector with the differences found elsewhere, such as the text of a host error. */
@@ -43,12 +54,18 @@ export class Score {
     let row = this.#cells.get(cls);
     if (!row) this.#cells.set(cls, (row = new Map()));
     let cell = row.get(mode);
-    if (!cell) row.set(mode, (cell = { run: 0, passed: 0, vendor: 0, vendorPassed: 0 }));
+    if (!cell) row.set(mode, (cell = { run: 0, passed: 0, vendor: 0 }));
+    const passed = differences.length === 0;
     cell.run++;
-    if (vector.vendor !== undefined) cell.vendor++;
-    if (differences.length === 0) {
+    if (vector.vendor !== undefined) {
+      cell.vendor++;
+      let marked = this.#marked.get(vector.vendor);
+      if (!marked) this.#marked.set(vector.vendor, (marked = { run: 0, passed: 0 }));
+      marked.run++;
+      if (passed) marked.passed++;
+    }
+    if (passed) {
       cell.passed++;
-      if (vector.vendor !== undefined) cell.vendorPassed++;
       return true;
     }
     const key = `${cls} ${name}`;
@@ -57,6 +74,22 @@ export class Score {
     miss.count++;
     miss.modes.set(mode, (miss.modes.get(mode) ?? 0) + 1);
     return false;
+  }
+
+  /** The counts of a class in a mode, or undefined if none of its vectors ran. */
+  cell(cls: string, mode: number): Readonly<Cell> | undefined {
+    return this.#cells.get(cls)?.get(mode);
+  }
+  /** In how many of the vectors that passed the engine and the CPU differ where the architecture allows it, by what differs. */
+  get tolerated(): ReadonlyMap<string, number> {
+    return this.#tolerated;
+  }
+  get classes(): string[] {
+    return [...this.#cells.keys()];
+  }
+  /** What the vectors in which makers differ came to, by cause. */
+  get marked(): ReadonlyMap<string, Readonly<Marked>> {
+    return this.#marked;
   }
 
   get run(): number {
@@ -106,6 +139,18 @@ export class Score {
   #sum(count: (cell: Cell) => number): number {
     return [...this.#cells.values()].flatMap((row) => [...row.values()]).reduce((sum, cell) => sum + count(cell), 0);
   }
+}
+
+/** What the comparison lets pass although engine and CPU differ. */
+function toleratedDifferences(vector: Vector, actual: ActualState): string[] {
+  const { approximate, undefinedFlags, fswUndefined, out, fp } = vector;
+  const found: string[] = [];
+  if (approximate && compare({ ...vector, approximate: false }, actual).length > 0)
+    found.push(fp === 'x87' ? 'x87 transcendental function: the last digit' : 'reciprocal estimate: its precision');
+  if (((actual.flags ^ out.flags) & undefinedFlags) !== 0) found.push('flags that the instruction leaves undefined');
+  if (((actual.fsw ^ out.fsw) & fswUndefined) !== 0)
+    found.push('x87 condition codes that the instruction leaves undefined');
+  return found;
 }
 
 const hexBytes = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
