@@ -7,6 +7,7 @@
  *   dist/core.wasm             the interpreter's loop, by `jit/build-core.ts`
  *   dist/{core,softfloat}.code what this Node makes of the two, by `runtime/hosts/build-machine-code.ts`
  *   dist/cli/…                 the command line in few files, by `runtime/cli/build.ts`
+ *   dist/cli/compiled          V8's code of these files
  *   dist/web/…                 the page, by `web/build.ts`
  *
  * A step runs only when one of its inputs has changed since it last succeeded: `dist/.stamps.json` keeps a hash of the
@@ -35,7 +36,7 @@ interface Step {
   /** What else decides it. */
   readonly also?: string;
   // biome-ignore lint/suspicious/noExplicitAny: each step knows what its script exports
-  readonly make: (script: Record<string, (out: any) => Promise<void> | void>) => Promise<void> | void;
+  readonly make: (script: Record<string, (...args: any[]) => Promise<void> | void>) => Promise<void> | void;
 }
 
 /** The relative modules that a TypeScript source names, as it names them; type-only imports and `import()` included. */
@@ -93,6 +94,8 @@ function run(command: string, args: readonly string[]): Promise<void> {
   });
 }
 
+/** The guest that the command line is tried with. */
+const trainer = 'bench/guests/built/x86_64/hello.elf';
 const tools = ['package-lock.json', 'build.ts'];
 
 const typescript: Step = {
@@ -159,6 +162,15 @@ const cli: Step = {
   make: (script) => script.buildCli!(join(dist, 'cli')),
 };
 
+const compiled: Step = {
+  name: 'compiled',
+  inputs: () => [...tools, ...files('dist/cli/*.js'), trainer],
+  also: process.versions.v8,
+  output: 'dist/cli/compiled',
+  script: 'runtime/cli/build.ts',
+  make: (script) => script.compileCli!(join(dist, 'cli'), join(root, trainer)),
+};
+
 const web: Step = {
   name: 'web',
   inputs: () => [
@@ -210,7 +222,7 @@ export async function build(): Promise<void> {
     runChain([softfloat, core, machineCode], stamps),
   ]);
   for (const part of parts) if (part.status === 'rejected') throw part.reason;
-  await runChain([cli, web], stamps);
+  await runChain([cli, compiled, web], stamps);
 }
 
 if (import.meta.main) {

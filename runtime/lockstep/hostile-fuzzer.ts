@@ -2,7 +2,7 @@
  * Hostile guests: random bytes and random instructions, privileged ones among them, with registers that point at page tables,
  * descriptor tables and nowhere. Whatever they do, the host must not notice, and the engines must agree.
  */
-import { forms } from '../../src/isa/all.ts';
+import { allForms } from '../../src/isa/all.ts';
 import type { Form } from '../../src/isa/forms.ts';
 import type { VmModules } from '../vm.ts';
 import { CODE_PAGES, codeSizeOf, codeStart, DATA_PAGES, dataStart, type GuestKind, type GuestMode } from './guest.ts';
@@ -16,7 +16,7 @@ import { listing, type Program } from './random-program.ts';
 const formsOf = new Map<number, readonly Form[]>();
 function formsIn(mode: 16 | 32 | 64): readonly Form[] {
   let list = formsOf.get(mode);
-  if (list === undefined) formsOf.set(mode, (list = forms.filter((f) => (mode === 64 ? f.in64 : f.outside64))));
+  if (list === undefined) formsOf.set(mode, (list = allForms().filter((f) => (mode === 64 ? f.in64 : f.outside64))));
   return list;
 }
 /** Instructions that change the machine: they come more often than the others. */

@@ -3,7 +3,7 @@
  * memory, which edit their page tables and their own code. They need not end: whoever runs one bounds its instructions.
  */
 import { Builder } from '../../src/ir/builder.ts';
-import { forms } from '../../src/isa/all.ts';
+import { allForms } from '../../src/isa/all.ts';
 import { decode } from '../../src/isa/decode.ts';
 import { disassemble } from '../../src/isa/disassemble.ts';
 import type { Form } from '../../src/isa/forms.ts';
@@ -104,7 +104,7 @@ function poolOf(kind: GuestKind): Pool {
     helpers: [],
   } as Record<keyof Pool, Form[]>;
   const allowed = kind.cpl === 0 ? harmlessToSupervisor : harmless;
-  for (const form of forms) {
+  for (const form of allForms()) {
     for (const bytes of sampleEncodings(form, mode)) {
       const joined = new Uint8Array(16);
       joined.set(bytes);

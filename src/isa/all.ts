@@ -22,7 +22,7 @@ import './stack.ts';
 import './strings.ts';
 import './system.ts';
 import { definitions } from './define.ts';
-import { type Form, parseForms } from './forms.ts';
+import { type Form, type FormText, formTexts } from './forms.ts';
 import './sse-float.ts';
 import './sse-integer.ts';
 import './sse-move.ts';
@@ -35,5 +35,12 @@ import './x87-control.ts';
 import './x87-transfer.ts';
 import './xsave.ts';
 
-/** Every form of every definition; a wrong form string throws here, at start-up. */
-export const forms: readonly Form[] = parseForms(definitions);
+/** Every form of every definition. */
+export const texts: readonly FormText[] = formTexts(definitions);
+
+/**
+ * All of them, parsed.
+ *
+ * @throws FormError for a wrong form string
+ */
+export const allForms = (): readonly Form[] => texts.map(({ form }) => form);

@@ -2,12 +2,10 @@
  * From forms to dense tables: which form the opcode, mandatory prefix, REX.W, REX.B or VEX.L and ModRM select.
  *
  * A slot is one combination of all of these but ModRM. What it holds is worked out when it is first asked for: nothing,
- * one form, or one form per ModRM byte.
+ * one form, or one form per ModRM byte. Forms are parsed then, too.
  */
-import { acceptsModrm, type Form } from './forms.ts';
+import { acceptsModrm, type Form, type FormText, VEX_ROW } from './forms.ts';
 
-/** Opcode maps as rows: 0-3 legacy, 5-7 the VEX maps 0F, 0F 38 and 0F 3A. */
-export const VEX_ROW = 4;
 export const slotOf = (row: number, opcode: number, prefix: number, w: number, bOrL: number): number =>
   (((row << 8) | opcode) << 4) | (prefix << 2) | (w << 1) | bOrL;
 export const slotCount = 8 << 12;
@@ -24,16 +22,21 @@ const nothing: Selection = { kind: 'none' };
 export class DecodeTable {
   /** By slot; null = not worked out yet. */
   readonly selections: (Selection | null)[] = new Array<Selection | null>(slotCount).fill(null);
-  private readonly candidates: Form[][] = Array.from({ length: 8 * 256 }, () => []);
+  /** By row and opcode. */
+  private readonly candidates = new Map<number, FormText[]>();
+  private readonly long: boolean;
   private readonly shared = new Map<string, Selection>();
   private readonly numbers = new Map<Form, number>();
 
-  constructor(forms: readonly Form[], long: boolean) {
+  constructor(forms: readonly FormText[], long: boolean) {
+    this.long = long;
     for (const form of forms) {
-      if (!(long ? form.in64 : form.outside64)) continue;
-      this.numbers.set(form, this.numbers.size);
-      const row = (form.vex === null ? 0 : VEX_ROW) + form.map;
-      for (let i = 0; i < form.opcodes; i++) this.candidates[(row << 8) | (form.opcode + i)]!.push(form);
+      for (let i = 0; i < form.opcodes; i++) {
+        const place = (form.row << 8) | (form.opcode + i);
+        const list = this.candidates.get(place);
+        if (list === undefined) this.candidates.set(place, [form]);
+        else list.push(form);
+      }
     }
   }
 
@@ -45,15 +48,17 @@ export class DecodeTable {
     const prefix = prefixes[(slot >> 2) & 3]!;
     const w = (slot >> 1) & 1;
     const bOrL = slot & 1;
-    const matching = this.candidates[slot >> 4]!.filter(
+    const here = (this.candidates.get(slot >> 4) ?? []).map(({ form }) => form);
+    const matching = here.filter(
       (f) =>
+        (this.long ? f.in64 : f.outside64) &&
         acceptsPrefix(f, prefix) &&
         (f.w === null || f.w === w) &&
         (f.vex === null ||
           ((typeof f.vex.w !== 'number' || f.vex.w === w) && (f.vex.length === null || f.vex.length === bOrL))),
     );
     const forms = beforeRegister(matching, slot >> 12 < VEX_ROW && bOrL === 1);
-    const key = forms.map((f) => this.numbers.get(f)).join();
+    const key = forms.map((f) => this.numberOf(f)).join();
     let made = this.shared.get(key);
     if (made === undefined) {
       made = selectionOf(forms);
@@ -63,9 +68,15 @@ export class DecodeTable {
     return made;
   }
 
+  private numberOf(form: Form): number {
+    let number = this.numbers.get(form);
+    if (number === undefined) this.numbers.set(form, (number = this.numbers.size));
+    return number;
+  }
+
   /** Works out every slot, so that two forms of equal rank in one place are found. */
   workOutAll(): void {
-    for (let slot = 0; slot < slotCount; slot++) if (this.candidates[slot >> 4]!.length > 0) this.select(slot);
+    for (let slot = 0; slot < slotCount; slot++) if (this.candidates.has(slot >> 4)) this.select(slot);
   }
 }
 

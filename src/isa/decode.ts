@@ -5,10 +5,10 @@
  * business of whoever records (`form.protectedOnly`, `definition.feature`). SDM volume 2, chapter 2.
  */
 import type { Insn, MemoryOperand, Operand } from '../ir/operand.ts';
-import { forms as allForms } from './all.ts';
-import { DecodeTable, slotOf, VEX_ROW } from './decode-table.ts';
+import { texts } from './all.ts';
+import { DecodeTable, slotOf } from './decode-table.ts';
 import type { Definition } from './define.ts';
-import { type Form, legacyByteRegisters, type OperandSpec, sizeSlot } from './forms.ts';
+import { type Form, type FormText, legacyByteRegisters, type OperandSpec, sizeSlot, VEX_ROW } from './forms.ts';
 
 export interface DecodedInstruction {
   readonly failure: null;
@@ -107,13 +107,13 @@ function immediate(bytes: Uint8Array, at: number, length: number, signed: boolea
 }
 
 /** A decoder for a list of forms; `decode` is the one for all of them. */
-export function createDecoder(forms: readonly Form[]): Decode {
-  const longTable = new DecodeTable(forms, true);
-  const shortTable = new DecodeTable(forms, false);
+export function createDecoder(forms: readonly FormText[]): Decode {
+  let longTable: DecodeTable | null = null;
+  let shortTable: DecodeTable | null = null;
 
   return (bytes, offset, available, rip, mode) => {
     const long = mode === 64;
-    const table = long ? longTable : shortTable;
+    const table = long ? (longTable ??= new DecodeTable(forms, true)) : (shortTable ??= new DecodeTable(forms, false));
     const prefixes = long ? longPrefixes : shortPrefixes;
     const end = offset + (available < MAXIMUM_LENGTH ? available : MAXIMUM_LENGTH);
     const outOfBytes = (): DecodeFailure =>
@@ -455,7 +455,7 @@ export function createDecoder(forms: readonly Form[]): Decode {
 }
 
 /** The decoder of every instruction that is defined. */
-export const decode: Decode = createDecoder(allForms);
+export const decode: Decode = createDecoder(texts);
 
 const decoders = new Map<string, Decode>([['', decode]]);
 /**
@@ -467,7 +467,7 @@ export function decoderWithout(lacks: readonly string[]): Decode {
   const key = lacks.join();
   let made = decoders.get(key);
   if (made === undefined) {
-    made = createDecoder(allForms.filter((form) => !lacks.includes(form.definition.feature)));
+    made = createDecoder(texts.filter(({ definition }) => !lacks.includes(definition.feature)));
     decoders.set(key, made);
   }
   return made;

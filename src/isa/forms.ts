@@ -494,8 +494,44 @@ export function parseForm(definition: Definition, text: string): Form {
   };
 }
 
-export function parseForms(definitions: readonly Definition[]): Form[] {
-  return definitions.flatMap((d) => d.forms.map((text) => parseForm(d, text)));
+/** The opcode maps of the legacy forms are rows 0-3, the VEX maps 0F, 0F 38 and 0F 3A rows 5-7. */
+export const VEX_ROW = 4;
+const rowOf = (vex: boolean, map: number): number => (vex ? VEX_ROW : 0) + map;
+const glance =
+  /^(?:VEX(?:\.(?!0F)\w+)*\.(0F(?:38|3A)?)\S* |(?:NP|NFx|66|F3|F2) (?=[0-9A-F]{2}))?(?:0F )?(?:(38|3A) )?([0-9A-F]{2})(\+r|\+cc)?/;
+
+/** A form that is parsed when it is first needed. What it is needed for, its opcode, is seen at a glance. */
+export class FormText {
+  readonly definition: Definition;
+  readonly text: string;
+  /** Which opcodes it is for, as in `Form`; row and opcode are -1 where the text is no form at all. */
+  readonly row: number;
+  readonly opcode: number;
+  readonly opcodes: 1 | 8 | 16;
+  private parsed: Form | null = null;
+
+  constructor(definition: Definition, text: string) {
+    this.definition = definition;
+    this.text = text;
+    const [all = '', vexMap, map, opcode = '', range] = glance.exec(text) ?? [];
+    const mapName = vexMap?.slice(2) ?? map ?? '';
+    const inMap0F = vexMap !== undefined || /(?:^| )0F /.test(all);
+    this.row = rowOf(vexMap !== undefined, mapName === '38' ? 2 : mapName === '3A' ? 3 : inMap0F ? 1 : 0);
+    this.opcode = opcode === '' ? -1 : Number.parseInt(opcode, 16);
+    this.opcodes = range === '+r' ? 8 : range === '+cc' ? 16 : 1;
+  }
+  /** @throws FormError for a wrong form string */
+  get form(): Form {
+    if (this.parsed !== null) return this.parsed;
+    const form = parseForm(this.definition, this.text);
+    if (rowOf(form.vex !== null, form.map) !== this.row || form.opcode !== this.opcode || form.opcodes !== this.opcodes)
+      throw new FormError(this.text, `taken for opcode ${this.opcode} of row ${this.row} at a glance`);
+    return (this.parsed = form);
+  }
+}
+
+export function formTexts(definitions: readonly Definition[]): FormText[] {
+  return definitions.flatMap((d) => d.forms.map((text) => new FormText(d, text)));
 }
 
 /** Whether a form accepts a ModRM byte. */

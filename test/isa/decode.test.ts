@@ -5,7 +5,7 @@ import type { Insn, MemoryOperand } from '../../src/ir/operand.ts';
 import { createDecoder, type Decoded } from '../../src/isa/decode.ts';
 import type { Definition } from '../../src/isa/define.ts';
 import { disassemble } from '../../src/isa/disassemble.ts';
-import { parseForm } from '../../src/isa/forms.ts';
+import { FormText } from '../../src/isa/forms.ts';
 
 type Mode = 16 | 32 | 64;
 
@@ -55,7 +55,7 @@ const list: readonly (readonly [string, ...string[]])[] = [
 ];
 const forms = list.flatMap(([name, ...texts]) => {
   const definition: Definition = { name, forms: texts, feature: 'base', record() {} };
-  return texts.map((text) => parseForm(definition, text));
+  return texts.map((text) => new FormText(definition, text));
 });
 const decoder = createDecoder(forms);
 

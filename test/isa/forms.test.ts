@@ -1,11 +1,11 @@
 /** Form strings: what they mean, and that wrong ones do not get through. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { forms } from '../../src/isa/all.ts';
+import { allForms, texts } from '../../src/isa/all.ts';
 import { createDecoder, type DecodedInstruction } from '../../src/isa/decode.ts';
 import { DecodeTable } from '../../src/isa/decode-table.ts';
 import type { Definition } from '../../src/isa/define.ts';
-import { parseForm } from '../../src/isa/forms.ts';
+import { FormText, parseForm } from '../../src/isa/forms.ts';
 
 const definition = (name: string, ...texts: string[]): Definition => ({
   name,
@@ -13,15 +13,15 @@ const definition = (name: string, ...texts: string[]): Definition => ({
   feature: 'base',
   record() {},
 });
-const parsed = (name: string, ...texts: string[]) => {
+const formsOf = (name: string, ...texts: string[]) => {
   const d = definition(name, ...texts);
-  return texts.map((text) => parseForm(d, text));
+  return texts.map((text) => new FormText(d, text));
 };
-const parse = (text: string) => parsed('TEST', text)[0]!;
+const parse = (text: string) => parseForm(definition('TEST', text), text);
 const bytes = (hex: string) => Uint8Array.from(Buffer.from(hex.replaceAll(' ', ''), 'hex'));
 
 function decodeWith(
-  list: ReturnType<typeof parsed>,
+  list: ReturnType<typeof formsOf>,
   hex: string,
   mode: 16 | 32 | 64 = 64,
 ): DecodedInstruction | string {
@@ -102,16 +102,24 @@ test('a wrong form string is an error that quotes it', () => {
   }
 });
 
+test('every form is what it is taken for at a glance', () => {
+  assert.equal(allForms().length, texts.length);
+  const other = new FormText(definition('TEST', '80 Ib'), '80 Ib');
+  Object.assign(other, { opcode: 0x81 });
+  assert.throws(() => other.form, /taken for opcode 129/);
+  assert.throws(() => new FormText(definition('TEST', 'xyz'), 'xyz').form, /form 'xyz'/);
+});
+
 test('no two forms of equal rank match the same bytes', () => {
-  for (const long of [true, false]) new DecodeTable(forms, long).workOutAll();
-  const clash = [...parsed('ONE', '80 /1 Eb,Ib'), ...parsed('TWO', '80 /1 Eb,Ib lock')];
+  for (const long of [true, false]) new DecodeTable(texts, long).workOutAll();
+  const clash = [...formsOf('ONE', '80 /1 Eb,Ib'), ...formsOf('TWO', '80 /1 Eb,Ib lock')];
   assert.throws(() => new DecodeTable(clash, true).workOutAll(), /ONE '80 \/1 Eb,Ib', TWO '80 \/1 Eb,Ib lock'/);
-  const mixed = [...parsed('ONE', '80 Eb,Ib'), ...parsed('TWO', '80 Ib')];
+  const mixed = [...formsOf('ONE', '80 Eb,Ib'), ...formsOf('TWO', '80 Ib')];
   assert.throws(() => new DecodeTable(mixed, true).workOutAll(), /with and without ModRM/);
 });
 
 test('an exact opcode byte wins over +r, but not with REX.B', () => {
-  const list = [...parsed('XCHG', '90+r Zv,rAX'), ...parsed('NOP', '90'), ...parsed('PAUSE', 'F3 90')];
+  const list = [...formsOf('XCHG', '90+r Zv,rAX'), ...formsOf('NOP', '90'), ...formsOf('PAUSE', 'F3 90')];
   assert.equal(nameOf(decodeWith(list, '90')), 'NOP');
   assert.equal(nameOf(decodeWith(list, '4090')), 'NOP');
   assert.equal(nameOf(decodeWith(list, 'f390')), 'PAUSE');
@@ -122,11 +130,11 @@ test('an exact opcode byte wins over +r, but not with REX.B', () => {
 
 test('a mandatory prefix wins over a form without one, F2 and F3 hide 66', () => {
   const list = [
-    ...parsed('BSF', '0F BC Gv,Ev'),
-    ...parsed('TZCNT', 'F3 0F BC Gv,Ev'),
-    ...parsed('MOVQ', 'NP 0F 6F Pq,Qq'),
-    ...parsed('MOVDQA', '66 0F 6F Vdq,Wdq'),
-    ...parsed('MOVDQU', 'F3 0F 6F Vdq,Wdq'),
+    ...formsOf('BSF', '0F BC Gv,Ev'),
+    ...formsOf('TZCNT', 'F3 0F BC Gv,Ev'),
+    ...formsOf('MOVQ', 'NP 0F 6F Pq,Qq'),
+    ...formsOf('MOVDQA', '66 0F 6F Vdq,Wdq'),
+    ...formsOf('MOVDQU', 'F3 0F 6F Vdq,Wdq'),
   ];
   assert.equal(nameOf(decodeWith(list, '0fbcc1')), 'BSF');
   assert.equal(nameOf(decodeWith(list, 'f20fbcc1')), 'BSF');
@@ -141,7 +149,7 @@ test('a mandatory prefix wins over a form without one, F2 and F3 hide 66', () =>
 });
 
 test('NFx takes 66 as the operand size and no F2 or F3', () => {
-  const list = parsed('MOVBE', 'NFx 0F 38 F0 Gv,Mv');
+  const list = formsOf('MOVBE', 'NFx 0F 38 F0 Gv,Mv');
   assert.equal((decodeWith(list, '0f38f003') as DecodedInstruction).insn.width, 32);
   assert.equal((decodeWith(list, '660f38f003') as DecodedInstruction).insn.width, 16);
   assert.equal(nameOf(decodeWith(list, 'f30f38f003')), 'undefined');
@@ -150,15 +158,15 @@ test('NFx takes 66 as the operand size and no F2 or F3', () => {
 
 test('fixed ModRM bytes, extensions and mod select among the forms of one opcode', () => {
   const list = [
-    ...parsed('SGDT', '0F 01 /0 Ms'),
-    ...parsed('VMCALL', '0F 01 C1'),
-    ...parsed('LFENCE', 'NP 0F AE /5!'),
-    ...parsed('FADD', 'D8 C0+r ST0,STi', 'D8 /0 Md'),
-    ...parsed('FLD1', 'D9 E8'),
-    ...parsed('MOVHLPS', 'NP 0F 12 Vq,Uq'),
-    ...parsed('MOVLPS', 'NP 0F 12 Vq,Mq'),
-    ...parsed('CX8', '0F C7 /1 Mq w0 lock'),
-    ...parsed('CX16', '0F C7 /1 Mdq w1 lock'),
+    ...formsOf('SGDT', '0F 01 /0 Ms'),
+    ...formsOf('VMCALL', '0F 01 C1'),
+    ...formsOf('LFENCE', 'NP 0F AE /5!'),
+    ...formsOf('FADD', 'D8 C0+r ST0,STi', 'D8 /0 Md'),
+    ...formsOf('FLD1', 'D9 E8'),
+    ...formsOf('MOVHLPS', 'NP 0F 12 Vq,Uq'),
+    ...formsOf('MOVLPS', 'NP 0F 12 Vq,Mq'),
+    ...formsOf('CX8', '0F C7 /1 Mq w0 lock'),
+    ...formsOf('CX16', '0F C7 /1 Mdq w1 lock'),
   ];
   assert.equal(nameOf(decodeWith(list, '0f0100')), 'SGDT');
   assert.equal((decodeWith(list, '0f0100') as DecodedInstruction).insn.operands[0]!.width, 80);

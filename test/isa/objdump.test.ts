@@ -4,13 +4,15 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { forms } from '../../src/isa/all.ts';
+import { allForms } from '../../src/isa/all.ts';
 import { decode } from '../../src/isa/decode.ts';
 import { disassemble } from '../../src/isa/disassemble.ts';
 import { sampleEncodings } from '../../src/isa/samples.ts';
 import { addressOf, objdumpIsThere, opinions, padded, SLOT } from './objdump.ts';
 import { normal } from './objdump-text.ts';
 import { randomNumbers, spread } from './random.ts';
+
+const forms = allForms();
 
 const modes = [64, 32, 16] as const;
 const options = objdumpIsThere() ? {} : { skip: 'objdump (binutils) is not installed' };

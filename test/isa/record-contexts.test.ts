@@ -3,11 +3,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Builder, type ExecutionContext, faultAfterChange } from '../../src/ir/builder.ts';
 import { microOps, type Node } from '../../src/ir/micro-ops.ts';
-import { forms } from '../../src/isa/all.ts';
+import { allForms } from '../../src/isa/all.ts';
 import { decode } from '../../src/isa/decode.ts';
 import { disassemble } from '../../src/isa/disassemble.ts';
 import { sampleEncodings } from '../../src/isa/samples.ts';
 import { spread } from './random.ts';
+
+const forms = allForms();
 
 const usual = { x87: 'available', mmx: 'available', waitFaults: false, sse: 'available', avx: 'available' } as const;
 const flat = { flat: true, protectedMode: true, virtual8086: false, iopl: 0 } as const;
