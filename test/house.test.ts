@@ -87,7 +87,7 @@ const packageOwners: Readonly<Record<string, RegExp>> = {
   'assemblyscript/asc': /^src\/softfloat\/build\.ts$/,
   esbuild: /^(?:web|runtime\/cli)\/build\.ts$|^jit\/build-binaryen\.ts$/,
   'playwright-core': /^$/,
-  v86: /^bench\/peers/,
+  v86: /^bench\/(?:peers|kernels)/,
 };
 
 function packageViolations(files: readonly Source[]): string[] {
