@@ -21,6 +21,8 @@ const context = {
   waitFaults: false,
   sse: 'available',
   avx: 'available',
+  linearBits: 48,
+  baseBits: 48,
 } as const;
 const widths: readonly Width[] = [8, 16, 32, 64];
 

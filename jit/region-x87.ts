@@ -89,6 +89,8 @@ export class RegionX87 implements X87Unit {
   private readonly tags: number;
   /** The last instruction: its pointer from bit 16 on, FOP, and NEW_CODE if it is one of this region. */
   private readonly code: number;
+  /** Where pointers have more than 48 bits, all that but the pointer; null: it stands in `code`. */
+  private readonly opcode: number | null;
   private readonly fdp: number;
   /** Offset in the vCPU's block of the selector that goes with the operand's pointer; 0 = it has not changed. */
   private readonly dataSegment: number;
@@ -107,6 +109,7 @@ export class RegionX87 implements X87Unit {
     this.open = e.local('i32');
     this.tags = e.local('i32');
     this.code = e.local('i64');
+    this.opcode = region.context.linearBits === 57 ? e.local('i32') : null;
     this.fdp = e.local('i64');
     this.dataSegment = e.local('i32');
     this.leaveState = e.local('i32');
@@ -192,8 +195,13 @@ export class RegionX87 implements X87Unit {
       else e.if(e.op('i32.and', this.i32(this.tags), e.i32(1 << r)), () => this.values.fill(r, this.image(r)));
     }
     if ((live & CODE) !== 0) {
-      const opcode = e.op('i64.extend_u', e.state32('fop'));
-      e.set(this.code, e.op('i64.or', e.op('i64.shl', e.state64('fip'), e.i64(16n)), opcode));
+      if (this.opcode !== null) {
+        e.set(this.code, e.state64('fip'));
+        e.set(this.opcode, e.state32('fop'));
+      } else {
+        const opcode = e.op('i64.extend_u', e.state32('fop'));
+        e.set(this.code, e.op('i64.or', e.op('i64.shl', e.state64('fip'), e.i64(16n)), opcode));
+      }
     }
     if ((live & DATA) !== 0) {
       e.set(this.fdp, e.state64('fdp'));
@@ -221,8 +229,10 @@ export class RegionX87 implements X87Unit {
   }
   private storeCode(): void {
     const { e } = this;
-    const low = () => e.op('i32.wrap', e.get(this.code, 'i64'));
-    e.setState64('fip', e.op('i64.shr_s', e.get(this.code, 'i64'), e.i64(16n)));
+    const { opcode } = this;
+    const code = () => e.get(this.code, 'i64');
+    const low = () => (opcode === null ? e.op('i32.wrap', code()) : this.i32(opcode));
+    e.setState64('fip', opcode === null ? e.op('i64.shr_s', code(), e.i64(16n)) : code());
     e.setState32('fop', e.op('i32.and', low(), e.i32(0x7ff)));
     e.if(e.op('i32.and', low(), e.i32(NEW_CODE)), () => e.setState32('fcs', e.state32('csSelector')));
   }
@@ -443,9 +453,15 @@ export class RegionX87 implements X87Unit {
         result = e.op('i32.or', this.flags(), e.op('i32.shl', top, e.i32(11)));
         break;
       }
-      case 'x87.code':
-        e.set(this.code, e.i64(BigInt.asIntN(64, ((imm[0] as bigint) << 16n) | BigInt(NEW_CODE | (imm[1] as number)))));
+      case 'x87.code': {
+        const [pointer, opcode] = [imm[0] as bigint, NEW_CODE | (imm[1] as number)];
+        if (this.opcode === null) e.set(this.code, e.i64(BigInt.asIntN(64, (pointer << 16n) | BigInt(opcode))));
+        else {
+          e.set(this.code, e.i64(BigInt.asIntN(64, pointer)));
+          e.set(this.opcode, e.i32(opcode));
+        }
         break;
+      }
       case 'x87.data':
         e.set(this.fdp, args[0]!);
         e.set(this.dataSegment, e.i32(offsetOf(`${segmentNames[n]!}Selector`)));

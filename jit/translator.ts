@@ -7,6 +7,7 @@ import type { Context } from '../src/execute/context.ts';
 import { type CoreExports, type Engine, neverAgain, type Regions } from '../src/execute/engine.ts';
 import { linearOf } from '../src/execute/frontend.ts';
 import { hotThreshold } from '../src/execute/leave.ts';
+import { addressOfBig, bigOf } from '../src/mmu/linear.ts';
 import type { BackgroundCompiler, Made } from './background-compiler.ts';
 import { type CodePart, CodeSnapshot, partsOf } from './code-snapshot.ts';
 import type { IndirectJump, TranslationMode } from './compiler-protocol.ts';
@@ -222,7 +223,7 @@ export class Translator implements Regions {
   retried(context: Context, key: number): void {
     const count = (this.retries.get(key) ?? 0) + 1;
     this.retries.set(key, count);
-    const rip = BigInt(key);
+    const rip = bigOf(key);
     if (count < retryThreshold || this.apart.has(rip) || !this.isDue(1)) return;
     const regions = [...(this.installed.get(context.id)?.values() ?? [])].map(([region]) => region!);
     const holds = (region: Installed, at: bigint): boolean => {
@@ -231,7 +232,7 @@ export class Translator implements Regions {
     };
     const first = regions.filter((region) => holds(region, rip));
     // What would be next in these regions goes along, for one translation less.
-    const often = [...this.retries].flatMap(([other, times]) => (times >= retryThreshold / 4 ? [BigInt(other)] : []));
+    const often = [...this.retries].flatMap(([other, times]) => (times >= retryThreshold / 4 ? [bigOf(other)] : []));
     const added = [rip, ...often.filter((other) => first.some((region) => holds(region, other)))];
     for (const each of added) this.apart.add(each);
     for (const region of regions) if (added.some((each) => holds(region, each))) this.translate(region.rip, context);
@@ -260,7 +261,7 @@ export class Translator implements Regions {
     if (slot !== 0 || context.watched) return slot;
     if (this.fromCache(context, key)) return this.valid(context, key);
     if (way.kind !== 'first') return 0;
-    this.translateNow(BigInt(key), context, way.translate);
+    this.translateNow(bigOf(key), context, way.translate);
     return this.valid(context, key);
   }
   private valid(context: Context, key: number): number {
@@ -279,7 +280,7 @@ export class Translator implements Regions {
 
   // --- this thread
   private translateNow(rip: bigint, context: Context, translate: Translate): boolean {
-    const place = placeOf(context, Number(rip));
+    const place = placeOf(context, addressOfBig(rip));
     if (this.settled.has(place)) return false;
     const snapshot = new CodeSnapshot(this.parts.engine);
     if (snapshot.page(linearOf(context, rip)) === null) return false; // it will fault
@@ -299,7 +300,7 @@ export class Translator implements Regions {
   // --- the compiler's thread
   private request(rip: bigint, context: Context, compiler: BackgroundCompiler): boolean {
     const { engine } = this.parts;
-    const key = Number(rip);
+    const key = addressOfBig(rip);
     const place = placeOf(context, key);
     if (this.settled.has(place)) return false;
     if (this.underWay >= largestUnderWay || !this.isReady(compiler)) {
@@ -340,12 +341,12 @@ export class Translator implements Regions {
   /** What waits and is part of a region now is likely to be entered through that region: it is counted anew. */
   private forgetCovered(ranges: Made['ranges'], context: Context): void {
     for (const [place, { rip, context: wanted }] of this.waiting) {
-      if (this.valid(context, Number(rip)) !== 0) continue; // it is to be translated again
+      if (this.valid(context, addressOfBig(rip)) !== 0) continue; // it is to be translated again
       if (wanted.id !== context.id || !ranges.some(({ start, length }) => rip >= start && rip < start + BigInt(length)))
         continue;
       this.waiting.delete(place);
       this.settled.delete(place);
-      this.parts.engine.regionChanged(Number(rip), context.id);
+      this.parts.engine.regionChanged(addressOfBig(rip), context.id);
     }
   }
   private isReady(compiler: BackgroundCompiler): boolean {
@@ -367,14 +368,14 @@ export class Translator implements Regions {
       this.waiting.delete(place);
       this.settled.delete(place);
       if (heat > 0 && engine.inContext(context.id)) this.request(rip, context, compiler);
-      else engine.regionChanged(Number(rip), context.id);
+      else engine.regionChanged(addressOfBig(rip), context.id);
     }
   }
   /** Instructions that were interpreted at a place since it was last looked at: most for a region that does not fit. */
   private heat(waiting: Waiting): number {
     if (waiting.again) return Number.MAX_VALUE;
     const { code } = this.parts;
-    const block = code.find(waiting.context.id, Number(waiting.rip), false);
+    const block = code.find(waiting.context.id, addressOfBig(waiting.rip), false);
     if (block === undefined) return 0;
     const isNew = waiting.entries === null;
     const before = waiting.entries ?? hotThreshold - neverAgain;
@@ -429,7 +430,7 @@ export class Translator implements Regions {
   private fromCache(context: Context, key: number): boolean {
     const { cache } = this.parts;
     if (cache === null || !context.stable) return false;
-    for (const region of cache.candidates(context.id, BigInt(key))) {
+    for (const region of cache.candidates(context.id, bigOf(key))) {
       if (region.inexact !== 'either' && region.inexact !== this.inexactFlag(region.rip)) continue;
       const physical = this.whereCached(region);
       if (physical === null) continue;
@@ -469,7 +470,7 @@ export class Translator implements Regions {
     where: ReadonlyMap<bigint, number>,
   ): () => bigint {
     const { table, code, engine, maximumBytes } = this.parts;
-    const key = Number(rip);
+    const key = addressOfBig(rip);
     const entry = linearOf(context, rip) & ~0xfffn;
     const cost = costOf(wasm);
     if (this.liveCost + cost > maximumBytes) this.dropAll();

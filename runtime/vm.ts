@@ -100,7 +100,7 @@ export class Vm {
     const { apic } = options;
     if (apic !== undefined) for (const feature of ['x2apic', 'tsc-deadline']) features.add(feature);
     const model = cpuModel(options.model ?? 'max', features);
-    this.contexts = new Contexts(model.lacks);
+    this.contexts = new Contexts(model.lacks, model.features.has('la57') ? 57 : 48);
     this.vcpus = Array.from(
       { length: cpus },
       (_, index) =>

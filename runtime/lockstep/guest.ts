@@ -14,7 +14,7 @@ import type { CpuModelName } from '../../src/system/cpu-models.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { Vm, type VmModules } from '../vm.ts';
 import { cpuBase } from '../vm-places.ts';
-import { buildMachine, IMAGE, type Machine, type Segment } from './machine-image.ts';
+import { buildMachine, IMAGE, levelsOf, type Machine, type Paging, type Segment } from './machine-image.ts';
 import { firstDifference } from './same-bytes.ts';
 
 /** Guest modes: 64-bit, flat 32-bit, 32-bit with segments, 16-bit protected, virtual-8086, real. */
@@ -25,7 +25,7 @@ export interface GuestKind {
   readonly mode: GuestMode;
   /** Real mode has neither paging nor privilege. */
   readonly cpl: 0 | 3;
-  readonly paging: '32-bit' | 'pae' | '4-level';
+  readonly paging: Paging;
   /** The I/O privilege level (0). */
   readonly iopl?: 0 | 3;
   /** Linear addresses of code and data. */
@@ -71,10 +71,10 @@ class PageMapper {
     const { view, machine } = this;
     const wide = machine.paging !== '32-bit';
     const bits = wide ? 9n : 10n;
-    const levels = machine.paging === '4-level' ? 4 : machine.paging === 'pae' ? 3 : 2;
+    const levels = levelsOf[machine.paging];
     let table = machine.cr3;
     for (let level = levels - 1; ; level--) {
-      const index = Number((BigInt.asUintN(48, linear) >> (12n + bits * BigInt(level))) & ((1n << bits) - 1n));
+      const index = Number((BigInt.asUintN(57, linear) >> (12n + bits * BigInt(level))) & ((1n << bits) - 1n));
       const at = table + index * (wide ? 8 : 4);
       if (level === 0) return view.setUint32(at, physical | flags, true);
       let entry = view.getUint32(at, true);
@@ -152,7 +152,7 @@ export class Guest {
     kind: GuestKind,
     translate: 'never' | 'first' | 'hot',
     modules: VmModules,
-    model: CpuModelName = 'max',
+    model: CpuModelName = kind.paging === '5-level' ? 'max-la57' : 'max',
     translator: Translate = translateRegion,
   ) {
     this.kind = kind;
@@ -348,10 +348,10 @@ export class Guest {
     const view = new DataView(ram.buffer, ram.byteOffset, ram.byteLength);
     const wide = this.machine.paging !== '32-bit';
     const bits = wide ? 9n : 10n;
-    const levels = this.machine.paging === '4-level' ? 4 : this.machine.paging === 'pae' ? 3 : 2;
+    const levels = levelsOf[this.machine.paging];
     let table = this.machine.cr3;
     for (let level = levels - 1; ; level--) {
-      const index = Number((BigInt.asUintN(48, linear) >> (12n + bits * BigInt(level))) & ((1n << bits) - 1n));
+      const index = Number((BigInt.asUintN(57, linear) >> (12n + bits * BigInt(level))) & ((1n << bits) - 1n));
       const place = table + index * (wide ? 8 : 4);
       if (level === 0) return place;
       table = view.getUint32(place, true) & ~0xfff;

@@ -35,8 +35,11 @@ export interface Segment {
   readonly access: number;
 }
 export type SegmentName = 'es' | 'cs' | 'ss' | 'ds' | 'fs' | 'gs' | 'ldtr' | 'tr';
-/** How linear addresses are translated; modes 32 and 16 under `4-level` are compatibility mode. */
-export type Paging = '32-bit' | 'pae' | '4-level';
+/** How linear addresses are translated; modes 32 and 16 under `4-level` and `5-level` are compatibility mode. */
+export type Paging = '32-bit' | 'pae' | '4-level' | '5-level';
+/** How many levels of tables a linear address is looked up in. */
+export const levelsOf: Readonly<Record<Paging, number>> = { '32-bit': 2, pae: 3, '4-level': 4, '5-level': 5 };
+const isLong = (paging: Paging): boolean => levelsOf[paging] >= 4;
 
 /** System registers of the machine; CPL is 3. */
 export interface Machine {
@@ -89,6 +92,7 @@ const LOCAL_TABLE = segment(0x50, 0x0082, IMAGE.ldt, 15);
 const GDT_LIMIT = 0x7f;
 const PE_MP_ET_NE_WP_PG = 0x80010033;
 const CR4_PAE = 0x20;
+const CR4_LA57 = 0x1000;
 const CR4_OSFXSR_OSXMMEXCPT_OSXSAVE = 0x40600;
 /** x87, SSE and AVX state. */
 const XCR0 = 7;
@@ -102,9 +106,9 @@ export function buildMachine(
   paging: Paging = mode === 64 ? '4-level' : '32-bit',
 ): Machine {
   if (ram.length < IMAGE.size) throw new Error(`machine: ${ram.length} bytes of RAM, needs ${IMAGE.size}`);
-  if (mode === 64 && paging !== '4-level') throw new Error(`machine: mode 64 under ${paging} paging`);
+  if (mode === 64 && !isLong(paging)) throw new Error(`machine: mode 64 under ${paging} paging`);
   ram.fill(0, 0, IMAGE.size);
-  const long = paging === '4-level';
+  const long = isLong(paging);
   const view = new DataView(ram.buffer, ram.byteOffset, ram.byteLength);
   for (const one of [
     KERNEL_CODE32,
@@ -135,7 +139,7 @@ export function buildMachine(
     paging,
     cr0: PE_MP_ET_NE_WP_PG,
     cr3,
-    cr4: CR4_OSFXSR_OSXMMEXCPT_OSXSAVE | (paging === '32-bit' ? 0 : CR4_PAE),
+    cr4: CR4_OSFXSR_OSXMMEXCPT_OSXSAVE | (paging === '32-bit' ? 0 : CR4_PAE) | (paging === '5-level' ? CR4_LA57 : 0),
     xcr0: XCR0,
     efer: paging === '32-bit' ? 0 : long ? EFER_NXE | EFER_LME_LMA : EFER_NXE,
     gdtr: { base: IMAGE.gdt, limit: GDT_LIMIT },
@@ -199,7 +203,7 @@ class PageTables {
   #map(linear: number, physical: number, flags: number, noExecute: boolean): void {
     const wide = this.#paging !== '32-bit';
     const bits = wide ? 9 : 10;
-    const levels = this.#paging === '4-level' ? 4 : this.#paging === 'pae' ? 3 : 2;
+    const levels = levelsOf[this.#paging];
     let table = this.root;
     for (let level = levels - 1; ; level--) {
       const index = Math.floor(linear / 2 ** (12 + bits * level)) % 2 ** bits;

@@ -41,6 +41,8 @@ export function guestKinds(mode: GuestMode): GuestKind[] {
       made.push({ mode, cpl, paging: '4-level', code: 0x1234500000n, data: 0x1234567000n });
       made.push({ mode, cpl, paging: '4-level', code: 0x34500000n, data: 0x34567000n });
       made.push({ mode, cpl, paging: '4-level', code: -0x7fff_0001_0000n, data: -0x7fff_0000_8000n });
+      made.push({ mode, cpl, paging: '5-level', code: 0x76_5432_1450_0000n, data: 0x76_5432_1456_7000n });
+      made.push({ mode, cpl, paging: '5-level', code: -0xff_0000_0001_0000n, data: -0xff_0000_0000_8000n });
     } else {
       for (const paging of ['32-bit', 'pae'] as const)
         made.push({ mode, cpl, paging, code: 0x20000000n, data: isFlat(mode) ? 0xfffe0000n : 0x30001000n });

@@ -84,6 +84,8 @@ function context({ mode, cpl, iopl = 0 }: GuestKind) {
     waitFaults: false,
     sse: 'available',
     avx: 'available',
+    linearBits: 48,
+    baseBits: 48,
   } as const;
 }
 

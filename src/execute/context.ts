@@ -5,6 +5,7 @@
  * Translated code holds the number, and translations outlive the run that made them: so it is made of the mode bits alone.
  */
 import type { ExecutionContext } from '../ir/builder.ts';
+import type { LinearBits } from '../mmu/linear.ts';
 import type { CpuState } from '../state/cpu-state.ts';
 import { offsetOf } from '../state/layout.ts';
 
@@ -43,6 +44,7 @@ const data = ['ds', 'es', 'ss'].map((name) => ({
 const firstHashed = 1 << 20;
 const hashedMask = 0x3fffffff;
 
+const LA57 = 1 << 12;
 const OSXSAVE = 1 << 18;
 const USABLE = 1 << 16;
 const LONG = 1 << 13;
@@ -56,10 +58,15 @@ export class Contexts {
   private readonly byKey = new Map<string, Context>();
   private readonly byId = new Map<number, Context>();
   private readonly lacks: readonly string[];
+  private readonly baseBits: LinearBits;
 
-  /** @param lacks features of instructions that the VM's processors do not have */
-  constructor(lacks: readonly string[] = []) {
+  /**
+   * @param lacks features of instructions that the VM's processors do not have
+   * @param baseBits bits of an address that a segment's base may be
+   */
+  constructor(lacks: readonly string[] = [], baseBits: LinearBits = 48) {
     this.lacks = lacks;
+    this.baseBits = baseBits;
   }
 
   /** The context that the state is in; sets the field `context`. */
@@ -83,7 +90,9 @@ export class Contexts {
       (((cr0 >> 1) & 7) << 10) | // MP, EM, TS
       (((cr4 >> 9) & 1) << 13) |
       (cpl === 3 && (cr0 & (1 << 18)) !== 0 && (rflags & (1 << 18)) !== 0 ? 1 << 14 : 0) |
-      ((cr4 & OSXSAVE) !== 0 && (u32[XCR0]! & 6) === 6 ? 1 << 15 : 0);
+      ((cr4 & OSXSAVE) !== 0 && (u32[XCR0]! & 6) === 6 ? 1 << 15 : 0) |
+      (long && (cr4 & LA57) !== 0 ? 1 << 16 : 0) |
+      (long && this.baseBits === 57 ? 1 << 17 : 0);
     const key = flat ? `${bits}` : `${bits},${u32[CS_BASE]},${u32[CS_LIMIT]}`;
     let context = this.byKey.get(key);
     if (context === undefined) {
@@ -129,6 +138,8 @@ export class Contexts {
       csBase,
       csLimit,
       lacks: this.lacks,
+      linearBits: (bits & (1 << 16)) !== 0 ? 57 : 48,
+      baseBits: (bits & (1 << 17)) !== 0 ? 57 : 48,
       watched: (bits & (1 << 14)) !== 0,
     };
     this.byId.set(context.id, context);

@@ -3,6 +3,7 @@
  * there yet, faults, helpers, code that was overwritten, the last instructions of a budget.
  */
 
+import { addressOf, highOf, lowOf, moved } from '../mmu/linear.ts';
 import { type FlushScope, WATCHED } from '../mmu/mmu.ts';
 import type { CpuState } from '../state/cpu-state.ts';
 import { offsetOf, profileEntries, profileOffset } from '../state/layout.ts';
@@ -80,7 +81,6 @@ const PENDING = word('pendingDebug');
 const RF = 1 << 16;
 const SHADOW = word('interruptShadow');
 const MOV_SS_SHADOW = 2;
-const twoTo32 = 2 ** 32;
 const largestSlice = 0x3fffffff;
 /** Thrown through the memory management unit, never through generated code. */
 const putOff = new Error('a device access is put off');
@@ -190,7 +190,7 @@ export class Engine {
   /** A region at an instruction pointer, as a number, was installed or has gone: it is looked up and counted anew. */
   regionChanged(key?: number, context = 0): void {
     if (key === undefined) return this.jumps.flush();
-    this.jumps.drop(key >>> 0, Math.floor(key / twoTo32) >>> 0, context);
+    this.jumps.drop(lowOf(key), highOf(key) >>> 0, context);
     const block = this.code.find(context, key, false);
     if (block !== undefined) this.code.setEntries(block, 0);
   }
@@ -294,7 +294,7 @@ export class Engine {
   get branched(): boolean {
     const { last } = this;
     const key = this.ripKey();
-    return last === null || (key !== last.key + last.length && !(last.repeats && key === last.key));
+    return last === null || (key !== moved(last.key, last.length) && !(last.repeats && key === last.key));
   }
 
   /** Does what generated code left for. True = events want a look. */
@@ -393,7 +393,7 @@ export class Engine {
   }
   private ripKey(): number {
     const { u32, i32 } = this.state;
-    return i32[RIP + 1]! * twoTo32 + u32[RIP]!;
+    return addressOf(u32[RIP]!, i32[RIP + 1]!);
   }
   private lookup(): boolean {
     const { i32 } = this.state;

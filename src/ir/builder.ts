@@ -32,6 +32,9 @@ export interface ExecutionContext {
   readonly sse: 'available' | 'device-not-available' | 'undefined';
   /** CR4.OSXSAVE, XCR0 and CR0.TS, as far as they make VEX-encoded vector instructions fault. */
   readonly avx: 'available' | 'device-not-available' | 'undefined';
+  /** Bits of a canonical address in 64-bit mode; and of one that a segment's base may be. */
+  readonly linearBits: 48 | 57;
+  readonly baseBits: 48 | 57;
 }
 
 const RSP = 4;

@@ -12,11 +12,11 @@ import { BR, define, GP, UD } from './define.ts';
  * mode, the canonical addresses. Before anything has changed; `taken` says whether it happens at all.
  */
 function checkTarget(b: Builder, target: Value<'i64'>, taken: Value<'i32'> = b.i32(1)): void {
-  const { codeSize, flat } = b.context;
+  const { codeSize, flat, linearBits } = b.context;
   if (codeSize !== 64 && flat) return;
   const outside =
     codeSize === 64
-      ? b.gtU(b.add(target, b.i64(1n << 47n)), b.i64((1n << 48n) - 1n))
+      ? b.gtU(b.add(target, b.i64(1n << BigInt(linearBits - 1))), b.i64((1n << BigInt(linearBits)) - 1n))
       : b.gtU(b.wrap(target), b.state32('csLimit'));
   b.raiseIf(b.and(taken, outside), GP, 0);
 }

@@ -104,7 +104,8 @@ for (const [n, field] of [
     (b, { dst, width }) => {
       requireBaseAccess(b);
       const value = b.toI64(b.read(dst), width);
-      b.raiseIf(b.ne(b.shrS(b.shl(value, b.i64(16)), b.i64(16)), value), GP, 0);
+      const unused = b.i64(64 - b.context.baseBits);
+      b.raiseIf(b.ne(b.shrS(b.shl(value, unused), unused), value), GP, 0);
       b.setState64(field, value);
     },
     'fsgsbase',

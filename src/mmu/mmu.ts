@@ -3,15 +3,16 @@
  * those tables do not answer: first touches, page-straddling ones, devices, ROM, pages with translated code.
  *
  * Linear addresses come as two 32-bit halves from the engines, and as one number from the helpers in src/system: unsigned
- * 32-bit outside 64-bit mode, signed 48-bit (canonical) in it; a non-canonical 64-bit value stays non-canonical as a number.
+ * 32-bit outside 64-bit mode, signed in it (linear.ts); a non-canonical 64-bit value stays non-canonical as a number.
  * A fault is a value: the fields faultVector, faultErrorCode (NO_ERROR_CODE = none) and faultAddress, and the answer false.
  */
 import type { CpuState } from '../state/cpu-state.ts';
 import { offsetOf, tlbNeverOffset, tlbOffsets } from '../state/layout.ts';
 import { AC, GP, PF_FAULT, SS_FAULT } from '../state/vectors.ts';
+import { highOf, lowOf } from './linear.ts';
 import { indexOf, LookAside } from './look-aside.ts';
 import { PAGE_SLOW_WRITE, PAGE_WRITE_MAPPED, type PageWatcher, type PhysicalMemory } from './physical-memory.ts';
-import { PAGING_4_LEVEL, PAGING_32, PAGING_OFF, PAGING_PAE, PageWalker } from './walk.ts';
+import { PAGING_4_LEVEL, PAGING_5_LEVEL, PAGING_32, PAGING_OFF, PAGING_PAE, PageWalker } from './walk.ts';
 import { type Watch, WatchList } from './watch.ts';
 
 export type Intent = 'read' | 'write' | 'modify';
@@ -43,6 +44,7 @@ const CR0_PG = 1 << 31;
 const CR4_PSE = 1 << 4;
 const CR4_PAE = 1 << 5;
 const CR4_PGE = 1 << 7;
+const CR4_LA57 = 1 << 12;
 const CR4_SMEP = 1 << 20;
 const CR4_SMAP = 1 << 21;
 const CR4_PKE = 1 << 22;
@@ -75,6 +77,8 @@ export class Mmu implements PageWatcher {
   /** Supervisor entries for user pages, made while EFLAGS.AC lifted SMAP; they go when AC does. */
   private readonly smapLifted: number[] = [];
   private alignmentChecks = false;
+  /** From the high half of a canonical address on, all bits are alike: bits 63-47, with 5-level paging 63-56. */
+  private signShift = 15;
   private readonly watches = new WatchList();
   /** One instruction is executed by itself: data breakpoints that it meets are noted in `pendingDebug`. */
   collecting = false;
@@ -122,8 +126,11 @@ export class Mmu implements PageWatcher {
         : (cr4 & CR4_PAE) === 0
           ? PAGING_32
           : (efer & EFER_LMA) !== 0
-            ? PAGING_4_LEVEL
+            ? (cr4 & CR4_LA57) === 0
+              ? PAGING_4_LEVEL
+              : PAGING_5_LEVEL
             : PAGING_PAE;
+    this.signShift = walker.mode === PAGING_5_LEVEL ? 24 : 15;
     this.takeRoot();
     walker.writeProtect = (cr0 & CR0_WP) !== 0;
     walker.pageSizeExtension = (cr4 & CR4_PSE) !== 0;
@@ -138,8 +145,7 @@ export class Mmu implements PageWatcher {
   }
   private takeRoot(): void {
     const { u32, walker } = this;
-    walker.root =
-      ((u32[CR3]! & ~0xfff) >>> 0) + (walker.mode === PAGING_4_LEVEL ? (u32[CR3 + 1]! & 0xff) * twoTo32 : 0);
+    walker.root = ((u32[CR3]! & ~0xfff) >>> 0) + (walker.mode >= PAGING_4_LEVEL ? (u32[CR3 + 1]! & 0xff) * twoTo32 : 0);
     for (let i = 0; i < 8; i++) walker.pdpte[i] = u32[PDPTE + i]!;
   }
   /** After a load of CR3 (and the PDPTE registers): what is known of global pages stays. */
@@ -208,11 +214,11 @@ export class Mmu implements PageWatcher {
   }
   /** INVLPG: drops what is remembered of the page that holds a linear address. */
   flushPage(linear: number): void {
-    const index = indexOf(linear >>> 0);
-    const low = (linear & ~0xfff) >>> 0;
-    const high = Math.floor(linear / twoTo32) >>> 0;
+    const low = (lowOf(linear) & ~0xfff) >>> 0;
+    const high = highOf(linear);
+    const index = indexOf(low);
     for (const table of this.tables) if (table.holds(index, low, high)) table.invalidate(index);
-    const page = Math.floor(linear / 4096);
+    const page = high * 2 ** 20 + (low >>> 12);
     const slot = page & (fetchEntries - 1);
     this.fetchTags[slot] = Number.NaN;
     this.onFlush(page * 4096);
@@ -271,7 +277,7 @@ export class Mmu implements PageWatcher {
     const user = this.u32[CPL] === 3;
     const table = user ? this.userWrite : this.supervisorWrite;
     const [index, page] = [indexOf(low), (low & ~0xfff) >>> 0];
-    if (this.alignmentChecks || (high >> 15 !== 0 && high >> 15 !== -1)) return false;
+    if (this.alignmentChecks || !this.isCanonical(high)) return false;
     if (table.holds(index, page, high) || !this.walker.peek(low, high, true, user, false, this.smapEnforced()))
       return false;
     this.fill(low, high, user);
@@ -281,14 +287,17 @@ export class Mmu implements PageWatcher {
   private prepareData(low: number, high: number, bytes: number, write: boolean, stack: boolean): boolean {
     low >>>= 0;
     high |= 0;
-    const top = high >> 15; // bits 63-47 are alike in a canonical address
-    if (top !== 0 && top !== -1) return this.notCanonical(stack);
+    if (!this.isCanonical(high)) return this.notCanonical(stack);
     if (this.alignmentChecks && bytes <= 8 && (low & (bytes - 1)) !== 0) return this.fault(AC, 0);
     const user = this.u32[CPL] === 3;
     return this.prepare(low, high, bytes, write, user, this.smapEnforced(), stack, true);
   }
   private smapEnforced(): boolean {
     return this.walker.smap && (this.u32[RFLAGS]! & RFLAGS_AC) === 0;
+  }
+  private isCanonical(high: number): boolean {
+    const top = high >> this.signShift;
+    return top === 0 || top === -1;
   }
   private notCanonical(stack: boolean): boolean {
     return this.fault(stack ? SS_FAULT : GP, 0);
@@ -332,7 +341,7 @@ export class Mmu implements PageWatcher {
       nextLow = 0;
       if (this.is64Bit()) {
         nextHigh = (high + 1) | 0;
-        if (nextHigh === 0x8000) return this.notCanonical(stack);
+        if (!this.isCanonical(nextHigh)) return this.notCanonical(stack);
       }
     }
     if (!walker.walk(nextLow, nextHigh, write, user, false, smap)) return this.pageFault(nextLow, nextHigh);
@@ -405,7 +414,7 @@ export class Mmu implements PageWatcher {
     low >>>= 0;
     high |= 0;
     // Branches check their targets; execution runs into the hole between the halves nevertheless.
-    if (high >> 15 !== 0 && high >> 15 !== -1) {
+    if (!this.isCanonical(high)) {
       this.notCanonical(false);
       return -1;
     }
@@ -429,7 +438,7 @@ export class Mmu implements PageWatcher {
   peekPage(low: number, high: number): number {
     low >>>= 0;
     high |= 0;
-    if (high >> 15 !== 0 && high >> 15 !== -1) return -1;
+    if (!this.isCanonical(high)) return -1;
     return this.walker.peek(low, high, false, this.u32[CPL] === 3, true, false) ? this.walker.physical : -1;
   }
 
@@ -444,9 +453,9 @@ export class Mmu implements PageWatcher {
    * @param implicit a supervisor access whatever the CPL: descriptor tables, TSS, stacks of inner rings
    */
   prepareLinear(linear: number, bytes: number, write: boolean, implicit: boolean, stack: boolean): boolean {
-    if (linear < -(2 ** 47) || linear >= (this.is64BitAddress() ? 2 ** 47 : twoTo32)) return this.notCanonical(stack);
-    const low = linear >>> 0;
-    const high = Math.floor(linear / twoTo32) | 0;
+    const low = lowOf(linear);
+    const high = highOf(linear) | 0;
+    if (high !== 0 && !(this.isCanonical(high) && this.isLongMode())) return this.notCanonical(stack);
     const user = !implicit && this.u32[CPL] === 3;
     if (this.alignmentChecks && !implicit && bytes <= 8 && (low & (bytes - 1)) !== 0) return this.fault(AC, 0);
     const smap = implicit ? this.walker.smap : this.smapEnforced();
@@ -474,7 +483,7 @@ export class Mmu implements PageWatcher {
   /** Offset in the buffer of the prepared access, or -1 = it goes through physical memory. */
   private hostDirect = -1;
 
-  private is64BitAddress(): boolean {
+  private isLongMode(): boolean {
     return (this.u32[EFER]! & EFER_LMA) !== 0;
   }
 

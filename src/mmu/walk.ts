@@ -15,7 +15,8 @@ export const PAGING_OFF = 0;
 export const PAGING_32 = 1;
 export const PAGING_PAE = 2;
 export const PAGING_4_LEVEL = 3;
-export type PagingMode = 0 | 1 | 2 | 3;
+export const PAGING_5_LEVEL = 4;
+export type PagingMode = 0 | 1 | 2 | 3 | 4;
 
 const PRESENT = 1;
 const WRITABLE = 2;
@@ -70,8 +71,8 @@ export class PageWalker {
   errorCode = 0;
 
   // The way taken: addresses and low halves of the entries that carry an accessed flag.
-  private readonly entryAddress = new Float64Array(4);
-  private readonly entryLow = new Int32Array(4);
+  private readonly entryAddress = new Float64Array(5);
+  private readonly entryLow = new Int32Array(5);
   private entries = 0;
   private isNoExecute = false;
   /** High half of the last entry of a 64-bit format. */
@@ -105,8 +106,11 @@ export class PageWalker {
       case PAGING_PAE:
         flags = this.walkPae(low);
         break;
+      case PAGING_4_LEVEL:
+        flags = this.walk4Level(this.root, low, high, USER | WRITABLE);
+        break;
       default:
-        flags = this.walk4Level(low, high);
+        flags = this.walk5Level(low, high);
     }
     if (flags < 0) return this.fail(flags === RESERVED_FAULT ? PF_PRESENT | PF_RESERVED : 0, write, user, fetch);
 
@@ -118,7 +122,7 @@ export class PageWalker {
     else if (userPage && (fetch ? this.smep : smapEnforced)) allowed = false;
     if (fetch && this.isNoExecute) allowed = false;
     let keyForbids = false;
-    if (this.protectionKeys && userPage && !fetch && this.mode === PAGING_4_LEVEL) {
+    if (this.protectionKeys && userPage && !fetch && this.mode >= PAGING_4_LEVEL) {
       const rights = this.keyRights >>> (((this.leafHigh >>> 27) & 15) * 2);
       if ((rights & 2) !== 0 && (user || this.writeProtect)) {
         keyForbids = write;
@@ -194,10 +198,20 @@ export class PageWalker {
     return this.lowerLevels(directory, low, USER | WRITABLE, reservedHighPae);
   }
 
-  private walk4Level(low: number, high: number): number {
-    let flags = USER | WRITABLE;
-    // PML4
-    let address = this.root + ((high >>> 7) & 0x1ff) * 8;
+  private walk5Level(low: number, high: number): number {
+    const entry = this.entry(this.root + ((high >>> 16) & 0x1ff) * 8);
+    if ((entry & PRESENT) === 0) return NOT_PRESENT;
+    const entryHigh = this.memory.read32(this.entryAddress[this.entries - 1]! + 4);
+    if ((entryHigh & reservedHigh) !== 0 || (entry & LARGE) !== 0 || this.forbidsNoExecute(entryHigh))
+      return RESERVED_FAULT;
+    const table = ((entry & ~0xfff) >>> 0) + (entryHigh & highAddressMask) * twoTo32;
+    return this.walk4Level(table, low, high, entry & (USER | WRITABLE));
+  }
+
+  /** @param table the PML4 */
+  private walk4Level(table: number, low: number, high: number, upper: number): number {
+    let flags = upper;
+    let address = table + ((high >>> 7) & 0x1ff) * 8;
     let entry = this.entry(address);
     if ((entry & PRESENT) === 0) return NOT_PRESENT;
     let entryHigh = this.memory.read32(this.entryAddress[this.entries - 1]! + 4);

@@ -2,8 +2,10 @@
  * Data breakpoints on linear addresses. Pages that hold one are kept out of the look-aside tables, so that every access to
  * them is seen. SDM volume 3, section 19.2.
  */
+import { highOf, lowOf } from './linear.ts';
+
 export interface Watch {
-  /** Linear address, signed in 64-bit mode as the MMU's are, and bytes. */
+  /** Linear address (linear.ts), and bytes. */
   readonly start: number;
   readonly length: number;
   readonly writesOnly: boolean;
@@ -11,7 +13,7 @@ export interface Watch {
   readonly bit: number;
 }
 
-const twoTo32 = 2 ** 32;
+const pageOf = (low: number, high: number): number => high * 2 ** 20 + (low >>> 12);
 
 export class WatchList {
   private list: readonly Watch[] = [];
@@ -23,15 +25,17 @@ export class WatchList {
   }
   /** Does the page of a linear address hold a breakpoint? */
   page(low: number, high: number): boolean {
-    const page = Math.floor((high * twoTo32 + low) / 4096);
-    return this.list.some(({ start }) => Math.floor(start / 4096) === page);
+    const page = pageOf(low, high);
+    return this.list.some(({ start }) => pageOf(lowOf(start), highOf(start)) === page);
   }
   /** The bits of the breakpoints that an access meets. */
   hits(low: number, high: number, bytes: number, write: boolean): number {
-    const first = high * twoTo32 + low;
     let bits = 0;
-    for (const { start, length, writesOnly, bit } of this.list)
-      if (first < start + length && start < first + bytes && (write || !writesOnly)) bits |= bit;
+    for (const { start, length, writesOnly, bit } of this.list) {
+      // Exact where they are close.
+      const distance = (highOf(start) - high) * 2 ** 32 + (lowOf(start) - low);
+      if (-distance < length && distance < bytes && (write || !writesOnly)) bits |= bit;
+    }
     return bits;
   }
 }

@@ -24,6 +24,7 @@ import {
   CR0_WP,
   CR4_DE,
   CR4_FSGSBASE,
+  CR4_LA57,
   CR4_MCE,
   CR4_OSFXSR,
   CR4_OSXMMEXCPT,
@@ -42,7 +43,6 @@ import {
   CR4_VME,
   EFER_LMA,
   EFER_LME,
-  isCanonical,
   type Processor,
 } from './processor.ts';
 import { refreshRanges, reviveSegments } from './segments.ts';
@@ -68,6 +68,7 @@ const cr4Bits: readonly (readonly [bit: number, feature: string])[] = [
   [CR4_OSFXSR, 'fxsr'],
   [CR4_OSXMMEXCPT, 'sse'],
   [CR4_UMIP, 'umip'],
+  [CR4_LA57, 'la57'],
   [CR4_FSGSBASE, 'fsgsbase'],
   [CR4_PCIDE, 'pcid'],
   [CR4_OSXSAVE, 'xsave'],
@@ -152,7 +153,7 @@ export function writeCr4(p: Processor, low: number, high: number): void {
   const { u32 } = p.state;
   if (high !== 0 || (low & ~cr4Known(p)) !== 0) throw generalProtection();
   const changed = u32[CR4]! ^ low;
-  if (p.longMode && (low & CR4_PAE) === 0) throw generalProtection();
+  if (p.longMode && ((low & CR4_PAE) === 0 || (changed & CR4_LA57) !== 0)) throw generalProtection();
   if ((changed & low & CR4_PCIDE) !== 0 && (!p.longMode || (u32[CR3]! & 0xfff) !== 0)) throw generalProtection();
   const paging = CR4_PAE | CR4_PGE | CR4_PSE | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_PKE;
   if ((changed & paging) !== 0 && usesPointers(p.cr0, low, p.efer)) {
@@ -214,8 +215,8 @@ export function clts(p: Processor): void {
 /** `invlpg` (segment, offset). */
 export function invlpg(p: Processor): void {
   p.requireCpl0();
-  const linear = p.linearOf(p.argument(0), p.argumentAddress(1));
-  if (isCanonical(linear)) p.mmu.flushPage(linear);
+  const linear = p.linearOf(p.argument(0), p.argument(1), p.argumentHigh(1));
+  if (p.isCanonicalBase(linear)) p.mmu.flushPage(linear);
   p.advance();
 }
 
@@ -228,7 +229,7 @@ export function invpcid(p: Processor): void {
   if (p.argumentHigh(0) !== 0 || type > 3 || p.argumentHigh(1) !== 0 || identifier > 0xfff) throw generalProtection();
   if (type < 2 && identifier !== 0 && (p.cr4 & CR4_PCIDE) === 0) throw generalProtection();
   if (type === 0) {
-    if (!isCanonical(linear)) throw generalProtection();
+    if (!p.isCanonicalBase(linear)) throw generalProtection();
     p.mmu.flushPage(linear);
   } else if (type === 2) p.mmu.flushAll();
   else p.mmu.flushLocal();

@@ -26,9 +26,12 @@ export const systemFeatures = [
   'invariant-tsc',
   'arch-capabilities',
   'hypervisor',
+  'la57',
 ] as const;
+/** What only `max-la57` has: a system that finds it walks one level more of page tables, whether it needs them or not. */
+const fiveLevels = 'la57';
 
-export const cpuModelNames = ['486', 'pentium3', 'core2', 'x86-64-v2', 'x86-64-v3', 'max'] as const;
+export const cpuModelNames = ['486', 'pentium3', 'core2', 'x86-64-v2', 'x86-64-v3', 'max', 'max-la57'] as const;
 export type CpuModelName = (typeof cpuModelNames)[number];
 
 interface Description {
@@ -37,8 +40,8 @@ interface Description {
   /** Null: CPUID has no extended leaves. */
   readonly brand: string | null;
   readonly maximumLeaf: number;
-  /** Everything that exists, or a list. */
-  readonly features: 'all' | readonly string[];
+  /** A list; everything that exists; or all of that but 5-level paging. */
+  readonly features: 'all' | 'all-but-la57' | readonly string[];
 }
 
 export interface CpuModel extends Omit<Description, 'features'> {
@@ -124,7 +127,8 @@ const descriptions: Readonly<Record<CpuModelName, Description>> = {
   core2: { signature: 0x6fb, brand: 'jit86 core2', maximumLeaf: 0xb, features: core2 },
   'x86-64-v2': { signature: 0x3_06a9, brand: 'jit86 x86-64-v2', maximumLeaf: 0xd, features: v2 },
   'x86-64-v3': { signature: 0x3_06a9, brand: 'jit86 x86-64-v3', maximumLeaf: 0x16, features: v3 },
-  max: { signature: 0x3_06a9, brand: 'jit86 virtual processor', maximumLeaf: 0x16, features: 'all' },
+  max: { signature: 0x3_06a9, brand: 'jit86 virtual processor', maximumLeaf: 0x16, features: 'all-but-la57' },
+  'max-la57': { signature: 0x3_06a9, brand: 'jit86 virtual processor', maximumLeaf: 0x16, features: 'all' },
 };
 
 /**
@@ -136,7 +140,9 @@ export function cpuModel(name: CpuModelName, instructions: Iterable<string>): Cp
   const existing = new Set(instructions);
   const everything = [...systemFeatures, ...existing];
   const { features } = description;
-  const chosen = features === 'all' ? everything : everything.filter((f) => features.includes(f));
+  const chosen = everything.filter((f) =>
+    typeof features === 'string' ? features === 'all' || f !== fiveLevels : features.includes(f),
+  );
   const has = new Set(chosen);
   return { ...description, name, features: has, lacks: [...existing].filter((f) => !has.has(f)).sort() };
 }

@@ -1,4 +1,5 @@
 /** A virtual CPU's architecture: its state and everything that long instructions and events do with it. No engine inside. */
+import { addressOfBig } from '../mmu/linear.ts';
 import type { PhysicalMemory } from '../mmu/physical-memory.ts';
 import type { CpuState } from '../state/cpu-state.ts';
 import { layout, segmentNames } from '../state/layout.ts';
@@ -107,7 +108,7 @@ export class Cpu {
    * `halted` and `shutdown` say how to go on.
    */
   runHelper(name: HelperName, next: bigint): void {
-    runHelper(this.processor, name, Number(BigInt.asIntN(64, next)));
+    runHelper(this.processor, name, addressOfBig(BigInt.asIntN(64, next)));
   }
 
   /** Delivers an event. For `exception` and `external` the frame holds the current `rip`. */

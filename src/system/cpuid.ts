@@ -83,6 +83,7 @@ const leaf7Ebx: Bits = [
 const leaf7Ecx: Bits = [
   ['umip', 2],
   ['pku', 3],
+  ['la57', 16],
   ['rdpid', 22],
   ['movdiri', 27],
   ['movdir64b', 28],
@@ -230,7 +231,7 @@ export function cpuidLeaf(p: Processor, leaf: number, subleaf: number): Leaf {
     case 0x8000_0007:
       return [0, 0, 0, word(p, extended7Edx)];
     case 0x8000_0008:
-      return [physicalAddressBits | ((p.features.has('lm') ? 48 : 32) << 8), 0, 0, 0];
+      return [physicalAddressBits | ((p.features.has('lm') ? p.baseBits : 32) << 8), 0, 0, 0];
     default:
       return zero;
   }

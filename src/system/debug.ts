@@ -5,6 +5,7 @@
  * Traps (data and I/O breakpoints, single steps) are collected in the field `pendingDebug`, in DR6's places, and delivered
  * together after the instruction.
  */
+import { addressOfBig } from '../mmu/linear.ts';
 import type { Watch } from '../mmu/watch.ts';
 import { offsetOf } from '../state/layout.ts';
 import type { InstructionBreakpoint } from './engine.ts';
@@ -41,7 +42,7 @@ export function debugChanged(p: Processor): void {
     const bit = 1 << i;
     if (type === EXECUTE) instructions.push({ linear: address, bit });
     else if (type !== PORTS) {
-      const start = Number(BigInt.asIntN(64, address & ~BigInt(length - 1)));
+      const start = addressOfBig(BigInt.asIntN(64, address & ~BigInt(length - 1)));
       watches.push({ start, length, writesOnly: type === 1, bit });
     } else if ((p.state.u32[CR4]! & CR4_DE) !== 0) {
       const first = Number(address & 0xffffn) & ~(length - 1);

@@ -1,4 +1,5 @@
 /** Descriptors of GDT, LDT and IDT: reading them and what their fields mean. SDM volume 3, sections 3.4.5, 3.5 and 7.11. */
+import { addressOf, moved } from '../mmu/linear.ts';
 import { GP } from '../state/vectors.ts';
 import type { Processor } from './processor.ts';
 import {
@@ -23,8 +24,6 @@ export const TSS_BUSY = 11;
 export const CALL_GATE = 12;
 export const INTERRUPT_GATE = 14;
 export const TRAP_GATE = 15;
-
-const twoTo32 = 2 ** 32;
 
 export class Descriptor {
   readonly selector: number;
@@ -87,7 +86,7 @@ export class Descriptor {
   }
   get base(): number {
     const low = ((this.low >>> 16) | ((this.high & 0xff) << 16) | (this.high & 0xff00_0000)) >>> 0;
-    return low + (this.upper | 0) * twoTo32;
+    return addressOf(low, this.upper | 0);
   }
   /** In bytes. */
   get limit(): number {
@@ -106,7 +105,7 @@ export class Descriptor {
     return ((this.low & 0xffff) | (this.high & 0xffff_0000)) >>> 0;
   }
   get gateOffset64(): number {
-    return this.gateOffset + (this.upper | 0) * twoTo32;
+    return addressOf(this.gateOffset, this.upper | 0);
   }
   /** Parameters that a call gate copies. */
   get gateParameters(): number {
@@ -132,7 +131,7 @@ function descriptorAddress(p: Processor, selector: number, bytes: number): numbe
 export function readDescriptor(p: Processor, selector: number): Descriptor | null {
   const address = descriptorAddress(p, selector, 8);
   if (address === null) return null;
-  return new Descriptor(selector, address, p.linear.system32(address), p.linear.system32(address + 4));
+  return new Descriptor(selector, address, p.linear.system32(address), p.linear.system32(moved(address, 4)));
 }
 
 /** The same, with a fault (#GP if not said otherwise) naming the selector in place of null. */
@@ -147,18 +146,19 @@ export function widen(p: Processor, d: Descriptor): Descriptor | null {
   if (!p.longMode) return d;
   const address = descriptorAddress(p, d.selector, 16);
   if (address === null) return null;
-  const last = p.linear.system32(address + 12);
+  const last = p.linear.system32(moved(address, 12));
   if ((last & 0x1f00) !== 0) return null; // the type field of the upper half must be zero
-  return new Descriptor(d.selector, address, d.low, d.high, p.linear.system32(address + 8));
+  return new Descriptor(d.selector, address, d.low, d.high, p.linear.system32(moved(address, 8)));
 }
 
 /** Sets the accessed flag of a code or data descriptor in its table. May fault: before any change of state. */
 export function markAccessed(p: Processor, d: Descriptor): void {
-  if ((d.high & 0x100) === 0) p.linear.store(d.address + 5, 1, ((d.high >>> 8) & 0xff) | 1, 0, true);
+  if ((d.high & 0x100) === 0) p.linear.store(moved(d.address, 5), 1, ((d.high >>> 8) & 0xff) | 1, 0, true);
 }
 
 /** Sets or clears the busy flag of a TSS descriptor in its table. */
 export function markBusy(p: Processor, address: number, busy: boolean): void {
-  const old = p.linear.system8(address + 5);
-  p.linear.store(address + 5, 1, busy ? old | 2 : old & ~2, 0, true);
+  const at = moved(address, 5);
+  const old = p.linear.system8(at);
+  p.linear.store(at, 1, busy ? old | 2 : old & ~2, 0, true);
 }

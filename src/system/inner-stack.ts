@@ -1,4 +1,5 @@
 /** The stacks that the TSS holds for inner rings. SDM volume 3, sections 6.8.5.1, 7.12.1 and 7.14.5. */
+import { moved } from '../mmu/linear.ts';
 import { TS } from '../state/vectors.ts';
 import { type Descriptor, isNull, TSS16_BUSY } from './descriptors.ts';
 import type { Processor } from './processor.ts';
@@ -31,5 +32,5 @@ export function innerStackPointer64(p: Processor, cpl: number, ist: number): num
   const { tr } = p;
   const offset = ist !== 0 ? 28 + ist * 8 : 4 + cpl * 8;
   if (!tr.usable || offset + 7 > tr.limit) throw p.selectorFault(TS, tr.selector);
-  return p.linear.systemAddress(tr.base + offset);
+  return p.linear.systemAddress(moved(tr.base, offset));
 }

@@ -2,6 +2,7 @@
  * Delivery of interrupts and exceptions: real mode's vector table, the IDT's interrupt, trap and task gates, rings,
  * virtual-8086 mode, IA-32e mode with its interrupt stacks; double fault and shutdown. SDM volume 3, chapter 7.
  */
+import { addressOf, highOf, lowOf, moved } from '../mmu/linear.ts';
 import { offsetOf } from '../state/layout.ts';
 import { DB, DF, GP, NO_ERROR_CODE, NP, PF_FAULT, TS } from '../state/vectors.ts';
 import { DR6_BD, enterDebugException, leaveDebugging } from './debug.ts';
@@ -153,14 +154,14 @@ function deliverToTask(p: Processor, gate: Descriptor, flags: number, errorCode:
 
 function deliverLong(p: Processor, vector: number, kind: EventKind, errorCode: number, returnTo: number): void {
   if (vector * 16 + 15 > p.idtrLimit) throw gateFault(p, GP, vector);
-  const address = p.idtrBase + vector * 16;
+  const address = moved(p.idtrBase, vector * 16);
   const { linear } = p;
   const gate = new Descriptor(
     0,
     address,
     linear.system32(address),
-    linear.system32(address + 4),
-    linear.system32(address + 8),
+    linear.system32(moved(address, 4)),
+    linear.system32(moved(address, 8)),
   );
   const { type } = gate;
   if (!gate.isSystem || (type !== INTERRUPT_GATE && type !== TRAP_GATE)) throw gateFault(p, GP, vector);
@@ -178,7 +179,7 @@ function deliverLong(p: Processor, vector: number, kind: EventKind, errorCode: n
   const newCpl = inner ? code.dpl : cpl;
   const ist = gate.interruptStack;
   const top = inner || ist !== 0 ? innerStackPointer64(p, newCpl, ist) : p.rsp;
-  const stack = Stack.wide(p, Math.floor(top / 16) * 16, newCpl !== 3);
+  const stack = Stack.wide(p, addressOf(lowOf(top) & ~15, highOf(top)), newCpl !== 3);
   stack.push(8, p.ss.selector);
   stack.push(8, p.rspLow, p.rspHigh);
   stack.push(8, frameFlags(p, vector, kind));

@@ -1,5 +1,6 @@
 /** IRET in every mode. SDM volume 2, IRET; volume 3, sections 7.12, 7.14.3 and 21.2. */
 
+import { lowOf } from '../mmu/linear.ts';
 import { markAccessed } from './descriptors.ts';
 import { generalProtection } from './fault.ts';
 import { withVirtualInterrupts } from './flags-register.ts';
@@ -52,8 +53,8 @@ export function iret(p: Processor): void {
   }
   const stack = Stack.current(p);
   const ip = stack.popItem(bytes);
-  const selector = stack.popItem(bytes) & 0xffff;
-  const flags = stack.popItem(bytes);
+  const selector = stack.pop(bytes) & 0xffff;
+  const flags = stack.pop(bytes);
   if (bytes === 4 && (flags & RFLAGS_VM) !== 0 && p.cpl === 0 && !p.longMode) {
     iretVirtual(p, stack, ip, selector, flags);
     return;
@@ -61,7 +62,7 @@ export function iret(p: Processor): void {
 
   const code = checkReturnCode(p, selector);
   const toLong = p.longMode && code.isLong;
-  const target = toLong ? ip : ip >>> 0;
+  const target = toLong ? ip : lowOf(ip);
   const cpl = selector & 3;
   const mask = changeable(bytes, p.cpl, p.iopl);
   if (cpl === p.cpl && !p.code64) {
@@ -73,10 +74,9 @@ export function iret(p: Processor): void {
     p.rip = target;
     return;
   }
-  const pointer = stack.popItem(bytes);
-  const pointerLow = p.linear.low;
+  const pointerLow = stack.pop(bytes);
   const pointerHigh = bytes === 8 ? p.linear.high : 0;
-  const stackSelector = stack.popItem(bytes) & 0xffff;
+  const stackSelector = stack.pop(bytes) & 0xffff;
   const ss = checkReturnStack(p, stackSelector, cpl, toLong);
   checkCodeOffset(p, code, target);
   markAccessed(p, code);
@@ -85,7 +85,7 @@ export function iret(p: Processor): void {
   loadCode(p, selector, code, cpl);
   loadStack(p, stackSelector, ss);
   if (p.stackWidth === 64) p.setGpr(4, 64, pointerLow, pointerHigh);
-  else p.setStackPointer(pointer, p.stackWidth);
+  else p.setStackPointer(pointerLow, p.stackWidth);
   if (outward) dropInnerSegments(p);
   p.rip = target;
 }
@@ -100,8 +100,8 @@ function iretReal(p: Processor, bytes: ItemBytes): void {
   if (monitored && (bytes !== 2 || (p.cr4 & CR4_VME) === 0)) throw generalProtection();
   const stack = Stack.current(p);
   const ip = stack.popItem(bytes);
-  const selector = stack.popItem(bytes) & 0xffff;
-  const flags = stack.popItem(bytes);
+  const selector = stack.pop(bytes) & 0xffff;
+  const flags = stack.pop(bytes);
   if (monitored) {
     const wakes = (flags & RFLAGS_IF) !== 0 && (p.rflagsRest & RFLAGS_VIP) !== 0;
     if (wakes || (flags & RFLAGS_TF) !== 0) throw generalProtection();

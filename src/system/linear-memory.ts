@@ -2,6 +2,7 @@
  * Guest memory by linear address as the helpers see it: a fault is thrown. `system…` accesses are the processor's own
  * (descriptor tables, TSS, IDT): supervisor accesses whatever the CPL; the others are made with the rights of the CPL.
  */
+import { addressOf, moved } from '../mmu/linear.ts';
 import type { Mmu } from '../mmu/mmu.ts';
 import type { CpuState } from '../state/cpu-state.ts';
 import { offsetOf } from '../state/layout.ts';
@@ -10,7 +11,6 @@ import { GuestFault } from './fault.ts';
 
 const FAULT_VECTOR = offsetOf('faultVector') >> 2;
 const FAULT_CODE = offsetOf('faultErrorCode') >> 2;
-const twoTo32 = 2 ** 32;
 
 export class LinearMemory {
   private readonly u32: Uint32Array;
@@ -29,15 +29,18 @@ export class LinearMemory {
     return new GuestFault(vector, vector === PF_FAULT ? code : code | this.external);
   }
 
-  /** @param implicit see the file's head; `stack`: a non-canonical address is #SS */
-  load(linear: number, bytes: 1 | 2 | 4, implicit: boolean, stack = false): number {
+  /**
+   * Of 8 bytes the low half: both are in {@link low} and {@link high}.
+   * @param implicit see the file's head; `stack`: a non-canonical address is #SS
+   */
+  load(linear: number, bytes: 1 | 2 | 4 | 8, implicit: boolean, stack = false): number {
     if (!this.mmu.load(linear, bytes, implicit, stack)) throw this.fault();
     return this.mmu.low;
   }
-  /** 64 bits as a signed number: exact for canonical addresses; others stay non-canonical. */
+  /** 64 bits as an address; what is not canonical stays so. */
   loadAddress(linear: number, implicit: boolean, stack = false): number {
     if (!this.mmu.load(linear, 8, implicit, stack)) throw this.fault();
-    return this.mmu.low + (this.mmu.high | 0) * twoTo32;
+    return addressOf(this.mmu.low, this.mmu.high | 0);
   }
   store(linear: number, bytes: 1 | 2 | 4 | 8, low: number, high: number, implicit: boolean, stack = false): void {
     if (!this.mmu.store(linear, bytes, low, high, implicit, stack)) throw this.fault();
@@ -54,7 +57,7 @@ export class LinearMemory {
   readBytes(linear: number, into: Uint8Array): void {
     for (let i = 0; i < into.length; i += 4) {
       const bytes = into.length - i >= 4 ? 4 : 2;
-      const value = this.load(linear + i, bytes, false);
+      const value = this.load(moved(linear, i), bytes, false);
       for (let k = 0; k < bytes; k++) into[i + k] = value >>> (8 * k);
     }
   }
@@ -63,7 +66,7 @@ export class LinearMemory {
       const bytes = from.length - i >= 4 ? 4 : 2;
       let value = 0;
       for (let k = 0; k < bytes; k++) value |= from[i + k]! << (8 * k);
-      this.store(linear + i, bytes, value, 0, false);
+      this.store(moved(linear, i), bytes, value, 0, false);
     }
   }
 

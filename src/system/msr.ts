@@ -1,9 +1,9 @@
 /** Model-specific registers: RDMSR and WRMSR. SDM volume 4. A register that is not in the table is #GP(0). */
+import { addressOfBig } from '../mmu/linear.ts';
 import { physicalAddressBits } from '../mmu/walk.ts';
 import { writeEfer } from './efer.ts';
 import { generalProtection } from './fault.ts';
-import { isCanonical, type Processor } from './processor.ts';
-import { FS, GS } from './segment-register.ts';
+import type { Processor } from './processor.ts';
 import { setTimeStamp, setTimeStampAdjust, timeStamp } from './time.ts';
 
 interface Msr {
@@ -12,7 +12,7 @@ interface Msr {
   readonly write?: (p: Processor, value: bigint) => void;
 }
 
-const canonical = (value: bigint): boolean => isCanonical(Number(BigInt.asIntN(64, value)));
+const canonical = (p: Processor, value: bigint): boolean => p.isCanonicalBase(addressOfBig(BigInt.asIntN(64, value)));
 const physicalMask = (1n << BigInt(physicalAddressBits)) - 1n;
 
 /** A field of the layout; `allowed` = the bits that may be set. */
@@ -27,7 +27,7 @@ const field = (name: string, allowed = 0xffff_ffff_ffff_ffffn): Msr => ({
 const address = (name: string): Msr => ({
   read: (p) => p.state.get64(name),
   write: (p, value) => {
-    if (!canonical(value)) throw generalProtection();
+    if (!canonical(p, value)) throw generalProtection();
     p.state.set64(name, value);
   },
 });
@@ -115,20 +115,8 @@ const table = new Map<number, Msr>([
   [0xc000_0082, address('lstar')],
   [0xc000_0083, address('cstar')],
   [0xc000_0084, field('sfmask', 0xffff_ffffn)],
-  [
-    0xc000_0100,
-    {
-      read: (p) => p.state.get64('fsBase'),
-      write: (p, value) => writeBase(p, FS, value),
-    },
-  ],
-  [
-    0xc000_0101,
-    {
-      read: (p) => p.state.get64('gsBase'),
-      write: (p, value) => writeBase(p, GS, value),
-    },
-  ],
+  [0xc000_0100, address('fsBase')],
+  [0xc000_0101, address('gsBase')],
   [0xc000_0102, address('kernelGsBase')],
   [0xc000_0103, field('tscAux', 0xffff_ffffn)],
 ]);
@@ -137,11 +125,6 @@ for (const [i, index] of fixedRanges.entries()) table.set(index, typed(`mtrrFixe
 for (let i = 0; i < 8; i++) {
   table.set(0x200 + i * 2, field(`mtrrBase${i}`, (physicalMask & ~0xfffn) | 0xffn));
   table.set(0x201 + i * 2, field(`mtrrMask${i}`, (physicalMask & ~0xfffn) | 0x800n));
-}
-
-function writeBase(p: Processor, segment: number, value: bigint): void {
-  if (!canonical(value)) throw generalProtection();
-  p.segments[segment]!.base = Number(BigInt.asIntN(64, value));
 }
 
 const isApicRegister = (index: number): boolean => (index >= 0x800 && index < 0x840) || index === 0x6e0;

@@ -4,12 +4,12 @@ import { SS_FAULT } from '../state/vectors.ts';
 import { notePorts } from './debug.ts';
 import { GuestFault, generalProtection } from './fault.ts';
 import { type Processor, RFLAGS_DF, RFLAGS_TF } from './processor.ts';
-import { ES, FS, GS, SS } from './segment-register.ts';
+import { ES, SS } from './segment-register.ts';
 
 type PortBytes = 1 | 2 | 4;
 const RAX = 0;
 const GPR = offsetOf('rax') >> 2;
-const RCX = offsetOf('rcx') >> 2;
+const RCX = 1;
 const RDX = 2;
 const RSI = 6;
 const RDI = 7;
@@ -53,32 +53,44 @@ export function portOut(p: Processor): void {
   p.ports.write(port, bytes, bytes === 4 ? value : value & (bytes === 2 ? 0xffff : 0xff));
 }
 
-/** An index or count register cut to the address size, as a number (64 bits: signed, an address). */
-function indexValue(p: Processor, register: number, width: number): number {
-  const low = p.gpr32(register);
-  if (width === 16) return low & 0xffff;
-  return width === 32 ? low : low + p.state.i32[GPR + register * 2 + 1]! * 2 ** 32;
+/** The low half of an index or count register cut to the address size, and the high half. */
+function indexLow(p: Processor, register: number, width: number): number {
+  return width === 16 ? p.gpr32(register) & 0xffff : p.gpr32(register);
 }
-function setIndex(p: Processor, register: number, width: number, value: number): void {
-  p.setGpr(register, width as 16 | 32 | 64, value >>> 0, Math.floor(value / 2 ** 32));
+function indexHigh(p: Processor, register: number, width: number): number {
+  return width === 64 ? p.state.i32[GPR + register * 2 + 1]! : 0;
+}
+function moveIndex(p: Processor, register: number, width: number, by: number): void {
+  const sum = p.gpr32(register) + by;
+  const carry = sum < 0 ? -1 : sum >= 2 ** 32 ? 1 : 0;
+  p.setGpr(register, width as 16 | 32 | 64, sum >>> 0, indexHigh(p, register, width) + carry);
 }
 
-/** Offset in a segment -> linear address, with the segment's checks. */
-function checkedLinear(p: Processor, segment: number, offset: number, bytes: number, write: boolean): number {
-  const s = p.segments[segment]!;
-  if (p.code64) return segment === FS || segment === GS ? s.base + offset : offset;
-  const low = write ? s.writeLow : s.readLow;
-  const high = write ? s.writeHigh : s.readHigh;
-  if (offset < low || offset + bytes - 1 > high)
-    throw segment === SS ? new GuestFault(SS_FAULT, 0) : generalProtection();
-  return (s.base + offset) >>> 0;
+/** Where an index register points in a segment -> linear address, with the segment's checks. */
+function checkedLinear(
+  p: Processor,
+  segment: number,
+  register: number,
+  width: number,
+  bytes: number,
+  write: boolean,
+): number {
+  const offset = indexLow(p, register, width);
+  if (!p.code64) {
+    const s = p.segments[segment]!;
+    const low = write ? s.writeLow : s.readLow;
+    const high = write ? s.writeHigh : s.readHigh;
+    if (offset < low || offset + bytes - 1 > high)
+      throw segment === SS ? new GuestFault(SS_FAULT, 0) : generalProtection();
+  }
+  return p.linearOf(segment, offset, indexHigh(p, register, width));
 }
 
 /**
  * The loop of INS and OUTS. arguments: bytes, address width, 1 = repeated, segment (OUTS). Stops early when the engine
  * wants attention; rip then stays at the instruction.
  */
-function stringIo(p: Processor, register: number, once: (bytes: PortBytes, offset: number) => void): void {
+function stringIo(p: Processor, register: number, once: (bytes: PortBytes, width: number) => void): void {
   const bytes = p.argument(0) as PortBytes;
   const width = p.argument(1);
   const repeated = p.argument(2) !== 0;
@@ -87,18 +99,13 @@ function stringIo(p: Processor, register: number, once: (bytes: PortBytes, offse
   const step = (p.rflagsRest & RFLAGS_DF) !== 0 ? -bytes : bytes;
   const stepped = (p.rflagsRest & RFLAGS_TF) !== 0;
   for (let done = 0; ; done++) {
-    if (repeated && indexValue(p, 1, width) === 0) break;
+    if (repeated && indexLow(p, RCX, width) === 0 && indexHigh(p, RCX, width) === 0) break;
     if (done > 0 && (done === BATCH || stepped || u32[ATTENTION] !== 0 || u32[PENDING] !== 0)) return;
-    const offset = indexValue(p, register, width);
-    once(bytes, offset);
+    once(bytes, width);
     if (p.watchedPorts.length > 0) notePorts(p, p.gpr32(RDX) & 0xffff, bytes);
-    setIndex(p, register, width, offset + step);
+    moveIndex(p, register, width, step);
     if (!repeated) break;
-    if (width === 64) {
-      const low = u32[RCX]!;
-      u32[RCX] = low - 1;
-      if (low === 0) u32[RCX + 1]!--;
-    } else setIndex(p, 1, width, indexValue(p, 1, width) - 1);
+    moveIndex(p, RCX, width, -1);
   }
   p.advance();
 }
@@ -106,8 +113,8 @@ function stringIo(p: Processor, register: number, once: (bytes: PortBytes, offse
 /** `ins` (bytes, address width, repeated). */
 export function ins(p: Processor): void {
   const port = p.gpr32(RDX) & 0xffff;
-  stringIo(p, RDI, (bytes, offset) => {
-    const linear = checkedLinear(p, ES, offset, bytes, true);
+  stringIo(p, RDI, (bytes, width) => {
+    const linear = checkedLinear(p, ES, RDI, width, bytes, true);
     p.linear.probeWrite(linear, bytes, false); // before the device gives the value away
     p.linear.store(linear, bytes, p.ports.read(port, bytes), 0, false);
   });
@@ -117,7 +124,7 @@ export function ins(p: Processor): void {
 export function outs(p: Processor): void {
   const port = p.gpr32(RDX) & 0xffff;
   const segment = p.argument(3);
-  stringIo(p, RSI, (bytes, offset) => {
-    p.ports.write(port, bytes, p.linear.load(checkedLinear(p, segment, offset, bytes, false), bytes, false));
+  stringIo(p, RSI, (bytes, width) => {
+    p.ports.write(port, bytes, p.linear.load(checkedLinear(p, segment, RSI, width, bytes, false), bytes, false));
   });
 }

@@ -2,8 +2,9 @@
  * One vCPU's architectural state with names, and what its helpers work with. No semantics here: those are functions over a
  * Processor, one noun per file.
  *
- * Addresses (RIP, RSP, bases) are numbers, signed in 64-bit mode, see src/mmu/mmu.ts; 64-bit data are BigInts.
+ * Addresses (RIP, RSP, bases) are numbers, see src/mmu/linear.ts; 64-bit data are BigInts.
  */
+import { addressOf, fitsLinear, highOf, type LinearBits, lowOf, moved, sumOf } from '../mmu/linear.ts';
 import { Mmu } from '../mmu/mmu.ts';
 import type { PhysicalMemory } from '../mmu/physical-memory.ts';
 import type { CpuState } from '../state/cpu-state.ts';
@@ -39,6 +40,7 @@ export const CR4_PCE = 1 << 8;
 export const CR4_OSFXSR = 1 << 9;
 export const CR4_OSXMMEXCPT = 1 << 10;
 export const CR4_UMIP = 1 << 11;
+export const CR4_LA57 = 1 << 12;
 export const CR4_FSGSBASE = 1 << 16;
 export const CR4_PCIDE = 1 << 17;
 export const CR4_OSXSAVE = 1 << 18;
@@ -93,7 +95,6 @@ const GDTR_BASE = word('gdtrBase');
 const GDTR_LIMIT = word('gdtrLimit');
 const IDTR_BASE = word('idtrBase');
 const IDTR_LIMIT = word('idtrLimit');
-const twoTo32 = 2 ** 32;
 
 /** A range of ports that a debug register names, and its bit in DR6. */
 export interface PortBreakpoint {
@@ -101,9 +102,6 @@ export interface PortBreakpoint {
   readonly last: number;
   readonly bit: number;
 }
-
-/** Is a number from a 64-bit register or memory a canonical address? */
-export const isCanonical = (address: number): boolean => address >= -(2 ** 47) && address < 2 ** 47;
 
 /** What a CPU is connected to. */
 export interface Surroundings {
@@ -176,15 +174,15 @@ export class Processor {
 
   // --- general registers
   get rip(): number {
-    return this.u32[RIP]! + this.i32[RIP + 1]! * twoTo32;
+    return addressOf(this.u32[RIP]!, this.i32[RIP + 1]!);
   }
   set rip(value: number) {
-    this.u32[RIP] = value;
-    this.i32[RIP + 1] = Math.floor(value / twoTo32);
+    this.u32[RIP] = lowOf(value);
+    this.i32[RIP + 1] = highOf(value);
   }
   /** RSP as an address. */
   get rsp(): number {
-    return this.u32[RSP]! + this.i32[RSP + 1]! * twoTo32;
+    return addressOf(this.u32[RSP]!, this.i32[RSP + 1]!);
   }
   get rspLow(): number {
     return this.u32[RSP]!;
@@ -197,8 +195,8 @@ export class Processor {
     const { u32 } = this;
     if (width === 16) u32[RSP] = (u32[RSP]! & 0xffff_0000) | (value & 0xffff);
     else {
-      u32[RSP] = value;
-      u32[RSP + 1] = width === 64 ? Math.floor(value / twoTo32) : 0;
+      u32[RSP] = lowOf(value);
+      u32[RSP + 1] = width === 64 ? highOf(value) : 0;
     }
   }
   /** The low 32 bits of a general register. */
@@ -225,9 +223,9 @@ export class Processor {
   argumentHigh(index: number): number {
     return this.u32[ARGUMENT + index * 2 + 1]!;
   }
-  /** All 64 bits as a signed number: for addresses. */
+  /** All 64 bits as an address. */
   argumentAddress(index: number): number {
-    return this.u32[ARGUMENT + index * 2]! + this.i32[ARGUMENT + index * 2 + 1]! * twoTo32;
+    return addressOf(this.u32[ARGUMENT + index * 2]!, this.i32[ARGUMENT + index * 2 + 1]!);
   }
   argument64(index: number): bigint {
     return this.state.u64[(ARGUMENT >> 1) + index]!;
@@ -319,25 +317,38 @@ export class Processor {
     return this.segments[TR]!;
   }
   get gdtrBase(): number {
-    return this.u32[GDTR_BASE]! + this.i32[GDTR_BASE + 1]! * twoTo32;
+    return addressOf(this.u32[GDTR_BASE]!, this.i32[GDTR_BASE + 1]!);
   }
   get gdtrLimit(): number {
     return this.u32[GDTR_LIMIT]!;
   }
   get idtrBase(): number {
-    return this.u32[IDTR_BASE]! + this.i32[IDTR_BASE + 1]! * twoTo32;
+    return addressOf(this.u32[IDTR_BASE]!, this.i32[IDTR_BASE + 1]!);
   }
   get idtrLimit(): number {
     return this.u32[IDTR_LIMIT]!;
   }
   /** Linear address of a place in a system structure (GDT, IDT, TSS). */
   systemLinear(base: number, offset: number): number {
-    return this.longMode ? base + offset : (base + offset) >>> 0;
+    return this.longMode ? moved(base, offset) : (lowOf(base) + offset) >>> 0;
   }
-  /** Offset in a segment -> linear address, without checks. */
-  linearOf(segment: number, offset: number): number {
-    if (!this.code64) return (this.segments[segment]!.base + offset) >>> 0;
-    return segment === FS || segment === GS ? this.segments[segment]!.base + offset : offset;
+  /** Offset in a segment, as halves -> linear address, without checks. */
+  linearOf(segment: number, low: number, high: number): number {
+    if (!this.code64) return (this.segments[segment]!.baseLow + low) >>> 0;
+    if (segment !== FS && segment !== GS) return addressOf(low, high | 0);
+    const { baseLow, baseHigh } = this.segments[segment]!;
+    return sumOf(low, high, baseLow, baseHigh);
+  }
+  /** May code run at an address, may data lie there, in 64-bit mode as it is set up now? */
+  isCanonical(address: number): boolean {
+    return fitsLinear(address, (this.u32[CR4]! & CR4_LA57) === 0 ? 48 : 57);
+  }
+  /** May a register hold an address (a base, an entry point)? What 5-level paging could reach may, whatever CR4 says. */
+  isCanonicalBase(address: number): boolean {
+    return fitsLinear(address, this.baseBits);
+  }
+  get baseBits(): LinearBits {
+    return this.features.has('la57') ? 57 : 48;
   }
 
   // --- faults

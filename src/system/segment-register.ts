@@ -2,6 +2,7 @@
  * A segment register with its hidden part, in the vCPU's block, and the ranges of offsets that the engines check. SDM
  * volume 3, section 3.4.
  */
+import { addressOf, highOf, lowOf } from '../mmu/linear.ts';
 import type { CpuState } from '../state/cpu-state.ts';
 import { offsetOf, type SegmentName } from '../state/layout.ts';
 
@@ -32,8 +33,6 @@ export const ACCESS_REAL = ACCESS_USABLE | 0x93;
 /** The same at DPL 3: virtual-8086 mode. */
 export const ACCESS_VIRTUAL = ACCESS_USABLE | 0xf3;
 
-const twoTo32 = 2 ** 32;
-
 export class SegmentRegister {
   readonly name: SegmentName;
   private readonly u32: Uint32Array;
@@ -61,13 +60,19 @@ export class SegmentRegister {
   set selector(value: number) {
     this.u32[this.selectorAt] = value;
   }
-  /** Linear address as a signed number: exact, since bases are canonical. */
+  /** Linear address: exact, since bases are canonical. */
   get base(): number {
-    return this.u32[this.baseAt]! + this.i32[this.baseAt + 1]! * twoTo32;
+    return addressOf(this.u32[this.baseAt]!, this.i32[this.baseAt + 1]!);
   }
   set base(value: number) {
-    this.u32[this.baseAt] = value;
-    this.i32[this.baseAt + 1] = Math.floor(value / twoTo32);
+    this.u32[this.baseAt] = lowOf(value);
+    this.i32[this.baseAt + 1] = highOf(value);
+  }
+  get baseLow(): number {
+    return this.u32[this.baseAt]!;
+  }
+  get baseHigh(): number {
+    return this.i32[this.baseAt + 1]!;
   }
   /** In bytes. */
   get limit(): number {

@@ -144,7 +144,7 @@ export function moveToSegment(p: Processor): void {
 export function popSegment(p: Processor): void {
   const index = p.argument(0);
   const stack = Stack.current(p);
-  const selector = stack.popItem(p.argument(1) as 2 | 4 | 8) & 0xffff;
+  const selector = stack.pop(p.argument(1) as 2 | 4 | 8) & 0xffff;
   loadSegment(p, index, selector);
   p.setStackPointer(stack.pointer, stack.width);
   if (index === SS) p.interruptShadow = 2;

@@ -2,6 +2,7 @@
  * A stack as helpers push frames to it and pop them from it: the current one or one of an inner ring. Pushes are collected,
  * probed together and only then written, so that a frame is written whole or not at all.
  */
+import { highOf, lowOf, moved } from '../mmu/linear.ts';
 import { SS_FAULT } from '../state/vectors.ts';
 import type { Descriptor } from './descriptors.ts';
 import { GuestFault } from './fault.ts';
@@ -73,7 +74,7 @@ export class Stack {
   }
 
   push(bytes: ItemBytes, low: number, high = 0): void {
-    this.pointer = this.cut(this.pointer - bytes);
+    this.pointer = this.cut(moved(this.pointer, -bytes));
     const linear = this.linear(this.pointer, bytes);
     const { frame } = this.p;
     const i = frame.count++;
@@ -84,7 +85,7 @@ export class Stack {
   }
   /** Pushes an address given as a number. */
   pushAddress(bytes: ItemBytes, address: number): void {
-    this.push(bytes, address >>> 0, Math.floor(address / 2 ** 32) >>> 0);
+    this.push(bytes, lowOf(address), highOf(address));
   }
   /** Faults if a pushed item cannot be written. */
   probe(): void {
@@ -101,23 +102,23 @@ export class Stack {
     frame.count = 0;
   }
 
-  /** Pops an item, zero-extended; 64-bit items through {@link popAddress}. */
-  pop(bytes: 2 | 4): number {
+  /** Pops an item, zero-extended; of 64-bit items bits 31-0. The whole of them: {@link popAddress}. */
+  pop(bytes: ItemBytes): number {
     const value = this.p.linear.load(this.linear(this.pointer, bytes), bytes, this.implicit, true);
-    this.pointer = this.cut(this.pointer + bytes);
+    this.skip(bytes);
     return value;
   }
   popAddress(): number {
     const value = this.p.linear.loadAddress(this.linear(this.pointer, 8), this.implicit, true);
-    this.pointer += 8;
+    this.skip(8);
     return value;
   }
-  /** Pops an item of 2, 4 or 8 bytes as a signed number (8) or an unsigned one. */
+  /** Pops an address of 8 bytes, or a number of 2 or 4. */
   popItem(bytes: ItemBytes): number {
     return bytes === 8 ? this.popAddress() : this.pop(bytes);
   }
   /** Moves the pointer over `bytes` bytes (parameters). */
   skip(bytes: number): void {
-    this.pointer = this.cut(this.pointer + bytes);
+    this.pointer = this.cut(moved(this.pointer, bytes));
   }
 }

@@ -1,8 +1,9 @@
 /** SYSCALL, SYSRET, SYSENTER, SYSEXIT, SWAPGS. SDM volume 2; volume 3, section 6.8.7 and 6.8.8. */
+import { addressOf, addressOfBig } from '../mmu/linear.ts';
 import { offsetOf } from '../state/layout.ts';
 import { DR6_BS } from './debug.ts';
 import { generalProtection, undefinedOpcode } from './fault.ts';
-import { EFER_SCE, isCanonical, type Processor, RFLAGS_IF, RFLAGS_RF, RFLAGS_TF, RFLAGS_VM } from './processor.ts';
+import { EFER_SCE, type Processor, RFLAGS_IF, RFLAGS_RF, RFLAGS_TF, RFLAGS_VM } from './processor.ts';
 import {
   ACCESS_DB,
   ACCESS_G,
@@ -69,8 +70,8 @@ export function sysret(p: Processor): void {
   p.requireCpl0();
   const { u32, i32 } = p.state;
   const wide = p.argument(0) === 8;
-  const target = u32[RCX]! + i32[RCX + 1]! * 2 ** 32;
-  if (wide && !isCanonical(target)) throw generalProtection();
+  const target = addressOf(u32[RCX]!, i32[RCX + 1]!);
+  if (wide && !p.isCanonical(target)) throw generalProtection();
   const base = u32[STAR + 1]! >>> 16;
   p.setRflags((u32[R11]! & SYSRET_FLAGS & ~(RFLAGS_RF | RFLAGS_VM)) | 2);
   const cs = (wide ? base + 16 : base) & 0xffff;
@@ -105,8 +106,8 @@ export function sysexit(p: Processor): void {
   const wide = p.argument(0) === 8;
   const rdx = state.get64('rdx');
   const rcx = state.get64('rcx');
-  if (wide && !(isCanonical(Number(BigInt.asIntN(64, rdx))) && isCanonical(Number(BigInt.asIntN(64, rcx)))))
-    throw generalProtection();
+  const canonical = (value: bigint): boolean => p.isCanonical(addressOfBig(BigInt.asIntN(64, value)));
+  if (wide && !(canonical(rdx) && canonical(rcx))) throw generalProtection();
   const cs = selector + (wide ? 32 : 16);
   loadPair(p, (cs & 0xffff) | 3, ((cs + 8) & 0xffff) | 3, 3, wide);
   state.set64('rsp', wide ? rcx : rcx & 0xffff_ffffn);

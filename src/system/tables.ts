@@ -17,14 +17,14 @@ import {
   widen,
 } from './descriptors.ts';
 import { generalProtection } from './fault.ts';
-import { isCanonical, type Processor } from './processor.ts';
+import type { Processor } from './processor.ts';
 import { loadDescriptor, loadNull } from './segments.ts';
 
 const ZF = 0x40;
 
 function loadTable(p: Processor, name: 'gdtr' | 'idtr'): void {
   p.requireCpl0();
-  if (p.code64 && !isCanonical(p.argumentAddress(0))) throw generalProtection();
+  if (p.code64 && !p.isCanonicalBase(p.argumentAddress(0))) throw generalProtection();
   p.state.set64(`${name}Base`, p.argument64(0));
   p.state.set32(`${name}Limit`, p.argument(1) & 0xffff);
   p.advance();
@@ -70,7 +70,7 @@ function systemDescriptor(p: Processor, selector: number, fits: (type: number) =
   if (!narrow.isSystem || !fits(narrow.type)) throw p.selectorFault(GP, selector);
   if (!narrow.isPresent) throw p.selectorFault(NP, selector);
   const d = widen(p, narrow);
-  if (d === null || !isCanonical(d.base)) throw p.selectorFault(GP, selector);
+  if (d === null || !p.isCanonicalBase(d.base)) throw p.selectorFault(GP, selector);
   return d;
 }
 

@@ -1,4 +1,5 @@
 /** Far JMP, CALL and RET: code segments, call gates, rings. SDM volume 2 (JMP, CALL, RET), volume 3, section 6.8. */
+import { lowOf } from '../mmu/linear.ts';
 import { GP, NP } from '../state/vectors.ts';
 import {
   CALL_GATE,
@@ -14,7 +15,7 @@ import {
 } from './descriptors.ts';
 import { generalProtection } from './fault.ts';
 import { innerStack, innerStackPointer64 } from './inner-stack.ts';
-import { isCanonical, type Processor } from './processor.ts';
+import type { Processor } from './processor.ts';
 import { checkStackSegment, dropInnerSegments, loadCode, loadReal, loadStack } from './segments.ts';
 import { Stack } from './stack.ts';
 import { switchTask, taskGateTarget } from './task-switch.ts';
@@ -25,13 +26,13 @@ type ItemBytes = 2 | 4 | 8;
 /** Faults unless an offset lies in a code segment that is about to be loaded. */
 export function checkCodeOffset(p: Processor, d: Descriptor, offset: number): void {
   if (p.longMode && d.isLong) {
-    if (!isCanonical(offset)) throw p.zeroFault(GP);
+    if (!p.isCanonical(offset)) throw p.zeroFault(GP);
   } else if (offset > d.limit) throw p.zeroFault(GP);
 }
 
 /** An offset as the code segment takes it: outside 64-bit code only 32 bits. */
 const codeOffset = (p: Processor, d: Descriptor, offset: number): number =>
-  p.longMode && d.isLong ? offset : offset >>> 0;
+  p.longMode && d.isLong ? offset : lowOf(offset);
 
 /** Faults unless the descriptor is a present code segment that a transfer without a gate may reach. */
 function checkDirectCode(p: Processor, d: Descriptor, checkRpl: boolean): void {
@@ -207,7 +208,7 @@ export function farReturn(p: Processor): void {
   const release = p.argument(1) & 0xffff;
   const stack = Stack.current(p);
   const offset = stack.popItem(bytes);
-  const selector = stack.popItem(bytes) & 0xffff;
+  const selector = stack.pop(bytes) & 0xffff;
   if (p.realAddressing) {
     if (offset > p.cs.limit) throw generalProtection();
     stack.skip(release);
@@ -229,8 +230,9 @@ export function farReturn(p: Processor): void {
     p.rip = target;
     return;
   }
-  const pointer = stack.popItem(bytes);
-  const stackSelector = stack.popItem(bytes) & 0xffff;
+  const pointerLow = stack.pop(bytes);
+  const pointerHigh = bytes === 8 ? p.linear.high : 0;
+  const stackSelector = stack.pop(bytes) & 0xffff;
   const ss = checkReturnStack(p, stackSelector, cpl, p.longMode && code.isLong);
   checkCodeOffset(p, code, target);
   markAccessed(p, code);
@@ -238,7 +240,10 @@ export function farReturn(p: Processor): void {
   loadStack(p, stackSelector, ss);
   const { stackWidth } = p;
   const width = stackWidth === 64 && bytes !== 8 ? 32 : stackWidth;
-  p.setStackPointer(pointer + release, width);
+  // Any 64 bits may be loaded, canonical or not.
+  const sum = pointerLow + release;
+  if (width === 64) p.setGpr(4, 64, sum, pointerHigh + (sum >= 2 ** 32 ? 1 : 0));
+  else p.setStackPointer(sum, width);
   dropInnerSegments(p);
   p.rip = target;
 }

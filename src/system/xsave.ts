@@ -4,6 +4,7 @@
  *
  *   0 legacy area, as FXSAVE's (fxsave.ts)   512 header: XSTATE_BV, XCOMP_BV, 48 bytes of zeros   576 the others
  */
+import { lowOf, moved } from '../mmu/linear.ts';
 import { offsetOf } from '../state/layout.ts';
 import { NM } from '../state/vectors.ts';
 import { GuestFault, generalProtection, undefinedOpcode } from './fault.ts';
@@ -101,7 +102,7 @@ function save(p: Processor, { compacted, init }: Saving): void {
   const linear = p.argumentAddress(0);
   const requested = enabled(p) & p.argument(2);
   const { state, linear: memory } = p;
-  if (linear % 64 !== 0) throw generalProtection();
+  if (lowOf(linear) % 64 !== 0) throw generalProtection();
   memory.probeWrite(linear, EXTENDED, false);
   const layout = compacted ? requested : null;
   let used = inUse(p);
@@ -110,27 +111,27 @@ function save(p: Processor, { compacted, init }: Saving): void {
   const parts = components
     .filter(({ bit }) => (written & bit) !== 0)
     .map((c) => [c, ...placeOf(p, c, layout)] as const);
-  for (const [, at, bytes] of parts) memory.probeWrite(linear + at, bytes, false);
+  for (const [, at, bytes] of parts) memory.probeWrite(moved(linear, at), bytes, false);
   const area = new Uint8Array(FXSAVE_BYTES);
   saveArea(state, area, { wide: p.code64 && p.argument(1) !== 0, vectors: vectors(p) });
   for (const [component, from, to] of legacy) {
     const end = component === SSE ? from + 16 * vectors(p) : to;
-    if ((written & component) !== 0) memory.writeBytes(linear + from, area.subarray(from, end));
+    if ((written & component) !== 0) memory.writeBytes(moved(linear, from), area.subarray(from, end));
   }
   if ((compacted ? written & SSE : requested & (SSE | AVX)) !== 0)
-    memory.writeBytes(linear + MXCSR_AT, area.subarray(MXCSR_AT, MXCSR_AT + 8));
+    memory.writeBytes(moved(linear, MXCSR_AT), area.subarray(MXCSR_AT, MXCSR_AT + 8));
   for (const [{ bit }, at, bytes] of parts) {
     const image = new Uint8Array(bytes);
     if (bit === PKRU) new DataView(image.buffer).setUint32(0, state.get32('pkru'), true);
     else for (let i = 0; i < vectors(p); i++) image.set(state.u8.subarray(high[i]!, high[i]! + 16), 16 * i);
-    memory.writeBytes(linear + at, image);
+    memory.writeBytes(moved(linear, at), image);
   }
   const header = new DataView(new ArrayBuffer(16));
-  memory.readBytes(linear + HEADER, new Uint8Array(header.buffer));
+  memory.readBytes(moved(linear, HEADER), new Uint8Array(header.buffer));
   const old = compacted ? 0n : header.getBigUint64(0, true) & BigInt.asUintN(64, ~BigInt(requested));
   header.setBigUint64(0, old | BigInt(requested & used), true);
   header.setBigUint64(8, COMPACTED | BigInt(requested), true);
-  memory.writeBytes(linear + HEADER, new Uint8Array(header.buffer, 0, compacted ? 16 : 8));
+  memory.writeBytes(moved(linear, HEADER), new Uint8Array(header.buffer, 0, compacted ? 16 : 8));
   p.advance();
 }
 
@@ -138,7 +139,7 @@ function save(p: Processor, { compacted, init }: Saving): void {
 function restore(p: Processor, compactedOnly: boolean): void {
   available(p);
   const linear = p.argumentAddress(0);
-  if (linear % 64 !== 0) throw generalProtection();
+  if (lowOf(linear) % 64 !== 0) throw generalProtection();
   const requested = enabled(p) & p.argument(2);
   const { state, linear: memory } = p;
   memory.probeRead(linear, EXTENDED, false);
@@ -165,7 +166,7 @@ function restore(p: Processor, compactedOnly: boolean): void {
     if ((loaded & component.bit) === 0) continue;
     const [at, bytes] = placeOf(p, component, layout);
     const image = new Uint8Array(bytes);
-    memory.readBytes(linear + at, image);
+    memory.readBytes(moved(linear, at), image);
     images.set(component.bit, image);
   }
   // Nothing faults from here on. Parts that are not loaded are initial, those that were not asked for stay.

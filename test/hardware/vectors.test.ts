@@ -163,11 +163,9 @@ test('the page tables of the machine lead to its pages in every kind of paging',
     machine: Machine,
     linear: number,
   ): { physical: number; user: boolean; noExecute: boolean } | undefined => {
-    const [levels, bits, size] = { '32-bit': [2, 10, 4], pae: [3, 9, 8], '4-level': [4, 9, 8] }[machine.paging] as [
-      number,
-      number,
-      number,
-    ];
+    const [levels, bits, size] = { '32-bit': [2, 10, 4], pae: [3, 9, 8], '4-level': [4, 9, 8], '5-level': [5, 9, 8] }[
+      machine.paging
+    ] as [number, number, number];
     let table = machine.cr3;
     let user = true;
     for (let level = levels - 1; ; level--) {

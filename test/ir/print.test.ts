@@ -19,6 +19,8 @@ const context = {
   waitFaults: false,
   sse: 'available',
   avx: 'available',
+  linearBits: 48,
+  baseBits: 48,
 } as const;
 
 function block(hex: string): Node[] {

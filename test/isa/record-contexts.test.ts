@@ -11,7 +11,15 @@ import { spread } from './random.ts';
 
 const forms = allForms();
 
-const usual = { x87: 'available', mmx: 'available', waitFaults: false, sse: 'available', avx: 'available' } as const;
+const narrow = { linearBits: 48, baseBits: 48 } as const;
+const usual = {
+  ...narrow,
+  x87: 'available',
+  mmx: 'available',
+  waitFaults: false,
+  sse: 'available',
+  avx: 'available',
+} as const;
 const flat = { flat: true, protectedMode: true, virtual8086: false, iopl: 0 } as const;
 const real = {
   ...usual,
@@ -26,7 +34,17 @@ const real = {
 const contexts: Readonly<Record<string, ExecutionContext>> = {
   '64-bit user': { ...usual, ...flat, codeSize: 64, stackSize: 64, cpl: 3 },
   '64-bit supervisor': { ...usual, ...flat, codeSize: 64, stackSize: 64, cpl: 0 },
+  '64-bit, 57-bit addresses': {
+    ...usual,
+    ...flat,
+    codeSize: 64,
+    stackSize: 64,
+    cpl: 3,
+    linearBits: 57,
+    baseBits: 57,
+  },
   '64-bit, x87 and SSE off': {
+    ...narrow,
     ...flat,
     codeSize: 64,
     stackSize: 64,

@@ -21,6 +21,8 @@ export function userContext(mode: Mode): ExecutionContext {
     waitFaults: false,
     sse: 'available',
     avx: 'available',
+    linearBits: 48,
+    baseBits: 48,
   };
 }
 

@@ -7,7 +7,7 @@ import { CpuState } from '../../src/state/cpu-state.ts';
 import { cpuBytes, layout } from '../../src/state/layout.ts';
 import { NO_ERROR_CODE } from '../../src/state/vectors.ts';
 import { Cpu } from '../../src/system/cpu.ts';
-import { cpuModel } from '../../src/system/cpu-models.ts';
+import { type CpuModelName, cpuModel } from '../../src/system/cpu-models.ts';
 import { GuestFault } from '../../src/system/fault.ts';
 import { type HelperName, helpers } from '../../src/system/helpers.ts';
 
@@ -94,7 +94,7 @@ export const everyFeature: ReadonlySet<string> = new Set([
 ]);
 
 /** A CPU that has just been reset. */
-export function machine() {
+export function machine(model: CpuModelName = 'max') {
   const buffer = new ArrayBuffer(cpuBytes + ramBytes);
   const state = new CpuState(buffer, 0);
   const mmio = new MmioRecorder();
@@ -109,7 +109,7 @@ export function machine() {
     tsc,
     random: null,
     apic: null,
-    model: cpuModel('max', everyFeature),
+    model: cpuModel(model, everyFeature),
     index: 0,
     cpus: 1,
   });
@@ -172,8 +172,8 @@ function setSegment(m: Machine, name: string, selector: number, [low, high]: rea
 }
 
 /** 32-bit protected mode at a ring, with GDT, LDT, TSS and IDT in place; paging off. */
-export function protectedMode(cpl: 0 | 1 | 3 = 0): Machine {
-  const m = machine();
+export function protectedMode(cpl: 0 | 1 | 3 = 0, model: CpuModelName = 'max'): Machine {
+  const m = machine(model);
   const gdt = (selector: number, words: readonly number[]) => writeEntry(m, at.gdt, selector, words);
   gdt(sel.code0, descriptor(0, 0xfffff, 0x9a, G | DB));
   gdt(sel.data0, descriptor(0, 0xfffff, 0x92, G | DB));
@@ -225,8 +225,8 @@ export function protectedMode(cpl: 0 | 1 | 3 = 0): Machine {
 }
 
 /** 64-bit mode at a ring: the first 4 MiB are mapped where they are, and at FFFF_8000_0000_0000H. */
-export function longMode(cpl: 0 | 3 = 0): Machine {
-  const m = protectedMode(cpl);
+export function longMode(cpl: 0 | 3 = 0, model: CpuModelName = 'max'): Machine {
+  const m = protectedMode(cpl, model);
   m.memory.write32(at.pml4, 0x11007);
   m.memory.write32(at.pml4 + 256 * 8, 0x11007);
   m.memory.write32(0x11000, 0x12007);

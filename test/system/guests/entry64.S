@@ -1,4 +1,7 @@
-/* Multiboot entry into 64-bit mode, exception stubs and the way into and out of a probe, for privileged64.c. */
+/*
+ * Multiboot entry into 64-bit mode, exception stubs and the way into and out of a probe, for privileged64.c; with LA57
+ * defined, into 5-level paging.
+ */
 .section .multiboot, "a"
 .align 4
 .long 0x1BADB002, 0, -0x1BADB002
@@ -22,9 +25,16 @@ _start:
   add $0x200000, %eax
   add $8, %edi
   loop 1b
+#ifdef LA57
+  movl $pml4 + 7, pml5
+  mov $pml5, %eax
+  mov %eax, %cr3
+  mov $0x1020, %eax
+#else
   mov $pml4, %eax
   mov %eax, %cr3
   mov $0x20, %eax
+#endif
   mov %eax, %cr4
   mov $0xc0000080, %ecx
   rdmsr
@@ -126,6 +136,10 @@ outcome: .long 0
 boot_info: .quad 0 /* multiboot's */
 handler_ss: .long 0
 .align 4096
+#ifdef LA57
+.globl pml5
+pml5: .skip 4096
+#endif
 pml4: .skip 4096
 pdpt: .skip 4096
 pd: .skip 4096
