@@ -56,6 +56,7 @@ export type CompilerReply =
       readonly ranges: readonly CodeRangeOfRip[];
       readonly instructions: number;
       readonly indirect: readonly IndirectJump[];
+      readonly inexact: InexactFlag;
       readonly millis: number;
     }
   /** There is nothing to translate at this instruction pointer. */

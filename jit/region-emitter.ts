@@ -94,8 +94,16 @@ export class RegionEmitter implements Reader, BlockValues {
   }
 
   /** Adds the region as an exported function. */
-  static add(e: Emitter, name: string, region: Region, way: RegionWay): void {
-    e.addFunction(name, ['i32', 'i32'], 'i64', () => new RegionEmitter(e, region, way).emit(), true, true);
+  /** True if the way's state of the inexact flag makes a difference. */
+  static add(e: Emitter, name: string, region: Region, way: RegionWay): boolean {
+    let isThere = false;
+    const body = () => {
+      const emitter = new RegionEmitter(e, region, way);
+      isThere = emitter.float.isThere;
+      emitter.emit();
+    };
+    e.addFunction(name, ['i32', 'i32'], 'i64', body, true, true);
+    return isThere;
   }
 
   /** Instructions on the longest way from each block to the next place that checks the budget. */

@@ -31,6 +31,10 @@ export class RegionFloat {
     this.flagClear = e.local('i32');
   }
 
+  /** The region has floating point. */
+  get isThere(): boolean {
+    return this.demands !== null;
+  }
   get isInexactClear(): boolean {
     return this.inexact === 'clear';
   }

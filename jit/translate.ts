@@ -19,6 +19,8 @@ export interface Translation {
   readonly instructions: number;
   /** The indirect jumps in it, with the targets that are part of it. */
   readonly indirect: readonly IndirectJump[];
+  /** The state of the inexact flag that it is for: either, where that makes no difference. */
+  readonly inexact: InexactFlag;
 }
 
 /** `translate`, for those who must not import it. */
@@ -45,7 +47,7 @@ export function translate(
 export function translationText(source: CodeSource, context: Context, rip: bigint): string | null {
   const region = formRegion(source, context, rip);
   if (region === null) return null;
-  const e = build([region], { shared: false, x87: 'exact' }, 'either');
+  const { e } = build([region], { shared: false, x87: 'exact' }, 'either');
   const text = e.text();
   e.dispose();
   return text;
@@ -57,13 +59,19 @@ export function assembleRegions(
   mode: TranslationMode,
   inexact: InexactFlag = 'either',
 ): Uint8Array {
-  const e = build(regions, mode, inexact);
+  const { e } = build(regions, mode, inexact);
   const bytes = e.binary();
   e.dispose();
   return bytes;
 }
 
-function build(regions: readonly Region[], { shared, x87, cpu }: TranslationMode, inexact: InexactFlag): Emitter {
+interface Built {
+  readonly e: Emitter;
+  /** The state of the inexact flag makes a difference. */
+  readonly mindsInexact: boolean;
+}
+
+function build(regions: readonly Region[], { shared, x87, cpu }: TranslationMode, inexact: InexactFlag): Built {
   const e = new Emitter();
   e.cpuBase = cpu ?? null;
   e.importMemory({ ...coreMemory, shared });
@@ -72,15 +80,19 @@ function build(regions: readonly Region[], { shared, x87, cpu }: TranslationMode
   e.importFunction('flagsTest', 'core', ['i32', 'i32'], 'i32');
   importLibrary(e);
   offerF80Functions(e);
-  regions.forEach((region, i) => RegionEmitter.add(e, regionName(i), region, { x87, inexact }));
+  const minds = regions.map((region, i) => RegionEmitter.add(e, regionName(i), region, { x87, inexact }));
   e.addOffered();
-  return e;
+  return { e, mindsInexact: minds.includes(true) };
 }
 
 /** The module of one region. */
 export function assemble(region: Region, mode: TranslationMode, inexact: InexactFlag): Translation {
+  const { e, mindsInexact } = build([region], mode, inexact);
+  const bytes = e.binary();
+  e.dispose();
   return {
-    bytes: assembleRegions([region], mode, inexact),
+    bytes,
+    inexact: mindsInexact ? inexact : 'either',
     ranges: region.blocks.filter((b) => b.instructions > 0).map((b) => ({ start: b.rip, length: b.length })),
     instructions: region.instructions,
     indirect: region.blocks.flatMap(({ terminator: t }) =>

@@ -50,6 +50,9 @@ interface Translated {
   readonly inexact: InexactFlag;
 }
 
+/** What the cache wants to know of a translation. */
+type Kept = Pick<Made, 'ranges' | 'instructions' | 'indirect' | 'inexact'>;
+
 export interface TranslatorStatistics {
   /** Regions installed. */
   regions: number;
@@ -139,6 +142,8 @@ export class Translator implements Regions {
   private readonly patient = new Set<bigint>();
   private leaves = 0;
   private awaitsCompiler = false;
+  /** Regions made for a clear inexact flag, to be made for a set one when there is nothing else to do. */
+  private readonly companions: { readonly rip: bigint; readonly context: Context }[] = [];
   /** How often regions have met another state of MXCSR's inexact flag than they were made for. */
   private readonly flips = new Map<bigint, number>();
   private readonly freeSlots: number[] = [];
@@ -293,7 +298,7 @@ export class Translator implements Regions {
     }
     const module = new WebAssembly.Module(made.bytes as BufferSource);
     this.statistics.compileMillis += performance.now() - started;
-    this.take(made.bytes, module, made, rip, context, snapshot, profile);
+    this.take(made.bytes, module, made, rip, context, snapshot, profile.apart);
     return true;
   }
 
@@ -328,7 +333,8 @@ export class Translator implements Regions {
           this.settled.delete(place);
           if (made !== undefined) {
             this.statistics.compileMillis += made.millis;
-            this.take(made.bytes, made.module, made, rip, context, snapshot, profile);
+            this.take(made.bytes, made.module, made, rip, context, snapshot, profile.apart);
+            if (made.inexact === 'clear') this.companions.push({ rip, context });
             this.forgetCovered(made.ranges, context);
           }
           engine.regionChanged(key, context.id); // found, or counted anew
@@ -370,6 +376,34 @@ export class Translator implements Regions {
       if (heat > 0 && engine.inContext(context.id)) this.request(rip, context, compiler);
       else engine.regionChanged(addressOfBig(rip), context.id);
     }
+    if (this.underWay === 0) this.requestCompanion(compiler);
+  }
+  /** Its flag may be set for a region at any time, in this run or in one that finds it in the cache. */
+  private requestCompanion(compiler: BackgroundCompiler): void {
+    const { engine, cache } = this.parts;
+    const { rip, context } = this.companions.pop() ?? {};
+    if (cache === null || rip === undefined || context === undefined || !engine.inContext(context.id)) return;
+    if (cache.candidates(context.id, rip).some((region) => region.inexact !== 'clear')) return;
+    const page = linearOf(context, rip) & ~0xfffn;
+    const snapshot = new CodeSnapshot(engine);
+    if (snapshot.take(page) === null) return;
+    this.underWay++;
+    const apart = new Set(this.apart);
+    compiler.request({
+      context,
+      rip,
+      snapshot,
+      seen: this.seen,
+      apart,
+      inexact: 'set',
+      mayGoOn: () => engine.inContext(context.id) && engine.physicalOf(page) === snapshot.physicalOf(page),
+      done: (made) => {
+        this.underWay--;
+        const parts = made ? partsOf(made.ranges, context) : [];
+        if (made && snapshot.isCurrent(parts)) this.keep(made.bytes, made, parts, rip, context, snapshot, apart);
+        this.requestNext(compiler);
+      },
+    });
   }
   /** Instructions that were interpreted at a place since it was last looked at: most for a region that does not fit. */
   private heat(waiting: Waiting): number {
@@ -389,18 +423,32 @@ export class Translator implements Regions {
   private take(
     wasm: Uint8Array,
     module: WebAssembly.Module,
-    { ranges, instructions, indirect }: Pick<Made, 'ranges' | 'instructions' | 'indirect'>,
+    made: Kept,
     rip: bigint,
     context: Context,
     snapshot: CodeSnapshot,
-    { apart, inexact }: { readonly apart: ReadonlySet<bigint>; readonly inexact: InexactFlag },
+    apart: ReadonlySet<bigint>,
   ): void {
+    const { ranges, instructions, indirect, inexact } = made;
     const parts = partsOf(ranges, context);
     if (!snapshot.isCurrent(parts)) return; // overwritten meanwhile
     const translated = { wasm, instructions, parts, indirect, inexact };
     const main = this.install(translated, module, context, rip, snapshot.places());
-    if (!context.stable) return;
-    const region = {
+    const kept = this.keep(wasm, made, parts, rip, context, snapshot, apart);
+    if (kept !== null) this.parts.cache?.executes(kept, module, main);
+  }
+  /** Puts a translation into the cache; null where it does not belong there. */
+  private keep(
+    wasm: Uint8Array,
+    { ranges, instructions, indirect, inexact }: Kept,
+    parts: readonly CodePart[],
+    rip: bigint,
+    context: Context,
+    snapshot: CodeSnapshot,
+    apart: ReadonlySet<bigint>,
+  ): CachedRegion | null {
+    if (!context.stable) return null;
+    const region: CachedRegion = {
       context: context.id,
       rip,
       instructions,
@@ -411,7 +459,7 @@ export class Translator implements Regions {
       wasm,
     };
     this.parts.cache?.add(region);
-    this.parts.cache?.executes(region, module, main);
+    return region;
   }
 
   /** Nothing to translate here, until the code changes. */
@@ -535,6 +583,7 @@ export class Translator implements Regions {
   /** Forgets every region and what was learned of them; the interpreter goes on and hot code is translated again. */
   dropAll(): void {
     for (const learned of [this.seen, this.apart, this.retries, this.flips]) learned.clear();
+    this.companions.length = 0;
     for (const places of this.installed.values())
       for (const regions of [...places.values()]) for (const region of [...regions]) this.remove(region, false);
     this.statistics.dropped++;

@@ -8,6 +8,7 @@ import { test } from 'node:test';
 import { BackgroundCompiler } from '../jit/background-compiler.ts';
 import { serveCompiler } from '../jit/compiler.ts';
 import type { CompilerPort, CompilerRequest } from '../jit/compiler-protocol.ts';
+import { TranslationCache } from '../jit/translation-cache.ts';
 import type { HostWorker } from '../runtime/hosts/host.ts';
 import { nodeHost } from '../runtime/hosts/node.ts';
 import { loadGuest } from '../runtime/loaders/load.ts';
@@ -123,7 +124,7 @@ function selfModifyingGuest(): Uint8Array {
 }
 
 /** A machine whose translations are made when the test says so. */
-function heldMachine(guest: Uint8Array, loads = true) {
+function heldMachine(guest: Uint8Array, loads = true, cache: TranslationCache | null = null) {
   const port = new HeldCompiler();
   const mode = { shared: false, x87: 'exact' } as const;
   const compiler = new BackgroundCompiler(() => port, mode);
@@ -134,7 +135,7 @@ function heldMachine(guest: Uint8Array, loads = true) {
     modules: vmModules(),
     ports: { read: () => 0xffffffff, write() {} },
     tsc: { read: () => 0n, hertz: 1e9 },
-    translate: { way: { kind: 'background', compiler }, cache: null, mode },
+    translate: { way: { kind: 'background', compiler }, cache, mode },
   });
   vm.start(0, loadGuest(guest, { bytes: vm.ram }, guestOptions).state);
   return { port, compiler, vm, vcpu: vm.vcpu(0), translator: vm.translators[0]! };
@@ -177,6 +178,38 @@ test('a compiler that is not loaded is loaded for code that goes on to be hot', 
   assert.equal(compiler.isLoading, false, 'the loop is hot, and may end soon');
   vcpu.enter(400_000);
   assert.equal(compiler.isLoading, true);
+});
+
+test('a region made while the inexact flag is clear is made for a set one, too, before that is needed', () => {
+  const image = new Uint8Array(0x50);
+  image.set([0x0f, 0x20, 0xe0, 0x80, 0xcc, 2, 0x0f, 0x22, 0xe0]); // mov eax, cr4; or ah, 2; mov cr4, eax: OSFXSAVE
+  image.set([0xb9, 0, 0, 1, 0], 0x09); // again: mov ecx, 0x10000
+  image.set([0xf2, 0x0f, 0x58, 0xc1], 0x0e); // next: addsd xmm0, xmm1
+  image.set([0x49], 0x12); // dec ecx
+  image.set([0x75, 0x0e - 0x15], 0x13); // jnz next
+  image.set([0x0f, 0xae, 0x15, 0x40, 0, 1, 0], 0x15); // ldmxcsr [origin + 0x40]
+  image.set([0xeb, 0x09 - 0x1e], 0x1c); // jmp again
+  image.set([0xa0, 0x1f], 0x40); // everything masked, the inexact flag set
+  const cache = new TranslationCache('this build');
+  const { port, compiler, vcpu, translator } = heldMachine(image, true, cache);
+  const { engine } = vcpu;
+  const key = origin + 0x0e;
+  do {
+    vcpu.enter(10_000);
+    port.compile();
+    port.deliver();
+  } while (compiler.pending);
+  const context = engine.contexts.current(vcpu.state);
+  assert.deepEqual(
+    cache.candidates(context.id, BigInt(key)).map(({ inexact }) => inexact),
+    ['set', 'clear'],
+  );
+  assert.equal(translator.statistics.regions, 1, 'the other one is only kept');
+  while (translator.statistics.fromCache === 0) vcpu.enter(10_000);
+  const before = engine.translated;
+  vcpu.enter(100_000);
+  assert.ok(engine.translated - before > 90_000, 'runs on as soon as the flag is set');
+  assert.equal(translator.statistics.regions, 2);
 });
 
 test('code that is overwritten while it is being translated runs as it is, not as it was', () => {
