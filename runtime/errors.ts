@@ -52,7 +52,12 @@ export type LoaderCode =
   | 'no-low-memory'
   | 'unsupported-boot-protocol'
   | 'bad-boot-header'
-  | 'bad-address';
+  | 'bad-address'
+  | 'bad-section'
+  | 'bad-symbol'
+  | 'bad-relocation'
+  | 'bad-map'
+  | 'no-programs';
 
 /** A guest image that cannot be loaded: damaged, foreign, or too big for the machine. */
 export class LoaderError extends Jit86Error<LoaderCode> {}

@@ -42,8 +42,9 @@ const below: Readonly<Record<string, readonly string[]>> = {
   'src/system': ['src/state', 'src/mmu', 'src/ir'],
   'src/execute': ['src/state', 'src/mmu', 'src/ir', 'src/isa', 'src/system'],
   'src/softfloat': [],
-  jit: ['src/state', 'src/mmu', 'src/ir', 'src/isa', 'src/system', 'src/execute'],
-  runtime: ['src/state', 'src/mmu', 'src/ir', 'src/isa', 'src/system', 'src/execute', 'jit'],
+  'src/bpf': [],
+  jit: ['src/bpf', 'src/state', 'src/mmu', 'src/ir', 'src/isa', 'src/system', 'src/execute'],
+  runtime: ['src/bpf', 'src/state', 'src/mmu', 'src/ir', 'src/isa', 'src/system', 'src/execute', 'jit'],
 };
 
 function partOf(path: string): string | undefined {

@@ -1,0 +1,140 @@
+/**
+ * Programs that answer accesses to a device's registers: the structure they get, the helpers they have, and how an access
+ * is put to one. What an access was, and where it came from, is not known here: whoever owns ports or memory attaches it.
+ */
+import {
+  type BpfContextLayout,
+  type BpfEnvironment,
+  type BpfHelper,
+  type BpfRegion,
+  mapHelpers,
+} from './environment.ts';
+import type { PlacedContext } from './placement.ts';
+import type { BpfProgram } from './program.ts';
+
+/** What a program returns. */
+export const deviceResults = {
+  /** The access goes on to whoever would have had it without the program. */
+  pass: 0,
+  /** It is done; a read's result is in `value`. */
+  done: 1,
+} as const;
+
+/** `struct device_access`: one access of a guest. */
+export const deviceAccess: BpfContextLayout = {
+  name: 'device_access',
+  size: 40,
+  fields: [
+    { name: 'address', offset: 0, size: 8, read: true, write: false },
+    { name: 'value', offset: 8, size: 8, read: true, write: true },
+    { name: 'time', offset: 16, size: 8, read: true, write: false },
+    { name: 'state', offset: 24, size: 8, read: true, write: false, pointsTo: 'state' },
+    { name: 'size', offset: 32, size: 4, read: true, write: false },
+    { name: 'write', offset: 36, size: 4, read: true, write: false },
+  ],
+};
+
+const number = { kind: 'number' } as const;
+
+/** Numbers 1, 2 and 5 are Linux's; what Linux has no number for begins at 256. */
+const helpersFor = (events: number, lines: number): Readonly<Record<number, BpfHelper>> => ({
+  ...mapHelpers,
+  5: { name: 'time', arguments: [], result: number, by: 'number' },
+  256: { name: 'muldiv64', arguments: [number, number, number], result: number, by: 'muldiv64' },
+  257: {
+    name: 'signal',
+    arguments: [{ kind: 'number', max: BigInt(Math.max(0, events - 1)) }],
+    result: { kind: 'none' },
+    by: 'number',
+  },
+  258: {
+    name: 'set_line',
+    arguments: [
+      { kind: 'number', max: BigInt(Math.max(0, lines - 1)) },
+      { kind: 'number', max: 1n },
+    ],
+    result: { kind: 'none' },
+    by: 'number',
+  },
+});
+
+/** What the embedder's device offers to its programs. */
+export interface DeviceOffer {
+  /** Bytes that `state` points to: the device's own, which both sides read and write. */
+  readonly stateBytes: number;
+  /** Event counters that `signal` may name, from 0 on; without any the helper is not there. */
+  readonly events?: number;
+  /** Interrupt lines that `set_line` may name. */
+  readonly lines?: number;
+  /** Further memory, with fields behind `device_access` that point to it. */
+  readonly regions?: Readonly<Record<string, BpfRegion>>;
+}
+
+/** The environment that such programs are verified for. */
+export function deviceEnvironment({ stateBytes, events = 0, lines = 0, regions = {} }: DeviceOffer): BpfEnvironment {
+  const { 257: signal, 258: setLine, ...always } = helpersFor(events, lines);
+  const names = Object.keys(regions);
+  return {
+    context: {
+      name: deviceAccess.name,
+      size: deviceAccess.size + names.length * 8,
+      fields: [
+        ...deviceAccess.fields,
+        ...names.map((name, index) => ({
+          name,
+          offset: deviceAccess.size + index * 8,
+          size: 8 as const,
+          read: true,
+          write: false,
+          pointsTo: name,
+        })),
+      ],
+    },
+    regions: { ...regions, state: { size: stateBytes, read: true, write: true } },
+    helpers: { ...always, ...(events > 0 ? { 257: signal! } : {}), ...(lines > 0 ? { 258: setLine! } : {}) },
+    result: { min: BigInt(deviceResults.pass), max: BigInt(deviceResults.done) },
+  };
+}
+
+/** What `deviceEnvironment`'s helpers need of the embedder. */
+export interface DeviceCalls {
+  /** Nanoseconds. */
+  readonly time: () => number;
+  readonly signal?: (event: number) => void;
+  readonly set_line?: (line: number, level: number) => void;
+}
+
+/** Puts accesses to a program. */
+export class DeviceProgram {
+  private readonly program: BpfProgram;
+  private readonly context: PlacedContext;
+  private readonly time: () => number;
+
+  /** @param time nanoseconds, read once for each access */
+  constructor(program: BpfProgram, context: PlacedContext, time: () => number) {
+    this.program = program;
+    this.context = context;
+    this.time = time;
+  }
+
+  /** @returns what the program answered, or null if the access is not for it */
+  read(address: number, size: 1 | 2 | 4 | 8): number | null {
+    if (!this.access(address, size, 0, 0)) return null;
+    const value = this.context.get('value');
+    return size === 8 ? value : value % 2 ** (size * 8);
+  }
+  /** @returns whether the program took it */
+  write(address: number, size: 1 | 2 | 4 | 8, value: number): boolean {
+    return this.access(address, size, 1, value);
+  }
+
+  private access(address: number, size: number, write: number, value: number): boolean {
+    const { context } = this;
+    context.set('address', address);
+    context.set('value', value);
+    context.set('time', this.time());
+    context.set('size', size);
+    context.set('write', write);
+    return this.program.runSmall(context) === deviceResults.done;
+  }
+}
