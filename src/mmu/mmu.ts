@@ -30,6 +30,7 @@ const RFLAGS = word('rflagsRest');
 const PDPTE = word('pdpte0');
 const PKRU = word('pkru');
 const PENDING = word('pendingDebug');
+const SMM = word('smm');
 const CS_ACCESS = word('csAccess');
 const TLB_READ = word('tlbRead');
 const TLB_WRITE = word('tlbWrite');
@@ -76,6 +77,7 @@ export class Mmu implements PageWatcher {
   private readonly userWrite: LookAside;
   /** Supervisor entries for user pages, made while EFLAGS.AC lifted SMAP; they go when AC does. */
   private readonly smapLifted: number[] = [];
+  private apicPage = -1;
   private alignmentChecks = false;
   /** From the high half of a canonical address on, all bits are alike: bits 63-47, with 5-level paging 63-56. */
   private signShift = 15;
@@ -131,6 +133,7 @@ export class Mmu implements PageWatcher {
               : PAGING_5_LEVEL
             : PAGING_PAE;
     this.signShift = walker.mode === PAGING_5_LEVEL ? 24 : 15;
+    this.takeSpace();
     this.takeRoot();
     walker.writeProtect = (cr0 & CR0_WP) !== 0;
     walker.pageSizeExtension = (cr4 & CR4_PSE) !== 0;
@@ -230,7 +233,20 @@ export class Mmu implements PageWatcher {
     this.userWrite.forget(host);
   }
   mapChanged(): void {
+    this.takeSpace();
     this.flushAll();
+  }
+  /** The page of the local APIC's registers, or -1. It lies over whatever else is there. */
+  setApicPage(page: number): void {
+    if (page === this.apicPage) return;
+    this.apicPage = page;
+    this.mapChanged();
+  }
+  /** After a change of system-management mode: which physical memory there is. */
+  takeSpace(): void {
+    const { apicPage } = this;
+    const covers = apicPage !== -1 && this.memory.hostOf(apicPage) !== -1;
+    this.walker.setSpace((this.u32[SMM]! & 1) !== 0, covers ? apicPage : -1);
   }
 
   // --- the engines' slow path
@@ -366,10 +382,11 @@ export class Mmu implements PageWatcher {
     const addend = (host - linear) | 0;
     (user ? this.userRead : this.supervisorRead).set(index, linear, high, addend, walker.global);
     if (!user && walker.smap && walker.user) this.smapLifted.push(index);
-    const flags = memory.pageFlags[page]!;
+    const at = memory.indexOf(page);
+    const flags = memory.pageFlags[at]!;
     if (walker.writable && walker.dirty && (flags & PAGE_SLOW_WRITE) === 0) {
       (user ? this.userWrite : this.supervisorWrite).set(index, linear, high, addend, walker.global);
-      memory.pageFlags[page] = flags | PAGE_WRITE_MAPPED;
+      memory.pageFlags[at] = flags | PAGE_WRITE_MAPPED;
     } else {
       // An older entry of the same place may say otherwise (the page was remapped without a flush): it must not outlive this.
       const table = user ? this.userWrite : this.supervisorWrite;

@@ -3,6 +3,11 @@
  * which everything that is not RAM is reached. Shared by all vCPUs of a VM, by loaders and by devices (DMA).
  *
  * Physical addresses are numbers (up to 2^52 exactly). A page that is not in `hostPage` belongs to the MMIO handler.
+ *
+ * There are two address spaces: the normal one, and that of processors in system-management mode, which see SMRAM where
+ * others see something else. What lies behind a page in that space alone has a page number of its own, beyond what a
+ * processor can name ({@link PhysicalMemory.inSmm}): so code, flags and the dirty log of the two are never taken for each
+ * other, and nobody but the page walk needs to know in which mode a processor is.
  */
 
 /** The page holds translated code: writes are announced. */
@@ -17,6 +22,16 @@ export const PAGE_WRITE_MAPPED = 8;
 export const PAGE_SLOW_WRITE = PAGE_CODE | PAGE_ROM | PAGE_LOG;
 
 export type AccessBytes = 1 | 2 | 4;
+
+/** Added to physical addresses: that address in system-management mode; a device there, whatever the map says. */
+const SMM_ALIAS = 2 ** 52;
+const DEVICE_ALIAS = SMM_ALIAS + 2 ** 51;
+const aliasOffset = 2 ** 51;
+/** Page numbers of aliases begin here. */
+const firstAlias = SMM_ALIAS / 4096;
+
+/** Which processors see a map. */
+export type AddressSpace = 'normal' | 'smm';
 
 /** What answers at physical addresses that are not RAM. Values are unsigned. */
 export interface MmioHandler {
@@ -52,19 +67,30 @@ export class PhysicalMemory {
   readonly buffer: ArrayBufferLike;
   readonly u8: Uint8Array;
   readonly view: DataView;
-  /** Index: physical page number up to the top of RAM. Byte offset in the buffer (mod 2^32), or -1 = not RAM. */
+  /**
+   * Index: physical page number up to the top of RAM, then the pages of SMRAM ({@link indexOf}). Byte offset in the buffer
+   * (mod 2^32), or -1 = not RAM.
+   */
   hostPage: Int32Array = new Int32Array(0);
-  /** By physical page number; see the PAGE_ constants. */
+  /** By the same index; see the PAGE_ constants. */
   pageFlags: Uint8Array = new Uint8Array(0);
-  /** One bit per physical page written while its PAGE_LOG flag was set. */
+  /** One bit per page, by the same index, written while its PAGE_LOG flag was set. */
   dirtyLog: Uint32Array = new Uint32Array(0);
   regions: readonly MemoryRegion[] = [];
+  /** What processors in system-management mode see over the others' map. */
+  smmRegions: readonly MemoryRegion[] = [];
   mmio: MmioHandler;
   /** After a write to a page with PAGE_CODE. */
   onCodeWrite: (physical: number, bytes: number) => void = () => {};
   readonly watchers = new Set<PageWatcher>();
   /** How many vCPUs have code of a page. */
   readonly #codeUsers = new Map<number, number>();
+  /** Physical pages of the normal space. */
+  #pages = 0;
+  /** In system-management mode: page -> the page that lies there. */
+  #smmPages = new Map<number, number>();
+  /** Index of the pages that exist there alone. */
+  #aliases = new Map<number, number>();
   #a20 = true;
 
   constructor(buffer: ArrayBufferLike, mmio: MmioHandler = openBus) {
@@ -75,13 +101,13 @@ export class PhysicalMemory {
   }
 
   /**
-   * Replaces the whole map.
-   * @throws RangeError naming the region (or both) if one is not page-aligned, leaves the buffer or overlaps another;
-   *   then nothing has changed
+   * Replaces the whole map of a space. In `smm`, regions lie over the normal map: a processor in system-management mode sees
+   * them, and where there are none what the others see.
+   * @throws RangeError naming the region (or both) if one is not page-aligned, leaves the buffer or overlaps another of its
+   *   space; then nothing has changed
    */
-  replace(regions: readonly MemoryRegion[]): void {
+  replace(regions: readonly MemoryRegion[], space: AddressSpace = 'normal'): void {
     const sorted = [...regions].sort((a, b) => a.start - b.start);
-    let top = 0;
     for (const [i, region] of sorted.entries()) {
       const { start, length, hostOffset } = region;
       if (start % 4096 !== 0 || length % 4096 !== 0 || hostOffset % 4096 !== 0 || start < 0 || length <= 0)
@@ -91,20 +117,52 @@ export class PhysicalMemory {
       const before = sorted[i - 1];
       if (before !== undefined && before.start + before.length > start)
         throw new RangeError(`memory region ${inHex(region)} overlaps ${inHex(before)}`);
-      top = start + length;
     }
-    const pages = top / 4096;
-    const hostPage = new Int32Array(pages).fill(-1);
-    const pageFlags = new Uint8Array(pages);
-    for (const { kind, start, length, hostOffset } of sorted) {
+    if (space === 'smm') this.smmRegions = sorted;
+    else this.regions = sorted;
+    this.#rebuild();
+  }
+  #rebuild(): void {
+    const { regions, smmRegions } = this;
+    const last = regions.at(-1);
+    const pages = last === undefined ? 0 : (last.start + last.length) / 4096;
+    const smmPages = new Map<number, number>();
+    const aliases = new Map<number, number>();
+    for (const { kind, start, length, hostOffset } of smmRegions)
+      for (let done = 0; done < length; done += 4096) {
+        const host = hostOffset + done;
+        // Memory that the normal space shows as well is that page of it.
+        const shown = regions.find((r) => r.kind === kind && host >= r.hostOffset && host < r.hostOffset + r.length);
+        const page = (start + done) / 4096;
+        const target = shown === undefined ? firstAlias + page : (shown.start + host - shown.hostOffset) / 4096;
+        smmPages.set(page, target);
+        if (shown === undefined) aliases.set(target, pages + aliases.size);
+      }
+    const hostPage = new Int32Array(pages + aliases.size).fill(-1);
+    const pageFlags = new Uint8Array(hostPage.length);
+    for (const { kind, start, length, hostOffset } of regions) {
       for (let done = 0; done < length; done += 4096) hostPage[(start + done) / 4096] = (hostOffset + done) | 0;
       if (kind === 'rom') pageFlags.fill(PAGE_ROM, start / 4096, (start + length) / 4096);
     }
+    for (const { kind, start, length, hostOffset } of smmRegions)
+      for (let done = 0; done < length; done += 4096) {
+        const index = aliases.get(firstAlias + (start + done) / 4096);
+        if (index === undefined) continue;
+        hostPage[index] = (hostOffset + done) | 0;
+        if (kind === 'rom') pageFlags[index] = PAGE_ROM;
+      }
+    const code = [...this.#codeUsers.keys()].map((page) => [page, this.hostOf(page)] as const);
     this.hostPage = hostPage;
     this.pageFlags = pageFlags;
-    this.dirtyLog = new Uint32Array(Math.ceil(pages / 32));
-    this.regions = sorted;
+    this.dirtyLog = new Uint32Array(Math.ceil(hostPage.length / 32));
+    this.#pages = pages;
+    this.#smmPages = smmPages;
+    this.#aliases = aliases;
     for (const watcher of this.watchers) watcher.mapChanged();
+    // Code that was made from a page stays watched where the page is the same memory, and goes where it is not.
+    for (const [page, host] of code)
+      if (this.hostOf(page) !== host) this.onCodeWrite(page * 4096, 4096);
+      else if (host !== -1) this.protect(page, PAGE_CODE);
   }
 
   /** Adds one region to the map; see {@link replace}. */
@@ -126,24 +184,40 @@ export class PhysicalMemory {
     return this.#a20 || (physical & 0x10_0000) === 0 ? physical : physical - 0x10_0000;
   }
 
+  /** An address of a processor in system-management mode. */
+  inSmm(physical: number): number {
+    const page = this.#smmPages.get(Math.floor(physical / 4096));
+    return page === undefined ? physical : page * 4096 + (physical & 0xfff);
+  }
+  /** An address at which a processor meets a device of its own, whatever else is there. */
+  atDevice(physical: number): number {
+    return physical + DEVICE_ALIAS;
+  }
+  /** Index of a physical page in `hostPage` and `pageFlags`, or -1. */
+  indexOf(page: number): number {
+    if (page < this.#pages) return page;
+    return page < firstAlias ? -1 : (this.#aliases.get(page) ?? -1);
+  }
   /** Byte offset of a physical page in the buffer, or -1 (not RAM or ROM). */
   hostOf(page: number): number {
-    if (page >= this.hostPage.length) return -1;
-    const host = this.hostPage[page]!;
+    const index = page < this.#pages ? page : this.indexOf(page);
+    if (index === -1) return -1;
+    const host = this.hostPage[index]!;
     return host === -1 ? -1 : host >>> 0;
   }
   flagsOf(page: number): number {
-    return page < this.pageFlags.length ? this.pageFlags[page]! : 0;
+    const index = page < this.#pages ? page : this.indexOf(page);
+    return index === -1 ? 0 : this.pageFlags[index]!;
   }
   /** Announces writes to a page from now on: PAGE_CODE or PAGE_LOG. */
   protect(page: number, flag: number): void {
-    const flags = this.pageFlags[page]!;
+    const flags = this.flagsOf(page);
     if ((flags & flag) === flag) return;
-    this.pageFlags[page] = (flags | flag) & ~PAGE_WRITE_MAPPED;
+    this.pageFlags[this.indexOf(page)] = (flags | flag) & ~PAGE_WRITE_MAPPED;
     if ((flags & PAGE_WRITE_MAPPED) !== 0) for (const watcher of this.watchers) watcher.pageProtected(page);
   }
   unprotect(page: number, flag: number): void {
-    this.pageFlags[page]! &= ~flag;
+    this.pageFlags[this.indexOf(page)]! &= ~flag;
   }
   /** A vCPU has made something of code in a page: writes to it are announced until the last one has let it go. */
   useCode(page: number): void {
@@ -162,7 +236,7 @@ export class PhysicalMemory {
   // --- numbers, little endian
   read8(physical: number): number {
     const host = this.hostOf(Math.floor(physical / 4096));
-    if (host === -1) return this.mmio.read(physical, 1);
+    if (host === -1) return this.mmio.read(outside(physical), 1);
     return this.u8[host + (physical & 0xfff)]!;
   }
   read16(physical: number): number {
@@ -170,14 +244,14 @@ export class PhysicalMemory {
     const within = physical & 0xfff;
     if (host !== -1 && within <= 0xffe) return this.view.getUint16(host + within, true);
     if (within > 0xffe) return this.read8(physical) | (this.read8(physical + 1) << 8);
-    return this.mmio.read(physical, 2);
+    return this.mmio.read(outside(physical), 2);
   }
   read32(physical: number): number {
     const host = this.hostOf(Math.floor(physical / 4096));
     const within = physical & 0xfff;
     if (host !== -1 && within <= 0xffc) return this.view.getUint32(host + within, true);
     if (within > 0xffc) return (this.read16(physical) | (this.read16(physical + 2) << 16)) >>> 0;
-    return this.mmio.read(physical, 4) >>> 0;
+    return this.mmio.read(outside(physical), 4) >>> 0;
   }
   read64(physical: number): bigint {
     return BigInt(this.read32(physical)) | (BigInt(this.read32(physical + 4)) << 32n);
@@ -185,8 +259,7 @@ export class PhysicalMemory {
   write8(physical: number, value: number): void {
     const page = Math.floor(physical / 4096);
     const host = this.hostOf(page);
-    if (host === -1 || (this.pageFlags[page]! & PAGE_SLOW_WRITE) !== 0)
-      this.#writeSlow(page, physical, 1, value & 0xff);
+    if (host === -1 || (this.flagsOf(page) & PAGE_SLOW_WRITE) !== 0) this.#writeSlow(page, physical, 1, value & 0xff);
     else this.u8[host + (physical & 0xfff)] = value;
   }
   write16(physical: number, value: number): void {
@@ -198,8 +271,7 @@ export class PhysicalMemory {
       return;
     }
     const host = this.hostOf(page);
-    if (host === -1 || (this.pageFlags[page]! & PAGE_SLOW_WRITE) !== 0)
-      this.#writeSlow(page, physical, 2, value & 0xffff);
+    if (host === -1 || (this.flagsOf(page) & PAGE_SLOW_WRITE) !== 0) this.#writeSlow(page, physical, 2, value & 0xffff);
     else this.view.setUint16(host + within, value, true);
   }
   write32(physical: number, value: number): void {
@@ -211,7 +283,7 @@ export class PhysicalMemory {
       return;
     }
     const host = this.hostOf(page);
-    if (host === -1 || (this.pageFlags[page]! & PAGE_SLOW_WRITE) !== 0) this.#writeSlow(page, physical, 4, value >>> 0);
+    if (host === -1 || (this.flagsOf(page) & PAGE_SLOW_WRITE) !== 0) this.#writeSlow(page, physical, 4, value >>> 0);
     else this.view.setUint32(host + within, value, true);
   }
   write64(physical: number, value: bigint): void {
@@ -229,7 +301,7 @@ export class PhysicalMemory {
     }
     for (let done = 0; done < bytes; ) {
       const part = partOf(physical + done, bytes - done);
-      const value = this.mmio.read(physical + done, part);
+      const value = this.mmio.read(outside(physical + done), part);
       for (let i = 0; i < part; i++) into[at + done + i] = value >>> (i * 8);
       done += part;
     }
@@ -238,17 +310,17 @@ export class PhysicalMemory {
   writeFrom(physical: number, bytes: number, from: Uint8Array, at: number): void {
     const page = Math.floor(physical / 4096);
     const host = this.hostOf(page);
-    if (host !== -1 && (this.pageFlags[page]! & PAGE_ROM) === 0) {
+    if (host !== -1 && (this.flagsOf(page) & PAGE_ROM) === 0) {
       const to = host + (physical & 0xfff);
       for (let i = 0; i < bytes; i++) this.u8[to + i] = from[at + i]!;
-      if ((this.pageFlags[page]! & PAGE_SLOW_WRITE) !== 0) this.#announce(page, physical, bytes);
+      if ((this.flagsOf(page) & PAGE_SLOW_WRITE) !== 0) this.#announce(page, physical, bytes);
       return;
     }
     for (let done = 0; done < bytes; ) {
       const part = partOf(physical + done, bytes - done);
       let value = 0;
       for (let i = part - 1; i >= 0; i--) value = value * 256 + from[at + done + i]!;
-      this.mmio.write(physical + done, part, value);
+      this.mmio.write(outside(physical + done), part, value);
       done += part;
     }
   }
@@ -271,10 +343,10 @@ export class PhysicalMemory {
       const page = Math.floor(address / 4096);
       const part = Math.min(4096 - (address & 0xfff), from.length - done);
       const host = this.hostOf(page);
-      if (host === -1 || (this.pageFlags[page]! & PAGE_ROM) !== 0) this.writeFrom(address, part, from, done);
+      if (host === -1 || (this.flagsOf(page) & PAGE_ROM) !== 0) this.writeFrom(address, part, from, done);
       else {
         this.u8.set(from.subarray(done, done + part), host + (address & 0xfff));
-        if ((this.pageFlags[page]! & PAGE_SLOW_WRITE) !== 0) this.#announce(page, address, part);
+        if ((this.flagsOf(page) & PAGE_SLOW_WRITE) !== 0) this.#announce(page, address, part);
       }
       done += part;
     }
@@ -282,8 +354,8 @@ export class PhysicalMemory {
 
   #writeSlow(page: number, physical: number, bytes: AccessBytes, value: number): void {
     const host = this.hostOf(page);
-    if (host === -1 || (this.pageFlags[page]! & PAGE_ROM) !== 0) {
-      this.mmio.write(physical, bytes, value);
+    if (host === -1 || (this.flagsOf(page) & PAGE_ROM) !== 0) {
+      this.mmio.write(outside(physical), bytes, value);
       return;
     }
     const at = host + (physical & 0xfff);
@@ -293,14 +365,18 @@ export class PhysicalMemory {
     this.#announce(page, physical, bytes);
   }
   #announce(page: number, physical: number, bytes: number): void {
-    const flags = this.pageFlags[page]!;
+    const flags = this.flagsOf(page);
     if ((flags & PAGE_LOG) !== 0) {
-      this.dirtyLog[page >>> 5]! |= 1 << (page & 31);
-      this.pageFlags[page] = flags & ~PAGE_LOG;
+      const index = this.indexOf(page);
+      this.dirtyLog[index >>> 5]! |= 1 << (index & 31);
+      this.pageFlags[index] = flags & ~PAGE_LOG;
     }
     if ((flags & PAGE_CODE) !== 0) this.onCodeWrite(physical, bytes);
   }
 }
+
+/** The address that a device sees. */
+const outside = (physical: number): number => (physical < SMM_ALIAS ? physical : physical % aliasOffset);
 
 function partOf(address: number, left: number): AccessBytes {
   if ((address & 3) === 0 && left >= 4) return 4;

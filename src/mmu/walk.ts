@@ -56,6 +56,11 @@ export class PageWalker {
   /** PDPTE registers of PAE paging: low and high halves, alternating. */
   readonly pdpte = new Uint32Array(8);
 
+  /** Physical memory is not what it is for everybody. */
+  private apart = false;
+  private inSmm = false;
+  private devicePage = -1;
+
   // The result of a walk that succeeded.
   /** Physical address of the 4 KiB page. */
   physical = 0;
@@ -94,7 +99,7 @@ export class PageWalker {
     let flags: number;
     switch (this.mode) {
       case PAGING_OFF:
-        this.physical = this.memory.gated((low & ~0xfff) >>> 0);
+        this.physical = this.place((low & ~0xfff) >>> 0);
         this.writable = true;
         this.user = false;
         this.dirty = true;
@@ -145,7 +150,7 @@ export class PageWalker {
     this.user = userPage;
     this.dirty = write || (this.entryLow[last]! & DIRTY) !== 0;
     this.global = this.globalPages && (this.entryLow[last]! & GLOBAL) !== 0;
-    this.physical = this.memory.gated(this.physical);
+    this.physical = this.place(this.physical);
     return true;
   }
 
@@ -166,11 +171,27 @@ export class PageWalker {
     return false;
   }
 
+  /** Where a physical address of this processor leads: behind the A20 gate, in its address space. */
+  place(address: number): number {
+    const gated = this.memory.gated(address);
+    return this.apart ? this.placeApart(gated) : gated;
+  }
+  private placeApart(gated: number): number {
+    if (Math.floor(gated / 4096) === this.devicePage) return this.memory.atDevice(gated);
+    return this.inSmm ? this.memory.inSmm(gated) : gated;
+  }
+  /** In system-management mode; and the page of a device of the processor's own over memory, or -1. */
+  setSpace(inSmm: boolean, devicePage: number): void {
+    this.inSmm = inSmm;
+    this.devicePage = devicePage;
+    this.apart = inSmm || devicePage !== -1;
+  }
+
   /** Notes an entry on the way; returns its low half. */
   private entry(address: number): number {
-    const gated = this.memory.gated(address);
-    const low = this.memory.read32(gated) | 0;
-    this.entryAddress[this.entries] = gated;
+    const place = this.place(address);
+    const low = this.memory.read32(place) | 0;
+    this.entryAddress[this.entries] = place;
     this.entryLow[this.entries++] = low;
     return low;
   }

@@ -63,6 +63,7 @@ export class Cpu {
   stateReplaced(): void {
     const p = this.processor;
     refreshRanges(p);
+    p.mmu.setApicPage(p.apic?.page ?? -1);
     p.mmu.reconfigure();
     debugChanged(p);
     p.engine.contextChanged();

@@ -45,6 +45,8 @@ export interface LocalApic {
   timeMoved(): void;
   /** IA32_APIC_BASE was written. */
   baseChanged(base: bigint): void;
+  /** Physical page of the registers; -1: they are not in memory. */
+  readonly page: number;
   /** x2APIC registers (800H-83FH) and IA32_TSC_DEADLINE (6E0H); null = #GP. */
   readMsr(index: number): bigint | null;
   /** @returns false = #GP */

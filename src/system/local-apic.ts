@@ -175,6 +175,9 @@ export class LocalApic implements ApicForInstructions {
   claims(physical: number): boolean {
     return physical >= this.base && physical < this.base + 4096 && this.enabled && !this.x2;
   }
+  get page(): number {
+    return this.enabled && !this.x2 ? this.base / 4096 : -1;
+  }
   /** Takes messages from the bus. */
   get isEnabled(): boolean {
     return this.enabled;

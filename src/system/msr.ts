@@ -69,7 +69,9 @@ const apicBase: Msr = {
     if ((old & APIC_BASE_X2APIC) !== 0n && (value & APIC_BASE_X2APIC) === 0n && (value & APIC_BASE_ENABLE) !== 0n)
       throw generalProtection();
     p.state.set64('apicBase', value);
-    p.apic?.baseChanged(value);
+    if (p.apic === null) return;
+    p.apic.baseChanged(value);
+    p.mmu.setApicPage(p.apic.page);
   },
 };
 

@@ -13,8 +13,8 @@ export function readPointers(p: Processor, cr3: number): number[] | null {
   const found: number[] = [];
   const table = (cr3 & ~31) >>> 0;
   for (let i = 0; i < 8; i += 2) {
-    const low = p.memory.read32(p.memory.gated(table + i * 4));
-    const high = p.memory.read32(p.memory.gated(table + i * 4 + 4));
+    const low = p.memory.read32(p.mmu.walker.place(table + i * 4));
+    const high = p.memory.read32(p.mmu.walker.place(table + i * 4 + 4));
     if ((low & PRESENT) !== 0 && ((low & RESERVED_LOW) !== 0 || (high & reservedHigh) !== 0)) return null;
     found.push(low, high);
   }

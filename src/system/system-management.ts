@@ -2,7 +2,7 @@
  * System-management mode: SMI, the save-state area in its two formats, RSM. SDM volume 3, chapter 33; the format of
  * processors with 64-bit mode is the one of the AMD64 manual, volume 2, section 10.2, which firmware knows from emulators.
  *
- * The area lies in memory from SMBASE + 8000H on; there is no second address space behind 0A0000H.
+ * The area lies from SMBASE + 8000H on in the memory that processors in the mode see (src/mmu/physical-memory.ts).
  */
 import { offsetOf } from '../state/layout.ts';
 import { debugChanged } from './debug.ts';
@@ -110,7 +110,8 @@ class Area {
     this.base = smbase + AREA;
   }
   private at(offset: number): number {
-    return this.p.memory.gated((this.base + offset) >>> 0);
+    const { memory } = this.p;
+    return memory.inSmm(memory.gated((this.base + offset) >>> 0));
   }
   read8(offset: number): number {
     return this.p.memory.read8(this.at(offset));
@@ -216,6 +217,9 @@ export function rsm(p: Processor): void {
     u32[SHUTDOWN] = 1;
     return;
   }
+  const entered = u32[SMM]!;
+  u32[SMM] = 0;
+  p.mmu.takeSpace();
   for (const [field, value] of values) state.set64(field, value);
   for (const [table, base, limit] of format.tables) {
     state.set64(`${table}Base`, area.readWide(base, format.wide));
@@ -237,8 +241,6 @@ export function rsm(p: Processor): void {
     }
     setPointers(p, pointers);
   }
-  const entered = u32[SMM]!;
-  u32[SMM] = 0;
   u32[NMI_BLOCKED] = (entered & NMI_WAS_BLOCKED) !== 0 ? 1 : 0;
   u32[PENDING] = entered >>> PENDING_SHIFT;
   u32[HALTED] = area.read8(format.haltAt) & 1;
