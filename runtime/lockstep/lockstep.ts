@@ -53,6 +53,9 @@ export function makePlan(random: Random, count = 4 + random(6)): Plan {
   return { points, stops: stops.filter((s) => s < at), choose: random(1 << 20), resumes, edits };
 }
 
+/** After how many entries the interpreter's blocks are optimised. */
+const patiences = [0, 0, 1, 3, 1000];
+
 const sideOf = ({ vcpu, vm }: Guest): Side => ({ vcpu, ram: vm.ram });
 
 export class Lockstep {
@@ -92,6 +95,7 @@ export class Lockstep {
 
   private load(program: Program, assembled: Assembled): void {
     const data = dataOf(program, assembled);
+    this.blocks.vcpu.engine.maker.patience = patiences[this.choose % patiences.length]!;
     for (const guest of this.guests) {
       guest.reset();
       guest.write('code', program.start, assembled.code);

@@ -8,11 +8,15 @@ import type { Block } from './frontend.ts';
 const capacity = 4096;
 
 export class BlockEnds {
-  private readonly rips = new Set<bigint>();
+  /** As numbers: one that stands for several instructions only makes blocks end that need not. */
+  private readonly rips = new Set<number>();
 
   add(rip: bigint): void {
     if (this.rips.size === capacity) this.rips.clear();
-    this.rips.add(rip);
+    this.rips.add(Number(BigInt.asIntN(64, rip)));
+  }
+  has(rip: number): boolean {
+    return this.rips.size !== 0 && this.rips.has(rip);
   }
   /** How many instructions a block may have: all of them, or up to the first that is known here. */
   lengthOf(block: Block): number {
@@ -21,7 +25,7 @@ export class BlockEnds {
     for (const node of block.nodes) {
       if (node.op !== 'insn') continue;
       count++;
-      if (this.rips.has(node.imm[0] as bigint)) break;
+      if (this.rips.has(Number(BigInt.asIntN(64, node.imm[0] as bigint)))) break;
     }
     return count;
   }

@@ -6,7 +6,8 @@ import type { PhysicalMemory } from '../mmu/physical-memory.ts';
 import { blockEntriesOffset, type EncodedBlock } from './encode.ts';
 
 /** Room after a block's last record for the record that may be written over it when its code is overwritten. */
-const stopBytes = 16;
+const stopWords = 4;
+const twoTo32 = 1n << 32n;
 
 export interface CodeRange {
   /** Physical address of the first byte, and of the page that the code goes on in (-1 = none). */
@@ -22,22 +23,16 @@ export interface InterpreterBlock extends CodeRange {
   readonly key: number;
   readonly single: boolean;
   /** Address of its header in the VM's memory. */
-  readonly address: number;
-  readonly instructions: number;
+  address: number;
+  instructions: number;
+  /** Address of its marks: a word for each instruction (encode.ts). */
+  marks: number;
+  /** It was put together in haste (quick-blocks.ts): worth making again when it is entered often. */
+  quick: boolean;
   /** It is one string instruction that repeats. */
   readonly repeats: boolean;
-  /** Addresses of the first record of each instruction, and their instruction pointers. */
-  readonly starts: readonly number[];
-  readonly rips: readonly bigint[];
   /** False once its code was overwritten or the memory dropped. */
   alive: boolean;
-}
-
-/** Index of the instruction that a record of the block belongs to. */
-export function instructionAt(block: InterpreterBlock, record: number): number {
-  let index = 0;
-  while (index + 1 < block.starts.length && block.starts[index + 1]! <= record) index++;
-  return index;
 }
 
 /** Anything that was made from code bytes and must be told when they change. */
@@ -46,7 +41,7 @@ export interface CodeUser extends CodeRange {
 }
 
 export class CodeMemory {
-  private readonly bytes: Uint8Array;
+  private readonly words: Int32Array;
   private readonly base: number;
   private readonly memory: PhysicalMemory;
   private used = 0;
@@ -57,7 +52,7 @@ export class CodeMemory {
   onDrop: (block: InterpreterBlock | null) => void = () => {};
 
   constructor(buffer: ArrayBufferLike, base: number, size: number, memory: PhysicalMemory) {
-    this.bytes = new Uint8Array(buffer, base, size);
+    this.words = new Int32Array(buffer, base, size >> 2);
     this.base = base;
     this.memory = memory;
   }
@@ -75,21 +70,22 @@ export class CodeMemory {
   /** Stores an encoded block; earlier ones may be dropped to make room. */
   add(
     encoded: EncodedBlock,
-    where: CodeRange & { context: number; rip: bigint; key: number; single: boolean; repeats: boolean },
+    where: CodeRange & { context: number; rip: bigint; key: number; single: boolean; quick: boolean; repeats: boolean },
   ): InterpreterBlock {
-    const size = (encoded.bytes.length + stopBytes + 7) & ~7;
-    if (size > this.bytes.length)
-      throw new Error(`code memory: a block of ${size} bytes does not fit in ${this.bytes.length}`);
-    if (this.used + size > this.bytes.length) this.dropAll();
-    const address = this.base + this.used;
-    this.bytes.set(encoded.bytes, this.used);
-    this.used += size;
+    const address = this.write(encoded);
     const block: InterpreterBlock = {
-      ...where,
+      physical: where.physical,
+      second: where.second,
+      length: where.length,
+      context: where.context,
+      rip: where.rip,
+      key: where.key,
+      single: where.single,
       address,
-      instructions: encoded.starts.length,
-      starts: encoded.starts.map((s) => address + s),
-      rips: encoded.rips,
+      instructions: encoded.instructions,
+      marks: this.base + this.used - encoded.instructions * 4,
+      quick: where.quick,
+      repeats: where.repeats,
       alive: true,
     };
     const place = CodeMemory.place(where.context, where.single);
@@ -101,14 +97,63 @@ export class CodeMemory {
     return block;
   }
 
+  /**
+   * Puts other records in the place of a block's, of the same instructions: it has another address then. Where everything
+   * had to be dropped to make room, it is not alive any more.
+   */
+  replace(block: InterpreterBlock, encoded: EncodedBlock): void {
+    const address = this.write(encoded);
+    if (!block.alive) return;
+    this.byAddress.delete(block.address);
+    this.byAddress.set(address, block);
+    block.address = address;
+    block.instructions = encoded.instructions;
+    block.marks = this.base + this.used - encoded.instructions * 4;
+    block.quick = false;
+  }
+
+  /** Writes records, room for a `stop`, and the marks. */
+  private write({ words, length, instructions, marks }: EncodedBlock): number {
+    const size = (length + stopWords + instructions + 1) & ~1;
+    if (size > this.words.length)
+      throw new Error(`code memory: a block of ${size * 4} bytes does not fit in ${this.words.length * 4}`);
+    if (this.used + size * 4 > this.words.length * 4) this.dropAll();
+    const to = this.words;
+    const at = this.used >> 2;
+    for (let i = 0; i < length; i++) to[at + i] = words[i]!;
+    for (let i = 0; i < instructions; i++) to[at + size - instructions + i] = marks[i]!;
+    this.used += size * 4;
+    return this.base + at * 4;
+  }
+
+  /** Index of the instruction that a record of the block belongs to. */
+  instructionAt(block: InterpreterBlock, record: number): number {
+    let index = 0;
+    while (index + 1 < block.instructions && this.startOf(block, index + 1) <= record) index++;
+    return index;
+  }
+  /** Address of an instruction's first record. */
+  startOf(block: InterpreterBlock, index: number): number {
+    return block.address + (this.mark(block, index) & 0xffff);
+  }
+  /** An instruction's instruction pointer, unsigned. */
+  ripOf(block: InterpreterBlock, index: number): bigint {
+    const rip = block.rip + BigInt(this.mark(block, index) >>> 16);
+    const wraps = block.rip >= 0n && block.rip < twoTo32 && rip >= twoTo32; // 32-bit code
+    return BigInt.asUintN(64, wraps ? rip - twoTo32 : rip);
+  }
+  private mark(block: InterpreterBlock, index: number): number {
+    return this.words[((block.marks - this.base) >> 2) + index]!;
+  }
+
   /** Sets how often a block has been entered. */
   setEntries(block: InterpreterBlock, entries: number): void {
-    new DataView(this.bytes.buffer).setInt32(block.address + blockEntriesOffset, entries, true);
+    this.words[(block.address + blockEntriesOffset - this.base) >> 2] = entries;
   }
 
   /** How often a block has been entered since it was set, or made. */
   entriesOf(block: InterpreterBlock): number {
-    return new DataView(this.bytes.buffer).getInt32(block.address + blockEntriesOffset, true);
+    return this.words[(block.address + blockEntriesOffset - this.base) >> 2]!;
   }
 
   /** From now on a write to the range's bytes is told to `onCodeWrite`, and the range is found by `overlapping`. */

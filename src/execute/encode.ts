@@ -22,12 +22,14 @@ function setBy({ op, imm }: Node): number {
   return file === null ? -1 : file[imm[0] as number]!;
 }
 
-/** Where each instruction's records begin, and how many instructions the block has. */
+/** A block's records and what is known of them; valid until the next block is encoded. */
 export interface EncodedBlock {
-  readonly bytes: Uint8Array;
-  /** Record offsets (from the start of `bytes`) of the instructions, ascending. */
-  readonly starts: readonly number[];
-  readonly rips: readonly bigint[];
+  /** Header and records, in the first `length` words. */
+  readonly words: Int32Array;
+  readonly length: number;
+  readonly instructions: number;
+  /** For each instruction: where its first record begins (byte offset), and how far its rip is from the block's, << 16. */
+  readonly marks: Int32Array;
 }
 
 export type HelperIndex = (name: string) => number;
@@ -37,7 +39,14 @@ export const blockHeaderBytes = 8;
 export const blockEntriesOffset = 4;
 
 /** Where a block is written before it is copied out: one encoder works at a time, on one thread. */
-const scratch = new DataView(new ArrayBuffer(1 << 16));
+const scratch = new Int32Array(1 << 14);
+const scratchMarks = new Int32Array(1 << 10);
+/** Places of the immediates in the records of the last block: word index * 2, + 1 where it has 64 bits. */
+const places = new Int32Array(1 << 13);
+let placeCount = 0;
+export const immediatePlaces = (): Int32Array => places.subarray(0, placeCount);
+const bits64 = new BigInt64Array(1);
+const halves = new Int32Array(bits64.buffer);
 
 class Encoder {
   private readonly nodes: readonly Node[];
@@ -46,17 +55,17 @@ class Encoder {
   private readonly place: Int32Array;
   private readonly lastUse: Int32Array;
   private readonly clean: Uint8Array;
-  private readonly view = scratch;
   private at = blockHeaderBytes;
   private readonly freeSlots: number[] = [];
   private readonly dying = new Map<number, number[]>();
   private slots = 0;
-  private readonly starts: number[] = [];
-  private readonly rips: bigint[] = [];
+  private instructions = 0;
+  private rip = 0n;
   private readonly whens: number[] = [];
   private readonly whenConstants: number[][] = [];
 
   constructor(nodes: readonly Node[], helper: HelperIndex) {
+    placeCount = 0;
     this.nodes = nodes;
     this.helper = helper;
     this.plan = schedule(nodes);
@@ -81,8 +90,9 @@ class Encoder {
       this.step(steps[p]!, p);
       for (const slot of this.dying.get(p) ?? []) this.freeSlots.push(slot);
     }
-    this.view.setUint32(0, this.starts.length, true);
-    return { bytes: new Uint8Array(this.view.buffer.slice(0, this.at)), starts: this.starts, rips: this.rips };
+    scratch[0] = this.instructions;
+    scratch[1] = 0;
+    return { words: scratch, length: this.at >> 2, instructions: this.instructions, marks: scratchMarks };
   }
 
   private slotAt(lastUse: number): number {
@@ -174,19 +184,29 @@ class Encoder {
     operands: readonly number[],
     immediates: readonly (number | bigint | readonly number[])[],
   ): void {
-    const { view } = this;
-    if (this.at + kind.bytes + 32 > view.byteLength) throw new Error('encode: a block is too long');
-    view.setUint16(this.at, kind.id, true);
-    view.setUint16(this.at + 2, destination, true);
-    for (let i = 0; i < operands.length; i++) view.setUint16(this.at + 4 + 2 * i, operands[i]!, true);
-    let at = this.at + kind.immediateOffset;
-    kind.immediates.forEach((type, i) => {
+    if (this.at + kind.bytes + 32 > scratch.byteLength) throw new Error('encode: a block is too long');
+    const start = this.at >> 2;
+    scratch[start] = kind.id | (destination << 16);
+    scratch[start + 1] = (operands[0] ?? 0) | ((operands[1] ?? 0) << 16);
+    if (kind.immediateOffset > 8) scratch[start + 2] = operands[2] ?? 0;
+    let at = start + (kind.immediateOffset >> 2);
+    for (let i = 0; i < kind.immediates.length; i++) {
+      const type = kind.immediates[i]!;
       const value = immediates[i]!;
-      if (type === 'i32') view.setInt32(at, Number(value) | 0, true);
-      else if (type === 'i64') view.setBigInt64(at, BigInt(value as number | bigint), true);
-      else (value as readonly number[]).forEach((byte, k) => view.setUint8(at + k, byte));
-      at += type === 'i32' ? 4 : type === 'i64' ? 8 : 16;
-    });
+      if (type === 'i32') {
+        places[placeCount++] = at * 2;
+        scratch[at++] = Number(value);
+      } else if (type === 'i64') {
+        places[placeCount++] = at * 2 + 1;
+        bits64[0] = BigInt(value as number | bigint);
+        scratch[at++] = halves[0]!;
+        scratch[at++] = halves[1]!;
+      } else {
+        const bytes = value as readonly number[];
+        for (let k = 0; k < 16; k += 4)
+          scratch[at++] = bytes[k]! | (bytes[k + 1]! << 8) | (bytes[k + 2]! << 16) | (bytes[k + 3]! << 24);
+      }
+    }
     this.at += kind.bytes;
   }
 
@@ -258,8 +278,8 @@ class Encoder {
       case 'restart':
         return;
       case 'insn':
-        this.starts.push(this.at);
-        this.rips.push(imm[0] as bigint);
+        if (this.instructions === 0) this.rip = imm[0] as bigint;
+        scratchMarks[this.instructions++] = this.at | (Number(BigInt.asUintN(16, (imm[0] as bigint) - this.rip)) << 16);
         return;
       case 'i32.wrap': {
         // Reads the low half in place, unless that is a register which is overwritten before the last use.
@@ -345,7 +365,8 @@ class Encoder {
         const when = this.whens.pop()!;
         // Constants placed by the body are not there if it was skipped.
         for (const c of this.whenConstants.pop()!) this.place[c] = -1;
-        return this.view.setInt32(when + kindOf('when').immediateOffset, this.at - when, true);
+        scratch[(when + kindOf('when').immediateOffset) >> 2] = this.at - when;
+        return;
       }
       case 'jump': {
         const target = this.nodes[args[0]!]!;
@@ -388,7 +409,7 @@ class Encoder {
   }
 }
 
-/** Encodes a block; its last node must leave the block (jump, branch, call or raise). */
+/** Encodes a block, whose last node must leave it (jump, branch, call or raise), or a part of one. */
 export function encodeBlock(nodes: readonly Node[], helper: HelperIndex): EncodedBlock {
   return new Encoder(nodes, helper).encode();
 }

@@ -9,11 +9,10 @@ import type { CpuState } from '../state/cpu-state.ts';
 import { offsetOf, profileEntries, profileOffset } from '../state/layout.ts';
 import { GP } from '../state/vectors.ts';
 import type { InstructionBreakpoint } from '../system/engine.ts';
-import { BlockEnds } from './block-ends.ts';
-import { type CodeMemory, type InterpreterBlock, instructionAt } from './code-memory.ts';
+import { BlockMaker, pageAfter } from './block-maker.ts';
+import type { CodeMemory, InterpreterBlock } from './code-memory.ts';
 import type { Context, Contexts } from './context.ts';
-import { encodeBlock } from './encode.ts';
-import { type Block, type BlockFailure, type CodeSource, interpreterBlock, linearOf } from './frontend.ts';
+import { type CodeSource, linearOf } from './frontend.ts';
 import { JumpCache } from './jump-cache.ts';
 import { hotThreshold, leave } from './leave.ts';
 import type { Processor } from './processor.ts';
@@ -89,12 +88,6 @@ export const neverAgain = 0x7fffffff;
 
 const lowHalf = (linear: bigint): number => Number(BigInt.asUintN(32, linear));
 const highHalf = (linear: bigint): number => Number(BigInt.asIntN(32, linear >> 32n));
-/** The page that follows the one of a linear address. */
-function pageAfter(context: Context, linear: bigint): bigint {
-  const next = (linear & ~0xfffn) + 4096n;
-  return context.codeSize === 64 ? BigInt.asIntN(64, next) : BigInt.asUintN(32, next);
-}
-
 export class Engine {
   readonly state: CpuState;
   readonly core: CoreExports;
@@ -106,19 +99,15 @@ export class Engine {
   private readonly processor: Processor;
   private readonly code: CodeMemory;
   private readonly jumps: JumpCache;
-  private readonly helperNames: string[] = [];
-  private readonly helperIndex = new Map<string, number>();
+  readonly maker: BlockMaker;
   /** Code bytes as the guest sees them now. */
   readonly source: CodeSource;
-  private currentPage = -1;
-  private currentBytes: Uint8Array | null = null;
   private context!: Context;
   private storeRecord = 0;
   /** Record of the access that is being made out of a block; 0 = none. */
   private accessRecord = 0;
   /** The access was put off, see deviceAccess. */
   private isPutOff = false;
-  private readonly blockEnds = new BlockEnds();
   private eventsAfterFault = false;
   private linearLow = 0;
   private linearHigh = 0;
@@ -136,7 +125,8 @@ export class Engine {
     this.contexts = contexts;
     this.code = code;
     this.jumps = new JumpCache(this.state);
-    this.source = { page: (linear) => this.codePage(linear) };
+    this.maker = new BlockMaker(processor, code);
+    this.source = this.maker;
     processor.mmu.onFlush = (scope) => this.flushJumps(scope);
     const { mmu } = processor;
     const address = this.state.u32;
@@ -317,6 +307,11 @@ export class Engine {
           return false;
         }
         if (block === undefined) throw new Error('engine: a block that is not there has become hot');
+        if (block.quick) {
+          this.maker.makeAgain(block, this.context);
+          this.jumps.drop(this.state.u32[RIP]!, this.state.u32[RIP + 1]!, this.context.id);
+          return false;
+        }
         const again = this.regions?.hot(block, this.context) ?? neverAgain;
         this.code.setEntries(block, hotThreshold - again); // counts are taken modulo 2^32
         return false;
@@ -437,35 +432,9 @@ export class Engine {
       this.eventsAfterFault = this.processor.deliverFault();
       return null;
     }
-    const made = this.endedAtDevices(
-      interpreterBlock(this.source, context, BigInt.asIntN(64, rip), single ? 1 : undefined),
-    );
-    if ('fetchFault' in made) {
-      this.eventsAfterFault = this.processor.deliverFault();
-      return null;
-    }
-    const linear = linearOf(context, BigInt.asIntN(64, rip));
-    const physical = this.fetchAddress(linear);
-    const crosses = Number(linear & 0xfffn) + made.length > 4096;
-    const second = crosses ? this.fetchAddress(pageAfter(context, linear)) : -1;
-    const encoded = encodeBlock(made.nodes, (name) => this.helperNumber(name));
-    return this.code.add(encoded, {
-      physical,
-      second,
-      length: made.length,
-      context: context.id,
-      rip: BigInt.asIntN(64, rip),
-      key,
-      single,
-      repeats: single && made.repeats,
-    });
-  }
-
-  /** The block up to the first instruction that is known to access a device. */
-  private endedAtDevices(made: Block | BlockFailure): Block | BlockFailure {
-    if ('fetchFault' in made) return made;
-    const length = this.blockEnds.lengthOf(made);
-    return length === made.instructions ? made : interpreterBlock(this.source, this.context, made.rip, length);
+    const made = this.maker.make(context, key, BigInt.asIntN(64, rip), single);
+    if (made === null) this.eventsAfterFault = this.processor.deliverFault();
+    return made;
   }
 
   /**
@@ -477,7 +446,7 @@ export class Engine {
     if (this.accessRecord === 0) return;
     const block = this.code.at(this.state.u32[BLOCK]!);
     if (block === undefined) throw new Error('engine: a device access in a block that is not there');
-    if (instructionAt(block, this.accessRecord) + 1 < block.instructions) throw putOff;
+    if (this.code.instructionAt(block, this.accessRecord) + 1 < block.instructions) throw putOff;
   }
   /** An access out of a block. 0 = a fault, or it was put off. */
   private access(record: number, make: () => boolean): number {
@@ -499,12 +468,7 @@ export class Engine {
     const page = this.processor.mmu.fetchPage(this.linearLow, this.linearHigh);
     if (page < 0 || page + (this.linearLow & 0xfff) !== block.physical) return false;
     if (block.second < 0) return true;
-    return this.fetchAddress(pageAfter(this.context, linearOf(this.context, block.rip))) === block.second;
-  }
-  /** Physical address of code that the guest is about to execute, or -1 (the fault is in the fault fields). */
-  private fetchAddress(linear: bigint): number {
-    const page = this.processor.mmu.fetchPage(lowHalf(linear), highHalf(linear));
-    return page < 0 ? -1 : page + Number(linear & 0xfffn);
+    return this.maker.fetchAddress(pageAfter(this.context, linearOf(this.context, block.rip))) === block.second;
   }
   /** Physical address of code that the guest has fetched from before, or -1: looking leaves no trace in the guest. */
   physicalOf(linear: bigint): number {
@@ -520,37 +484,13 @@ export class Engine {
   }
   /** The bytes of guest memory within one physical page, or null if that is no RAM. */
   memoryAt(physical: number, length: number): Uint8Array | null {
-    const host = this.processor.memory.hostOf(Math.floor(physical / 4096));
-    return host < 0 ? null : new Uint8Array(this.state.buffer, host + (physical % 4096), length);
-  }
-  private codePage(linear: bigint): Uint8Array | null {
-    const address = this.fetchAddress(linear); // a fault names the byte, not the page
-    if (address < 0) return null;
-    const page = address - Number(linear & 0xfffn);
-    const { memory } = this.processor;
-    const host = memory.hostOf(Math.floor(page / 4096));
-    if (host >= 0) return new Uint8Array(this.state.buffer, host, 4096);
-    // Code in a device: read through the bus, once for each block.
-    if (this.currentPage !== page || this.currentBytes === null) {
-      this.currentBytes = new Uint8Array(4096);
-      memory.readBytes(page, this.currentBytes);
-      this.currentPage = page;
-    }
-    return this.currentBytes;
+    return this.maker.memoryAt(physical, length);
   }
 
   // --- helpers
-  private helperNumber(name: string): number {
-    let index = this.helperIndex.get(name);
-    if (index === undefined) {
-      index = this.helperNames.push(name) - 1;
-      this.helperIndex.set(name, index);
-    }
-    return index;
-  }
   private helper(index: number): number {
     const next = this.state.u64[RESULT0 >> 1]!;
-    return this.processor.runHelper(this.helperNames[index]!, BigInt.asIntN(64, next)) ? 1 : 0;
+    return this.processor.runHelper(this.maker.helperNames[index]!, BigInt.asIntN(64, next)) ? 1 : 0;
   }
 
   // --- faults and overwritten code
@@ -559,10 +499,10 @@ export class Engine {
     const block = this.code.at(u32[BLOCK]!);
     if (block === undefined)
       throw new Error(`engine: a fault in a block that is not there, vector ${u32[FAULT_VECTOR]}`);
-    const index = instructionAt(block, u32[RECORD]!);
+    const index = this.code.instructionAt(block, u32[RECORD]!);
     if (this.isPutOff) return this.endBefore(block, index);
     i32[BUDGET]! += block.instructions - index - 1; // the faulting one counts: nothing goes on for ever
-    u64[RIP >> 1] = BigInt.asUintN(64, block.rips[index]!);
+    u64[RIP >> 1] = this.code.ripOf(block, index);
     if (u32[FAULT_VECTOR] === WATCHED) {
       i32[BUDGET]!++; // it has not been executed yet
       return this.stepHere();
@@ -572,29 +512,29 @@ export class Engine {
 
   /** The instruction that was put off begins a block; what was paid for it and what follows is given back. */
   private endBefore(block: InterpreterBlock, index: number): boolean {
-    const rip = block.rips[index]!;
+    const rip = this.code.ripOf(block, index);
     this.isPutOff = false;
     this.state.i32[BUDGET]! += block.instructions - index;
-    this.state.u64[RIP >> 1] = BigInt.asUintN(64, rip);
-    this.blockEnds.add(rip);
+    this.state.u64[RIP >> 1] = rip;
+    this.maker.ends.add(rip);
     this.code.drop(block);
     return false;
   }
 
   /** A store of the running block has overwritten the block itself: it ends after the instruction that stores. */
   private stopAfterStore(block: InterpreterBlock): void {
-    const index = instructionAt(block, this.storeRecord) + 1;
-    if (index >= block.starts.length) return;
+    const index = this.code.instructionAt(block, this.storeRecord) + 1;
+    if (index >= block.instructions) return;
     const kind = kindOf('stop');
-    const at = block.starts[index]!;
+    const at = this.code.startOf(block, index);
     const view = new DataView(this.state.buffer);
     view.setUint16(at, kind.id, true);
-    view.setBigInt64(at + kind.immediateOffset, block.rips[index]!, true);
+    view.setBigUint64(at + kind.immediateOffset, this.code.ripOf(block, index), true);
   }
   private stopped(): void {
     const { u32, i32 } = this.state;
     const block = this.code.at(u32[BLOCK]!);
     if (block === undefined) throw new Error('engine: stopped in a block that is not there');
-    i32[BUDGET]! += block.instructions - instructionAt(block, u32[RECORD]!);
+    i32[BUDGET]! += block.instructions - this.code.instructionAt(block, u32[RECORD]!);
   }
 }

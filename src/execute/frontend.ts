@@ -5,7 +5,7 @@
 import { Builder } from '../ir/builder.ts';
 import type { Node } from '../ir/micro-ops.ts';
 import { optimise, type Surroundings } from '../ir/optimise.ts';
-import { decoderWithout } from '../isa/decode.ts';
+import { type Decoded, decoderWithout } from '../isa/decode.ts';
 import { GP, UD } from '../isa/define.ts';
 import type { Context } from './context.ts';
 
@@ -36,6 +36,27 @@ export type BlockFailure = { readonly fetchFault: bigint };
 /** Linear address of an instruction pointer. */
 export function linearOf(context: Context, rip: bigint): bigint {
   return context.codeSize === 64 ? rip : BigInt.asUintN(32, BigInt(context.csBase) + rip);
+}
+
+/**
+ * Records the instruction at `ip`, the block's `count`th. True if it was decoded and is valid here; otherwise the fault
+ * was recorded.
+ */
+export function recordInstruction(b: Builder, context: Context, decoded: Decoded, ip: bigint, count: number): boolean {
+  const length = decoded.failure === null ? decoded.insn.length : decoded.length;
+  b.emit('insn', [], ip, count);
+  if (!context.flat && Number(ip) + length - 1 > context.csLimit) {
+    b.raise(GP, 0);
+  } else if (decoded.failure !== null) {
+    if (decoded.failure === 'undefined') b.raise(UD);
+    else b.raise(GP, 0);
+  } else if (decoded.form.protectedOnly && (!context.protectedMode || context.virtual8086)) {
+    b.raise(UD);
+  } else {
+    decoded.definition.record(b, decoded.insn);
+    return true;
+  }
+  return false;
 }
 
 /**
@@ -87,17 +108,8 @@ export function recordBlock(
       offset = 0;
     }
     const length = decoded.failure === null ? decoded.insn.length : decoded.length;
-    b.emit('insn', [], ip, count);
-    count++;
-    if (!context.flat && Number(ip) + length - 1 > context.csLimit) {
-      b.raise(GP, 0);
-    } else if (decoded.failure !== null) {
-      if (decoded.failure === 'undefined') b.raise(UD);
-      else b.raise(GP, 0);
-    } else if (decoded.form.protectedOnly && (!context.protectedMode || context.virtual8086)) {
-      b.raise(UD);
-    } else {
-      decoded.definition.record(b, decoded.insn);
+    const isValid = recordInstruction(b, context, decoded, ip, count++);
+    if (isValid && decoded.failure === null) {
       repeats = decoded.insn.repeat !== 'none';
       ip = decoded.insn.next;
     }
