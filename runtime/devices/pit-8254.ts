@@ -19,8 +19,16 @@ class Counter {
     access: 3,
     /** 1 to 65536 counts; 0 = none was written yet. */
     reload: 0,
+    /** A count that was written and waits for the end of what is being counted, or for a trigger; 0 = none. */
+    next: 0,
+    /** Counts from the start at which it is taken. */
+    change: 0,
+    /** Mode 3: counting began with the low half of a square. */
+    lowFirst: false,
     /** When counting began, in nanoseconds; NaN = it has not. */
     start: Number.NaN,
+    /** Counts from then on that are no longer of interest: a new count was taken. Below zero: it had been held before. */
+    skipped: 0,
     gate: true,
     /** Counts left when the gate went low; NaN = it runs. */
     held: Number.NaN,
@@ -39,14 +47,14 @@ class Counter {
     this.#alarm = irq === null ? null : clock.alarm(() => this.#ring());
   }
 
-  /** Counts since the start. */
+  /** Counts since what is being counted began. */
   #elapsed(): number {
     const { state } = this;
     if (Number.isNaN(state.start)) return 0;
-    return Math.floor(((this.#clock.now() - state.start) * pitHertz + 0.5) / nanosPerSecond);
+    return Math.floor(((this.#clock.now() - state.start) * pitHertz + 0.5) / nanosPerSecond) - state.skipped;
   }
   #timeOf(counts: number): number {
-    return this.state.start + Math.ceil((counts * nanosPerSecond) / pitHertz);
+    return this.state.start + Math.ceil(((counts + this.state.skipped) * nanosPerSecond) / pitHertz);
   }
   get #repeats(): boolean {
     return this.state.mode === 2 || this.state.mode === 3;
@@ -55,18 +63,40 @@ class Counter {
     return !Number.isNaN(this.state.start) && Number.isNaN(this.state.held);
   }
 
+  /** Mode 3: which half of the square it is, and at how many counts from the start that began and ends. */
+  #half(elapsed: number): { high: boolean; from: number; to: number } {
+    const { reload, lowFirst } = this.state;
+    const first = lowFirst ? Math.floor(reload / 2) : Math.ceil(reload / 2);
+    const period = elapsed - (elapsed % reload);
+    return elapsed - period < first
+      ? { high: !lowFirst, from: period, to: period + first }
+      : { high: lowFirst, from: period + first, to: period + reload };
+  }
+  /** Takes the count that waits if its time has come. */
+  #settle(): void {
+    const { state } = this;
+    if (state.next === 0 || !this.#repeats || !this.#counting || this.#elapsed() < state.change) return;
+    state.lowFirst = state.mode === 3 && this.#half(state.change - 1).high;
+    state.skipped += state.change;
+    state.reload = state.next;
+    state.next = 0;
+  }
+
   /** What the counting element holds. */
   count(): number {
+    this.#settle();
     const { state } = this;
     if (state.reload === 0) return 0;
     if (!Number.isNaN(state.held)) return state.held & 0xffff;
     const elapsed = this.#elapsed();
     if (state.mode === 2) return (state.reload - (elapsed % state.reload)) & 0xffff;
-    if (state.mode === 3) return (state.reload - ((elapsed * 2) % state.reload)) & 0xfffe;
+    // An odd count is one less, and its high half one count longer.
+    if (state.mode === 3) return ((state.reload & ~1) - 2 * (elapsed - this.#half(elapsed).from)) & 0xffff;
     return (state.reload - elapsed) & 0xffff;
   }
   /** The output's level. */
   get output(): boolean {
+    this.#settle();
     const { state } = this;
     const { mode, reload } = state;
     if (reload === 0 || !this.#counting) return mode !== 0;
@@ -75,7 +105,7 @@ class Counter {
       case 2:
         return elapsed % reload !== reload - 1;
       case 3:
-        return elapsed % reload < Math.ceil(reload / 2);
+        return this.#half(elapsed).high;
       case 4:
       case 5:
         return elapsed !== reload;
@@ -87,33 +117,44 @@ class Counter {
   setGate(high: boolean): void {
     const { state } = this;
     if (high === state.gate) return;
+    this.#settle();
+    state.gate = high;
     const { mode } = state;
     if (!high && mode !== 1 && mode !== 5) {
       if (this.#counting) state.held = this.count();
     } else if (high) {
       if (mode === 1 || mode === 2 || mode === 3 || mode === 5) this.#begin();
       else if (!Number.isNaN(state.held)) {
-        const done = state.reload - state.held;
+        state.skipped = state.held - state.reload;
         state.held = Number.NaN;
-        state.start = this.#clock.now() - (done * nanosPerSecond) / pitHertz;
+        state.start = this.#clock.now();
       }
     }
-    state.gate = high;
     this.#schedule();
   }
 
   #begin(): void {
     const { state } = this;
+    if (state.next !== 0) state.reload = state.next;
+    state.next = 0;
+    state.lowFirst = false;
     if (state.reload === 0) return;
     state.start = this.#clock.now();
+    state.skipped = 0;
     state.held = state.gate || state.mode === 1 || state.mode === 5 ? Number.NaN : state.reload;
   }
   #load(value: number): void {
     const { state } = this;
     const wanted = state.bcd ? fromBcd(value) || 10_000 : value || 0x1_0000;
-    // A repeating counter takes the new value at the end of its period; what it shows until then is not told apart.
-    state.reload = wanted;
-    if (state.mode !== 1 && state.mode !== 5) this.#begin();
+    this.#settle();
+    state.next = wanted;
+    const triggered = state.mode === 1 || state.mode === 5;
+    if (state.reload !== 0 && this.#repeats) {
+      // What is being counted ends as it would have: a period, of a square wave half of one. Or a trigger comes first.
+      const elapsed = this.#elapsed();
+      const { reload } = state;
+      state.change = state.mode === 3 ? this.#half(elapsed).to : elapsed - (elapsed % reload) + reload;
+    } else if (!triggered) this.#begin();
     if (state.mode === 0) this.#irq.set(false);
     this.#schedule();
   }
@@ -125,8 +166,16 @@ class Counter {
       if (this.#elapsed() < this.state.reload) alarm.set(this.#timeOf(this.state.reload));
       return;
     }
-    const { reload } = this.state;
-    alarm.set(this.#timeOf((Math.floor(this.#elapsed() / reload) + 1) * reload));
+    alarm.set(this.#timeOf(this.#nextRise()));
+  }
+  /** When a repeating counter's output rises next, in counts from the start. */
+  #nextRise(): number {
+    this.#settle();
+    const { mode, reload, next } = this.state;
+    const elapsed = this.#elapsed();
+    if (mode === 2) return elapsed - (elapsed % reload) + reload;
+    const { high, to } = this.#half(elapsed);
+    return high ? to + Math.max(1, Math.floor((next || reload) / 2)) : to;
   }
   /** The output rises: at the end of a count, or of a period. */
   #ring(): void {
@@ -144,6 +193,7 @@ class Counter {
     state.bcd = (byte & 1) !== 0;
     state.access = access;
     state.reload = 0;
+    state.next = 0;
     state.start = Number.NaN;
     state.held = Number.NaN;
     state.writeLow = -1;
@@ -163,9 +213,10 @@ class Counter {
   latchStatus(): void {
     const { state } = this;
     if (state.latchedStatus >= 0) return;
+    this.#settle();
     state.latchedStatus =
       (this.output ? 0x80 : 0) |
-      (state.reload === 0 ? 0x40 : 0) |
+      (state.reload === 0 || state.next !== 0 ? 0x40 : 0) |
       (state.access << 4) |
       (state.mode << 1) |
       (state.bcd ? 1 : 0);

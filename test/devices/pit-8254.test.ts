@@ -108,3 +108,105 @@ test('counter 2 waits for its gate, and shows its end at the output', () => {
   clock.advanceTo(at(9610));
   assert.equal(pit.speakerOutput, true);
 });
+
+/** Writes a count without a control word. */
+function count(pit: Pit8254, channel: number, value: number): void {
+  pit.write(channel, 1, value & 0xff);
+  pit.write(channel, 1, value >> 8);
+}
+function shown(pit: Pit8254, channel: number): number {
+  pit.write(3, 1, channel << 6);
+  return pit.read(channel, 1) | (pit.read(channel, 1) << 8);
+}
+const NULL_COUNT = 0x40;
+function status(pit: Pit8254, channel: number): number {
+  pit.write(3, 1, 0xe0 | (2 << channel));
+  return pit.read(channel, 1);
+}
+
+test('mode 2 takes a new count at the end of the period, and shows until then that it has not', () => {
+  const { clock, pit, edges, at, program } = timer();
+  program(0, 2, 1000);
+  edges.length = 0;
+  clock.advanceTo(at(1300));
+  assert.equal(status(pit, 0) & NULL_COUNT, 0);
+  count(pit, 0, 400);
+  assert.equal(status(pit, 0) & NULL_COUNT, NULL_COUNT);
+  assert.equal(shown(pit, 0), 700, 'the period goes on');
+  clock.advanceTo(at(1700));
+  count(pit, 0, 300); // the last one counts
+  clock.advanceTo(at(2010));
+  assert.equal(status(pit, 0) & NULL_COUNT, 0);
+  assert.equal(shown(pit, 0), 290);
+  clock.advanceTo(at(3000));
+  assert.deepEqual(edges, [1000, 2000, 2300, 2600, 2900].map(at));
+});
+
+test('mode 3 takes a new count at the end of half a square', () => {
+  const { clock, pit, edges, at, program } = timer();
+  program(0, 3, 1000);
+  edges.length = 0;
+  clock.advanceTo(at(200));
+  count(pit, 0, 600); // in the high half, which ends at 500; low until 800, then squares of 600
+  clock.advanceTo(at(499));
+  assert.equal(status(pit, 0), 0x80 | NULL_COUNT | 0x30 | 6);
+  clock.advanceTo(at(501));
+  assert.equal(status(pit, 0), 0x30 | 6);
+  assert.equal(shown(pit, 0), 598);
+  clock.advanceTo(at(1150));
+  count(pit, 0, 100); // in the low half that ends at 1400
+  clock.advanceTo(at(1420));
+  assert.equal(shown(pit, 0), 60);
+  clock.advanceTo(at(1650));
+  assert.deepEqual(edges, [800, 1400, 1500, 1600].map(at));
+});
+
+test('an odd square is high for one count longer', () => {
+  const { clock, pit, edges, at, program } = timer();
+  program(0, 3, 7);
+  edges.length = 0;
+  const seen: [number, number][] = [];
+  for (let n = 0; n < 14; n++) {
+    clock.advanceTo(at(n));
+    seen.push([status(pit, 0) >> 7, shown(pit, 0)]);
+  }
+  const period = [...[6, 4, 2, 0].map((c) => [1, c]), ...[6, 4, 2].map((c) => [0, c])];
+  assert.deepEqual(seen, [...period, ...period]);
+  assert.deepEqual(edges, [at(7)]);
+});
+
+test('a trigger loads a new count at once; one-shots take it at the next trigger', () => {
+  const { clock, pit, at, program } = timer();
+  pit.speakerGate = true;
+  program(2, 2, 1000);
+  clock.advanceTo(at(100));
+  count(pit, 2, 50);
+  clock.advanceTo(at(200));
+  pit.speakerGate = false;
+  assert.equal(pit.speakerOutput, true);
+  pit.speakerGate = true;
+  clock.advanceTo(clock.now() + at(10));
+  assert.equal(shown(pit, 2), 40);
+  program(2, 1, 500);
+  assert.equal(status(pit, 2) & NULL_COUNT, NULL_COUNT);
+  assert.equal(pit.speakerOutput, true, 'it waits for a trigger');
+  let from = 0;
+  const trigger = () => {
+    pit.speakerGate = false;
+    pit.speakerGate = true;
+    from = clock.now();
+  };
+  trigger();
+  clock.advanceTo(from + at(100));
+  count(pit, 2, 50);
+  assert.equal(shown(pit, 2), 400);
+  clock.advanceTo(from + at(499));
+  assert.equal(pit.speakerOutput, false);
+  clock.advanceTo(from + at(500));
+  assert.equal(pit.speakerOutput, true);
+  trigger();
+  clock.advanceTo(from + at(49));
+  assert.equal(pit.speakerOutput, false);
+  clock.advanceTo(from + at(50));
+  assert.equal(pit.speakerOutput, true);
+});
