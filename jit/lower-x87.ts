@@ -23,6 +23,8 @@ export function lowerX87(reader: Reader, op: X87Op, args: readonly Expr[], imm: 
       return e.state32('fsw');
     case 'x87.done':
       return e.state32('x87Done');
+    case 'x87.undone':
+      return e.op('i32.eqz', e.state32('x87Done'));
     case 'x87.result.upper':
       return e.load('i32', e.cpu(), offsetOf('x87Operand') + 8, 'load16_u');
     case 'x87.code':

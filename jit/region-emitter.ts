@@ -327,6 +327,10 @@ export class RegionEmitter implements Reader, BlockValues {
         p = this.steps(steps, p + 1, stopAt); // what does not come to its end has left
         continue;
       }
+      if (node.op === 'when' && this.nodes[node.args[0]!]!.op === 'x87.undone') {
+        while (this.nodes[steps[p]!.node]!.op !== 'end') p++; // a probe alone: no other condition, and nothing to save
+        continue;
+      }
       if (node.op === 'when') {
         let after = p;
         const { known } = this.places;

@@ -411,6 +411,7 @@ export class RegionX87 implements X87Unit {
         result = values.upper();
         break;
       case 'x87.done':
+      case 'x87.undone':
         break; // there is nothing to ask: what does not come to its end has left
       case 'x87.commit':
         values.commit();

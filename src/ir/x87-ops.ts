@@ -56,7 +56,7 @@ export const x87Ops = {
   // Replaces ST0 by the first result and pushes the second.
   ...names(['x87.xtract', 'x87.tan', 'x87.sincos'], step('>')),
   'x87.compare': step('>'), // [roles]: condition code from a ? b
-  'x87.compare.flags': step('>i'), // [roles]: the arithmetic flags: ZF, PF, CF; as they were if an exception forbids it
+  'x87.compare.flags': step('>i'), // [roles]: the arithmetic flags: ZF, PF, CF; as they were if an invalid operand forbids it
   'x87.examine': step('>'),
   // ST0 as it goes to memory. Followed by the store, if `x87.done`, and by `x87.commit`.
   'x87.result.f32': step('>i'),
@@ -70,6 +70,8 @@ export const x87Ops = {
   'x87.result.upper': spec('read', '>i'),
   /** 1 unless an unmasked exception keeps the instruction from its effects. */
   'x87.done': spec('read', '>i'),
+  /** The opposite. A translation never comes to what stands under this condition. */
+  'x87.undone': spec('read', '>i'),
   'x87.commit': spec('write', '>'), // [pops]: flags of the result, and the pop
   'x87.store': step('>'), // [roles]: register to register
   'x87.exchange': step('>'), // [place]
@@ -111,6 +113,7 @@ export function x87Immediates(op: X87Op): readonly ('i32' | 'i64')[] {
     case 'x87.result.bcd':
     case 'x87.result.upper':
     case 'x87.done':
+    case 'x87.undone':
     case 'x87.pop':
     case 'x87.init':
     case 'x87.clear':

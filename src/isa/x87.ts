@@ -98,5 +98,7 @@ export function result(b: Builder, o: MemoryOperand, format: Format, pops: numbe
       b.store(upper(b, at), 16, b.emit('x87.result.upper'), stack(o));
     } else b.store(at, (bytes * 8) as Width, value, stack(o));
   });
+  // What is not stored must be storable all the same: the access's fault goes before the exception. SDM volume 3, 7.9.
+  b.when(b.emit('x87.undone'), () => b.probeWrite(at, bytes, stack(o)));
   b.emit('x87.commit', [], pops);
 }

@@ -1,11 +1,13 @@
 /**
  * Scores engines on hardware vectors and lists the misses:
  *
- *     node test/engines/score-vectors.ts [interpreter] [translation] [cold] [class...] [--every N] [--fresh N [--seed S]]
+ *     node test/engines/score-vectors.ts [interpreter] [translation] [cold] [class...] [--every N] [--fresh N [--seed S] [--rare]]
  *
- * The vectors are the recorded ones, or with `--fresh` at least N that this machine's CPU makes now from other seeds.
+ * The vectors are the recorded ones, or with `--fresh` at least N that this machine's CPU makes now from other seeds,
+ * with `--rare` such that faults, unmasked exceptions and unusual control words are frequent.
  */
 import { freshVectors } from '../hardware/fresh.ts';
+import { RARE } from '../hardware/initial-state.ts';
 import { oracleUnavailable, RECORDED, withOracle } from '../hardware/oracle.ts';
 import { scoreTable } from '../hardware/score-table.ts';
 import { VectorRunner } from './vector-runner.ts';
@@ -28,7 +30,11 @@ function numberOf(flag: string): number | undefined {
 }
 const every = numberOf('--every') ?? 1;
 const fresh = numberOf('--fresh');
-const seed = numberOf('--seed') ?? Math.floor(Math.random() * 2 ** 31) + 1;
+const rareAt = args.indexOf('--rare');
+if (rareAt >= 0) args.splice(rareAt, 1);
+const drawn = numberOf('--seed') ?? Math.floor(Math.random() * 2 ** 30) + 1;
+if (drawn >= RARE) refuse(`--seed ${drawn}: not below 2^31`);
+const seed = drawn + (rareAt >= 0 ? RARE : 0);
 const kinds = ['interpreter', 'translation', 'cold'] as const;
 const wanted = kinds.filter((kind) => args.includes(kind));
 const engines = wanted.length > 0 ? wanted : kinds;

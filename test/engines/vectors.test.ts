@@ -7,6 +7,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { freshVectors } from '../hardware/fresh.ts';
+import { RARE } from '../hardware/initial-state.ts';
 import { oracleUnavailable, RECORDED, withOracle } from '../hardware/oracle.ts';
 import type { Score } from '../hardware/score.ts';
 import { scoreTable } from '../hardware/score-table.ts';
@@ -39,7 +40,7 @@ test('a translation does what the CPU did, with warm look-aside tables and with 
   assert.ok(runner.translated > scores[0]!.run, `only ${runner.translated} runs passed through a translation`);
 });
 
-test('fresh vectors of every class, made by the CPU now, pass in every engine', (t) => {
+test('fresh vectors of every class, ordinary and rare ones, made by the CPU now, pass in every engine', (t) => {
   const reason = oracleUnavailable();
   if (reason !== undefined) return t.skip(reason);
   withOracle((run) => {
@@ -49,23 +50,24 @@ test('fresh vectors of every class, made by the CPU now, pass in every engine', 
       return t.skip(`recorded by another CPU than ${here.name}`);
     const seeds = new Set<number>();
     const classes = new Set<string>();
-    function* noted(files: Iterable<VectorFile>): Iterable<VectorFile> {
-      for (const file of files) {
-        seeds.add(file.seed);
-        for (const { cls } of file.forms) classes.add(cls);
-        yield file;
+    function* made(): Iterable<VectorFile> {
+      for (const seed of [RECORDED.seed, RECORDED.seed + RARE]) {
+        for (const file of freshVectors(run, { seed, vectors: 10_000, classes: RECORDED.classes })) {
+          seeds.add(file.seed);
+          for (const { cls } of file.forms) classes.add(cls);
+          yield file;
+        }
       }
     }
-    const files = noted(freshVectors(run, { seed: RECORDED.seed, vectors: 10_000, classes: RECORDED.classes }));
     const scores = scoreEngines(new VectorRunner(), ['interpreter', 'translation', 'cold'], {
-      every: 4,
+      every: 6,
       classes: [],
-      files,
+      files: made(),
     });
     assert.deepEqual([...classes].sort(), [...RECORDED.classes].sort());
     assert.ok(!seeds.has(RECORDED.seed));
     for (const score of scores) {
-      assert.ok(score.run > 4000, `${score.run} vectors in ${score.engine}`);
+      assert.ok(score.run > 5000, `${score.run} vectors in ${score.engine}`);
       judge(t, score);
     }
     assert.match(scoreTable(scores, knownMisses), /^misses: none$[\s\S]*^total +all +(\d+) +\1\/\1 /m);

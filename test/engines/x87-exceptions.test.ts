@@ -6,7 +6,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { codeStart, Guest, type GuestKind } from '../../runtime/lockstep/guest.ts';
+import { ABSENT_PAGE, codeStart, Guest, type GuestKind } from '../../runtime/lockstep/guest.ts';
 import { IMAGE } from '../../runtime/lockstep/machine-image.ts';
 import { Assembler, dword, to } from './assembler.ts';
 import { vmModules } from './modules.ts';
@@ -103,6 +103,81 @@ for (const kind of kinds) {
         assert.equal(word(ENVIRONMENT + 20), Number(kind.data) + DIVISOR, `FDP, ${way}`);
         assert.equal(state.get32('fsw'), 0, way);
         assert.equal(state.get32('ftw'), 0, way);
+      }
+    }
+  });
+}
+
+const DENORMAL = 0x108;
+const ABSENT = ABSENT_PAGE * 4096;
+
+/** Three instructions that go on, or fault first, although their exception is not masked. */
+function buildExceptions(kind: GuestKind): Assembler {
+  const wide = kind.mode === '64';
+  const memory = (reg: number, offset: number): (number | number[])[] => {
+    const address = dword(Number(kind.data) + offset);
+    return wide ? [(reg << 3) | 4, 0x25, address] : [(reg << 3) | 5, address];
+  };
+  const code = new Assembler(codeStart(kind));
+  return code
+    .put(0xb9, dword(TURNS)) // mov ecx, TURNS
+    .put(0x31, 0xdb) // xor ebx, ebx
+    .label('loop')
+    .put(0xdb, 0xe3) // fninit
+    .put(0xd9, ...memory(5, CONTROL)) // fldcw [CONTROL]
+    .put(0xd9, 0xe8) // fld1
+    .put(0xb8, dword(0x7fffffff)) // mov eax, 0x7fffffff
+    .put(0x83, 0xc0, 0x01) // add eax, 1: OF SF AF PF
+    .put(0xdb, 0xf1) // fcomi st, st1
+    .put(0x9c, 0x58) // pushf; pop eax
+    .put(0x89, ...memory(0, STATUS)) // mov [STATUS], eax
+    .put(0xdb, 0xe2) // fnclex
+    .put(0xdd, ...memory(0, DENORMAL)) // fld qword [DENORMAL]
+    .put(0xdf, 0xe0) // fnstsw ax
+    .put(0x0f, 0xb7, 0xc0) // movzx eax, ax
+    .put(0x89, ...memory(0, STATUS + 4)) // mov [STATUS + 4], eax
+    .put(0xdb, 0xe3) // fninit
+    .put(0xd9, ...memory(5, CONTROL)) // fldcw [CONTROL]
+    .put(0xd9, 0xe8) // fld1
+    .put(0xd9, 0xee) // fldz
+    .put(0xde, 0xf9) // fdivp: an infinity
+    .put(0xdb, 0xe2) // fnclex
+    .put(0xdf, ...memory(7, ABSENT)) // fistp qword [ABSENT]
+    .put(HLT)
+    .label('handler')
+    .put(0xff, 0xc3) // inc ebx
+    .put(0xdf, 0xe0) // fnstsw ax
+    .put(0x0f, 0xb7, 0xc0) // movzx eax, ax
+    .put(0x89, ...memory(0, ENVIRONMENT)) // mov [ENVIRONMENT], eax
+    .put(...(wide ? [0x48] : []), 0x8d, 0x64, 0x24, wide ? 48 : 16) // lea esp, [esp + frame]
+    .put(0xff, 0xc9) // dec ecx
+    .put(0x0f, 0x85, to('loop')) // jnz loop
+    .put(HLT);
+}
+
+for (const kind of kinds) {
+  test(`FCOMI of an empty register, FLD of a denormal, and a store that faults, all unmasked, in mode ${kind.mode}`, () => {
+    for (const [translate, slices] of ways) {
+      const guest = new Guest(kind, translate, vmModules());
+      for (const slice of slices) {
+        guest.reset();
+        const code = buildExceptions(kind);
+        guest.write('code', 0, code.finish());
+        guest.write('data', CONTROL, Uint8Array.from([0x7c, 0x03])); // invalid operations and denormals are not masked
+        guest.write('data', DENORMAL, Uint8Array.from([1, 0, 0, 0, 0, 0, 0, 0]));
+        setGate(guest, 14, Number(code.addressOf('handler')));
+        const { state } = guest.vcpu;
+        state.set64('rip', code.origin);
+        state.set64('rsp', kind.data + 0x3800n);
+        for (let n = 0; !guest.run(slice); n += slice) assert.ok(n < 1_000_000, 'the guest does not end');
+
+        const way = `translated ${translate}, slices of ${slice}`;
+        const data = guest.vm.ram.subarray(guest.physical('data', 0));
+        const word = (offset: number) => new DataView(data.buffer, data.byteOffset).getUint32(offset, true);
+        assert.equal(state.get64('rbx'), BigInt(TURNS), `times that #PF came, ${way}`);
+        assert.equal(word(STATUS) & 0x8d5, 0x45, `unordered: ZF PF CF and no other, ${way}`);
+        assert.equal(word(STATUS + 4), 0xb082, `the denormal is loaded: TOP = 6, error summary, ${way}`);
+        assert.equal(word(ENVIRONMENT), 0x3800, `#PF comes before the exception, of which nothing is seen, ${way}`);
       }
     }
   });

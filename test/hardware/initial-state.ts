@@ -234,12 +234,16 @@ function lane(state: RawState, at: number): void {
   }
   if (flavour === 9) for (let i = 0; i < 16; i++) if (percent(20)) state.bytes[at * 4 + i] = below(4);
 }
+/** From this seed on what is rare otherwise is drawn often: faults, unmasked exceptions, unusual control words. */
+export const RARE = 2 ** 31;
+let rare = false;
+
 function drawX87(state: RawState): void {
   const precision = below(6);
   const rounding = percent(50) ? below(4) : 0;
   const stale = percent(15);
   state.fcw = 0x7f | ((precision === 0 ? 0 : precision === 1 ? 2 : 3) << 8) | (rounding << 10);
-  if (percent(2)) state.fcw &= ~(1 << below(6));
+  if (percent(rare ? 50 : 2)) state.fcw &= ~(rare ? below(64) : 1 << below(6));
   state.fsw = below(8) << 11;
   if (stale) state.fsw |= next() & 0x473f;
   if (state.fsw & 0x3f & ~state.fcw) state.fsw |= 0x8080;
@@ -257,7 +261,7 @@ function drawMmx(state: RawState): void {
   if (left) {
     state.fsw = below(8) << 11;
     state.fsw |= next() & 0x473f;
-    if (percent(20)) state.fcw &= ~(1 << below(6));
+    if (percent(rare ? 50 : 20)) state.fcw &= ~(rare ? below(64) : 1 << below(6));
     if (state.fsw & 0x3f & ~state.fcw) state.fsw |= 0x8080;
     state.ftw = below(256);
   }
@@ -271,10 +275,10 @@ function drawMmx(state: RawState): void {
 }
 function drawSse(state: RawState, registers: number, avx: boolean): void {
   if (percent(40)) state.mxcsr |= below(4) << 13;
-  if (percent(10)) state.mxcsr |= 0x8000;
-  if (percent(10)) state.mxcsr |= 0x40;
+  if (percent(rare ? 40 : 10)) state.mxcsr |= 0x8000;
+  if (percent(rare ? 40 : 10)) state.mxcsr |= 0x40;
   if (percent(20)) state.mxcsr |= below(64);
-  if (percent(3)) state.mxcsr &= ~(0x80 << below(6));
+  if (percent(rare ? 50 : 3)) state.mxcsr &= ~(rare ? below(64) << 7 : 0x80 << below(6));
   for (let i = 0; i < registers; i++) lane(state, STATE.xmm / 4 + 4 * i);
   if (avx) for (let i = 0; i < registers; i++) lane(state, STATE.ymmHigh / 4 + 4 * i);
 }
@@ -295,6 +299,7 @@ export function drawState(
   state.fcw = 0x37f;
   state.fsw = state.ftw = 0;
   state.mxcsr = 0x1f80;
+  rare = runSeed >= RARE;
   seed(runSeed, kind.hash, draw * 4 + (mode >> 5));
   for (let i = 0; i < registers; i++) {
     integer();
@@ -303,7 +308,7 @@ export function drawState(
   }
   let stack = window + 64 + below(128);
   if (percent(90)) stack -= stack % 8;
-  if (kind.cls === 'stack' && percent(3)) stack = window + 256 - below(8);
+  if (kind.cls === 'stack' && percent(rare ? 25 : 3)) stack = window + 256 - below(8);
   words[8] = stack;
   words[9] = stack / 0x1_0000_0000;
   state.flags = next() & 0xcd5;

@@ -24,6 +24,7 @@ const LOCK = 0xf0;
 const ADDRESS_SIZE = 0x67;
 const REPNE = 0xf2;
 const REP = 0xf3;
+const INVALID = 1;
 const PE_UE = 0x30;
 const UE = 0x10;
 const UNDERFLOW_MASK = 0x800;
@@ -42,6 +43,12 @@ function misalignment({ bytes, mode, ip, in: { gpr } }: Vector): number {
 /** Whether the ModRM byte behind 0F and the opcode names memory. */
 function memoryOf(bytes: Uint8Array): boolean {
   return bytes[bytes.indexOf(0x0f) + 2]! < 0xc0;
+}
+/** Whether the instruction compares ST0 with an ST(i), and both are there. */
+function comparesRegisters({ bytes, in: { fsw, ftw } }: Vector): boolean {
+  const top = (fsw & TOP) >> 11;
+  const used = (i: number): boolean => ((ftw >> ((top + i) & 7)) & 1) !== 0;
+  return used(0) && used(bytes.at(-1)! & 7);
 }
 /** The x87 state once an MMX instruction has run: ST(i) is register i, and all are in use. */
 function inMmxUse({ fsw, st }: Vector['in']): Pick<Vector['in'], 'fsw' | 'ftw' | 'st'> {
@@ -104,6 +111,19 @@ const RULES: readonly Rule[] = [
     cause: 'AMD has begun with MMX (TOP, tags) before a conversion raises #XM; on Intel a fault changes nothing',
     applies: ({ cls, out }) => cls === 'mmx' && out.exception?.vector === XM,
     documented: ({ in: { fsw, ftw, st }, out }) => ({ ...out, fsw, ftw, st }),
+  },
+  {
+    vendor: 'AuthenticAMD',
+    cause:
+      'FCOMI and its like of a NaN with the invalid operation unmasked: AMD sets ZF, PF and CF; the SDM has them set only if it is masked',
+    applies: (vector) =>
+      /^fu?comip?$/.test(vector.name) &&
+      (vector.in.fcw & INVALID) === 0 &&
+      (vector.in.fsw & ERROR_SUMMARY) === 0 &&
+      vector.out.exception === undefined &&
+      (vector.out.fsw & INVALID) !== 0 &&
+      comparesRegisters(vector),
+    documented: ({ in: { flags }, out }) => ({ ...out, flags }),
   },
 ];
 

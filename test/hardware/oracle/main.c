@@ -2,7 +2,7 @@
  *
  *   oracle -s SEED -n PER_FORM [-m 64,32,16] [-c class,...] [-x name,...] -o FILE   (- is the standard output)
  *
- * PER_FORM is multiplied by the form's weight. A smaller number gives a prefix of every section of a larger one. */
+ * A SEED from 2^31 on draws what is rare otherwise: see `rare` in oracle.h. PER_FORM is multiplied by the form's weight. A smaller number gives a prefix of every section of a larger one. */
 #define _GNU_SOURCE
 #include <cpuid.h>
 #include <stdio.h>
@@ -142,6 +142,7 @@ int main(int argc, char **argv) {
     case 'o': path = optarg; break;
     default: fprintf(stderr, "usage: oracle -s seed -n per-form [-m 64,32,16] [-c classes] [-x names] -o file\n"); return 2;
   }
+  rare = seed >> 31;
   build_forms(); native_setup();
   char *json; size_t json_size;
   FILE *head = open_memstream(&json, &json_size), *out = strcmp(path, "-") ? fopen(path, "wb") : stdout;

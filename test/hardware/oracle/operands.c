@@ -19,9 +19,9 @@ static u64 pick_address(struct build *b) {
   int size = b->f->mem_size, r = (int)below(100), offset;
   if (size < 8) size = 8;
   if (b->f->vex && size == 16 && b->f->vex_l) size = 32;
-  if (r < 3) return window_of(b->v) + WINDOW - below((u32)size + 1);          /* straddles the end: faults */
+  if (r < (rare ? 20 : 3)) return window_of(b->v) + WINDOW - below((u32)size + 1);          /* straddles the end: faults */
   offset = (int)below((u32)(WINDOW - size + 1));
-  if (b->f->fp >= FP_SSE ? r < 92 : r < 40) offset &= ~((size & -size) - 1);
+  if (b->f->fp >= FP_SSE ? r < 92 : r < (rare ? 60 : 40)) offset &= ~((size & -size) - 1);
   return window_of(b->v) + (u64)offset;
 }
 static int modrm16(struct build *b, u8 *p, int reg) {
@@ -49,7 +49,7 @@ static int modrm(struct build *b, u8 *p, int reg, int rm) {
   s64 d;
   if (rm >= 0) { if (rm & 8) b->rex |= 1; p[0] = (u8)(0xC0 | (reg & 7) << 3 | (rm & 7)); return 1; }
   b->has_memory = 1; b->ea = pick_address(b);
-  if (v->mode == 64 && b->asz == 64 && percent(1)) b->ea ^= 1ull << (48 + below(16)); /* non-canonical */
+  if (v->mode == 64 && b->asz == 64 && percent(rare ? 5 : 1)) b->ea ^= 1ull << (48 + below(16)); /* non-canonical */
   if (b->asz == 16) return modrm16(b, p, reg);
   kind = (int)below(10);
   if (kind == 0) { /* displacement alone, or RIP-relative */
@@ -295,8 +295,8 @@ int draw_operands(struct vector *v) {
   if (mode != 32 && percent(mode == 64 ? 8 : 25) && !(mode == 64 && v->high)) { b.asz = 32; p67 = 1; }
   if (!sizes(&b, &p66)) return 0;
   if (f->rep && percent(70)) rep = f->rep == 2 && percent(50) ? 0xF2 : 0xF3;
-  if (f->lock && percent(8)) lock = 1;
-  else if (!f->vex && f->fp == FP_NONE && percent(1) && !f->prefix) lock = 1; /* mostly #UD */
+  if (f->lock && percent(rare ? 30 : 8)) lock = 1;
+  else if (!f->vex && f->fp == FP_NONE && percent(rare ? 5 : 1) && !f->prefix) lock = 1; /* mostly #UD */
   if (mode == 64 && !f->vex && percent(30)) b.rex |= 0x40 | (percent(50) ? 4 : 0);
   if (f->plus_r) { opcode_reg = (int)below(8); if (mode == 64 && percent(40)) b.rex |= 0x41; }
   if (f->modrm) {

@@ -68,6 +68,7 @@ extern int form_count;
 void build_forms(void);
 int starts(const char *s, const char *prefix);
 
+extern int rare; /* faults, unmasked exceptions and unusual control words are drawn often */
 u64 window_of(const struct vector *v);
 void draw_state(struct vector *v, u32 seed);
 int draw_operands(struct vector *v); /* 0 = this attempt made nothing that can be run */

@@ -94,6 +94,8 @@ static void lane(u8 *p) { /* 16 bytes of one flavour */
 
 u64 window_of(const struct vector *v) { return (v->mode == 16 ? 0 : v->data) + PAGE - WINDOW; }
 
+int rare;
+
 /* v->form, mode, high and draw are set; fills in the pages and v->drawn. */
 void draw_state(struct vector *v, u32 seed) {
   static struct stream s;
@@ -108,7 +110,7 @@ void draw_state(struct vector *v, u32 seed) {
   for (i = 0; i < registers; i++) { u64 x = integer(); st->gpr[i] = v->mode == 64 ? x : (u32)x; }
   st->gpr[4] = window_of(v) + 64 + below(WINDOW - 128);
   if (percent(90)) st->gpr[4] &= ~7ull;
-  if (!strcmp(f->cls, "stack") && percent(3)) st->gpr[4] = window_of(v) + WINDOW - below(8);
+  if (!strcmp(f->cls, "stack") && percent(rare ? 25 : 3)) st->gpr[4] = window_of(v) + WINDOW - below(8);
   st->flags = next() & FLAGS;
   if (!f->rep && percent(80)) st->flags &= ~0x400u;
   for (i = 0; i < WINDOW; i += 16) lane(st->window + i);
@@ -118,7 +120,7 @@ void draw_state(struct vector *v, u32 seed) {
   if (f->fp == FP_X87 && !mmx) {
     u32 precision = below(6), rounding = percent(50) ? below(4) : 0, stale = percent(15), depth;
     st->fcw = (u16)(0x7f | (precision == 0 ? 0 : precision == 1 ? 2 : 3) << 8 | rounding << 10);
-    if (percent(2)) st->fcw &= (u16)~(1u << below(6));
+    if (percent(rare ? 50 : 2)) st->fcw &= (u16)~(rare ? below(64) : 1u << below(6));
     st->fsw = (u16)(below(8) << 11);
     if (stale) st->fsw |= (u16)(next() & 0x473f);
     if ((st->fsw & 0x3f) & ~st->fcw) st->fsw |= 0x8080;
@@ -134,7 +136,7 @@ void draw_state(struct vector *v, u32 seed) {
     if (left) {
       st->fsw = (u16)(below(8) << 11);
       st->fsw |= (u16)(next() & 0x473f);
-      if (percent(20)) st->fcw &= (u16)~(1u << below(6));
+      if (percent(rare ? 50 : 20)) st->fcw &= (u16)~(rare ? below(64) : 1u << below(6));
       if ((st->fsw & 0x3f) & ~st->fcw) st->fsw |= 0x8080;
       st->ftw = (u8)below(256);
     }
@@ -146,10 +148,10 @@ void draw_state(struct vector *v, u32 seed) {
   }
   if (f->fp >= FP_SSE || mmx) {
     if (percent(40)) st->mxcsr |= below(4) << 13;
-    if (percent(10)) st->mxcsr |= 0x8000;
-    if (percent(10)) st->mxcsr |= 0x40;
+    if (percent(rare ? 40 : 10)) st->mxcsr |= 0x8000;
+    if (percent(rare ? 40 : 10)) st->mxcsr |= 0x40;
     if (percent(20)) st->mxcsr |= below(64);
-    if (percent(3)) st->mxcsr &= ~(0x80u << below(6));
+    if (percent(rare ? 50 : 3)) st->mxcsr &= ~(rare ? below(64) << 7 : 0x80u << below(6));
     for (i = 0; i < registers; i++) lane(st->ymm[i]);
     if (f->fp == FP_AVX) for (i = 0; i < registers; i++) lane(st->ymm[i] + 16);
   }
