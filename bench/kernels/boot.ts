@@ -11,6 +11,8 @@ export interface Emulator {
   /** Why it cannot run a kernel with so many processors; null if it can. */
   cannot(kernel: Kernel, cpus: number): string | null;
   command(boot: BootFiles): readonly string[];
+  /** It boots twice, and the second time counts. */
+  readonly twice?: boolean;
   /** It does not end by itself when the guest has switched the machine off. */
   readonly stays?: boolean;
 }

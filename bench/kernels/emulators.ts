@@ -8,10 +8,17 @@ import type { Kernel } from './catalogue.ts';
 const mebibyte = 2 ** 20;
 const script = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
-function jit86(name: string, description: string, engine: 'auto' | 'interpreter', more: readonly string[]): Emulator {
+function jit86(
+  name: string,
+  description: string,
+  engine: 'auto' | 'interpreter',
+  more: readonly string[],
+  twice = false,
+): Emulator {
   return {
     name,
     description,
+    twice,
     cannot: () => null,
     command: ({ image, initrd, commandLine, memory, cpus }: BootFiles) => [
       ...[process.execPath, script('../../dist/cli/main.js'), 'run', image, '--initrd', initrd],
@@ -21,10 +28,17 @@ function jit86(name: string, description: string, engine: 'auto' | 'interpreter'
   };
 }
 
-/** This emulator in an engine; `more`: further words of its command line. */
-export function ourEmulators(more: readonly string[]): readonly Emulator[] {
+/** This emulator in three ways; `more`: further words of its command line, `cache`: a folder that may be filled. */
+export function ourEmulators(more: readonly string[], cache: string): readonly Emulator[] {
   return [
     jit86('auto', 'this emulator, nothing translated before', 'auto', ['--no-cache', ...more]),
+    jit86(
+      'cached',
+      'this emulator, with the translations of the same boot before',
+      'auto',
+      ['--cache', cache, ...more],
+      true,
+    ),
     jit86('interpreter', "this emulator's interpreter", 'interpreter', ['--no-cache', ...more]),
   ];
 }

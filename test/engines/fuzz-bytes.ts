@@ -1,6 +1,6 @@
 /**
  * `node test/engines/fuzz-bytes.ts [--sequences N] [--seconds N] [--seed N] [--mode M]`: random byte sequences in every
- * mode, for as long as wanted; a short run is `bytes.test.ts`.
+ * mode, for as long as wanted; tells on the standard error stream how far it is. A short run is `bytes.test.ts`.
  */
 import { parseArgs } from 'node:util';
 import { type GuestMode, guestModes } from '../../runtime/lockstep/guest.ts';
@@ -15,6 +15,7 @@ const { values } = parseArgs({
     mode: { type: 'string' },
   },
 });
+let told = 0;
 const began = performance.now();
 const { sequences, instructions, failures } = fuzzBytes(randomNumbers(Number(values.seed)), {
   sequences: Number(values.sequences),
@@ -22,6 +23,11 @@ const { sequences, instructions, failures } = fuzzBytes(randomNumbers(Number(val
   modes: values.mode === undefined ? guestModes : [values.mode as GuestMode],
   failures: 5,
   secondsPerSequence: 10,
+  progress(sequences) {
+    if (sequences < told + told / 10 + 10_000) return;
+    told = sequences;
+    process.stderr.write(`${sequences} sequences\n`);
+  },
 });
 for (const text of failures) process.stdout.write(`${text}\n\n`);
 const seconds = (performance.now() - began) / 1000;
