@@ -269,6 +269,23 @@ test('what is not optimised yet has no machine code', () => {
   assert.equal(nodeMachineCode.of(module, exports.answer!), null);
 });
 
+test('long after the last time, machine code is still to be had', () => {
+  // V8 has dropped what was not called for so many collections.
+  const program = `
+    import { nodeMachineCode } from ${JSON.stringify(new URL('../runtime/hosts/node-machine-code.ts', import.meta.url).href)};
+    const module = new WebAssembly.Module(Uint8Array.of(${[...answer].join()}));
+    const { exports } = new WebAssembly.Instance(module);
+    const before = nodeMachineCode.of(module, exports.answer);
+    for (let i = 0; i < 20; i++) {
+      gc();
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    console.log(before, nodeMachineCode.of(module, exports.answer));`;
+  const flags = ['--expose-gc', '--stress-flush-code', '--input-type=module-typescript'];
+  const { stdout, stderr } = spawnSync(process.execPath, [...flags, '--eval', program], { encoding: 'utf8' });
+  assert.equal(stdout, 'null null\n', stderr);
+});
+
 test('a module of machine code does what the module did', (t) => {
   const other = answer.map((byte) => (byte === 42 ? 41 : byte));
   const file = machineCodeFile(other);

@@ -43,18 +43,33 @@ function findNatives(): Natives | null {
 }
 let natives: Natives | null | undefined;
 const find = (): Natives | null => (natives === undefined ? (natives = findNatives()) : natives);
+/**
+ * Calls one of the functions; null if there are none. V8 drops the code of functions that were not called for long and
+ * compiles them again when they are, but then the flag is no longer set: so they are made anew.
+ */
+function withNatives<T>(use: (natives: Natives) => T): T | null {
+  const known = find();
+  if (known === null) return null;
+  try {
+    return use(known);
+  } catch (thrown) {
+    if (!(thrown instanceof SyntaxError)) throw thrown;
+    natives = findNatives();
+    return natives === null ? null : use(natives);
+  }
+}
 
 /** Machine code in this process. */
 export const nodeMachineCode: MachineCode = {
   of(module, main) {
-    const natives = find();
-    if (natives?.isOptimised(main) !== true) return null;
-    const code = natives.serialize(module);
+    if (withNatives((natives) => natives.isOptimised(main)) !== true) return null;
+    const code = withNatives((natives) => natives.serialize(module)) ?? undefined;
     return code === undefined ? null : new Uint8Array(code);
   },
   module(code, wasm) {
     // V8 wants a buffer that holds nothing else.
-    return find()?.deserialize(new Uint8Array(code).buffer, wasm) ?? null;
+    const { buffer } = new Uint8Array(code);
+    return withNatives((natives) => natives.deserialize(buffer, wasm)) ?? null;
   },
 };
 
@@ -65,8 +80,7 @@ export const nodeMachineCode: MachineCode = {
  * @param wasm a module that this process has not compiled: V8 would find it and leave it as it is
  */
 export function machineCodeFile(wasm: Uint8Array<ArrayBuffer>): Uint8Array | null {
-  const natives = find();
-  if (natives === null) return null;
+  if (find() === null) return null;
   const flags = ['liftoff', 'wasm-lazy-compilation'];
   for (const flag of flags) setFlagsFromString(`--no-${flag}`);
   let module: WebAssembly.Module;
@@ -75,7 +89,7 @@ export function machineCodeFile(wasm: Uint8Array<ArrayBuffer>): Uint8Array | nul
   } finally {
     for (const flag of flags) setFlagsFromString(`--${flag}`);
   }
-  const made = natives.serialize(module);
+  const made = withNatives((natives) => natives.serialize(module)) ?? undefined;
   if (made === undefined) return null;
   const code = new Uint8Array(made);
   const file = new Uint8Array(lengthBytes + code.length + wasm.length);
