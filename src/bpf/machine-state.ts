@@ -52,24 +52,25 @@ export interface Slot {
   /** Values that are known; they do not overlap. A pointer fills the slot. */
   readonly parts: readonly Part[];
 }
-const emptySlot: Slot = { written: 0, parts: [] };
+const noSlots: readonly Slot[] = new Array<Slot>(slotCount).fill({ written: 0, parts: [] });
 
 export class Frame {
   readonly registers: Value[];
-  readonly slots: Slot[];
+  /** Shared with copies of the frame: replaced, not changed. */
+  slots: readonly Slot[];
   /** Where the caller goes on; -1 in the first frame. */
   readonly returnTo: number;
   /** Start of the function. */
   readonly start: number;
 
-  constructor(start: number, returnTo: number, registers?: Value[], slots?: Slot[]) {
+  constructor(start: number, returnTo: number, registers?: Value[], slots: readonly Slot[] = noSlots) {
     this.start = start;
     this.returnTo = returnTo;
     this.registers = registers ?? new Array<Value>(registerCount).fill(null);
-    this.slots = slots ?? new Array<Slot>(slotCount).fill(emptySlot);
+    this.slots = slots;
   }
   copy(): Frame {
-    return new Frame(this.start, this.returnTo, this.registers.slice(), this.slots.slice());
+    return new Frame(this.start, this.returnTo, this.registers.slice(), this.slots);
   }
 
   /** Bytes from `from` to before `to`, offsets from the frame's upper end, hold something. */
@@ -103,17 +104,18 @@ export class Frame {
     const within = at & 7;
     const { written, parts } = this.slots[at >> 3]!;
     const kept = parts.filter((part) => part.at + part.size <= within || part.at >= within + size);
-    this.slots[at >> 3] = {
+    this.slots = this.slots.with(at >> 3, {
       written: written | (((1 << size) - 1) << within),
       parts: value === null ? kept : [...kept, { at: within, size, value }],
-    };
+    });
   }
   /** Bytes that may have been written: what was known of them is forgotten. */
   blur(from: number, to: number): void {
     for (let at = from + stackBytes; at < to + stackBytes; at++) {
       const { written, parts } = this.slots[at >> 3]!;
       const within = at & 7;
-      this.slots[at >> 3] = { written, parts: parts.filter((p) => p.at > within || p.at + p.size <= within) };
+      const kept = parts.filter((p) => p.at > within || p.at + p.size <= within);
+      if (kept.length < parts.length) this.slots = this.slots.with(at >> 3, { written, parts: kept });
     }
   }
   /** Bytes that certainly were written, with what is not known. */
@@ -137,17 +139,18 @@ export class State {
 
   /** Replaces every value of an origin. */
   replace(origin: number, change: (value: NonNullable<Value>) => Value): void {
-    for (const { registers, slots } of this.frames) {
+    for (const frame of this.frames) {
+      const { registers } = frame;
       for (let r = 0; r < framePointer; r++) {
         const value = registers[r]!;
         if (value !== null && value.origin === origin) registers[r] = change(value);
       }
-      slots.forEach((slot, index) => {
+      frame.slots.forEach((slot, index) => {
         if (!slot.parts.some(({ value }) => value.origin === origin)) return;
         const parts = slot.parts.map((part) =>
           part.value.origin === origin ? { ...part, value: change(part.value)! } : part,
         );
-        slots[index] = { ...slot, parts };
+        frame.slots = frame.slots.with(index, { ...slot, parts });
       });
     }
   }

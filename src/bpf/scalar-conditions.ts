@@ -1,6 +1,7 @@
 /** What is known of two numbers after a comparison of them came out one way; nothing if it cannot have. */
+import { holds } from './arithmetic.ts';
 import type { Condition, Width } from './instructions.ts';
-import { anyLow, anyWide, type Bounds, intersectBounds, narrow, type Scalar } from './scalar.ts';
+import { anyLow, anyWide, type Bounds, intersectBounds, isKnown, narrow, type Scalar } from './scalar.ts';
 import { intersectTnum, lowTnum, type Tnum } from './tnum.ts';
 
 const opposites = {
@@ -24,6 +25,7 @@ export type Refined = readonly [Scalar, Scalar] | null;
  * @returns the narrowed operands, or null if there are none
  */
 export function refine(condition: Condition, width: Width, outcome: boolean, a: Scalar, b: Scalar): Refined {
+  if (isKnown(a) && isKnown(b)) return holds(condition, width, a.bits.value, b.bits.value) === outcome ? [a, b] : null;
   if (condition === 'set') return refineBits(width, outcome, a, b);
   const holding = outcome ? condition : opposites[condition];
   switch (holding) {

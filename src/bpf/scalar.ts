@@ -2,6 +2,7 @@
  * What the verifier knows about a number: its bits, and its bounds as an unsigned and as a signed number, of all 64 bits and
  * of the low 32. Each of the five constrains the others (`narrow`).
  */
+import type { Width } from './instructions.ts';
 import { containsTnum, intersectTnum, knownTnum, lowTnum, rangeTnum, type Tnum, unknownTnum } from './tnum.ts';
 
 export interface Bounds {
@@ -19,6 +20,9 @@ export interface Scalar {
 
 const word = 1n << 32n;
 const wordMask = word - 1n;
+const halves = { 32: 1n << 31n, 64: 1n << 63n };
+/** The sign's bit. */
+const half = (width: Width): bigint => halves[width];
 const max = (a: bigint, b: bigint): bigint => (a > b ? a : b);
 const min = (a: bigint, b: bigint): bigint => (a < b ? a : b);
 
@@ -66,9 +70,9 @@ const sameBounds = (a: Bounds, b: Bounds): boolean =>
 const isEmpty = (b: Bounds): boolean => b.umin > b.umax || b.smin > b.smax;
 
 /** Bounds that follow from known bits, of the width's own number. */
-function fromBits(width: number, bits: Tnum): Bounds {
+function fromBits(width: Width, bits: Tnum): Bounds {
   const { value, mask } = width === 64 ? bits : lowTnum(bits, width);
-  const sign = 1n << BigInt(width - 1);
+  const sign = half(width);
   return {
     umin: value,
     umax: value | mask,
@@ -78,10 +82,9 @@ function fromBits(width: number, bits: Tnum): Bounds {
 }
 
 /** Bounds of one kind from those of the other, where the sign is settled. */
-function acrossSigns(width: number, b: Bounds): Bounds {
+function acrossSigns(width: Width, b: Bounds): Bounds {
   let { umin, umax, smin, smax } = b;
-  const half = 1n << BigInt(width - 1);
-  if (umax < half || umin >= half) {
+  if (umax < half(width) || umin >= half(width)) {
     smin = max(smin, BigInt.asIntN(width, umin));
     smax = min(smax, BigInt.asIntN(width, umax));
   }

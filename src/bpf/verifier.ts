@@ -55,7 +55,8 @@ const rememberEvery = 8;
 
 /** A remembered state, and how many paths from it have not ended. */
 interface Checkpoint {
-  readonly state: State;
+  /** Null: forgotten, for it never helped. */
+  state: State | null;
   readonly before: Checkpoint | null;
   open: number;
   hits: number;
@@ -190,14 +191,17 @@ class Search {
     if (list === undefined) return false;
     for (let index = list.length - 1; index >= 0; index--) {
       const found = list[index]!;
+      const known = found.state!;
       if (found.open > 0) {
-        if (unchanged(found.state, state, at, this.relevance))
+        if (unchanged(known, state, at, this.relevance))
           this.access.refuse('endless-loop', at, 'the loop comes back here and nothing that could end it has changed');
-      } else if (covers(found.state, state, at, this.relevance)) {
+      } else if (covers(known, state, at, this.relevance)) {
         found.hits++;
         return true;
       }
-      if (++found.misses > found.hits * 3 + 3) list.splice(index, 1);
+      if (++found.misses <= found.hits * 3 + 3) continue;
+      list.splice(index, 1);
+      found.state = null;
     }
     return false;
   }

@@ -1,6 +1,6 @@
 /** The instruction set of RFC 9669, table by table: what each instruction computes, in both engines, and how it is encoded. */
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +11,7 @@ import { disassemble } from '../../src/bpf/disassemble.ts';
 import { BpfError } from '../../src/bpf/errors.ts';
 import { muldiv64 } from '../../src/bpf/intrinsics.ts';
 import { verify } from '../../src/bpf/verifier.ts';
+import { withoutClang } from './clang.ts';
 import { engines, result, sourceOf, testEnvironment } from './harness.ts';
 
 const M = (1n << 64n) - 1n;
@@ -364,9 +365,6 @@ test('what is assembled is decoded and disassembled to the same text', () => {
   assert.throws(() => assemble('goto nowhere'), /no label nowhere/);
   assert.throws(() => assemble('r1 += w2'), BpfSyntaxError);
 });
-
-const clang = spawnSync('clang', ['--print-targets'], { encoding: 'utf8' });
-const withoutClang = clang.status !== 0 || !clang.stdout.includes('bpfel') ? 'clang has no BPF target here' : false;
 
 test("LLVM's disassembler reads the assembler's bytes as the text that they were made from", {
   skip: withoutClang,
