@@ -71,13 +71,15 @@ interface Path {
 }
 
 /**
+ * @param everyPath follows paths to their ends even where a more general state was found safe: the verdict is the same, at
+ * many times the cost; for tests
  * @throws BpfError with the instruction and the reason if the program is not certainly safe
  */
-export function verify(source: BpfProgramSource, environment: BpfEnvironment): VerifiedProgram {
+export function verify(source: BpfProgramSource, environment: BpfEnvironment, everyPath = false): VerifiedProgram {
   checkEnvironment(environment, source.maps);
   const code = decode(source.bytes);
   const flow = analyseFlow(code);
-  const search = new Search(code, flow, environment, source.maps);
+  const search = new Search(code, flow, environment, source.maps, everyPath);
   search.run();
   const { frameBytes, deepest } = stackUse(flow, search.access.depths);
   return {
@@ -121,8 +123,16 @@ class Search {
   private readonly remembered = new Map<number, Checkpoint[]>();
   private readonly waiting: Path[] = [];
   private readonly limit: number;
+  private readonly everyPath: boolean;
 
-  constructor(code: BpfCodeList, flow: ControlFlow, environment: BpfEnvironment, maps: readonly BpfMap[]) {
+  constructor(
+    code: BpfCodeList,
+    flow: ControlFlow,
+    environment: BpfEnvironment,
+    maps: readonly BpfMap[],
+    everyPath: boolean,
+  ) {
+    this.everyPath = everyPath;
     this.code = code;
     this.flow = flow;
     this.environment = environment;
@@ -154,7 +164,7 @@ class Search {
           at,
           `after ${this.limit} instructions on all paths there is no end in sight; a loop has no bound that can be seen, or too many turns`,
         );
-      if (this.flow.joins.has(at)) {
+      if (this.flow.joins.has(at) && !this.everyPath) {
         if (this.isKnown(at, state)) break;
         if (since >= rememberEvery || this.flow.loopHeads.has(at)) {
           last = { state: state.copy(), before: last, open: 1, hits: 0, misses: 0 };

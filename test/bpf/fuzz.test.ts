@@ -65,6 +65,33 @@ function compare(program: VerifiedProgram, random: Random): void {
   }
 }
 
+/** Changes one to three instructions. */
+function change(bytes: Uint8Array, random: Random): void {
+  const view = new DataView(bytes.buffer);
+  for (let changes = 1 + random.below(3); changes > 0; changes--) {
+    const at = random.below(bytes.length / 8) * 8;
+    switch (random.below(6)) {
+      case 0:
+        bytes[at + 1] = random.below(11) | (bytes[at + 1]! & 0xf0);
+        break;
+      case 1:
+        bytes[at + 1] = (random.below(11) << 4) | (bytes[at + 1]! & 15);
+        break;
+      case 2:
+        view.setInt16(at + 2, view.getInt16(at + 2, true) + random.below(64) - 32, true);
+        break;
+      case 3:
+        view.setInt32(at + 4, Number(BigInt.asIntN(32, random.number())), true);
+        break;
+      case 4:
+        bytes[at] = random.next() & 0xff;
+        break;
+      default:
+        bytes.copyWithin(at, random.below(bytes.length / 8) * 8, random.below(bytes.length / 8) * 8);
+    }
+  }
+}
+
 const explained = (bytes: Uint8Array, check: () => void): void => {
   try {
     check();
@@ -100,29 +127,7 @@ test('programs with a random change are refused, or are safe and agree', () => {
   let [accepted, all] = [0, 0];
   while (performance.now() < end) {
     const bytes = assemble(new RandomProgram(random).text());
-    const view = new DataView(bytes.buffer);
-    for (let changes = 1 + random.below(3); changes > 0; changes--) {
-      const at = random.below(bytes.length / 8) * 8;
-      switch (random.below(6)) {
-        case 0:
-          bytes[at + 1] = random.below(11) | (bytes[at + 1]! & 0xf0);
-          break;
-        case 1:
-          bytes[at + 1] = (random.below(11) << 4) | (bytes[at + 1]! & 15);
-          break;
-        case 2:
-          view.setInt16(at + 2, view.getInt16(at + 2, true) + random.below(64) - 32, true);
-          break;
-        case 3:
-          view.setInt32(at + 4, Number(BigInt.asIntN(32, random.number())), true);
-          break;
-        case 4:
-          bytes[at] = random.next() & 0xff;
-          break;
-        default:
-          bytes.copyWithin(at, random.below(bytes.length / 8) * 8, random.below(bytes.length / 8) * 8);
-      }
-    }
+    change(bytes, random);
     all++;
     const program = attempt(bytes);
     if (program instanceof BpfError) continue;
@@ -131,6 +136,35 @@ test('programs with a random change are refused, or are safe and agree', () => {
   }
   process.stdout.write(`# ${accepted} of ${all} changed programs were accepted and compared\n`);
   assert.ok(accepted > 0);
+});
+
+test('to leave out paths that are known to be safe changes no verdict', () => {
+  const random = new Random(seed + 3);
+  const end = performance.now() + seconds * 1000;
+  const outcome = (bytes: Uint8Array, everyPath: boolean): string => {
+    try {
+      verify({ name: 'random', bytes, maps: testMaps }, environment, everyPath);
+      return 'accepted';
+    } catch (error) {
+      if (error instanceof BpfError) return error.code === 'too-complex' ? error.code : error.message;
+      throw error;
+    }
+  };
+  const counts = { accepted: 0, refused: 0, open: 0 };
+  while (performance.now() < end) {
+    const bytes = assemble(new RandomProgram(random).text());
+    if (random.below(4) > 0) change(bytes, random);
+    const expected = outcome(bytes, true);
+    const found = outcome(bytes, false);
+    if (expected === 'too-complex') {
+      counts.open++;
+      continue;
+    }
+    explained(bytes, () => assert.equal(found, expected));
+    counts[expected === 'accepted' ? 'accepted' : 'refused']++;
+  }
+  process.stdout.write(`# verdicts compared: ${JSON.stringify(counts)}\n`);
+  assert.ok(counts.accepted > 0 && counts.refused > 0);
 });
 
 test('random bytes are refused or verified, never anything else', () => {
