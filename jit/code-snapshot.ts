@@ -4,8 +4,9 @@
  * the same bytes, wherever the guest's page tables lead by then.
  */
 import type { Context } from '../src/execute/context.ts';
-import type { CodePage, Engine } from '../src/execute/engine.ts';
+import type { Engine } from '../src/execute/engine.ts';
 import { type CodeSource, linearOf } from '../src/execute/frontend.ts';
+import type { CodePage } from '../src/execute/regions.ts';
 import { sameBytes } from './hash.ts';
 
 /** Linear range of code by its instruction pointer. */

@@ -4,9 +4,10 @@
  */
 import type { CodeMemory, CodeUser, InterpreterBlock } from '../src/execute/code-memory.ts';
 import type { Context } from '../src/execute/context.ts';
-import { type CoreExports, type Engine, neverAgain, type Regions } from '../src/execute/engine.ts';
+import { type CoreExports, type Engine, neverAgain } from '../src/execute/engine.ts';
 import { linearOf } from '../src/execute/frontend.ts';
 import { hotThreshold } from '../src/execute/leave.ts';
+import type { Regions } from '../src/execute/regions.ts';
 import { addressOfBig, bigOf } from '../src/mmu/linear.ts';
 import type { BackgroundCompiler, Made } from './background-compiler.ts';
 import { type CodePart, CodeSnapshot, partsOf } from './code-snapshot.ts';

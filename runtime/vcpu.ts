@@ -233,14 +233,33 @@ export class Vcpu implements Processor, ApicListener {
       events.startUp = -1;
     }
     if (this.waitsForStartUp) return;
+    if (!this.letRepeat()) return;
+    const { processor } = cpu;
+    processor.repeats = this.engine.repeating || processor.stoppedInside;
+    processor.stoppedInside = false;
     // Traps of the last instruction; MOV SS holds them back for one.
     if (u32[PENDING] !== 0 && u32[SHADOW] !== MOV_SS_SHADOW) cpu.deliverDebugTraps();
-    if (u32[SHUTDOWN] !== 0) return;
-    if (events.nmi && cpu.deliverNmi()) events.nmi = false;
-    if (apic?.requesting === true && cpu.interruptible) {
+    if (u32[SHUTDOWN] === 0 && events.nmi && cpu.deliverNmi()) events.nmi = false;
+    if (u32[SHUTDOWN] === 0 && apic?.requesting === true && cpu.interruptible) {
       const vector = apic.acknowledge();
       if (vector >= 0) cpu.deliverInterrupt(vector);
     }
+    processor.repeats = false;
+  }
+  /**
+   * An interrupt that arrives at a repeated string instruction lets it do one more element: then it is known that the
+   * interrupt splits it, which the RF in the frame shows. False: what this led to is to be looked at first.
+   */
+  private letRepeat(): boolean {
+    const { cpu, engine, apic, events } = this;
+    const { u32 } = this.state;
+    const waits = (events.nmi && cpu.takesNmi) || (apic?.requesting === true && cpu.interruptible);
+    if (!waits || u32[HALTED] !== 0 || u32[PENDING] !== 0 || (u32[RFLAGS]! & TF) !== 0) return true;
+    if (engine.repeating || cpu.processor.stoppedInside || !engine.atRepetition) return true;
+    if (this.left <= 0) return false;
+    this.left--;
+    engine.step(this.left);
+    return u32[PENDING] === 0 && u32[SHUTDOWN] === 0;
   }
 
   /**
@@ -289,7 +308,7 @@ export class Vcpu implements Processor, ApicListener {
         const branchesOnly = (this.state.get32('debugCtl') & 2) !== 0;
         processor.stepSettled = false;
         this.left--;
-        this.engine.step(this.left);
+        this.engine.step(this.left, branchesOnly);
         // No trap after an instruction that ended in an event (its frame holds TF), nor after MOV SS.
         const trap =
           stepping &&

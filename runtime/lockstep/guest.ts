@@ -8,7 +8,7 @@
 import { type Translate, translate as translateRegion } from '../../jit/translate.ts';
 import type { Translator } from '../../jit/translator.ts';
 import type { Context } from '../../src/execute/context.ts';
-import type { Regions } from '../../src/execute/engine.ts';
+import type { Regions } from '../../src/execute/regions.ts';
 import { layout } from '../../src/state/layout.ts';
 import type { CpuModelName } from '../../src/system/cpu-models.ts';
 import type { Vcpu } from '../vcpu.ts';

@@ -10,6 +10,8 @@ import { offsetOf, profileEntries, profileOffset } from '../state/layout.ts';
 import { GP } from '../state/vectors.ts';
 import type { InstructionBreakpoint } from '../system/engine.ts';
 import { BlockMaker, pageAfter } from './block-maker.ts';
+import { isRepeated, takenBranchAt } from './branches.ts';
+import { Breakpoints } from './breakpoints.ts';
 import type { CodeMemory, InterpreterBlock } from './code-memory.ts';
 import type { Context, Contexts } from './context.ts';
 import { type CodeSource, linearOf } from './frontend.ts';
@@ -17,30 +19,12 @@ import { JumpCache } from './jump-cache.ts';
 import { hotThreshold, leave } from './leave.ts';
 import type { Processor } from './processor.ts';
 import { kindOf } from './records.ts';
+import type { CodePage, Regions } from './regions.ts';
 
 /** The exports of the core module. */
 export interface CoreExports {
   enter(cpu: number, block: number): number;
   flagsWord(cpu: number): number;
-}
-
-/** Translated regions, as the engine sees them. */
-export interface Regions {
-  /** A block has become hot: translate from here on. The answer is after how many more entries it is to be asked again. */
-  hot(block: InterpreterBlock, context: Context): number;
-  /** A region left the instruction at `key` to the interpreter. */
-  retried(context: Context, key: number): void;
-  /** A region does not take the state that it was entered with. */
-  refused(context: Context, key: number): void;
-  /**
-   * Where regions went through indirect jumps: pairs of the jump's instruction pointer and its target. False if nothing
-   * comes of it.
-   */
-  profile(pairs: BigInt64Array): boolean;
-  /** Table slot of a region that starts here and is valid under the current mapping, or 0. */
-  find(context: Context, key: number): number;
-  /** Linear pages of the region that `find` has found last. */
-  foundPages(): readonly bigint[];
 }
 
 export interface EngineParts {
@@ -54,18 +38,13 @@ export interface EngineParts {
   readonly code: CodeMemory;
 }
 
-/** A copy of a page of code, and where it lies. */
-export interface CodePage {
-  readonly physical: number;
-  readonly bytes: Uint8Array;
-}
-
 /** Why `run` came back: the budget is used up, or the vCPU's events want a look. */
 export type RunEnd = 'budget' | 'events';
 
 const word = (name: string) => offsetOf(name) >> 2;
 const RIP = word('rip');
 const RSP = word('rsp');
+const RCX = word('rcx');
 const BUDGET = word('budget');
 const ATTENTION = word('attention');
 const BLOCK = word('blockRecord');
@@ -113,10 +92,10 @@ export class Engine {
   private linearHigh = 0;
   private runBudget = 0;
   private profilePatience = 1;
-  private breakpoints: readonly InstructionBreakpoint[] = [];
-  /** Numbers of the linear pages that hold them. */
-  private readonly breakPages = new Set<bigint>();
+  private readonly breakpoints = new Breakpoints();
   private last: InterpreterBlock | null = null;
+  /** It is a branch that was taken. */
+  private taken = false;
 
   constructor(parts: EngineParts) {
     const { processor, memory, table, coreModule, arithmetic, contexts, code } = parts;
@@ -192,6 +171,7 @@ export class Engine {
   run(budget: number): { end: RunEnd; left: number } {
     const { u32, i32, base } = this.state;
     let left = budget;
+    this.last = null;
     while (left > 0) {
       const slice = Math.min(left, largestSlice);
       i32[BUDGET] = slice;
@@ -222,26 +202,17 @@ export class Engine {
     return Number(this.state.get64('translated'));
   }
 
-  /** Sets the instruction breakpoints: code in their pages is executed one by one, and no look-up finds anything there. */
+  /** Sets the instruction breakpoints. */
   setBreakpoints(list: readonly InstructionBreakpoint[]): void {
-    if (list.length === 0 && this.breakpoints.length === 0) return;
-    this.breakpoints = list;
-    this.breakPages.clear();
-    for (const { linear } of list) this.breakPages.add(linear >> 12n);
-    this.jumps.flush();
+    if (this.breakpoints.set(list)) this.jumps.flush();
   }
   private linearRip(): bigint {
     return BigInt.asUintN(64, linearOf(this.context, BigInt.asIntN(64, this.state.u64[RIP >> 1]!)));
   }
-  private onBreakPage(): boolean {
-    return this.breakPages.has(this.linearRip() >> 12n);
-  }
   /** Delivers the exception of breakpoints at rip, unless RF or a load of SS before it forbids that. */
   private breaks(): boolean {
     if ((this.state.u32[RFLAGS]! & RF) !== 0 || this.state.u32[SHADOW] === MOV_SS_SHADOW) return false;
-    const linear = this.linearRip();
-    let bits = 0;
-    for (const breakpoint of this.breakpoints) if (breakpoint.linear === linear) bits |= breakpoint.bit;
+    const bits = this.breakpoints.at(this.linearRip());
     if (bits === 0) return false;
     this.eventsAfterFault = this.processor.deliverBreakpoint(bits);
     return true;
@@ -260,9 +231,12 @@ export class Engine {
   /**
    * Executes one instruction, in the interpreter. True = events want a look. A fault counts as executed here.
    * @param rest what `left` is to say meanwhile
+   * @param forBranches {@link branched} will be asked for
    */
-  step(rest = 0): boolean {
+  step(rest = 0, forBranches = false): boolean {
     this.runBudget = rest;
+    this.taken = false;
+    this.last = null;
     const block = this.block(true);
     if (block === null) return this.eventsAfterFault; // the fetch faulted and was delivered
     const { u32, i32, base } = this.state;
@@ -271,12 +245,14 @@ export class Engine {
     u32[RFLAGS] = u32[RFLAGS]! & ~RF;
     i32[BUDGET] = 1;
     this.last = block;
+    if (forBranches)
+      this.taken = takenBranchAt(this.codeAtRip(), this.context, this.flags(), this.state.u64[RCX >> 1]!);
     mmu.collecting = true;
     const code = this.core.enter(base, block.address);
     const events = code === leave.done ? false : this.leave(code);
     mmu.collecting = false;
     // A string instruction that goes on is no new one: its breakpoint has been met.
-    if (block.repeats && (resumes !== 0 || this.breakPages.size !== 0) && this.ripKey() === block.key)
+    if (block.repeats && (resumes !== 0 || this.breakpoints.active) && this.ripKey() === block.key)
       u32[RFLAGS] = u32[RFLAGS]! | RF;
     return events || u32[PENDING] !== 0;
   }
@@ -284,7 +260,25 @@ export class Engine {
   get branched(): boolean {
     const { last } = this;
     const key = this.ripKey();
-    return last === null || (key !== moved(last.key, last.length) && !(last.repeats && key === last.key));
+    return this.taken || last === null || (key !== moved(last.key, last.length) && !(last.repeats && key === last.key));
+  }
+
+  /** The last {@link step} did an element of a repeated string instruction that is not done. */
+  get repeating(): boolean {
+    return this.last?.repeats === true && this.ripKey() === this.last.key;
+  }
+  /** A repeated string instruction is next, as far as that can be told without a trace in the guest. */
+  get atRepetition(): boolean {
+    // Where breakpoints are, step() keeps RF itself, and they come after interrupts.
+    return !this.breakpoints.inPageOf(this.linearRip()) && isRepeated(this.codeAtRip(), this.context.codeSize === 64);
+  }
+  /** The bytes of the next instruction and more, as far as they lie in a page that was fetched from before. */
+  private codeAtRip(): Uint8Array {
+    const linear = this.linearRip();
+    const page = this.processor.mmu.peekPage(lowHalf(linear), highHalf(linear));
+    const physical = page + Number(linear & 0xfffn);
+    const bytes = page < 0 ? null : this.memoryAt(physical, Math.min(15, 4096 - (physical % 4096)));
+    return bytes ?? new Uint8Array(0);
   }
 
   /** Does what generated code left for. True = events want a look. */
@@ -393,7 +387,7 @@ export class Engine {
   private lookup(): boolean {
     const { i32 } = this.state;
     if (i32[BUDGET]! <= 0) return false; // the fetch, which may fault, is the next instruction's
-    if (this.breakPages.size !== 0 && this.onBreakPage()) return this.stepHere();
+    if (this.breakpoints.active && this.breakpoints.inPageOf(this.linearRip())) return this.stepHere();
     const key = this.ripKey();
     const slot = this.regions !== null && this.isFetchable() ? this.regions.find(this.context, key) : 0;
     const block = slot === 0 ? this.block(false) : null;
@@ -419,7 +413,7 @@ export class Engine {
   }
   /** The interpreter's block at rip, made if need be; null = the fetch faulted and the fault was delivered. */
   private block(single: boolean): InterpreterBlock | null {
-    if (this.breakPages.size !== 0 && this.breaks()) return null;
+    if (this.breakpoints.active && this.breaks()) return null;
     const key = this.ripKey();
     const { context } = this;
     const known = this.code.find(context.id, key, single);
@@ -472,7 +466,7 @@ export class Engine {
   }
   /** Physical address of code that the guest has fetched from before, or -1: looking leaves no trace in the guest. */
   physicalOf(linear: bigint): number {
-    if (this.breakPages.size !== 0 && this.breakPages.has(BigInt.asUintN(64, linear) >> 12n)) return -1;
+    if (this.breakpoints.inPageOf(BigInt.asUintN(64, linear))) return -1;
     const page = this.processor.mmu.peekPage(lowHalf(linear), highHalf(linear));
     return page < 0 ? -1 : page + Number(linear & 0xfffn);
   }

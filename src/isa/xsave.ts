@@ -9,7 +9,7 @@ const TS = 1 << 3;
 /** Legacy area and header: what every one of them accesses. */
 const BYTES = 576;
 
-/** #UD and #NM come before what is wrong with the operand. */
+/** #UD and #NM come before what is wrong with the operand. The helper knows how far the area goes. */
 function area(b: Builder, x: Insn, write: boolean, helper: string): void {
   b.raiseIf(b.eqz(b.and(b.state64('cr4'), b.i64(OSXSAVE))), UD);
   b.raiseIf(b.ne(b.and(b.state64('cr0'), b.i64(TS)), b.i64(0)), NM);
@@ -17,7 +17,7 @@ function area(b: Builder, x: Insn, write: boolean, helper: string): void {
   const address = alignedAddress(b, o, write, 64);
   if (write) b.probeWrite(address, BYTES, o.segment === 2);
   else b.probeRead(address, BYTES, o.segment === 2);
-  b.call(helper, x, address, b.i64(x.rexW ? 1 : 0), b.register(RAX, 32));
+  b.call(helper, x, address, b.i64((x.rexW ? 1 : 0) | (o.segment << 1)), b.register(RAX, 32));
 }
 
 for (const [name, form, write, feature] of [

@@ -493,8 +493,7 @@ export class Mmu implements PageWatcher {
     }
     this.hostDirect = -1;
     if (!this.prepare(low, high, bytes, write, user, smap, stack, !this.walker.smap)) return false;
-    if (this.watches.active && (!implicit || stack))
-      this.u32[PENDING] = this.u32[PENDING]! | this.watches.hits(low, high, bytes, write);
+    if (this.watches.active) this.u32[PENDING] = this.u32[PENDING]! | this.watches.hits(low, high, bytes, write);
     return true;
   }
   /** Offset in the buffer of the prepared access, or -1 = it goes through physical memory. */

@@ -150,10 +150,14 @@ export class Cpu {
     enterSystemManagement(this.processor);
     return true;
   }
+  get takesNmi(): boolean {
+    const { processor: p } = this;
+    return p.state.get32('nmiBlocked') === 0 && p.interruptShadow !== 2;
+  }
   /** Delivers an NMI unless one is being handled or the shadow of MOV SS is over the next instruction. */
   deliverNmi(): boolean {
     const { processor: p } = this;
-    if (p.state.get32('nmiBlocked') !== 0 || p.interruptShadow === 2) return false;
+    if (!this.takesNmi) return false;
     p.state.set32('nmiBlocked', 1);
     this.deliver(NMI, 'external');
     return true;

@@ -64,11 +64,12 @@ function attempt(p: Processor, vector: number, kind: EventKind, errorCode: numbe
 
 /**
  * The flags that the frame shows: a fault sets RF, so that an instruction breakpoint does not hit again. Of debug exceptions
- * only general detect is one, since the handler of a breakpoint sets RF itself if it wants to go on.
+ * only general detect is one, since the handler of a breakpoint sets RF itself if it wants to go on. Between the elements
+ * of a repeated string instruction RF is set. SDM volume 3, section 19.3.1.1.
  */
 function frameFlags(p: Processor, vector: number, kind: EventKind): number {
   const isFault = kind === 'exception' && vector !== DF && (vector !== DB || p.resumesAfterDebug);
-  return isFault ? p.rflags | RFLAGS_RF : p.rflags;
+  return isFault || (p.repeats && kind !== 'software' && kind !== 'ICEBP') ? p.rflags | RFLAGS_RF : p.rflags;
 }
 
 function deliverReal(p: Processor, vector: number, returnTo: number): void {

@@ -1,10 +1,10 @@
 /** IN, OUT, INS, OUTS and who may use which port. SDM volume 1, chapter 20. */
 import { offsetOf } from '../state/layout.ts';
-import { SS_FAULT } from '../state/vectors.ts';
 import { notePorts } from './debug.ts';
-import { GuestFault, generalProtection } from './fault.ts';
+import { generalProtection } from './fault.ts';
 import { type Processor, RFLAGS_DF, RFLAGS_TF } from './processor.ts';
-import { ES, SS } from './segment-register.ts';
+import { ES } from './segment-register.ts';
+import { checkRange } from './segments.ts';
 
 type PortBytes = 1 | 2 | 4;
 const RAX = 0;
@@ -76,13 +76,7 @@ function checkedLinear(
   write: boolean,
 ): number {
   const offset = indexLow(p, register, width);
-  if (!p.code64) {
-    const s = p.segments[segment]!;
-    const low = write ? s.writeLow : s.readLow;
-    const high = write ? s.writeHigh : s.readHigh;
-    if (offset < low || offset + bytes - 1 > high)
-      throw segment === SS ? new GuestFault(SS_FAULT, 0) : generalProtection();
-  }
+  checkRange(p, segment, offset, bytes, write);
   return p.linearOf(segment, offset, indexHigh(p, register, width));
 }
 
@@ -100,7 +94,10 @@ function stringIo(p: Processor, register: number, once: (bytes: PortBytes, width
   const stepped = (p.rflagsRest & RFLAGS_TF) !== 0;
   for (let done = 0; ; done++) {
     if (repeated && indexLow(p, RCX, width) === 0 && indexHigh(p, RCX, width) === 0) break;
-    if (done > 0 && (done === BATCH || stepped || u32[ATTENTION] !== 0 || u32[PENDING] !== 0)) return;
+    if (done > 0 && (done === BATCH || stepped || u32[ATTENTION] !== 0 || u32[PENDING] !== 0)) {
+      p.stoppedInside = done < BATCH;
+      return;
+    }
     once(bytes, width);
     if (p.watchedPorts.length > 0) notePorts(p, p.gpr32(RDX) & 0xffff, bytes);
     moveIndex(p, register, width, step);

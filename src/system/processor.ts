@@ -141,6 +141,10 @@ export class Processor {
   debugCause = 0;
   /** The debug exception that is being delivered is a fault that goes on with its instruction: general detect. */
   resumesAfterDebug = false;
+  /** The event that is being delivered came between two elements of a repeated string instruction. */
+  repeats = false;
+  /** INS or OUTS has stopped between two elements; whoever delivers the next event clears it. */
+  stoppedInside = false;
   /** From the debug registers (debug.ts). */
   watchedPorts: readonly PortBreakpoint[] = [];
   /** There are instruction breakpoints, so that RF matters. */

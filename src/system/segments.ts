@@ -1,7 +1,7 @@
 /** Loading of segment registers in every mode. SDM volume 2, MOV, POP, LDS; volume 3, sections 3.4, 6.6, 6.7 and 21. */
 import { GP, NP, SS_FAULT } from '../state/vectors.ts';
 import { type Descriptor, fetchDescriptor, isNull, markAccessed } from './descriptors.ts';
-import { generalProtection, undefinedOpcode } from './fault.ts';
+import { GuestFault, generalProtection, undefinedOpcode } from './fault.ts';
 import type { Processor } from './processor.ts';
 import { ACCESS_REAL, ACCESS_USABLE, ACCESS_VIRTUAL, CS, type SegmentRegister, SS } from './segment-register.ts';
 import { Stack } from './stack.ts';
@@ -74,6 +74,16 @@ export function checkStackSegment(p: Processor, selector: number, cpl: number, v
 /** May 64-bit mode have a null SS at this level? */
 export const nullStackAllowed = (p: Processor, selector: number, cpl: number): boolean =>
   p.code64 && isNull(selector) && cpl !== 3 && (selector & 3) === cpl;
+
+/** #GP(0), or #SS(0) for the stack, unless bytes at an offset lie in the segment; in 64-bit code they do. */
+export function checkRange(p: Processor, segment: number, offset: number, bytes: number, write: boolean): void {
+  if (p.code64) return;
+  const s = p.segments[segment]!;
+  const low = write ? s.writeLow : s.readLow;
+  const high = write ? s.writeHigh : s.readHigh;
+  if (offset < low || offset + bytes - 1 > high)
+    throw segment === SS ? new GuestFault(SS_FAULT, 0) : generalProtection();
+}
 
 /** Loads CS, and CPL with it. */
 export function loadCode(p: Processor, selector: number, d: Descriptor, cpl: number): void {

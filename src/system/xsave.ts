@@ -10,6 +10,7 @@ import { NM } from '../state/vectors.ts';
 import { GuestFault, generalProtection, undefinedOpcode } from './fault.ts';
 import { FXSAVE_BYTES, restoreArea, saveArea } from './fxsave.ts';
 import { CR0_TS, CR4_OSXSAVE, type Processor } from './processor.ts';
+import { checkRange } from './segments.ts';
 
 const X87 = 1;
 const SSE = 2;
@@ -90,19 +91,26 @@ function available(p: Processor): void {
   if ((p.cr0 & CR0_TS) !== 0) throw new GuestFault(NM);
 }
 
+/** Faults unless bytes of the area lie in the segment that the instruction names. */
+function checkLimit(p: Processor, linear: number, bytes: number, write: boolean): void {
+  const segment = p.argument(1) >> 1;
+  checkRange(p, segment, (lowOf(linear) - lowOf(p.segments[segment]!.base)) >>> 0, bytes, write);
+}
+
 /** How an instruction saves. */
 interface Saving {
   readonly compacted: boolean;
   /** Components in their initial configuration are not written. */
   readonly init: boolean;
 }
-/** Arguments: linear address, 1 = 64-bit pointers, EDX:EAX. */
+/** Arguments: linear address, 1 = 64-bit pointers | segment << 1, EDX:EAX. */
 function save(p: Processor, { compacted, init }: Saving): void {
   available(p);
   const linear = p.argumentAddress(0);
   const requested = enabled(p) & p.argument(2);
   const { state, linear: memory } = p;
   if (lowOf(linear) % 64 !== 0) throw generalProtection();
+  checkLimit(p, linear, EXTENDED, true);
   memory.probeWrite(linear, EXTENDED, false);
   const layout = compacted ? requested : null;
   let used = inUse(p);
@@ -111,9 +119,12 @@ function save(p: Processor, { compacted, init }: Saving): void {
   const parts = components
     .filter(({ bit }) => (written & bit) !== 0)
     .map((c) => [c, ...placeOf(p, c, layout)] as const);
-  for (const [, at, bytes] of parts) memory.probeWrite(moved(linear, at), bytes, false);
+  for (const [, at, bytes] of parts) {
+    checkLimit(p, moved(linear, at), bytes, true);
+    memory.probeWrite(moved(linear, at), bytes, false);
+  }
   const area = new Uint8Array(FXSAVE_BYTES);
-  saveArea(state, area, { wide: p.code64 && p.argument(1) !== 0, vectors: vectors(p) });
+  saveArea(state, area, { wide: p.code64 && (p.argument(1) & 1) !== 0, vectors: vectors(p) });
   for (const [component, from, to] of legacy) {
     const end = component === SSE ? from + 16 * vectors(p) : to;
     if ((written & component) !== 0) memory.writeBytes(moved(linear, from), area.subarray(from, end));
@@ -142,6 +153,7 @@ function restore(p: Processor, compactedOnly: boolean): void {
   if (lowOf(linear) % 64 !== 0) throw generalProtection();
   const requested = enabled(p) & p.argument(2);
   const { state, linear: memory } = p;
+  checkLimit(p, linear, EXTENDED, false);
   memory.probeRead(linear, EXTENDED, false);
   const area = new Uint8Array(EXTENDED);
   memory.readBytes(linear, area);
@@ -166,11 +178,12 @@ function restore(p: Processor, compactedOnly: boolean): void {
     if ((loaded & component.bit) === 0) continue;
     const [at, bytes] = placeOf(p, component, layout);
     const image = new Uint8Array(bytes);
+    checkLimit(p, moved(linear, at), bytes, false);
     memory.readBytes(moved(linear, at), image);
     images.set(component.bit, image);
   }
   // Nothing faults from here on. Parts that are not loaded are initial, those that were not asked for stay.
-  const wide = p.code64 && p.argument(1) !== 0;
+  const wide = p.code64 && (p.argument(1) & 1) !== 0;
   const kept =
     (requested & X87) !== 0 ? null : [...pointers.map((n) => state.get64(n)), ...selectors.map((n) => state.get32(n))];
   const made = new Uint8Array(FXSAVE_BYTES);
@@ -206,7 +219,7 @@ function restore(p: Processor, compactedOnly: boolean): void {
   p.advance();
 }
 
-/** `xsave` (linear address, 1 = 64-bit pointers, EAX) and the others of the family. */
+/** `xsave` (linear address, 1 = 64-bit pointers | segment << 1, EAX) and the others of the family. */
 export const xsave = (p: Processor): void => save(p, { compacted: false, init: false });
 export const xsaveopt = (p: Processor): void => save(p, { compacted: false, init: true });
 export const xsavec = (p: Processor): void => save(p, { compacted: true, init: true });

@@ -8,7 +8,8 @@ import { assembleRegions, regionName } from '../../jit/translate.ts';
 import { regionImports } from '../../jit/translator.ts';
 import type { Vm } from '../../runtime/vm.ts';
 import type { Context } from '../../src/execute/context.ts';
-import { neverAgain, type Regions } from '../../src/execute/engine.ts';
+import { neverAgain } from '../../src/execute/engine.ts';
+import type { Regions } from '../../src/execute/regions.ts';
 
 /** The one region that a vCPU is offered, at one instruction pointer in one context; nothing is ever translated. */
 export class RegionBatch implements Regions {

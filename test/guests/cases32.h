@@ -43,6 +43,7 @@ enum { CR0 = 0x80010031, TS = 8, EM = 4, MP = 2, AM = 0x40000, WP = 0x10000 };
 static void extend(void);
 static void reset(void) {
   struct { u16 limit; u32 base; } __attribute__((packed)) g = {sizeof gdt - 1, (u32)gdt}, i = {sizeof idt - 1, (u32)idt};
+  __asm__ volatile("mov %0, %%dr7; mov %1, %%dr6" ::"r"(0x400), "r"(0xffff0ff0));
   memset(gdt, 0, sizeof gdt);
   gdt[1] = descriptor(0, 0xfffff, 0x9a, 0xc);
   gdt[2] = descriptor(0, 0xfffff, 0x92, 0xc);
@@ -75,7 +76,6 @@ static void reset(void) {
   cr4(0x610); /* PSE, OSFXSR, OSXMMEXCPT */
   cr0(CR0);
   __asm__ volatile("ltr %w0; lldt %w1; fninit; ldmxcsr usual_mxcsr; push $2; popf" ::"r"(TSS), "r"(0));
-  __asm__ volatile("mov %0, %%dr7; mov %1, %%dr6" ::"r"(0x400), "r"(0xffff0ff0));
   __asm__ volatile("mov %0, %%cr2" ::"r"(0));
 }
 

@@ -229,7 +229,7 @@ static void debug_cases(void) {
   EXPECT_DB(data_byte, 0, end, 1);
   EXPECT(data_beside, 0, NONE, 0, at, TRAP);
   EXPECT_DB(data_push, 0, end, 1);
-  EXPECT_DB(data_string, 0, at, 1);
+  expect_at("data_string", data_string, 0, 1, NO_CODE, (u32)data_string_at, FAULT, 0, 1); /* RF, too: it goes on */
   compare("data_string", "left", seen.ecx, 5);
   EXPECT(port_in, 0, NONE, 0, at, TRAP);
   cr4(0x618);
@@ -240,7 +240,7 @@ static void debug_cases(void) {
   compare("step_divide", "TF", seen.eflags >> 8 & 1, 1);
   EXPECT(step_int, 0, 0x33, NO_CODE, end, TRAP);
   compare("step_int", "TF", seen.eflags >> 8 & 1, 1);
-  EXPECT_DB(step_string, 0, at, 0x4000);
+  expect_at("step_string", step_string, 0, 1, NO_CODE, (u32)step_string_at, FAULT, 0, 0x4000);
   compare("step_string", "left", seen.ecx, 2);
   EXPECT_DB(step_stack_segment, 0, end, 0x4000); /* MOV SS is the first that is stepped, and holds its trap back */
   EXPECT(breakpoint_in_shadow, 0, NONE, 0, at, TRAP);

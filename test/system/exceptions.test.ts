@@ -11,17 +11,23 @@ import { fileURLToPath } from 'node:url';
 const guest = (name: string) => fileURLToPath(new URL(`../guests/${name}.elf`, import.meta.url));
 const cli = fileURLToPath(new URL('../../dist/runtime/cli/main.js', import.meta.url));
 
-for (const [name, cases] of [
+for (const [name, cases, machine = 'bare'] of [
   ['exceptions32', 0x9e],
   ['exceptions64', 0x70],
   ['tasks32', 0x85],
-] as const)
+  ['gates32', 0x9b],
+  ['gates64', 0x8f],
+  ['faults32', 0x77],
+  ['debug32', 0x3b, 'pc'],
+] as readonly (readonly [string, number, string?])[])
   for (const engine of ['interpreter', 'jit'])
     test(`${name}: ${cases} cases end as the manual says, in the ${engine}`, () => {
       const options = [
         '--engine',
         engine,
         '--no-cache',
+        '--machine',
+        machine,
         '--memory',
         '16M',
         '--debugcon',

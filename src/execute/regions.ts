@@ -1,0 +1,28 @@
+/** What the engine asks the translator, and what the translator gets from it. */
+import type { InterpreterBlock } from './code-memory.ts';
+import type { Context } from './context.ts';
+
+/** Translated regions, as the engine sees them. */
+export interface Regions {
+  /** A block has become hot: translate from here on. The answer is after how many more entries it is to be asked again. */
+  hot(block: InterpreterBlock, context: Context): number;
+  /** A region left the instruction at `key` to the interpreter. */
+  retried(context: Context, key: number): void;
+  /** A region does not take the state that it was entered with. */
+  refused(context: Context, key: number): void;
+  /**
+   * Where regions went through indirect jumps: pairs of the jump's instruction pointer and its target. False if nothing
+   * comes of it.
+   */
+  profile(pairs: BigInt64Array): boolean;
+  /** Table slot of a region that starts here and is valid under the current mapping, or 0. */
+  find(context: Context, key: number): number;
+  /** Linear pages of the region that `find` has found last. */
+  foundPages(): readonly bigint[];
+}
+
+/** A copy of a page of code, and where it lies. */
+export interface CodePage {
+  readonly physical: number;
+  readonly bytes: Uint8Array;
+}
