@@ -8,6 +8,7 @@ import { offsetOf } from '../state/layout.ts';
 import { DB } from '../state/vectors.ts';
 import { DR6_BD, DR7_GD, debugChanged } from './debug.ts';
 import { TSS16_AVAILABLE, TSS16_BUSY } from './descriptors.ts';
+import { eferKnown } from './efer.ts';
 import { GuestFault, generalProtection, undefinedOpcode } from './fault.ts';
 import { readPointers, setPointers } from './page-pointers.ts';
 import {
@@ -83,6 +84,17 @@ function cr4Known(p: Processor): number {
   let known = 0;
   for (const [bit, feature] of cr4Bits) if (p.features.has(feature)) known |= bit;
   return known;
+}
+
+/** Can a processor be in such a state at all? For those who load all control registers at once. */
+export function controlsAgree(p: Processor, cr0: bigint, cr4: bigint, efer: bigint): boolean {
+  if (cr0 >> 32n !== 0n || (cr4 & ~BigInt(cr4Known(p))) !== 0n || (efer & ~BigInt(eferKnown(p))) !== 0n) return false;
+  const [low, extended, mode] = [Number(cr0), Number(cr4), Number(efer)];
+  const paging = (low & CR0_PG) !== 0;
+  if ((paging && (low & CR0_PE) === 0) || ((low & CR0_NW) !== 0 && (low & CR0_CD) === 0)) return false;
+  const active = (mode & EFER_LMA) !== 0;
+  if (active !== (paging && (mode & EFER_LME) !== 0)) return false;
+  return active ? (extended & CR4_PAE) !== 0 : (extended & CR4_PCIDE) === 0;
 }
 
 /** PAE paging outside IA-32e mode is what the new control bits ask for. */

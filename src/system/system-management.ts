@@ -5,6 +5,7 @@
  * The area lies from SMBASE + 8000H on in the memory that processors in the mode see (src/mmu/physical-memory.ts).
  */
 import { offsetOf } from '../state/layout.ts';
+import { controlsAgree } from './control.ts';
 import { debugChanged } from './debug.ts';
 import { undefinedOpcode } from './fault.ts';
 import { readPointers, setPointers } from './page-pointers.ts';
@@ -211,12 +212,12 @@ export function rsm(p: Processor): void {
   const format = formatOf(p);
   const area = new Area(p, state.get32('smbase'));
   const values = new Map(format.registers.map(([field, offset]) => [field, area.readWide(offset, format.wide)]));
-  const cr0 = Number(values.get('cr0')! & 0xffff_ffffn);
-  const paging = (cr0 & CR0_PG) !== 0;
-  if (paging && (cr0 & CR0_PE) === 0) {
+  if (!controlsAgree(p, values.get('cr0')!, values.get('cr4')!, values.get('efer') ?? 0n)) {
     u32[SHUTDOWN] = 1;
     return;
   }
+  const cr0 = Number(values.get('cr0')!);
+  const paging = (cr0 & CR0_PG) !== 0;
   const entered = u32[SMM]!;
   u32[SMM] = 0;
   p.mmu.takeSpace();

@@ -93,11 +93,36 @@ test('RSM takes another SMBASE, and a halted processor halts again if the area s
   assert.equal(m.state.get32('halted'), 0);
 });
 
-test('outside the mode RSM is no instruction; paging without protection is a shutdown', () => {
+test('outside the mode RSM is no instruction', () => {
   assert.equal(attempt(protectedMode(0), 'rsm'), '#6');
-  const m = prepared(() => protectedMode(0));
-  m.cpu.deliverSmi();
-  m.memory.write32(AREA + 0x7f58, 0x8000_0000);
-  run(m, 'rsm');
-  assert.equal(m.state.get32('shutdown'), 1);
+});
+
+test('RSM to control registers that cannot be so is a shutdown', () => {
+  const at = { cr0: 0x7f58, cr4: 0x7f48, efer: 0x7ed0 } as const;
+  const after = (make: () => Machine, ...writes: readonly (readonly [keyof typeof at, bigint])[]): number => {
+    const m = prepared(make);
+    m.cpu.deliverSmi();
+    for (const [register, value] of writes) m.memory.write64(AREA + at[register], value);
+    run(m, 'rsm');
+    return m.state.get32('shutdown');
+  };
+  const [flat, long] = [() => protectedMode(0), () => longMode(0)];
+  assert.equal(after(flat), 0);
+  assert.equal(after(long), 0);
+  assert.equal(after(flat, ['cr0', 0x8000_0000n]), 1, 'paging without protection');
+  assert.equal(after(flat, ['cr0', 0x2000_0011n]), 1, 'NW without CD');
+  assert.equal(after(flat, ['cr0', 0x6000_0011n]), 0);
+  assert.equal(after(flat, ['cr0', 0x1_0000_0011n]), 1);
+  assert.equal(after(flat, ['cr4', 0x8000_0000n]), 1, 'a reserved bit of CR4');
+  assert.equal(after(flat, ['cr4', 0x1000n]), 1, 'LA57, which this model lacks');
+  assert.equal(
+    after(() => protectedMode(0, 'max-la57'), ['cr4', 0x1000n]),
+    0,
+  );
+  assert.equal(after(flat, ['cr4', 0x2_0020n]), 1, 'PCIDE outside IA-32e mode');
+  assert.equal(after(long, ['cr4', 0x2_0020n]), 0);
+  assert.equal(after(long, ['cr4', 0n]), 1, 'IA-32e mode without PAE');
+  assert.equal(after(flat, ['efer', 0x400n]), 1, 'LMA without paging');
+  assert.equal(after(long, ['efer', 0x901n]), 1, 'LME with paging and no LMA');
+  assert.equal(after(flat, ['efer', 2n]), 1, 'a reserved bit of EFER');
 });
