@@ -7,6 +7,7 @@ import { vmModules } from './modules.ts';
 const kinds: readonly GuestKind[] = [
   { mode: '32', cpl: 3, paging: '32-bit', code: 0x20000000n, data: 0x30000000n },
   { mode: '64', cpl: 0, paging: '4-level', code: 0x34500000n, data: 0x34567000n },
+  { mode: '64', cpl: 0, paging: '5-level', code: 0x76_5432_1450_0000n, data: -0xff_0000_0000_8000n },
 ];
 /** In RAM that the guest does not use. */
 const SMBASE = 0x74000 - 0x8000;
@@ -14,7 +15,7 @@ const COUNTER = 0x78000;
 
 for (const kind of kinds)
   for (const way of ['never', 'first'] as const)
-    test(`SMIs in mode ${kind.mode} at CPL ${kind.cpl}, translated ${way}`, () => {
+    test(`SMIs in mode ${kind.mode}, ${kind.paging} paging, at CPL ${kind.cpl}, translated ${way}`, () => {
       const guest = new Guest(kind, way, vmModules());
       const { vcpu, vm } = guest;
       const { state } = vcpu;
