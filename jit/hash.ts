@@ -7,17 +7,17 @@ const multipliers = [0x9e3779b1, 0x85ebca77, 0xc2b2ae3d, 0x27d4eb2f] as const;
 
 /** Sixteen bytes. */
 export function hashBytes(bytes: Uint8Array, seed = 0): Uint8Array {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const lanes = multipliers.map((m) => (m ^ seed) | 0);
   let [a, b, c, d] = lanes as [number, number, number, number];
   const whole = bytes.length & ~15;
-  for (let at = 0; at < whole; at += 16) {
-    a = mix(a, view.getInt32(at, true));
-    b = mix(b, view.getInt32(at + 4, true));
-    c = mix(c, view.getInt32(at + 8, true));
-    d = mix(d, view.getInt32(at + 12, true));
+  const words = wordsOf(bytes, whole);
+  for (let at = 0; at < words.length; at += 4) {
+    a = mix(a, words[at]!);
+    b = mix(b, words[at + 1]!);
+    c = mix(c, words[at + 2]!);
+    d = mix(d, words[at + 3]!);
   }
-  for (let at = whole; at < bytes.length; at++) a = mix(a, view.getUint8(at) + 1);
+  for (let at = whole; at < bytes.length; at++) a = mix(a, bytes[at]! + 1);
   a = mix(a, bytes.length);
   const out = new DataView(new ArrayBuffer(16));
   // Every lane ends up in every word.
@@ -26,6 +26,17 @@ export function hashBytes(bytes: Uint8Array, seed = 0): Uint8Array {
     out.setInt32(round * 4, a ^ d, true);
   }
   return new Uint8Array(out.buffer);
+}
+
+const isLittleEndian = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1;
+/** The first bytes as little-endian words, which cold code reads quicker than a DataView. */
+function wordsOf(bytes: Uint8Array, length: number): Int32Array {
+  if (isLittleEndian) {
+    const aligned = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice(0, length);
+    return new Int32Array(aligned.buffer, aligned.byteOffset, length >> 2);
+  }
+  const view = new DataView(bytes.buffer, bytes.byteOffset, length);
+  return Int32Array.from({ length: length >> 2 }, (_, i) => view.getInt32(i * 4, true));
 }
 
 function mix(lane: number, word: number): number {

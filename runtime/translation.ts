@@ -3,11 +3,13 @@
  * earlier runs. The cache is kept in one blob for each guest, named after the code that its processor starts with.
  */
 import { BackgroundCompiler } from '../jit/background-compiler.ts';
+import { BlockCache } from '../jit/block-cache.ts';
 import type { TranslationMode } from '../jit/compiler-protocol.ts';
 import { hashBytes, toHex } from '../jit/hash.ts';
 import type { Translate } from '../jit/translate.ts';
 import { TranslationCache } from '../jit/translation-cache.ts';
 import type { TranslatorWay } from '../jit/translator.ts';
+import type { BlockMaker } from '../src/execute/block-maker.ts';
 import type { BlobStore, Host, HostWorker } from './hosts/host.ts';
 import type { MachineOptions } from './machines/machine.ts';
 import type { VmTranslation } from './vm.ts';
@@ -19,6 +21,7 @@ const blobBytes = 32 * 2 ** 20;
 interface Storage {
   readonly store: BlobStore;
   readonly cache: TranslationCache;
+  readonly blocks: BlockCache;
 }
 
 /** The compiler and its thread, which begins when the compiler is first wanted. */
@@ -45,6 +48,7 @@ export class MachineTranslation {
   private readonly thread: CompilerThread | null;
   private readonly storage: Storage | null;
   private blob: string | null = null;
+  private maker: BlockMaker | null = null;
 
   private constructor(forVm: VmTranslation, thread: CompilerThread | null, storage: Storage | null) {
     this.forVm = forVm;
@@ -69,7 +73,11 @@ export class MachineTranslation {
     let storage: Storage | null = null;
     if (store !== null) {
       const identity = `${await host.translatorIdentity()} ${JSON.stringify(mode)} ${cpu}`;
-      storage = { store, cache: new TranslationCache(identity, undefined, store.isPrivate ? host.machineCode : null) };
+      storage = {
+        store,
+        blocks: new BlockCache(identity),
+        cache: new TranslationCache(identity, undefined, store.isPrivate ? host.machineCode : null),
+      };
     }
     // Several processors take each other's translations, kept or not.
     const shared = options.cpus > 1 ? new TranslationCache('') : null;
@@ -81,13 +89,19 @@ export class MachineTranslation {
     return new MachineTranslation({ way: { kind, translate }, cache: null, mode }, null, null);
   }
 
-  /** Takes the cache of the guest whose processor is about to start with this code. */
-  async load(code: Uint8Array): Promise<void> {
+  /** Takes the cache of the guest whose processor is about to start with this code, and whose blocks come from here. */
+  async load(code: Uint8Array, maker: BlockMaker): Promise<void> {
     const { storage, thread } = this;
     if (storage !== null && this.blob === null) {
       this.blob = `${toHex(hashBytes(code))}-${this.forVm.mode.x87}`;
       const file = await storage.store.read(this.blob);
       if (file !== undefined) storage.cache.read(file);
+      const blocks = await storage.store.read(`${this.blob}-blocks`);
+      if (blocks !== undefined) storage.blocks.read(blocks);
+      if (maker.helperNames.length === 0) {
+        maker.use(storage.blocks);
+        this.maker = maker;
+      }
     }
     // Where everything is known, the guest runs quicker without the compiler's loading beside it.
     if ((storage?.cache.size ?? 0) === 0) thread?.compiler.load();
@@ -109,9 +123,15 @@ export class MachineTranslation {
   async close(): Promise<void> {
     await this.thread?.end();
     this.storage?.cache.takeMachineCode();
-    if (this.storage?.cache.changed !== true || this.blob === null) return;
-    const { store, cache } = this.storage;
-    cache.changed = false;
-    await store.write(this.blob, cache.write(blobBytes));
+    if (this.storage === null || this.blob === null) return;
+    const { store, cache, blocks } = this.storage;
+    if (cache.changed) {
+      cache.changed = false;
+      await store.write(this.blob, cache.write(blobBytes));
+    }
+    if (blocks.changed && this.maker !== null) {
+      blocks.changed = false;
+      await store.write(`${this.blob}-blocks`, blocks.write(this.maker.helperNames));
+    }
   }
 }

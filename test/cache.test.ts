@@ -54,7 +54,7 @@ test('the second run takes every translation from the cache, for each guest its 
     assert.equal(second.regionsFromCache, second.regions);
     assert.equal(second.compileMillis, 0);
   }
-  assert.equal(readdirSync(join(folder, 'second-run')).length, 3);
+  assert.equal(readdirSync(join(folder, 'second-run')).length, 2 * 3, 'translations and blocks');
 });
 
 test('translations made on another thread are kept too', () => {
@@ -77,7 +77,7 @@ test('a damaged, truncated or foreign cache file changes nothing but the time, a
   const cache = join(folder, 'damaged');
   const args = ['--engine', 'jit', '--cache', cache];
   const good = run('x86_64/hello', ...args);
-  const [name] = readdirSync(cache);
+  const name = readdirSync(cache).find((each) => !each.includes('blocks'));
   const file = join(cache, name!);
   const bytes = readFileSync(file);
   const damage: Record<string, Uint8Array> = {

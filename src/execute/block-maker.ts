@@ -5,7 +5,7 @@
 import { BlockEnds } from './block-ends.ts';
 import type { CodeMemory, InterpreterBlock } from './code-memory.ts';
 import type { Context } from './context.ts';
-import { encodeBlock } from './encode.ts';
+import { type EncodedBlock, encodeBlock } from './encode.ts';
 import { type Block, type BlockFailure, type CodeSource, interpreterBlock, linearOf } from './frontend.ts';
 import { hotThreshold } from './leave.ts';
 import type { Processor } from './processor.ts';
@@ -20,6 +20,22 @@ export function pageAfter(context: Context, linear: bigint): bigint {
   return context.codeSize === 64 ? BigInt.asIntN(64, next) : BigInt.asUintN(32, next);
 }
 
+/** As in InterpreterBlock. */
+export type BlockKind = Pick<InterpreterBlock, 'quick' | 'single' | 'repeats'>;
+/** A block that an earlier run has made. */
+export interface KnownBlock extends EncodedBlock, BlockKind {
+  /** The bytes that it was made from. */
+  readonly code: Uint8Array;
+}
+/** Blocks of earlier runs, and for later ones. */
+export interface KnownBlocks {
+  /** The helpers that they call, by their numbers. */
+  readonly helperNames: readonly string[];
+  find(context: number, key: number, single: boolean): KnownBlock | null;
+  /** Keeps a copy of a block, instead of one that was made there before. */
+  add(context: number, key: number, encoded: EncodedBlock, code: Uint8Array, kind: BlockKind): void;
+}
+
 export class BlockMaker implements CodeSource {
   /** Helpers that blocks call, by their numbers in records. */
   readonly helperNames: string[] = [];
@@ -27,6 +43,7 @@ export class BlockMaker implements CodeSource {
   patience = usualPatience;
   /** Instructions that blocks end with. */
   readonly ends = new BlockEnds();
+  private known: KnownBlocks | null = null;
   private readonly helperIndex = new Map<string, number>();
   private readonly helperNumber = (name: string): number => this.numberOf(name);
   private readonly quick = new QuickBlocks(this.helperNumber, this.ends);
@@ -41,11 +58,20 @@ export class BlockMaker implements CodeSource {
     this.code = code;
   }
 
+  /** From now on what earlier runs have made is taken, and what is made is kept. Nothing was made so far. */
+  use(known: KnownBlocks): void {
+    if (this.helperNames.length > 0) throw new Error('block maker: known blocks come too late');
+    for (const name of known.helperNames) this.numberOf(name);
+    this.known = known;
+  }
+
   /**
    * Makes the block at an instruction pointer (`key` is `rip` as a number, and `rip` is signed). Null = the fetch faulted:
    * the fault is in the fault fields.
    */
   make(context: Context, key: number, rip: bigint, single: boolean): InterpreterBlock | null {
+    const known = context.stable ? this.fromKnown(context, key, rip, single) : null;
+    if (known !== null) return known;
     const quick = this.patience === 0 ? null : this.inHaste(context, key, rip, single);
     if (quick !== null) return quick;
     const made = this.endedAtDevices(context, interpreterBlock(this, context, rip, single ? 1 : undefined));
@@ -54,7 +80,8 @@ export class BlockMaker implements CodeSource {
     const physical = this.fetchAddress(linear);
     const crosses = Number(linear & 0xfffn) + made.length > 4096;
     const second = crosses ? this.fetchAddress(pageAfter(context, linear)) : -1;
-    return this.code.add(encodeBlock(made.nodes, this.helperNumber), {
+    const encoded = encodeBlock(made.nodes, this.helperNumber);
+    const block = this.code.add(encoded, {
       physical,
       second,
       length: made.length,
@@ -65,6 +92,39 @@ export class BlockMaker implements CodeSource {
       quick: false,
       repeats: single && made.repeats,
     });
+    this.keep(context, block, encoded);
+    return block;
+  }
+
+  /** The block of an earlier run, if it was made from the code that is here now. */
+  private fromKnown(context: Context, key: number, rip: bigint, single: boolean): InterpreterBlock | null {
+    const known = this.known?.find(context.id, key, single) ?? null;
+    const physical = known === null ? -1 : this.fetchAddress(linearOf(context, rip));
+    if (known === null || physical < 0) return null;
+    const { code, instructions, marks, quick, repeats } = known;
+    const bytes = (physical % 4096) + code.length > 4096 ? null : this.memoryAt(physical, code.length);
+    if (bytes === null) return null;
+    for (let i = 0; i < code.length; i++) if (bytes[i] !== code[i]) return null;
+    // What is known to access a device by now must be the last instruction.
+    for (let i = 0; i < instructions - 1; i++) if (this.ends.has(key + (marks[i]! >>> 16))) return null;
+    const block = this.code.add(known, {
+      physical,
+      second: -1,
+      length: code.length,
+      context: context.id,
+      rip,
+      key,
+      single,
+      quick,
+      repeats,
+    });
+    if (quick) this.code.setEntries(block, hotThreshold - this.patience);
+    return block;
+  }
+  private keep(context: Context, block: InterpreterBlock, encoded: EncodedBlock): void {
+    if (this.known === null || block.second >= 0 || !context.stable) return;
+    const code = this.memoryAt(block.physical, block.length);
+    if (code !== null) this.known.add(context.id, block.key, encoded, code, block);
   }
 
   private inHaste(context: Context, key: number, rip: bigint, single: boolean): InterpreterBlock | null {
@@ -87,6 +147,7 @@ export class BlockMaker implements CodeSource {
       repeats: single && quick.repeats,
     });
     this.code.setEntries(block, hotThreshold - this.patience);
+    this.keep(context, block, quick);
     return block;
   }
 
@@ -97,7 +158,9 @@ export class BlockMaker implements CodeSource {
     if (bytes !== null) {
       const made = interpreterBlock({ page: () => bytes }, context, block.rip, block.instructions);
       if ('fetchFault' in made) throw new Error('block maker: a block cannot be fetched any more');
-      this.code.replace(block, encodeBlock(made.nodes, this.helperNumber));
+      const encoded = encodeBlock(made.nodes, this.helperNumber);
+      this.code.replace(block, encoded);
+      if (block.alive) this.keep(context, block, encoded);
     }
     if (block.alive) this.code.setEntries(block, Math.min(this.patience, hotThreshold - 1));
   }
