@@ -161,7 +161,7 @@ export class Engine {
     if (key === undefined) return this.jumps.flush();
     this.jumps.drop(lowOf(key), highOf(key) >>> 0, context);
     const block = this.code.find(context, key, false);
-    if (block !== undefined) this.code.setEntries(block, 0);
+    if (block !== undefined && !block.quick) this.code.setEntries(block, 0);
   }
 
   /**
