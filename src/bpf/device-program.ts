@@ -9,7 +9,7 @@ import {
   type BpfRegion,
   mapHelpers,
 } from './environment.ts';
-import type { PlacedContext } from './placement.ts';
+import { type PlacedContext, setUint64 } from './placement.ts';
 import type { BpfProgram } from './program.ts';
 
 /** What a program returns. */
@@ -109,32 +109,50 @@ export class DeviceProgram {
   private readonly program: BpfProgram;
   private readonly context: PlacedContext;
   private readonly time: () => number;
+  private readonly at: Readonly<Record<'address' | 'value' | 'time' | 'size' | 'write', number>>;
 
   /** @param time nanoseconds, read once for each access */
   constructor(program: BpfProgram, context: PlacedContext, time: () => number) {
     this.program = program;
     this.context = context;
     this.time = time;
+    const at = (name: string) => context.address(name);
+    this.at = { address: at('address'), value: at('value'), time: at('time'), size: at('size'), write: at('write') };
   }
 
-  /** @returns what the program answered, or null if the access is not for it */
+  /** @returns what the program answered, rounded to 53 bits, or null if the access is not for it */
   read(address: number, size: 1 | 2 | 4 | 8): number | null {
     if (!this.access(address, size, 0, 0)) return null;
-    const value = this.context.get('value');
-    return size === 8 ? value : value % 2 ** (size * 8);
+    const view = this.context.data();
+    const { value } = this.at;
+    switch (size) {
+      case 1:
+        return view.getUint8(value);
+      case 2:
+        return view.getUint16(value, true);
+      case 4:
+        return view.getUint32(value, true);
+      default:
+        return view.getUint32(value + 4, true) * 2 ** 32 + view.getUint32(value, true);
+    }
   }
-  /** @returns whether the program took it */
+  /**
+   * @param value not negative
+   * @returns whether the program took it
+   */
   write(address: number, size: 1 | 2 | 4 | 8, value: number): boolean {
     return this.access(address, size, 1, value);
   }
 
   private access(address: number, size: number, write: number, value: number): boolean {
-    const { context } = this;
-    context.set('address', address);
-    context.set('value', value);
-    context.set('time', this.time());
-    context.set('size', size);
-    context.set('write', write);
+    const { at, context } = this;
+    const now = this.time();
+    const view = context.data();
+    setUint64(view, at.address, address);
+    setUint64(view, at.value, value);
+    setUint64(view, at.time, now);
+    view.setUint32(at.size, size, true);
+    view.setUint32(at.write, write, true);
     return this.program.runSmall(context) === deviceResults.done;
   }
 }

@@ -110,6 +110,7 @@ export class PlacedContext {
   /** A program runs on this stack. */
   busy = false;
   private view: DataView;
+  private bytes: Uint8Array;
   private readonly fields: ReadonlyMap<string, BpfField>;
 
   constructor(layout: BpfContextLayout, regions: PlacedRegions, arena: Arena) {
@@ -118,6 +119,7 @@ export class PlacedContext {
     this.area = arena.take(layout.size, layout.name);
     this.stack = arena.take(stackBytes, 'the stack');
     this.view = new DataView(this.memory.buffer);
+    this.bytes = new Uint8Array(this.memory.buffer);
     this.fields = new Map(layout.fields.map((field) => [field.name, field]));
     for (const { name, pointsTo } of layout.fields) {
       if (pointsTo === undefined) continue;
@@ -143,7 +145,7 @@ export class PlacedContext {
   }
   /** @param value of a field of 8 bytes a safe integer */
   set(name: string, value: number): void {
-    const view = this.current();
+    const view = this.data();
     const at = this.address(name);
     switch (this.fields.get(name)!.size) {
       case 1:
@@ -153,13 +155,12 @@ export class PlacedContext {
       case 4:
         return view.setUint32(at, value, true);
       default:
-        view.setUint32(at, value % 2 ** 32, true);
-        view.setUint32(at + 4, Math.floor(value / 2 ** 32), true);
+        setUint64(view, at, value);
     }
   }
   /** A field's unsigned value, rounded to 53 bits. */
   get(name: string): number {
-    const view = this.current();
+    const view = this.data();
     const at = this.address(name);
     switch (this.fields.get(name)!.size) {
       case 1:
@@ -172,9 +173,20 @@ export class PlacedContext {
         return view.getUint32(at + 4, true) * 2 ** 32 + view.getUint32(at, true);
     }
   }
-  /** The memory may have grown, which makes a new buffer of it. */
-  private current(): DataView {
-    if (this.view.buffer !== this.memory.buffer) this.view = new DataView(this.memory.buffer);
+  /** The memory's bytes, good until a program or a helper runs. */
+  data(): DataView {
+    // A memory that has grown has taken the bytes away. To ask it for its buffer each time would cost more than a program.
+    if (this.bytes.length === 0) {
+      this.bytes = new Uint8Array(this.memory.buffer);
+      this.view = new DataView(this.memory.buffer);
+    }
     return this.view;
   }
+}
+
+/** Stores a safe integer that is not negative. */
+export function setUint64(view: DataView, at: number, value: number): void {
+  const high = Math.floor(value / 2 ** 32);
+  view.setUint32(at, value - high * 2 ** 32, true);
+  view.setUint32(at + 4, high, true);
 }
