@@ -12,7 +12,7 @@ import { Random } from './random.ts';
 import { RandomProgram } from './random-program.ts';
 
 const seed = Number(process.env.BPF_FUZZ_SEED ?? 9669);
-const seconds = Number(process.env.BPF_FUZZ_SECONDS ?? 6);
+const seconds = Number(process.env.BPF_FUZZ_SECONDS ?? 4);
 const environment = { ...testEnvironment, maxComplexity: 20_000 };
 
 function attempt(bytes: Uint8Array): VerifiedProgram | BpfError {
