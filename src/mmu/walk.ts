@@ -56,7 +56,7 @@ export class PageWalker {
   /** PDPTE registers of PAE paging: low and high halves, alternating. */
   readonly pdpte = new Uint32Array(8);
 
-  /** Physical memory is not what it is for everybody. */
+  /** Physical addresses lead elsewhere than they say. */
   private apart = false;
   private inSmm = false;
   private devicePage = -1;
@@ -173,18 +173,22 @@ export class PageWalker {
 
   /** Where a physical address of this processor leads: behind the A20 gate, in its address space. */
   place(address: number): number {
-    const gated = this.memory.gated(address);
-    return this.apart ? this.placeApart(gated) : gated;
+    return this.apart ? this.placeApart(address) : address;
   }
-  private placeApart(gated: number): number {
+  private placeApart(address: number): number {
+    const gated = this.memory.gated(address);
     if (Math.floor(gated / 4096) === this.devicePage) return this.memory.atDevice(gated);
     return this.inSmm ? this.memory.inSmm(gated) : gated;
   }
-  /** In system-management mode; and the page of a device of the processor's own over memory, or -1. */
+  /**
+   * After a change of the A20 gate too.
+   * @param inSmm in system-management mode
+   * @param devicePage the page of a device of the processor's own over memory, or -1
+   */
   setSpace(inSmm: boolean, devicePage: number): void {
     this.inSmm = inSmm;
     this.devicePage = devicePage;
-    this.apart = inSmm || devicePage !== -1;
+    this.apart = inSmm || devicePage !== -1 || !this.memory.a20;
   }
 
   /** Notes an entry on the way; returns its low half. */
