@@ -32,7 +32,7 @@ export interface VmOptions {
   /** Bytes of guest RAM from guest-physical address 0, a multiple of 4096. */
   readonly memory: number;
   readonly cpus: number;
-  /** What kind of processor; everything that exists (`max`) if left out. */
+  /** What kind of processor; `max` if left out. */
   readonly model?: CpuModelName;
   readonly modules: VmModules;
   readonly ports: Ports;

@@ -32,7 +32,7 @@ export interface MachineOptions {
   readonly cpus: number;
   readonly engine: Engine;
   readonly x87: X87Mode;
-  /** Which processor; `max`, the default, has everything that exists. */
+  /** Which processor; `max`, the default, has everything that exists but 5-level paging. */
   readonly cpu?: CpuModelName;
   /** Where translations are kept: a folder in Node, the name of a database in a page; null: nowhere. */
   readonly cache: string | null;
