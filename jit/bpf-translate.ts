@@ -6,6 +6,7 @@
  * Semantics are those of src/bpf/arithmetic.ts, section by section of RFC 9669; a test holds the two against each other.
  */
 import type { BpfHelper } from '../src/bpf/environment.ts';
+import { BpfError } from '../src/bpf/errors.ts';
 import {
   type AluOperation,
   type BpfInstruction,
@@ -18,6 +19,7 @@ import type { PlacedMaps, PlacedRegions } from '../src/bpf/placement.ts';
 import type { VerifiedProgram } from '../src/bpf/verifier.ts';
 import type { Type } from '../src/ir/types.ts';
 import { type BpfBlock, blocksOf } from './bpf-blocks.ts';
+import { emitByNumber, maximumBlocks, structuredBlocks } from './bpf-dispatch.ts';
 import { addIntrinsics, intrinsicParameters } from './bpf-intrinsics.ts';
 import { Emitter, type Expr, type MemoryLimits } from './emitter.ts';
 import { emitStructured } from './structure.ts';
@@ -38,7 +40,11 @@ const functionName = (start: number): string => `f${start}`;
 const parameters: readonly Type[] = ['i64', 'i64', 'i64', 'i64', 'i64', 'i64'];
 const frameParameter = 5;
 
-/** The module's bytes. */
+/**
+ * The module's bytes.
+ *
+ * @throws BpfError `too-long-to-translate` for what is left to the interpreter
+ */
 export function translateBpf(program: VerifiedProgram, target: BpfTarget): Uint8Array {
   const e = build(program, target);
   const bytes = e.binary();
@@ -55,6 +61,7 @@ export function bpfTranslationText(program: VerifiedProgram, target: BpfTarget):
 }
 
 function build(program: VerifiedProgram, target: BpfTarget): Emitter {
+  const functions = program.functions.map(({ start, end }) => ({ start, blocks: checkedBlocks(program, start, end) }));
   const e = new Emitter();
   e.importMemory(target.limits);
   addIntrinsics(e);
@@ -65,8 +72,7 @@ function build(program: VerifiedProgram, target: BpfTarget): Emitter {
     const name = helperImport(Number(id));
     e.offerFunction(name, 'helpers', new Array<Type>(helper.arguments.length).fill(type), result);
   }
-  for (const { start, end } of program.functions) {
-    const blocks = blocksOf(program.code, start, end);
+  for (const { start, blocks } of functions) {
     e.addFunction(functionName(start), parameters, 'i64', () =>
       new FunctionEmitter(e, program, target, start).emit(blocks),
     );
@@ -91,6 +97,17 @@ function build(program: VerifiedProgram, target: BpfTarget): Emitter {
   );
   e.addOffered();
   return e;
+}
+
+function checkedBlocks(program: VerifiedProgram, start: number, end: number): BpfBlock[] {
+  const blocks = blocksOf(program.code, start, end);
+  if (blocks.length > maximumBlocks)
+    throw new BpfError(
+      'too-long-to-translate',
+      start,
+      `the function has ${blocks.length} blocks, and more than ${maximumBlocks} are not translated; the interpreter runs it`,
+    );
+  return blocks;
 }
 
 const conditionNames: Readonly<Record<Exclude<Condition, 'set'>, string>> = {
@@ -141,6 +158,10 @@ class FunctionEmitter {
 
   emit(blocks: readonly BpfBlock[]): void {
     const { e } = this;
+    if (blocks.length > structuredBlocks) {
+      emitByNumber(e, blocks.length, this.next, (n, go) => this.block(blocks[n]!, go));
+      return e.unreachable();
+    }
     const predecessors: number[][] = blocks.map(() => []);
     blocks.forEach(({ successors }, n) => {
       for (const to of successors) predecessors[to]!.push(n);

@@ -128,24 +128,22 @@ function checkCalls(code: BpfCodeList, functions: readonly BpfFunction[]): void 
   const open = new Set<number>();
   const siteOf = (caller: BpfFunction, target: number): number =>
     code.findIndex((i, at) => at >= caller.start && at < caller.end && i?.kind === 'call-local' && i.target === target);
-  /** Frames from this function on. */
-  const depth = (f: BpfFunction): number => {
-    const known = depths.get(f.start);
-    if (known !== undefined) return known;
+  /** Frames from this function on; it is the `level`th itself. */
+  const depth = (f: BpfFunction, level: number): number => {
     open.add(f.start);
     let deepest = 1;
     for (const target of f.calls) {
       if (open.has(target)) refuse('recursion', siteOf(f, target), `the call of ${target} recurses`);
-      const found = depth(byStart.get(target)!) + 1;
-      if (found > maximumCallDepth)
+      const known = depths.get(target);
+      if (level + (known ?? 1) > maximumCallDepth)
         refuse('call-depth', siteOf(f, target), `calls nest deeper than ${maximumCallDepth} frames`);
-      if (found > deepest) deepest = found;
+      deepest = Math.max(deepest, 1 + (known ?? depth(byStart.get(target)!, level + 1)));
     }
     open.delete(f.start);
     depths.set(f.start, deepest);
     return deepest;
   };
-  depth(functions[0]!);
+  depth(functions[0]!, 1);
 }
 
 /** Walks in depth: what is entered twice is a join, what is entered while it is being walked heads a loop. */

@@ -43,7 +43,7 @@ export type BpfSafetyCode =
   | 'endless-loop'
   | 'too-complex';
 
-export type BpfEnvironmentCode = 'bad-environment' | 'bad-placement' | 'already-running';
+export type BpfEnvironmentCode = 'bad-environment' | 'bad-placement' | 'already-running' | 'too-long-to-translate';
 
 export type BpfCode = BpfDecodeCode | BpfFlowCode | BpfSafetyCode | BpfEnvironmentCode;
 

@@ -16,6 +16,7 @@ import {
   registersRead,
   registerWritten,
 } from './instructions.ts';
+import { anyWide } from './scalar.ts';
 
 /** Registers by number, slots of eight bytes by number from the frame's upper end. */
 export interface Relevance {
@@ -74,7 +75,9 @@ export class RelevanceAnalysis {
     this.copied = code.some((i) => i !== null && copiesFramePointer(i));
     this.functionOf = new Int32Array(code.length);
     for (const { start, end } of flow.functions) this.functionOf.fill(start, start, end);
-    this.results.set(0, { ...nothing, live: 1, exact: 1 });
+    const { min, max } = environment.result;
+    const anyResult = min === 0n && max === anyWide.umax;
+    this.results.set(0, { ...nothing, live: 1, exact: anyResult ? 0 : 1 });
     while (this.changed) {
       this.changed = false;
       for (let at = code.length - 1; at >= 0; at--) {

@@ -12,7 +12,7 @@ import { BpfError } from '../../src/bpf/errors.ts';
 import { muldiv64 } from '../../src/bpf/intrinsics.ts';
 import { verify } from '../../src/bpf/verifier.ts';
 import { withoutClang } from './clang.ts';
-import { engines, result, sourceOf, testEnvironment } from './harness.ts';
+import { engines, Place, result, setInputs, sourceOf, testEnvironment } from './harness.ts';
 
 const M = (1n << 64n) - 1n;
 
@@ -468,4 +468,26 @@ test('a context serves one call at a time', () => {
     again.run = () => 3;
     assert.equal(engine.runSmall(place.context), 3, name);
   }
+});
+
+test('long functions: straight ones, many branches, many loops; what is too long is left to the interpreter', () => {
+  const list = (count: number, line: (n: number) => string) =>
+    Array.from({ length: count }, (_, n) => line(n)).join('\n');
+  assert.equal(result(`r0 = 0\n${'r0 += 3\n'.repeat(5000)}exit`), 15_000n);
+  const loops = (count: number) =>
+    `r0 = 0\n${list(count, (n) => `r1 = 3\nl${n}: r0 += 1\nr1 -= 1\nif r1 != 0 goto l${n}`)}\nexit`;
+  assert.equal(result(loops(100)), 300n);
+  assert.equal(result(loops(700)), 2100n);
+  const start = 'r6 = *(u64 *)(r1 + 0)\nr0 = 0\n';
+  const exits = (count: number) =>
+    `${start}${list(count, (n) => `if r6 == ${n} goto a${n}`)}\nexit\n${list(count, (n) => `a${count - 1 - n}: r0 += 1`)}\nexit`;
+  for (const count of [200, 1000]) {
+    assert.equal(result(exits(count), { a: 5n }), 6n);
+    assert.equal(result(exits(count), { a: BigInt(count) }), 0n);
+  }
+  const program = verify(sourceOf(exits(3000)), testEnvironment);
+  const place = new Place(program);
+  setInputs(place, { a: 2999n });
+  assert.equal(place.interpreter(program).run(place.context), 3000n);
+  assert.throws(() => place.translation(program), { code: 'too-long-to-translate', instruction: 0 });
 });

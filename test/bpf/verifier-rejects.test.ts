@@ -31,7 +31,7 @@ const refused: readonly (readonly [string, number | null, RegExp, string])[] = [
   ['recursion', 0, /recurses/, 'call pc-1\nexit'],
   [
     'call-depth',
-    0,
+    14,
     /deeper than 8/,
     `call f1\nexit\n${[1, 2, 3, 4, 5, 6, 7].map((n) => `f${n}: call f${n + 1}\nexit`).join('\n')}\nf8: r0 = 0\nexit`,
   ],
