@@ -10,7 +10,7 @@
  *
  * The instruction budget counts the iterations: `choose` sets the limit below which it must not fall.
  */
-import type { Node } from '../src/ir/micro-ops.ts';
+import { type Node, nodeOf } from '../src/ir/micro-ops.ts';
 import { isX87 } from '../src/ir/x87-ops.ts';
 import { type LoopFlags, loopFlags } from './loop-flags.ts';
 import { findLoops, type Loop, type Loops, simpleLoops } from './loops.ts';
@@ -251,7 +251,7 @@ class LoopShape {
   /** The block's nodes in the fast copy. */
   nodesOf(block: RegionBlock): readonly Node[] {
     const dropped = this.dropped.get(block);
-    const nothing: Node = { op: 'i64.const', args: [], imm: [0n] };
+    const nothing = nodeOf('i64.const', [], [0n]);
     return dropped === undefined ? block.nodes : block.nodes.map((node, i) => (dropped.has(i) ? nothing : node));
   }
   private streamFor(parts: readonly Part[], step: number, low: number, high: number, always: boolean): Stream | null {

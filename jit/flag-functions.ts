@@ -34,7 +34,8 @@ function straight(reader: Reader, record: (b: Builder) => Value<'i32'>): Expr {
   b.setState32('faultVector', result); // an effect, so that the schedule keeps what it needs
   const { steps, uses } = schedule(b.nodes);
   const values = new Map<number, () => Expr>();
-  for (const { node: v } of steps) {
+  for (const step of steps) {
+    const v = step >> 1;
     const { op, args, imm } = b.nodes[v]!;
     if (op === 'state.set32') return values.get(args[0]!)!();
     let expr: Expr;

@@ -7,7 +7,7 @@
  * what it loads and computes, not what it carries. The facts on operands go into the nodes, as a last immediate
  * (`sseKnown`).
  */
-import type { Node } from '../src/ir/micro-ops.ts';
+import { type Node, nodeOf } from '../src/ir/micro-ops.ts';
 import { isQuietPredicate, sseImmediates } from '../src/ir/sse-ops.ts';
 import type { Shape } from './float-class.ts';
 import type { Region, RegionBlock } from './region.ts';
@@ -191,7 +191,7 @@ class BlockFacts {
     );
     this.learned.set(i, role.result);
     const own = imm.slice(0, sseImmediates(op).length > 0 ? 1 : 0);
-    this.marked[i] = { op, args, imm: word === 0 ? own : [...own, word] };
+    this.marked[i] = nodeOf(op, args, word === 0 ? own : [...own, word]);
   }
 
   /** What holds for all lanes of an operand. */

@@ -8,7 +8,7 @@
 import { leave } from '../src/execute/leave.ts';
 import { type FlagKind, flagCode } from '../src/ir/flags.ts';
 import { microOps, type Node } from '../src/ir/micro-ops.ts';
-import { aliasKey, type Schedule, schedule } from '../src/ir/schedule.ts';
+import { aliasOf, type Schedule, schedule } from '../src/ir/schedule.ts';
 import type { Type, Width } from '../src/ir/types.ts';
 import { isX87 } from '../src/ir/x87-ops.ts';
 import { jumpCacheOffset, profileEntries, profileOffset, segmentNames } from '../src/state/layout.ts';
@@ -315,7 +315,8 @@ export class RegionEmitter implements Reader, BlockValues {
   private steps(steps: Schedule['steps'], from: number, stopAt: number): number {
     const { e } = this;
     for (let p = from; p < steps.length; p++) {
-      const { node: v, save } = steps[p]!;
+      const v = steps[p]! >> 1;
+      const save = (steps[p]! & 1) !== 0;
       const node = this.nodes[v]!;
       if (stopAt >= 0 && v >= stopAt && !save && microOps[node.op].effect !== 'pure') return steps.length;
       if (save) {
@@ -328,7 +329,7 @@ export class RegionEmitter implements Reader, BlockValues {
         continue;
       }
       if (node.op === 'when' && this.nodes[node.args[0]!]!.op === 'x87.undone') {
-        while (this.nodes[steps[p]!.node]!.op !== 'end') p++; // a probe alone: no other condition, and nothing to save
+        while (this.nodes[steps[p]! >> 1]!.op !== 'end') p++; // a probe alone: no other condition, and nothing to save
         continue;
       }
       if (node.op === 'when') {
@@ -358,7 +359,7 @@ export class RegionEmitter implements Reader, BlockValues {
     const known = this.values.get(v);
     if (known !== undefined) return known();
     const { op, imm } = this.nodes[v]!;
-    if (aliasKey(this.nodes[v]!) !== null) return this.frame.read(op, imm[0] as number);
+    if (aliasOf(this.nodes[v]!) >= 0) return this.frame.read(op, imm[0] as number);
     throw new Error(`region: value ${v} (${op}) is used before it is made`);
   }
   /** Keeps an expression: at once in a local if it is used more than once or must not move. */

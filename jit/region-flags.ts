@@ -4,7 +4,7 @@
  * kept in the flags' locals. So a loop carries neither the operands nor what would have to be computed for them.
  */
 import { type FlagKind, flagCode } from '../src/ir/flags.ts';
-import { mayFault, type Node } from '../src/ir/micro-ops.ts';
+import { mayFault, type Node, nodeOf } from '../src/ir/micro-ops.ts';
 import type { Width } from '../src/ir/types.ts';
 import { isX87 } from '../src/ir/x87-ops.ts';
 import type { Emitter, Expr } from './emitter.ts';
@@ -247,7 +247,8 @@ export class RegionFlags {
       const recipe = (v: number) => derive(block.nodes, content, ~changed, v, maximumDepth);
       const recipes = args.map(recipe);
       const [a, b, carry] = recipes as [Recipe | null, Recipe | null, Recipe | null];
-      const node: Node = { op: 'flags.set', args: args.filter((_, k) => recipes[k] === null), imm };
+      const remaining = args.filter((_, k) => recipes[k] === null);
+      const node = nodeOf('flags.set', remaining, imm);
       const code = flagCode(imm[0] as FlagKind, imm[1] as Width);
       const producer: Producer = { id: i + 1, code, a, b, carry };
       made.set(candidate, producer);

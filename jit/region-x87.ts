@@ -3,7 +3,7 @@
  * region is translated (x87-flow.ts). What is not straight leaves to the interpreter before the instruction: a stack
  * fault, an exception that is not masked. So no exception is pending inside a region, and `x87.ready` costs nothing.
  */
-import type { Node } from '../src/ir/micro-ops.ts';
+import { type Node, nodeOf } from '../src/ir/micro-ops.ts';
 import type { X87Op } from '../src/ir/x87-ops.ts';
 import { offsetOf, segmentNames } from '../src/state/layout.ts';
 import type { Emitter, Expr } from './emitter.ts';
@@ -326,7 +326,7 @@ export class RegionX87 implements X87Unit {
   /** Emits a micro-op; its result (a function: to be made where it is used), or null. */
   node({ op, imm }: Node, args: readonly Expr[]): Expr | (() => Expr) | null {
     const { e, values } = this;
-    const step = stackStep({ op, args: [], imm } as Node, this.at.depth);
+    const step = stackStep(nodeOf(op, [], imm), this.at.depth);
     this.check(step);
     const register = (place: number): number => (place === OPERAND ? OPERAND : (this.at.depth + place) & 7);
     const n = imm[0] as number;

@@ -182,15 +182,16 @@ export function kindOf(op: RecordKind['op'], fixed: readonly Immediate[] = [], c
   return kind;
 }
 
-/** Splits a node's immediates into those of the kind and those of the record. */
-export function splitImmediates(op: MicroOp, imm: readonly Immediate[]): { fixed: Immediate[]; dynamic: Immediate[] } {
+/** Which of a micro-op's immediates are part of the kind, and which stand in the record. */
+export function splitImmediates(op: MicroOp): {
+  readonly fixed: readonly number[];
+  readonly dynamic: readonly number[];
+} {
   const { dynamic } = split(op);
-  const fixed: Immediate[] = [];
-  const rest: Immediate[] = [];
-  dynamic.forEach((t, i) => (t === null ? fixed : rest).push(imm[i]!));
-  return { fixed, dynamic: rest };
+  const places = dynamic.map((_, i) => i);
+  return { fixed: places.filter((i) => dynamic[i] === null), dynamic: places.filter((i) => dynamic[i] !== null) };
 }
-/** Puts them together again, in the micro-op's order. */
+/** Puts the values of both together again, in the micro-op's order. */
 export function joinImmediates(op: MicroOp, fixed: readonly Immediate[], dynamic: readonly unknown[]): unknown[] {
   let f = 0;
   let d = 0;

@@ -34,7 +34,7 @@ export interface Template {
 }
 
 const lengthBits = 15;
-const initialSlots = 1 << 12;
+const initialSlots = 1 << 13;
 /** So many templates, then all are forgotten. */
 const capacity = 1 << 16;
 const keyWords = 5;
@@ -65,7 +65,7 @@ export class Templates {
   private readonly lengths = new Uint16Array(1 << lengthBits);
   /** Index of a template + 1, or 0. */
   private slots = new Int32Array(initialSlots);
-  private keys = new Int32Array(initialSlots * keyWords);
+  private keys = new Int32Array((initialSlots / 2) * keyWords);
   private templates: Template[] = [];
 
   /** The template of the instruction at `at`, of which `available` bytes may be looked at; null = none is known. */
@@ -156,7 +156,7 @@ export class Templates {
   }
   private grow(): void {
     this.slots = new Int32Array(this.slots.length * 4);
-    const keys = new Int32Array(this.slots.length * keyWords);
+    const keys = new Int32Array((this.slots.length / 2) * keyWords);
     keys.set(this.keys);
     this.keys = keys;
     for (let i = 0; i + 1 < this.templates.length; i++) this.enter(i);

@@ -6,9 +6,19 @@
  */
 
 import { ARITHMETIC_FLAGS, type FlagKind } from './flags.ts';
-import { foldConstant } from './fold.ts';
-import { foldVector } from './fold-vector.ts';
-import { type Immediate, type MicroOp, microOps, type Node } from './micro-ops.ts';
+import { fold } from './fold-vector.ts';
+import {
+  codeOf,
+  effects,
+  type Immediate,
+  type MicroOp,
+  microOps,
+  type Node,
+  opList,
+  PURE,
+  results,
+} from './micro-ops.ts';
+import { Numbering } from './numbering.ts';
 import { opOf } from './op-names.ts';
 import type { Insn, MemoryOperand, Operand } from './operand.ts';
 import type { Int, IntType, Type, Value, Width } from './types.ts';
@@ -38,49 +48,53 @@ export interface ExecutionContext {
 }
 
 const RSP = 4;
-/** Micro-ops by number, for keys. */
-const opNumbers = new Map(Object.keys(microOps).map((op, index) => [op, index]));
-/** What names a pure micro-op: the same key is the same value. */
-type Key = number | bigint | string;
-const twoTo17 = 2 ** 17;
-
-function keyOf(op: MicroOp, args: readonly number[], imm: readonly Immediate[]): Key {
-  if (imm.length === 0 && args.length <= 2)
-    return (opNumbers.get(op)! * twoTo17 + (args[0] ?? -1) + 1) * twoTo17 + (args[1] ?? -1) + 1;
-  if (op === 'i32.const') return -1 - ((imm[0] as number) >>> 0);
-  if (op === 'i64.const') return imm[0] as bigint;
-  return `${op}|${args.join()}|${imm.join()}`;
+const none: readonly never[] = [];
+/** Integer micro-ops by operation: their numbers for i32 and for i64. */
+const integers = new Map<string, readonly [i32: number, i64: number]>();
+for (const [code, op] of opList.entries()) {
+  if (!op.startsWith('i32.')) continue;
+  const wide = opList.indexOf(`i64.${op.slice(4)}` as MicroOp);
+  if (wide >= 0) integers.set(op.slice(4), [code, wide]);
 }
+
+const loads = { 8: 'load.8', 16: 'load.16', 32: 'load.32', 64: 'load.64' } as const;
+const modifies = { 8: 'modify.8', 16: 'modify.16', 32: 'modify.32', 64: 'modify.64' } as const;
+const stores = { 8: 'store.8', 16: 'store.16', 32: 'store.32', 64: 'store.64' } as const;
 
 export class Builder {
   readonly nodes: Node[] = [];
   readonly context: ExecutionContext;
   /** Set once a micro-op has ended the block. */
   ended = false;
-  private readonly known = new Map<Key, number>();
-  private readonly scopes: Key[][] = [];
+  private readonly known = new Numbering(this.nodes);
+  /** Where the scopes that are open begin. */
+  private readonly scopes: number[] = [];
 
   constructor(context: ExecutionContext) {
     this.context = context;
   }
 
   // --- recording
-  emit<T extends Type>(op: MicroOp, args: readonly number[] = [], ...imm: Immediate[]): Value<T> {
-    if (microOps[op].effect === 'pure') {
-      const folded = foldConstant(this, op, args) ?? foldVector(this, op, args, imm);
-      if (folded !== null) return folded as Value<T>;
-      const key = keyOf(op, args, imm);
-      const seen = this.known.get(key);
-      if (seen !== undefined) return seen as Value<T>;
-      const made = this.nodes.push({ op, args, imm }) - 1;
-      this.known.set(key, made);
-      this.scopes.at(-1)?.push(key);
-      return made as Value<T>;
+  emit<T extends Type>(op: MicroOp, args: readonly number[] = none, ...imm: Immediate[]): Value<T> {
+    return this.record(codeOf(op), args, imm.length === 0 ? none : imm) as Value<T>;
+  }
+  /** Records the micro-op of another recording's node on these values. */
+  copy(node: Node, args: readonly number[]): Value {
+    return this.record(node.code, args, node.imm);
+  }
+  private record(code: number, args: readonly number[], imm: readonly Immediate[]): Value {
+    const op = opList[code]!;
+    if (effects[code] === PURE) {
+      const folded = fold(this, code, op, args, imm);
+      if (folded !== null) return folded;
+      const seen = this.known.find(code, args, imm);
+      if (seen >= 0) return seen as Value;
+      this.known.note(this.nodes.length);
     }
-    return (this.nodes.push({ op, args, imm }) - 1) as Value<T>;
+    return (this.nodes.push({ op, code, args, imm }) - 1) as Value;
   }
   typeOf(v: Value): Type {
-    return microOps[this.nodes[v]!.op].result!;
+    return results[this.nodes[v]!.code]!;
   }
   /** The constant behind a value, or undefined. */
   constantOf(v: Value): bigint | undefined {
@@ -90,13 +104,17 @@ export class Builder {
     return undefined;
   }
   private two<T extends IntType>(name: string, a: Value<T>, c: Value<T>): Value<T> {
-    return this.emit(opOf(this.typeOf(a), name), [a, c]);
+    return this.record(this.integer(a, name), [a, c], none) as Value<T>;
+  }
+  /** The micro-op of an operation on operands of the type of `a`. */
+  private integer(a: Value, name: string): number {
+    return integers.get(name)![this.typeOf(a) === 'i64' ? 1 : 0];
   }
   private test(name: string, a: Int, c: Int): Value<'i32'> {
-    return this.emit(opOf(this.typeOf(a), name), [a, c]);
+    return this.record(this.integer(a, name), [a, c], none) as Value<'i32'>;
   }
   private one<T extends IntType>(name: string, a: Value<T>): Value<T> {
-    return this.emit(opOf(this.typeOf(a), name), [a]);
+    return this.record(this.integer(a, name), [a], none) as Value<T>;
   }
 
   // --- constants
@@ -228,7 +246,7 @@ export class Builder {
     return this.test('ge_s', a, c);
   }
   eqz(a: Int): Value<'i32'> {
-    return this.emit(opOf(this.typeOf(a), 'eqz'), [a]);
+    return this.record(this.integer(a, 'eqz'), [a], none) as Value<'i32'>;
   }
   not(a: Int): Int {
     return this.xor(a, this.typeOf(a) === 'i64' ? this.i64(-1) : this.i32(-1));
@@ -260,8 +278,11 @@ export class Builder {
   }
   /** Spreads bit `width - 1` over the upper bits (in the value's own type). */
   signExtend(a: Int, width: Width): Int {
-    if (this.typeOf(a) === 'i64') return width === 64 ? a : this.emit(`i64.extend${width}_s` as MicroOp, [a]);
-    return width >= 32 ? a : this.emit(`i32.extend${width as 8 | 16}_s`, [a]);
+    if (this.typeOf(a) === 'i64')
+      return width === 64
+        ? a
+        : this.emit(width === 32 ? 'i64.extend32_s' : width === 16 ? 'i64.extend16_s' : 'i64.extend8_s', [a]);
+    return width >= 32 ? a : this.emit(width === 16 ? 'i32.extend16_s' : 'i32.extend8_s', [a]);
   }
   /** As i64, zero-extended from `width`. */
   toI64(a: Int, width: Width): Value<'i64'> {
@@ -355,17 +376,17 @@ export class Builder {
   }
   /** `stack`: a non-canonical address is #SS. Values are zero-extended. */
   load(address: Value<'i64'>, width: Width, stack = false): Int {
-    return this.emit(`load.${width}`, [address], stack ? 1 : 0);
+    return this.emit(loads[width], [address], stack ? 1 : 0);
   }
   loadVector(address: Value<'i64'>, stack = false): Value<'v128'> {
     return this.emit('load.128', [address], stack ? 1 : 0);
   }
   /** Load of a read-modify-write: faults where the store would. */
   loadForWrite(address: Value<'i64'>, width: Width, stack = false): Int {
-    return this.emit(`modify.${width}`, [address], stack ? 1 : 0);
+    return this.emit(modifies[width], [address], stack ? 1 : 0);
   }
   store(address: Value<'i64'>, width: Width, value: Int, stack = false): void {
-    this.emit(`store.${width}`, [address, value], stack ? 1 : 0);
+    this.emit(stores[width], [address, value], stack ? 1 : 0);
   }
   storeVector(address: Value<'i64'>, value: Value<'v128'>, stack = false): void {
     this.emit('store.128', [address, value], stack ? 1 : 0);
@@ -493,10 +514,10 @@ export class Builder {
   }
   /** Values recorded from here to `leaveScope` are not used again after it. */
   enterScope(): void {
-    this.scopes.push([]);
+    this.scopes.push(this.nodes.length);
   }
   leaveScope(): void {
-    for (const key of this.scopes.pop()!) this.known.delete(key);
+    this.known.hideFrom(this.scopes.pop()!);
   }
   unlessZero(v: Int, body: () => void): void {
     this.when(this.typeOf(v) === 'i32' ? (v as Value<'i32'>) : this.ne(v, this.i64(0)), body);

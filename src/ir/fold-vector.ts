@@ -2,8 +2,8 @@
  * Identities of lane and vector micro-ops, applied as they are recorded: scalar floating point passes from instruction to
  * instruction as an f64 and not through the register that holds it.
  */
-import type { Recording } from './fold.ts';
-import type { Immediate, MicroOp } from './micro-ops.ts';
+import { foldConstant, type Recording } from './fold.ts';
+import { type Immediate, type MicroOp, opList } from './micro-ops.ts';
 import { partsOf } from './op-names.ts';
 import type { Value } from './types.ts';
 
@@ -40,12 +40,7 @@ function extract(b: Recording, shape: string, vector: Value, lane: number): Valu
 }
 
 /** What a pure micro-op on vectors or floating point bits is equal to, or null. */
-export function foldVector(
-  b: Recording,
-  op: MicroOp,
-  args: readonly number[],
-  imm: readonly Immediate[],
-): Value | null {
+function foldVector(b: Recording, op: MicroOp, args: readonly number[], imm: readonly Immediate[]): Value | null {
   const [shape, name] = partsOf(op);
   switch (name) {
     case 'extract_lane':
@@ -78,4 +73,23 @@ export function foldVector(
     default:
       return null;
   }
+}
+
+const names = ['extract_lane', 'replace_lane', 'reinterpret', 'xor', 'andnot', 'and', 'or'];
+/** Which micro-ops foldVector knows anything of, by number. */
+const isVector = opList.map((op) => {
+  const [shape, name] = partsOf(op);
+  return names.includes(name) && (shape === 'v128' || !names.slice(3).includes(name));
+});
+
+/** What a pure micro-op is equal to, or null. */
+export function fold(
+  b: Recording,
+  code: number,
+  op: MicroOp,
+  args: readonly number[],
+  imm: readonly Immediate[],
+): Value | null {
+  if (args.length === 0) return null;
+  return isVector[code] ? foldVector(b, op, args, imm) : foldConstant(b, code, op, args);
 }

@@ -1,5 +1,5 @@
 /** Constant folding and identities of pure integer micro-ops, applied as they are recorded. */
-import type { Immediate, MicroOp, Node } from './micro-ops.ts';
+import { type Immediate, type MicroOp, type Node, opList } from './micro-ops.ts';
 import type { Type, Value } from './types.ts';
 
 /** What folding sees of a builder. */
@@ -14,17 +14,28 @@ export interface Recording {
 const s32 = (n: bigint) => BigInt.asIntN(32, n);
 const u = (bits: number, n: bigint) => BigInt.asUintN(bits, n);
 
+/** Integer micro-ops' operations by number (`add`), or undefined for all others. */
+const operations = opList.map((op) => (/^i(32|64)\.[a-z0-9_]+$/.test(op) ? op.slice(4) : undefined));
+
 /** The value of a pure micro-op whose operands decide it, or null. */
-export function foldConstant(b: Recording, op: MicroOp, args: readonly number[]): Value | null {
-  if (args.length === 0 || args.length > 2) return null;
+export function foldConstant(b: Recording, code: number, op: MicroOp, args: readonly number[]): Value | null {
+  const name = operations[code];
+  if (name === undefined || args.length === 0 || args.length > 2) return null;
   // Most micro-ops have neither a constant operand nor twice the same.
   const isConstant = isConst(b, args[0]!) || (args.length === 2 && (isConst(b, args[1]!) || args[0] === args[1]));
   if (!isConstant) return args.length === 1 ? unary(b, op, args[0] as Value) : null;
+  if (args.length === 2) {
+    const one = b.nodes[args[0]!]!;
+    const other = b.nodes[args[1]!]!;
+    if (one.op === 'i32.const' && other.op === 'i32.const') {
+      const n = binary32(name, (one.imm[0] as number) | 0, (other.imm[0] as number) | 0);
+      if (n !== null) return b.i32(n);
+    }
+  }
   const first = b.constantOf(args[0] as Value);
   const second = args.length > 1 ? b.constantOf(args[1] as Value) : undefined;
-  const bits = op.startsWith('i64') ? 64 : 32;
+  const bits = op.charCodeAt(1) === 54 ? 64 : 32; // i64, i32
   const make = (n: bigint): Value => (bits === 64 ? b.i64(n) : b.i32(Number(s32(n))));
-  const name = op.slice(4);
   if (args.length === 1) {
     if (first === undefined) return unary(b, op, args[0] as Value);
     switch (op) {
@@ -97,6 +108,12 @@ function unary(b: Recording, op: MicroOp, arg: Value): Value | null {
   return null;
 }
 
+/** Bits of a number from 0 to 2^64 - 1, at least 1. */
+function length(n: bigint): number {
+  const high = Number(n >> 32n);
+  return high !== 0 ? 64 - Math.clz32(high) : Math.max(1, 32 - Math.clz32(Number(n & 0xffff_ffffn)));
+}
+
 /** How many low bits of a value may be set, as far as its micro-op says. */
 function bitsOf(b: Recording, v: Value): number {
   const node = b.nodes[v]!;
@@ -117,7 +134,7 @@ function bitsOf(b: Recording, v: Value): number {
     case 'i32.const':
     case 'i64.const': {
       const n = b.constantOf(v)!;
-      return n < 0n ? 64 : n.toString(2).length;
+      return n < 0n ? 64 : length(n);
     }
     case 'i32.and':
     case 'i64.and':
@@ -130,9 +147,54 @@ function bitsOf(b: Recording, v: Value): number {
 /** A mask of low ones over a value that has no other bits is the value; a mask over a mask is one mask. */
 function maskOf(b: Recording, v: Value, mask: bigint, bits: number): Value | null {
   const m = u(bits, mask);
-  const low = (m & (m + 1n)) === 0n ? m.toString(2).length : 0;
+  const low = (m & (m + 1n)) === 0n ? length(m) : 0;
   if (low > 0 && bitsOf(b, v) <= low) return v;
   return null;
+}
+
+function binary32(name: string, a: number, c: number): number | null {
+  switch (name) {
+    case 'add':
+      return (a + c) | 0;
+    case 'sub':
+      return (a - c) | 0;
+    case 'mul':
+      return Math.imul(a, c);
+    case 'and':
+      return a & c;
+    case 'or':
+      return a | c;
+    case 'xor':
+      return a ^ c;
+    case 'shl':
+      return a << c;
+    case 'shr_u':
+      return (a >>> c) | 0;
+    case 'shr_s':
+      return a >> c;
+    case 'eq':
+      return a === c ? 1 : 0;
+    case 'ne':
+      return a !== c ? 1 : 0;
+    case 'lt_u':
+      return a >>> 0 < c >>> 0 ? 1 : 0;
+    case 'le_u':
+      return a >>> 0 <= c >>> 0 ? 1 : 0;
+    case 'gt_u':
+      return a >>> 0 > c >>> 0 ? 1 : 0;
+    case 'ge_u':
+      return a >>> 0 >= c >>> 0 ? 1 : 0;
+    case 'lt_s':
+      return a < c ? 1 : 0;
+    case 'le_s':
+      return a <= c ? 1 : 0;
+    case 'gt_s':
+      return a > c ? 1 : 0;
+    case 'ge_s':
+      return a >= c ? 1 : 0;
+    default:
+      return null;
+  }
 }
 
 function binary(name: string, bits: number, a: bigint, c: bigint): bigint | boolean | null {

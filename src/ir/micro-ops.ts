@@ -222,13 +222,51 @@ export type Immediate = number | bigint | string | readonly number[];
 
 export interface Node {
   readonly op: MicroOp;
+  /** The micro-op's number: an index into tables. */
+  readonly code: number;
   readonly args: readonly number[];
   readonly imm: readonly Immediate[];
 }
 
 export const specOf = (op: MicroOp): MicroOpSpec => microOps[op];
+
+/** Micro-ops by number. */
+export const opList = Object.keys(microOps) as readonly MicroOp[];
+const numbers = new Map(opList.map((op, index) => [op, index]));
+export function codeOf(op: MicroOp): number {
+  const code = numbers.get(op);
+  if (code === undefined) throw new Error(`micro-ops: there is no ${op}`);
+  return code;
+}
+export const nodeOf = (op: MicroOp, args: readonly number[], imm: readonly Immediate[]): Node => ({
+  op,
+  code: codeOf(op),
+  args,
+  imm,
+});
+
+/** Effects by a micro-op's number, as numbers. */
+export const PURE = 0,
+  READ = 1,
+  WRITE = 2,
+  MEMORY = 3,
+  FAULT = 4,
+  CONTROL = 5;
+const effectNumbers: Record<Effect, number> = {
+  pure: PURE,
+  read: READ,
+  write: WRITE,
+  memory: MEMORY,
+  fault: FAULT,
+  control: CONTROL,
+};
+export const effects = Uint8Array.from(opList, (op) => effectNumbers[microOps[op].effect]);
+/** Result types by a micro-op's number. */
+export const results = opList.map((op) => microOps[op].result);
+
 /** May leave the straight path of the instruction: the state before it must be exact. */
 export const mayFault = (op: MicroOp): boolean => {
   const { effect } = microOps[op];
   return effect === 'memory' || effect === 'fault';
 };
+export const codeMayFault = (code: number): boolean => effects[code] === MEMORY || effects[code] === FAULT;

@@ -6,7 +6,7 @@
 import { Builder, type ExecutionContext } from './builder.ts';
 import { condition, type FlagSource, flagWord } from './flag-formulas.ts';
 import { ARITHMETIC_FLAGS, conditionFlags, type FlagKind, flagCode } from './flags.ts';
-import { mayFault, microOps, type Node } from './micro-ops.ts';
+import { codeMayFault, effects, type Immediate, type Node, nodeOf, opList, PURE, READ } from './micro-ops.ts';
 import type { Value, Width } from './types.ts';
 import { isX87 } from './x87-ops.ts';
 
@@ -32,6 +32,18 @@ export function optimise(
   return withoutDeadFlags(forward(nodes, context), around.liveOut, true);
 }
 
+const none: readonly number[] = [];
+const ofX87 = opList.map(isX87);
+/** What stands in registers: general ones, xmm, upper halves, MMX, and that the unit is ready for MMX or has entered it. */
+const firstMmx = 48;
+const mmxReady = 56;
+const mmxEntered = 57;
+const registerCount = 58;
+function registerOf(op: Node['op'], index: Immediate): number {
+  const file = op.charCodeAt(0); // r, x, y, m
+  return (index as number) + (file === 114 ? 0 : file === 120 ? 16 : file === 121 ? 32 : firstMmx);
+}
+
 /** Kind and width of the operation that set the flags, where a block is entered. */
 export interface FlagProducer {
   readonly kind: FlagKind;
@@ -48,36 +60,37 @@ export function forward(
   producers: readonly FlagProducer[] | null = null,
 ): readonly Node[] {
   const b = new Builder(context);
-  const map: number[] = [];
-  let registers = new Map<string, number>();
+  const map = new Int32Array(nodes.length);
+  let registers = new Int32Array(registerCount).fill(-1);
   let flags: FlagState = { source: producers === null ? null : incoming(b, producers), merged: null };
-  const outer: { registers: Map<string, number>; flags: FlagState }[] = [];
+  const outer: { registers: Int32Array<ArrayBuffer>; flags: FlagState }[] = [];
 
   for (let i = 0; i < nodes.length; i++) {
     const node = nodes[i]!;
-    const args = node.args.map((a) => map[a]!);
-    const [first] = node.imm;
+    const args: number[] = [];
+    for (let k = 0; k < node.args.length; k++) args.push(map[node.args[k]!]!);
+    const first = node.imm[0];
     switch (node.op) {
       case 'reg.get':
       case 'xmm.get':
-      case 'ymm.get': {
-        const key = `${node.op[0]}${first}`;
-        let value = registers.get(key);
-        if (value === undefined) {
-          value = b.emit(node.op, [], first!);
-          registers.set(key, value);
-        }
-        map[i] = value;
+      case 'ymm.get':
+      case 'mmx.get': {
+        const key = registerOf(node.op, first!);
+        if (registers[key]! < 0) registers[key] = b.copy(node, none);
+        map[i] = registers[key]!;
         break;
       }
       case 'reg.set':
       case 'xmm.set':
       case 'ymm.set':
+      case 'mmx.set': {
+        const key = registerOf(node.op, first!);
         // VEX-encoded instructions clear upper halves that mostly are clear already.
-        if (node.op === 'ymm.set' && registers.get(`y${first}`) === args[0]) break;
-        b.emit(node.op, args, first!);
-        registers.set(`${node.op[0]}${first}`, args[0]!);
+        if (node.op === 'ymm.set' && registers[key] === args[0]) break;
+        b.copy(node, args);
+        registers[key] = args[0]!;
         break;
+      }
       case 'flags.set': {
         const [kind, width] = node.imm as [FlagKind, Width];
         flags = {
@@ -86,7 +99,7 @@ export function forward(
           ],
           merged: null,
         };
-        b.emit(node.op, args, kind, width);
+        b.copy(node, args);
         break;
       }
       case 'flags.merge': {
@@ -121,7 +134,7 @@ export function forward(
         map[i] = knownCondition(b, flags, first as number) ?? b.emit('flags.test', [], first as number);
         break;
       case 'when':
-        outer.push({ registers: new Map(registers), flags });
+        outer.push({ registers: registers.slice(), flags });
         b.emit('when', args);
         b.enterScope();
         break;
@@ -130,54 +143,43 @@ export function forward(
         b.emit('end');
         const before = outer.pop()!;
         // What the body changed is unknown after it: it may not have run.
-        for (const [key, value] of before.registers) if (registers.get(key) !== value) before.registers.delete(key);
-        registers = before.registers;
+        for (let k = 0; k < registerCount; k++) if (registers[k] !== before.registers[k]) before.registers[k] = -1;
+        ({ registers } = before);
         flags = flags === before.flags ? flags : { source: null, merged: null };
         break;
       }
-      case 'mmx.get':
-      case 'mmx.set': {
-        const key = `m${first}`;
-        if (node.op === 'mmx.set') {
-          b.emit(node.op, args, first!);
-          registers.set(key, args[0]!);
-          break;
-        }
-        const value = registers.get(key) ?? b.emit(node.op, [], first!);
-        registers.set(key, value);
-        map[i] = value;
-        break;
-      }
       case 'mmx.ready':
-      case 'mmx.enter':
+      case 'mmx.enter': {
         // Once is enough until an x87 instruction or EMMS comes: no other changes status and tags.
-        if (registers.has(node.op)) break;
-        registers.set(node.op, 0);
+        const key = node.op === 'mmx.ready' ? mmxReady : mmxEntered;
+        if (registers[key] === 0) break;
+        registers[key] = 0;
         b.emit(node.op);
         break;
+      }
       case 'mmx.empty':
-        registers.delete('mmx.enter');
+        registers[mmxEntered] = -1;
         b.emit(node.op);
         break;
       default:
-        if (isX87(node.op)) for (const key of registers.keys()) if (key[0] === 'm') registers.delete(key);
-        map[i] = b.emit(node.op, args, ...node.imm);
+        if (ofX87[node.code]) registers.fill(-1, firstMmx);
+        map[i] = b.copy(node, args);
     }
   }
   return withoutUnused(b.nodes);
 }
 
-const nothing: Node = { op: 'i32.const', args: [], imm: [0] };
+const nothing = nodeOf('i32.const', [], [0]);
 
 /** Blanks what only computes or reads and that nobody needs. */
 function withoutUnused(nodes: readonly Node[]): Node[] {
   const used = new Uint8Array(nodes.length);
-  const result = [...nodes];
+  const result = nodes.slice();
   for (let i = nodes.length - 1; i >= 0; i--) {
-    const { op, args } = nodes[i]!;
-    const { effect } = microOps[op];
-    if ((effect === 'pure' || effect === 'read') && used[i] === 0) result[i] = nothing;
-    else for (const a of args) used[a] = 1;
+    const { code, args } = nodes[i]!;
+    const effect = effects[code];
+    if ((effect === PURE || effect === READ) && used[i] === 0) result[i] = nothing;
+    else for (let k = 0; k < args.length; k++) used[args[k]!] = 1;
   }
   return result;
 }
@@ -230,16 +232,18 @@ function knownCondition(b: Builder, state: FlagState, code: number): Value<'i32'
  * `endsAtStores`: the block may end behind any instruction that stores, since it may overwrite the block.
  */
 export function withoutDeadFlags(nodes: readonly Node[], liveOut: number, endsAtStores = false): Node[] {
-  const result: Node[] = [...nodes];
-  const maybeLast = new Set<number>();
+  const result: Node[] = nodes.slice();
+  const maybeLast = new Uint8Array(nodes.length);
   if (endsAtStores) {
     let stores = false;
-    nodes.forEach(({ op }, i) => {
+    for (let i = 0; i < nodes.length; i++) {
+      const { op } = nodes[i]!;
       if (op === 'insn') {
-        if (stores) maybeLast.add(i);
+        if (stores) maybeLast[i] = 1;
         stores = false;
-      } else if (op.startsWith('store.')) stores = true;
-    });
+      } else if (op === 'store.32' || op === 'store.64' || op === 'store.8' || op === 'store.16' || op === 'store.128')
+        stores = true;
+    }
   }
   let live = liveOut;
   const afterBody: number[] = [];
@@ -264,7 +268,7 @@ export function withoutDeadFlags(nodes: readonly Node[], liveOut: number, endsAt
         live |= conditionFlags(node.imm[0] as number);
         break;
       case 'insn':
-        if (maybeLast.has(i)) live = ARITHMETIC_FLAGS;
+        if (maybeLast[i] === 1) live = ARITHMETIC_FLAGS;
         break;
       case 'end':
         afterBody.push(live);
@@ -281,7 +285,7 @@ export function withoutDeadFlags(nodes: readonly Node[], liveOut: number, endsAt
         if (afterBody.length > 0) live = ARITHMETIC_FLAGS;
         break;
       default:
-        if (mayFault(node.op)) live = ARITHMETIC_FLAGS;
+        if (codeMayFault(node.code)) live = ARITHMETIC_FLAGS;
     }
   }
   return result;

@@ -3,13 +3,10 @@
  * the first that needs it, what nobody needs not at all. Reads of registers are not copied: they stand for the register
  * itself as long as it is unchanged, and a `save` step tells the reader when it must take a copy.
  */
-import { microOps, type Node } from './micro-ops.ts';
+import { codeOf, effects, type Node, opList, PURE, READ } from './micro-ops.ts';
 
-export interface Step {
-  /** Index of the node to emit; for a save, of the register read to copy now. */
-  readonly node: number;
-  readonly save: boolean;
-}
+/** A step: the number of the node to emit * 2; + 1 for a save, of the register read to copy now. */
+export type Step = number;
 
 export interface Schedule {
   readonly steps: readonly Step[];
@@ -17,101 +14,126 @@ export interface Schedule {
   readonly uses: Uint16Array;
 }
 
-/** A register read that stands for the register: its key, or null. */
-export function aliasKey(node: Node): string | null {
-  switch (node.op) {
-    case 'reg.get':
-      return `r${node.imm[0]}`;
-    case 'xmm.get':
-      return `x${node.imm[0]}`;
-    case 'ymm.get':
-      return `y${node.imm[0]}`;
-    default:
-      return null;
-  }
-}
-/** The register that a node overwrites: its key, or null. */
-export function writtenKey(node: Node): string | null {
-  switch (node.op) {
-    case 'reg.set':
-      return `r${node.imm[0]}`;
-    case 'xmm.set':
-      return `x${node.imm[0]}`;
-    case 'ymm.set':
-      return `y${node.imm[0]}`;
-    default:
-      return null;
-  }
-}
+/** Registers that reads stand for: general ones, xmm, upper halves, by number. */
+const registers = 48;
+const isRead = Uint8Array.from(opList, (op) => (op === 'reg.get' || op === 'xmm.get' || op === 'ymm.get' ? 1 : 0));
+const files = Int8Array.from(opList, (op) => {
+  if (op === 'reg.get' || op === 'reg.set') return 0;
+  if (op === 'xmm.get' || op === 'xmm.set') return 16;
+  return op === 'ymm.get' || op === 'ymm.set' ? 32 : -1;
+});
+const WHEN = codeOf('when');
+const END = codeOf('end');
+
+/** A register read that stands for the register: its number, or -1. */
+export const aliasOf = (node: Node): number =>
+  isRead[node.code] === 1 ? files[node.code]! + (node.imm[0] as number) : -1;
+/** The register that a node overwrites: its number, or -1. */
+export const writtenBy = ({ code, imm }: Node): number =>
+  files[code]! >= 0 && isRead[code] === 0 ? files[code]! + (imm[0] as number) : -1;
 
 export function schedule(nodes: readonly Node[]): Schedule {
-  const isPure = nodes.map((n) => microOps[n.op].effect === 'pure');
-  const isAlias = nodes.map((n) => aliasKey(n) !== null);
-  const uses = countUses(nodes, isPure, isAlias);
-  const remaining = Uint16Array.from(uses);
-  const emitted = new Uint8Array(nodes.length);
-  const saved = new Uint8Array(nodes.length);
-  const steps: Step[] = [];
-  const active = new Map<string, number[]>();
-
-  const consume = (node: Node) => {
-    for (const a of node.args) remaining[a]!--;
-  };
-  const demand = (v: number): void => {
-    if (!isPure[v] || emitted[v]) return;
-    emitted[v] = 1;
-    for (const a of nodes[v]!.args) demand(a);
-    consume(nodes[v]!);
-    steps.push({ node: v, save: false });
-  };
-  const save = (key: string) => {
-    for (const v of active.get(key) ?? []) {
-      if (remaining[v]! > 0 && !saved[v]) {
-        saved[v] = 1;
-        steps.push({ node: v, save: true });
-      }
-    }
-    active.delete(key);
-  };
-
-  for (let i = 0; i < nodes.length; i++) {
-    const node = nodes[i]!;
-    if (isPure[i]) continue;
-    const alias = aliasKey(node);
-    if (alias !== null) {
-      if (uses[i]! > 0) {
-        const list = active.get(alias);
-        if (list === undefined) active.set(alias, [i]);
-        else list.push(i);
-      }
-      continue;
-    }
-    if (microOps[node.op].effect === 'read' && uses[i] === 0) continue;
-    for (const a of node.args) demand(a);
-    if (node.op === 'when') {
-      const end = bodyEnd(nodes, i);
-      const inside = reachable(nodes, isPure, emitted, i + 1, end);
-      const after = reachable(nodes, isPure, emitted, end, nodes.length);
-      for (const v of inside) if (v < i && after.has(v)) demand(v);
-      for (let k = i + 1; k < end; k++) {
-        const written = writtenKey(nodes[k]!);
-        if (written !== null) save(written);
-      }
-    }
-    consume(node);
-    const written = writtenKey(node);
-    if (written !== null) save(written);
-    steps.push({ node: i, save: false });
-  }
-  return { steps, uses };
+  return new Scheduler(nodes).run();
 }
 
-function countUses(nodes: readonly Node[], isPure: readonly boolean[], isAlias: readonly boolean[]): Uint16Array {
+/** What the schedule being made knows of nodes: uses to come, whether it is emitted, whether it is copied. */
+let remaining = new Uint16Array(1 << 8);
+let emitted = new Uint8Array(1 << 8);
+let saved = new Uint8Array(1 << 8);
+/** By register: the last read of it that stands for it, + 1; before it, by node, the others. */
+const active = new Int32Array(registers);
+let earlier = new Int32Array(1 << 8);
+
+class Scheduler {
+  private readonly nodes: readonly Node[];
+  private readonly uses: Uint16Array;
+  private readonly steps: Step[] = [];
+
+  constructor(nodes: readonly Node[]) {
+    const count = nodes.length;
+    this.nodes = nodes;
+    this.uses = countUses(nodes);
+    if (count > remaining.length) {
+      remaining = new Uint16Array(count * 2);
+      emitted = new Uint8Array(count * 2);
+      saved = new Uint8Array(count * 2);
+      earlier = new Int32Array(count * 2);
+    }
+    remaining.set(this.uses);
+    emitted.fill(0, 0, count);
+    saved.fill(0, 0, count);
+    active.fill(0);
+  }
+
+  run(): Schedule {
+    const { nodes, steps, uses } = this;
+    for (let i = 0; i < nodes.length; i++) {
+      const node = nodes[i]!;
+      const effect = effects[node.code];
+      if (effect === PURE) continue;
+      const alias = aliasOf(node);
+      if (alias >= 0) {
+        if (uses[i]! > 0) {
+          earlier[i] = active[alias]!;
+          active[alias] = i + 1;
+        }
+        continue;
+      }
+      if (effect === READ && uses[i] === 0) continue;
+      const { args } = node;
+      for (let k = 0; k < args.length; k++) this.demand(args[k]!);
+      if (node.code === WHEN) this.enterBody(i);
+      for (let k = 0; k < args.length; k++) remaining[args[k]!]!--;
+      const written = writtenBy(node);
+      if (written >= 0) this.save(written);
+      steps.push(i * 2);
+    }
+    return { steps, uses };
+  }
+
+  private demand(v: number): void {
+    const node = this.nodes[v]!;
+    if (effects[node.code] !== PURE || emitted[v] === 1) return;
+    emitted[v] = 1;
+    const { args } = node;
+    for (let k = 0; k < args.length; k++) this.demand(args[k]!);
+    for (let k = 0; k < args.length; k++) remaining[args[k]!]!--;
+    this.steps.push(v * 2);
+  }
+  /** Copies of a register's reads that are still needed, in their order. */
+  private save(register: number): void {
+    this.saveUpTo(active[register]! - 1);
+    active[register] = 0;
+  }
+  private saveUpTo(v: number): void {
+    if (v < 0) return;
+    this.saveUpTo(earlier[v]! - 1);
+    if (remaining[v]! > 0 && saved[v] === 0) {
+      saved[v] = 1;
+      this.steps.push(v * 2 + 1);
+    }
+  }
+  /** What both the body and what follows it need must be there before it. */
+  private enterBody(when: number): void {
+    const { nodes } = this;
+    const end = bodyEnd(nodes, when);
+    const inside = reachable(nodes, when + 1, end);
+    const after = reachable(nodes, end, nodes.length);
+    for (const v of inside) if (v < when && after.has(v)) this.demand(v);
+    for (let k = when + 1; k < end; k++) {
+      const written = writtenBy(nodes[k]!);
+      if (written >= 0) this.save(written);
+    }
+  }
+}
+
+function countUses(nodes: readonly Node[]): Uint16Array {
   const uses = new Uint16Array(nodes.length);
   for (let i = nodes.length - 1; i >= 0; i--) {
-    const { effect } = microOps[nodes[i]!.op];
-    const wanted = isPure[i] || isAlias[i] || effect === 'read' ? uses[i]! > 0 : true;
-    if (wanted) for (const a of nodes[i]!.args) uses[a]!++;
+    const { code, args } = nodes[i]!;
+    const effect = effects[code];
+    if ((effect === PURE || effect === READ) && uses[i] === 0) continue;
+    for (let k = 0; k < args.length; k++) uses[args[k]!]!++;
   }
   return uses;
 }
@@ -119,26 +141,25 @@ function countUses(nodes: readonly Node[], isPure: readonly boolean[], isAlias: 
 function bodyEnd(nodes: readonly Node[], when: number): number {
   let depth = 0;
   for (let i = when; i < nodes.length; i++) {
-    if (nodes[i]!.op === 'when') depth++;
-    else if (nodes[i]!.op === 'end' && --depth === 0) return i;
+    const { code } = nodes[i]!;
+    if (code === WHEN) depth++;
+    else if (code === END && --depth === 0) return i;
   }
   throw new Error('schedule: a when without its end');
 }
 
 /** Pure values, not yet emitted, that the effects in [from, to) need. */
-function reachable(
-  nodes: readonly Node[],
-  isPure: readonly boolean[],
-  emitted: Uint8Array,
-  from: number,
-  to: number,
-): Set<number> {
+function reachable(nodes: readonly Node[], from: number, to: number): Set<number> {
   const found = new Set<number>();
   const visit = (v: number): void => {
-    if (!isPure[v] || emitted[v] || found.has(v)) return;
+    const { code, args } = nodes[v]!;
+    if (effects[code] !== PURE || emitted[v] === 1 || found.has(v)) return;
     found.add(v);
-    for (const a of nodes[v]!.args) visit(a);
+    for (let k = 0; k < args.length; k++) visit(args[k]!);
   };
-  for (let i = from; i < to; i++) if (!isPure[i]) for (const a of nodes[i]!.args) visit(a);
+  for (let i = from; i < to; i++) {
+    const { code, args } = nodes[i]!;
+    if (effects[code] !== PURE) for (let k = 0; k < args.length; k++) visit(args[k]!);
+  }
   return found;
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Builder } from '../../src/ir/builder.ts';
 import { ZF } from '../../src/ir/flags.ts';
-import { microOps, type Node } from '../../src/ir/micro-ops.ts';
+import { type MicroOp, microOps, type Node, nodeOf } from '../../src/ir/micro-ops.ts';
 import { printByInstruction, printNode, printNodes } from '../../src/ir/print.ts';
 import { decode } from '../../src/isa/decode.ts';
 
@@ -79,10 +79,9 @@ test('a block prints by guest instruction', () => {
 
 test('every micro-op has a text that names it', () => {
   for (const [op, spec] of Object.entries(microOps)) {
-    const operands = spec.operands.map(
-      (type): Node => ({ op: type === 'i32' ? 'reg.get' : 'xmm.get', args: [], imm: [0] }),
-    );
-    const node = { op, args: operands.map((_, i) => i), imm: [1n, 1, 1] } as unknown as Node;
+    const operands = spec.operands.map((type): Node => nodeOf(type === 'i32' ? 'reg.get' : 'xmm.get', [], [0]));
+    const places = operands.map((_, i) => i);
+    const node = nodeOf(op as MicroOp, places, [1n, 1, 1]);
     assert.ok(printNode([...operands, node], operands.length).includes(op), op);
   }
 });
