@@ -24,11 +24,11 @@ import { addIntrinsics, intrinsicParameters } from './bpf-intrinsics.ts';
 import { Emitter, type Expr, type MemoryLimits } from './emitter.ts';
 import { emitStructured } from './structure.ts';
 
-/** Where a translation runs. */
+/** Where a translation runs; plain data, as the program is, so that another thread can translate. */
 export interface BpfTarget {
   /** Of the memory that the module imports as `env.memory`. */
   readonly limits: MemoryLimits;
-  readonly maps: PlacedMaps;
+  readonly maps: Pick<PlacedMaps, 'descriptors' | 'values'>;
   readonly regions: PlacedRegions;
 }
 

@@ -70,16 +70,29 @@ interface Path {
   readonly since: number;
 }
 
+/** For tests of the verifier. */
+export interface VerifierOptions {
+  /**
+   * Follows paths to their ends even where a more general state was found safe: the verdict is the same, at many times the
+   * cost.
+   */
+  readonly everyPath?: boolean;
+  /** Called with what is known before each instruction on each path. */
+  readonly observe?: (at: number, state: State) => void;
+}
+
 /**
- * @param everyPath follows paths to their ends even where a more general state was found safe: the verdict is the same, at
- * many times the cost; for tests
  * @throws BpfError with the instruction and the reason if the program is not certainly safe
  */
-export function verify(source: BpfProgramSource, environment: BpfEnvironment, everyPath = false): VerifiedProgram {
+export function verify(
+  source: BpfProgramSource,
+  environment: BpfEnvironment,
+  options: VerifierOptions = {},
+): VerifiedProgram {
   checkEnvironment(environment, source.maps);
   const code = decode(source.bytes);
   const flow = analyseFlow(code);
-  const search = new Search(code, flow, environment, source.maps, everyPath);
+  const search = new Search(code, flow, environment, source.maps, options);
   search.run();
   const { frameBytes, deepest } = stackUse(flow, search.access.depths);
   return {
@@ -123,16 +136,16 @@ class Search {
   private readonly remembered = new Map<number, Checkpoint[]>();
   private readonly waiting: Path[] = [];
   private readonly limit: number;
-  private readonly everyPath: boolean;
+  private readonly options: VerifierOptions;
 
   constructor(
     code: BpfCodeList,
     flow: ControlFlow,
     environment: BpfEnvironment,
     maps: readonly BpfMap[],
-    everyPath: boolean,
+    options: VerifierOptions,
   ) {
-    this.everyPath = everyPath;
+    this.options = options;
     this.code = code;
     this.flow = flow;
     this.environment = environment;
@@ -164,7 +177,7 @@ class Search {
           at,
           `after ${this.limit} instructions on all paths there is no end in sight; a loop has no bound that can be seen, or too many turns`,
         );
-      if (this.flow.joins.has(at) && !this.everyPath) {
+      if (this.flow.joins.has(at) && this.options.everyPath !== true) {
         if (this.isKnown(at, state)) break;
         if (since >= rememberEvery || this.flow.loopHeads.has(at)) {
           last = { state: state.copy(), before: last, open: 1, hits: 0, misses: 0 };
@@ -175,6 +188,7 @@ class Search {
         }
       }
       since++;
+      this.options.observe?.(at, state);
       const i = this.code[at]!;
       if (i.kind === 'branch') {
         const outcomes = this.branch(state, i, at);

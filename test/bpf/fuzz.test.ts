@@ -4,8 +4,11 @@ import { test } from 'node:test';
 import { assemble } from '../../src/bpf/assemble.ts';
 import { decode } from '../../src/bpf/decode.ts';
 import { disassemble } from '../../src/bpf/disassemble.ts';
+import { valueStride } from '../../src/bpf/environment.ts';
 import { BpfError } from '../../src/bpf/errors.ts';
 import { framePointer } from '../../src/bpf/instructions.ts';
+import type { State, Value } from '../../src/bpf/machine-state.ts';
+import { containsScalar, knownScalar } from '../../src/bpf/scalar.ts';
 import { type VerifiedProgram, verify } from '../../src/bpf/verifier.ts';
 import { Place, setInputs, testEnvironment, testMaps } from './harness.ts';
 import { Random } from './random.ts';
@@ -143,7 +146,7 @@ test('to leave out paths that are known to be safe changes no verdict', () => {
   const end = performance.now() + seconds * 1000;
   const outcome = (bytes: Uint8Array, everyPath: boolean): string => {
     try {
-      verify({ name: 'random', bytes, maps: testMaps }, environment, everyPath);
+      verify({ name: 'random', bytes, maps: testMaps }, environment, { everyPath });
       return 'accepted';
     } catch (error) {
       if (error instanceof BpfError) return error.code === 'too-complex' ? error.code : error.message;
@@ -165,6 +168,72 @@ test('to leave out paths that are known to be safe changes no verdict', () => {
   }
   process.stdout.write(`# verdicts compared: ${JSON.stringify(counts)}\n`);
   assert.ok(counts.accepted > 0 && counts.refused > 0);
+});
+
+/** A register's value is one that the verifier thought possible. */
+function admits(known: Value, concrete: bigint, place: Place): boolean {
+  if (known === null) return true;
+  if (known.kind === 'number') return containsScalar(known.scalar, knownScalar(concrete));
+  if (known.origin !== 0 && concrete === 0n) return true;
+  const { maps, linkage, context } = place;
+  const bases = {
+    context: () => [context.area],
+    stack: () => [],
+    value: (map: number) =>
+      Array.from({ length: testMaps[map]!.maxEntries }, (_, n) => ({
+        address: maps.values[map]!.address + n * valueStride(testMaps[map]!),
+      })),
+    map: (map: number) => [maps.descriptors[map]!],
+    region: (name: string) => [linkage.regions[name]!],
+  };
+  const { to } = known;
+  if (to.kind === 'stack') return concrete > 0n;
+  const places =
+    to.kind === 'context' ? bases.context() : to.kind === 'region' ? bases.region(to.region) : bases[to.kind](to.map);
+  return places.some(({ address }) => containsScalar(known.offset, knownScalar(concrete - BigInt(address))));
+}
+
+test('at each instruction the registers are what the verifier thought possible there', () => {
+  const random = new Random(seed + 4);
+  const end = performance.now() + seconds * 1000;
+  let [programs, instructions] = [0, 0];
+  while (performance.now() < end) {
+    const bytes = assemble(new RandomProgram(random).text());
+    if (random.below(2) === 0) change(bytes, random);
+    const known = new Map<number, Value[][]>();
+    let program: VerifiedProgram;
+    try {
+      const observe = (at: number, { frame }: State): void => {
+        const list = known.get(at);
+        if (list === undefined) known.set(at, [frame.registers.slice()]);
+        else if (list.length < 200) list.push(frame.registers.slice());
+        else throw new BpfError('too-complex', at, 'more states than this test keeps');
+      };
+      program = verify(
+        { name: 'random', bytes, maps: testMaps },
+        { ...environment, maxComplexity: 3000 },
+        { everyPath: true, observe },
+      );
+    } catch (error) {
+      if (error instanceof BpfError) continue;
+      throw error;
+    }
+    programs++;
+    const place = new Place(program);
+    const interpreter = place.interpreter(program);
+    interpreter.trace = (at, registers) => {
+      instructions++;
+      const states = known.get(at) ?? [];
+      const found = states.some((state) => state.every((value, r) => admits(value, registers[r]!, place)));
+      if (!found) throw new Error(`instruction ${at}: ${registers.join(' ')} was not thought possible`);
+    };
+    for (let run = 0; run < 5; run++) {
+      setInputs(place, { a: random.number(), b: random.number(), c: random.next() });
+      explained(bytes, () => interpreter.run(place.context));
+    }
+  }
+  process.stdout.write(`# ${instructions} instructions of ${programs} programs\n`);
+  assert.ok(programs > 0);
 });
 
 test('random bytes are refused or verified, never anything else', () => {

@@ -1,6 +1,7 @@
 /** What an embedder states and places: contradictions are refused, memory may grow, contexts and maps are as declared. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { translateBpf } from '../../jit/bpf-translate.ts';
 import { cHeader } from '../../src/bpf/c-header.ts';
 import { DeviceProgram, deviceEnvironment } from '../../src/bpf/device-program.ts';
 import type { BpfEnvironment, BpfMap } from '../../src/bpf/environment.ts';
@@ -197,4 +198,13 @@ test('the C header names each field and helper', () => {
   ])
     assert.ok(header.includes(line), line);
   assert.ok(!header.includes('set_line'));
+});
+
+test('what a translation is made from can be sent to another thread', () => {
+  const program = verify(sourceOf('r1 = map 0 ll\ncall 5\nexit'), testEnvironment);
+  const { maps, linkage } = new Place(program);
+  const limits = { initial: 2, maximum: 16, shared: true };
+  const target = { limits, maps: { descriptors: maps.descriptors, values: maps.values }, regions: linkage.regions };
+  const sent = structuredClone({ program, target });
+  assert.deepEqual(translateBpf(sent.program, sent.target), translateBpf(program, { ...target, maps }));
 });
