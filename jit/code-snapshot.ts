@@ -3,10 +3,11 @@
  * physical pages that they were copied from. What was translated from a snapshot is valid as long as memory still holds
  * the same bytes, wherever the guest's page tables lead by then.
  */
+
+import type { CodePage } from '../src/execute/code-pages.ts';
 import type { Context } from '../src/execute/context.ts';
 import type { Engine } from '../src/execute/engine.ts';
 import { type CodeSource, linearOf } from '../src/execute/frontend.ts';
-import type { CodePage } from '../src/execute/regions.ts';
 import { sameBytes } from './hash.ts';
 
 /** Linear range of code by its instruction pointer. */
@@ -38,7 +39,7 @@ export class CodeSnapshot implements CodeSource {
   /** Copies a page unless that is done already. */
   take(page: bigint): CodePage | null {
     let copy = this.pages.get(page);
-    if (copy === undefined) this.pages.set(page, (copy = this.engine.copyCodePage(page)));
+    if (copy === undefined) this.pages.set(page, (copy = this.engine.pages.copy(page)));
     return copy;
   }
   /** What was copied. */
@@ -60,7 +61,8 @@ export class CodeSnapshot implements CodeSource {
   isCurrent(parts: readonly CodePart[]): boolean {
     return parts.every((part) => {
       const taken = this.bytesOf(part);
-      const now = taken === null ? null : this.engine.memoryAt(this.physicalOf(part.page) + part.offset, part.length);
+      const now =
+        taken === null ? null : this.engine.pages.bytesAt(this.physicalOf(part.page) + part.offset, part.length);
       return taken !== null && now !== null && sameBytes(taken, now);
     });
   }

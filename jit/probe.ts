@@ -18,23 +18,68 @@ export interface Probe {
   readonly addend: () => Expr;
 }
 
-const indexMask = ((1 << tlbBits) - 1) * tlbEntryBytes;
 const indexShift = 12 - Math.log2(tlbEntryBytes);
 
-/** `table` + `offset` (or `offset` alone): address of the table; `address`: the linear address, each call one use. */
-export function probe(e: Emitter, table: Expr | null, offset: number, address: () => Expr, bytes: number): Probe {
-  const low = e.share(e.op('i32.wrap', address()), 'i32');
+/** Address of the entry at the page's own place. */
+function entryOf(e: Emitter, table: Expr | null, low: () => Expr, bits: number): Expr {
   const folded = e.op(
     'i32.xor',
     e.op('i32.shr_u', low(), e.i32(indexShift)),
-    e.op('i32.shr_u', low(), e.i32(indexShift + tlbBits)),
+    e.op('i32.shr_u', low(), e.i32(indexShift + bits)),
   );
-  const index = e.op('i32.and', folded, e.i32(indexMask));
-  const entry = e.share(table === null ? index : e.op('i32.add', table, index), 'i32');
+  const index = e.op('i32.and', folded, e.i32(((1 << bits) - 1) * tlbEntryBytes));
+  return table === null ? index : e.op('i32.add', table, index);
+}
+function found(
+  e: Emitter,
+  entry: () => Expr,
+  offset: number,
+  address: () => Expr,
+  low: () => Expr,
+  bytes: number,
+): Probe {
   return {
     hit: e.op('i64.le_u', e.op('i64.xor', e.load('i64', entry(), offset), address()), e.i64(BigInt(4096 - bytes))),
     host: () => e.op('i32.add', e.load('i32', entry(), offset + 8), low()),
     tag: () => e.load('i64', entry(), offset),
     addend: () => e.load('i32', entry(), offset + 8),
   };
+}
+
+/**
+ * Looks at the page's own place alone. `table` + `offset` (or `offset` alone): address of the table of 2^bits entries;
+ * `address`: the linear address, each call one use.
+ */
+export function probe(
+  e: Emitter,
+  table: Expr | null,
+  offset: number,
+  address: () => Expr,
+  bytes: number,
+  bits = tlbBits,
+): Probe {
+  const low = e.share(e.op('i32.wrap', address()), 'i32');
+  return found(e, e.share(entryOf(e, table, low, bits), 'i32'), offset, address, low, bytes);
+}
+
+/** Looks at both places of the page; `missIf` must leave where it stands at neither. */
+export function probeBoth(
+  e: Emitter,
+  table: Expr | null,
+  offset: number,
+  address: () => Expr,
+  bytes: number,
+  missIf: (missed: Expr) => void,
+): Omit<Probe, 'hit'> {
+  const low = e.share(e.op('i32.wrap', address()), 'i32');
+  const entry = e.local('i32');
+  e.set(entry, entryOf(e, table, low, tlbBits));
+  const there = found(e, () => e.get(entry, 'i32'), offset, address, low, bytes);
+  e.if(e.op('i32.eqz', there.hit), () => {
+    // vCPU blocks are aligned to more than a table.
+    e.set(entry, e.op('i32.xor', e.get(entry, 'i32'), e.i32(((1 << tlbBits) * tlbEntryBytes) / 2)));
+    const beside = found(e, () => e.get(entry, 'i32'), offset, address, low, bytes);
+    missIf(e.op('i32.eqz', beside.hit));
+  });
+  return there;
 }

@@ -438,8 +438,8 @@ export class RegionEmitter implements Reader, BlockValues {
       case 'probe.read':
       case 'probe.write': {
         const address = e.share(arg(0), 'i64');
-        const { hit } = this.places.probe(op === 'probe.write', address, imm[0] as number);
-        return this.exitIf(e.op('i32.eqz', hit));
+        this.places.probeOrLeave(op === 'probe.write', address, imm[0] as number);
+        return;
       }
       case 'jump': {
         if (v === this.nodes.length - 1) return; // the terminator

@@ -3,12 +3,12 @@
  * block, and keeps the pages that a loop stays on. An access that misses leaves before its instruction.
  */
 import type { Node } from '../src/ir/micro-ops.ts';
-import { tlbOffsets } from '../src/state/layout.ts';
+import { stackTlbBits, stackTlbOffsets, tlbOffsets } from '../src/state/layout.ts';
 import { accessGroups, type GroupedAccess } from './access-groups.ts';
 import { AccessSlots, type Slot } from './access-slots.ts';
 import type { Emitter, Expr } from './emitter.ts';
 import type { FastLoop, Member, Stream } from './fast-loops.ts';
-import { type Probe, probe } from './probe.ts';
+import { type Probe, probe, probeBoth } from './probe.ts';
 import type { Region, RegionBlock } from './region.ts';
 
 /** What the emission of a block lends. */
@@ -73,14 +73,20 @@ export class RegionMemory {
       ? { host: this.single(at, bytes, write, slot), offset: 0 }
       : { host: this.inGroup(at, grouped, slot), offset: grouped.offset - grouped.group.low };
   }
-  /** The look-up of an address in the table in force. */
-  probe(write: boolean, address: () => Expr, bytes: number): Probe {
+  /** The table in force: its address as `probe` wants it. */
+  private table(write: boolean): [Expr | null, number] {
     const { e } = this;
     const user = this.region.context.cpl === 3;
     const table = tlbOffsets[user ? (write ? 'userWrite' : 'userRead') : write ? 'supervisorWrite' : 'supervisorRead'];
-    return e.cpuBase === null
-      ? probe(e, e.cpu(), table, address, bytes)
-      : probe(e, null, e.cpuBase + table, address, bytes);
+    return e.cpuBase === null ? [e.cpu(), table] : [null, e.cpuBase + table];
+  }
+  /** The look-up of an address at its own place in the table in force. */
+  private probe(write: boolean, address: () => Expr, bytes: number): Probe {
+    return probe(this.e, ...this.table(write), address, bytes);
+  }
+  /** The look-up in all of the table; a miss leaves the region. */
+  probeOrLeave(write: boolean, address: () => Expr, bytes: number): Omit<Probe, 'hit'> {
+    return probeBoth(this.e, ...this.table(write), address, bytes, (missed) => this.emission.exitIf(missed));
   }
 
   /** Host address of an access on its own. */
@@ -184,14 +190,11 @@ export class RegionMemory {
     const { e } = this;
     const page = slot === undefined || (write && !slot.write) ? undefined : this.pages.get(slot);
     if (slot === undefined || page === undefined) {
-      const found = this.probe(write, address, bytes);
-      this.emission.exitIf(e.op('i32.eqz', found.hit));
-      return e.share(found.host(), 'i32');
+      return e.share(this.probeOrLeave(write, address, bytes).host(), 'i32');
     }
     const away = e.op('i64.gt_u', e.op('i64.xor', e.get(page.tag, 'i64'), address()), e.i64(BigInt(4096 - bytes)));
     e.if(away, () => {
-      const found = this.probe(slot.write, address, bytes);
-      this.emission.exitIf(e.op('i32.eqz', found.hit));
+      const found = this.probeOrLeave(slot.write, address, bytes);
       e.set(page.tag, found.tag());
       e.set(page.addend, found.addend());
     });
@@ -199,7 +202,7 @@ export class RegionMemory {
   }
   /**
    * Gives each slot a page to begin with. Outside 64-bit mode that is a page that no address is on; in it the stack's,
-   * since there is no such page: if the stack's is not in the look-aside table, the region refuses to run.
+   * since there is no such page: if the stack's is not in its look-aside table, the region refuses to run.
    */
   openPages(refuse: () => void): void {
     const { e } = this;
@@ -210,7 +213,11 @@ export class RegionMemory {
     let addend = () => e.i32(0);
     if (long) {
       const stack = e.share(e.state64('rsp'), 'i64');
-      const found = this.probe(true, stack, 1);
+      const table = stackTlbOffsets[this.region.context.cpl === 3 ? 'user' : 'supervisor'];
+      const found =
+        e.cpuBase === null
+          ? probe(e, e.cpu(), table, stack, 1, stackTlbBits)
+          : probe(e, null, e.cpuBase + table, stack, 1, stackTlbBits);
       e.if(e.op('i32.eqz', found.hit), refuse);
       tag = e.share(found.tag(), 'i64');
       addend = e.share(found.addend(), 'i32');

@@ -12,6 +12,7 @@
  *
  * All numbers are little endian.
  */
+import { addressOfBig } from '../src/mmu/linear.ts';
 import type { IndirectJump } from './compiler-protocol.ts';
 import { hashBytes, sameBytes } from './hash.ts';
 import type { MachineCode } from './machine-code.ts';
@@ -70,6 +71,8 @@ export class TranslationCache {
   private readonly entries = new Set<Entry>();
   private totalBytes = 0;
   private readonly places = new Map<string, { entry: Entry; region: CachedRegion | null }[]>();
+  /** Instruction pointers of all entries that there were, by context. */
+  private readonly keys = new Map<number, Set<number>>();
   private readonly entryOf = new WeakMap<CachedRegion, Entry>();
   /** Something was added since the file was read. */
   changed = false;
@@ -111,6 +114,10 @@ export class TranslationCache {
     return this.entries.size;
   }
 
+  /** There may be translations made for an instruction pointer. */
+  knows(context: number, key: number): boolean {
+    return this.keys.get(context)?.has(key) === true;
+  }
   /** Translations made for an instruction pointer, the newest first; whether their code is there is for the caller to see. */
   candidates(context: number, rip: bigint): CachedRegion[] {
     const list = this.places.get(placeOf(context, rip));
@@ -229,6 +236,11 @@ export class TranslationCache {
 
   private insert(entry: Entry, region: CachedRegion | null): void {
     const list = this.places.get(entry.place);
+    const [context, rip] = entry.place.split(',') as [string, string];
+    const key = addressOfBig(BigInt(rip));
+    const keys = this.keys.get(Number(context));
+    if (keys === undefined) this.keys.set(Number(context), new Set([key]));
+    else keys.add(key);
     if (list === undefined) this.places.set(entry.place, [{ entry, region }]);
     else list.push({ entry, region });
     this.entries.add(entry);

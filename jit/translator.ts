@@ -4,8 +4,9 @@
  */
 import type { CodeMemory, CodeUser, InterpreterBlock } from '../src/execute/code-memory.ts';
 import type { Context } from '../src/execute/context.ts';
-import { type CoreExports, type Engine, neverAgain } from '../src/execute/engine.ts';
+import { type Engine, neverAgain } from '../src/execute/engine.ts';
 import { linearOf } from '../src/execute/frontend.ts';
+import type { FoundRegion } from '../src/execute/jump-cache.ts';
 import { hotThreshold } from '../src/execute/leave.ts';
 import type { Regions } from '../src/execute/regions.ts';
 import { addressOfBig, bigOf } from '../src/mmu/linear.ts';
@@ -13,24 +14,10 @@ import type { BackgroundCompiler, Made } from './background-compiler.ts';
 import { type CodePart, CodeSnapshot, partsOf } from './code-snapshot.ts';
 import type { IndirectJump, TranslationMode } from './compiler-protocol.ts';
 import { sameBytes } from './hash.ts';
+import { costOf, type Installed, InstalledRegions, type Translated } from './installed-regions.ts';
 import { INEXACT, type InexactFlag } from './mxcsr.ts';
 import type { Translate } from './translate.ts';
 import type { CachedRegion, TranslationCache } from './translation-cache.ts';
-
-interface Installed {
-  readonly context: number;
-  readonly key: number;
-  readonly slot: number;
-  /** What it takes of the host's memory, about. */
-  readonly cost: number;
-  /** Linear pages and the physical pages that they must map to. */
-  readonly pages: readonly (readonly [linear: bigint, physical: number])[];
-  readonly users: CodeUser[];
-  readonly rip: bigint;
-  readonly indirect: readonly IndirectJump[];
-  /** What it was made for. */
-  readonly inexact: InexactFlag;
-}
 
 /** Hot code that waits for its turn with the compiler. */
 interface Waiting {
@@ -40,15 +27,6 @@ interface Waiting {
   readonly again: boolean;
   /** Entries of its block when it was last looked at. */
   entries: number | null;
-}
-
-/** A translation, wherever it comes from. */
-interface Translated {
-  readonly wasm: Uint8Array;
-  readonly instructions: number;
-  readonly parts: readonly CodePart[];
-  readonly indirect: readonly IndirectJump[];
-  readonly inexact: InexactFlag;
 }
 
 /** What the cache wants to know of a translation. */
@@ -89,16 +67,6 @@ export interface TranslatorParts {
   readonly maximumBytes: number;
 }
 
-/** What a module of regions imports. */
-export function regionImports(
-  core: CoreExports,
-  memory: WebAssembly.Memory,
-  table: WebAssembly.Table,
-  arithmetic: WebAssembly.Exports,
-): WebAssembly.Imports {
-  return { env: { memory, table }, core: { ...core }, arith: { ...arithmetic } } as WebAssembly.Imports;
-}
-
 /** Times that a target must stand in one profile to be taken in, and how many a jump may have. */
 const profileThreshold = 4;
 const maximumTargets = 48;
@@ -117,19 +85,15 @@ const leavePatience = 3000;
 const leavesPerRefusal = 10;
 /** Indirect jumps to unknown targets that cost as much as leaving once. */
 const jumpsPerLeave = 16;
-/** Regions at one instruction pointer: address spaces may have different code there. */
-const regionsPerPlace = 4;
-/** What a module takes of the host's memory beside its code, and its machine code for each byte of WebAssembly. */
-const moduleBytes = 32 * 1024;
-const machineBytes = 6;
-const costOf = (wasm: Uint8Array): number => moduleBytes + machineBytes * wasm.length;
+/** A region that is not valid where it is looked for: block entries until the next look, and looks until it is made anew. */
+const unfoundPatience = 200;
+const maximumUnfound = 20;
 /** Requests that the compiler has at once: what waits may turn out to be part of what comes. */
 const largestUnderWay = 1;
 
 export class Translator implements Regions {
   private readonly parts: TranslatorParts;
-  private readonly imports: WebAssembly.Imports;
-  private readonly installed = new Map<number, Map<number, Installed[]>>();
+  private readonly installed: InstalledRegions;
   /** Places that were asked for, or where there is nothing to translate. */
   private readonly settled = new Set<string>();
   /** Targets of indirect jumps that have been seen. */
@@ -147,10 +111,6 @@ export class Translator implements Regions {
   private readonly companions: { readonly rip: bigint; readonly context: Context }[] = [];
   /** How often regions have met another state of MXCSR's inexact flag than they were made for. */
   private readonly flips = new Map<bigint, number>();
-  private readonly freeSlots: number[] = [];
-  private nextSlot = 1;
-  private liveCost = 0;
-  private found: Installed['pages'] = [];
   readonly statistics: TranslatorStatistics = {
     regions: 0,
     fromCache: 0,
@@ -163,7 +123,7 @@ export class Translator implements Regions {
 
   constructor(parts: TranslatorParts) {
     this.parts = parts;
-    this.imports = regionImports(parts.engine.core, parts.memory, parts.table, parts.arithmetic);
+    this.installed = new InstalledRegions(parts, () => void this.statistics.invalidated++);
   }
 
   hot(block: InterpreterBlock, context: Context): number {
@@ -173,6 +133,10 @@ export class Translator implements Regions {
       this.patient.add(block.rip);
       return Math.ceil(patience / block.instructions);
     }
+    // A region of this very code that lacks a page here (not accessed yet, by this process) is given time.
+    const page = block.physical - (block.physical % 4096);
+    const unfinished = this.installed.at(context.id, block.key).find(({ entry }) => entry === page);
+    if (unfinished !== undefined && unfinished.unfound++ < maximumUnfound) return unfoundPatience;
     this.translate(block.rip, context);
     return neverAgain;
   }
@@ -207,12 +171,12 @@ export class Translator implements Regions {
     const { engine } = this.parts;
     const context = engine.contexts.current(engine.state);
     let any = false;
-    for (const [region] of [...(this.installed.get(context.id)?.values() ?? [])]) {
-      const lacks = region!.indirect.some(({ site, targets }) =>
+    for (const region of this.installed.newest(context.id)) {
+      const lacks = region.indirect.some(({ site, targets }) =>
         [...(counts.get(site)?.keys() ?? [])].some((target) => !targets.includes(target)),
       );
       if (!lacks) continue;
-      if (this.translate(region!.rip, context)) any = true;
+      if (this.translate(region.rip, context)) any = true;
     }
     return any;
   }
@@ -231,9 +195,9 @@ export class Translator implements Regions {
     this.retries.set(key, count);
     const rip = bigOf(key);
     if (count < retryThreshold || this.apart.has(rip) || !this.isDue(1)) return;
-    const regions = [...(this.installed.get(context.id)?.values() ?? [])].map(([region]) => region!);
+    const regions = this.installed.newest(context.id);
     const holds = (region: Installed, at: bigint): boolean => {
-      const physical = this.parts.engine.physicalOf(linearOf(context, at));
+      const physical = this.parts.engine.pages.physicalOf(linearOf(context, at));
       return region.users.some((user) => physical >= user.physical && physical < user.physical + user.length);
     };
     const first = regions.filter((region) => holds(region, rip));
@@ -249,39 +213,33 @@ export class Translator implements Regions {
    * is interpreted is quicker without asking it each time.
    */
   refused(context: Context, key: number): void {
-    const region = this.installed.get(context.id)?.get(key)?.[0];
+    const region = this.installed.at(context.id, key)[0];
     if (region === undefined || region.inexact === 'either' || region.inexact === this.inexactFlag(region.rip)) return;
     this.flips.set(region.rip, (this.flips.get(region.rip) ?? 0) + 1);
     if (this.fromCache(context, key)) return;
     if (this.isDue(leavesPerRefusal)) this.translate(region.rip, context);
-    if (this.parts.way.kind === 'background') this.remove(region, false);
+    if (this.parts.way.kind === 'background') this.installed.remove(region);
   }
   private inexactFlag(rip: bigint): InexactFlag {
     if ((this.flips.get(rip) ?? 0) >= maximumFlips) return 'either';
     return (this.parts.engine.state.get32('mxcsr') & INEXACT) !== 0 ? 'set' : 'clear';
   }
 
-  find(context: Context, key: number): number {
+  find(context: Context, key: number): FoundRegion | null {
     const { way } = this.parts;
-    const slot = this.valid(context, key);
-    if (slot !== 0 || context.watched) return slot;
+    const region = this.valid(context, key);
+    if (region !== null || context.watched) return region;
     if (this.fromCache(context, key)) return this.valid(context, key);
-    if (way.kind !== 'first') return 0;
+    if (way.kind !== 'first') return null;
     this.translateNow(bigOf(key), context, way.translate);
     return this.valid(context, key);
   }
-  private valid(context: Context, key: number): number {
-    const regions = this.installed.get(context.id)?.get(key);
-    if (regions === undefined) return 0;
-    for (const { pages, slot } of regions)
-      if (pages.every(([linear, physical]) => this.parts.engine.physicalOf(linear) === physical)) {
-        this.found = pages;
-        return slot;
-      }
-    return 0;
+  mayFind(context: Context, key: number): boolean {
+    if (this.installed.at(context.id, key).length > 0) return true;
+    return context.stable && this.parts.cache?.knows(context.id, key) === true;
   }
-  foundPages(): readonly bigint[] {
-    return this.found.map(([linear]) => linear);
+  private valid(context: Context, key: number): Installed | null {
+    return this.installed.valid(context.id, key);
   }
 
   // --- this thread
@@ -310,7 +268,7 @@ export class Translator implements Regions {
     const place = placeOf(context, key);
     if (this.settled.has(place)) return false;
     if (this.underWay >= largestUnderWay || !this.isReady(compiler)) {
-      this.waiting.set(place, { rip, context, again: this.valid(context, key) !== 0, entries: null });
+      this.waiting.set(place, { rip, context, again: this.valid(context, key) !== null, entries: null });
       this.settled.add(place);
       return true;
     }
@@ -326,7 +284,7 @@ export class Translator implements Regions {
       snapshot,
       seen: this.seen,
       ...profile,
-      mayGoOn: () => engine.inContext(context.id) && engine.physicalOf(page) === snapshot.physicalOf(page),
+      mayGoOn: () => engine.inContext(context.id) && engine.pages.physicalOf(page) === snapshot.physicalOf(page),
       done: (made) => {
         this.underWay--;
         if (made === null) this.refuse(place, rip, context, snapshot);
@@ -348,7 +306,7 @@ export class Translator implements Regions {
   /** What waits and is part of a region now is likely to be entered through that region: it is counted anew. */
   private forgetCovered(ranges: Made['ranges'], context: Context): void {
     for (const [place, { rip, context: wanted }] of this.waiting) {
-      if (this.valid(context, addressOfBig(rip)) !== 0) continue; // it is to be translated again
+      if (this.valid(context, addressOfBig(rip)) !== null) continue; // it is to be translated again
       if (wanted.id !== context.id || !ranges.some(({ start, length }) => rip >= start && rip < start + BigInt(length)))
         continue;
       this.waiting.delete(place);
@@ -397,7 +355,7 @@ export class Translator implements Regions {
       seen: this.seen,
       apart,
       inexact: 'set',
-      mayGoOn: () => engine.inContext(context.id) && engine.physicalOf(page) === snapshot.physicalOf(page),
+      mayGoOn: () => engine.inContext(context.id) && engine.pages.physicalOf(page) === snapshot.physicalOf(page),
       done: (made) => {
         this.underWay--;
         const parts = made ? partsOf(made.ranges, context) : [];
@@ -478,7 +436,7 @@ export class Translator implements Regions {
   // --- the cache
   private fromCache(context: Context, key: number): boolean {
     const { cache } = this.parts;
-    if (cache === null || !context.stable) return false;
+    if (cache === null || !context.stable || !cache.knows(context.id, key)) return false;
     for (const region of cache.candidates(context.id, bigOf(key))) {
       if (region.inexact !== 'either' && region.inexact !== this.inexactFlag(region.rip)) continue;
       const physical = this.whereCached(region);
@@ -503,90 +461,32 @@ export class Translator implements Regions {
     const where = new Map<bigint, number>();
     for (const { page, offset, code } of parts) {
       let physical = where.get(page);
-      if (physical === undefined) where.set(page, (physical = engine.physicalOf(page)));
-      const bytes = physical < 0 ? null : engine.memoryAt(physical + offset, code.length);
+      if (physical === undefined) where.set(page, (physical = engine.pages.physicalOf(page)));
+      const bytes = physical < 0 ? null : engine.pages.bytesAt(physical + offset, code.length);
       if (bytes === null || !sameBytes(bytes, code)) return null;
     }
     return where;
   }
 
-  // --- what is installed
   private install(
-    { wasm, instructions, parts, indirect, inexact }: Translated,
+    made: Translated,
     module: WebAssembly.Module,
     context: Context,
     rip: bigint,
     where: ReadonlyMap<bigint, number>,
   ): () => bigint {
-    const { table, code, engine, maximumBytes } = this.parts;
-    const key = addressOfBig(rip);
-    const entry = linearOf(context, rip) & ~0xfffn;
-    const cost = costOf(wasm);
-    if (this.liveCost + cost > maximumBytes) this.dropAll();
-    const instance = new WebAssembly.Instance(module, this.imports);
-    const slot = this.freeSlots.pop() ?? this.nextSlot++;
-    if (slot >= table.length) table.grow(Math.max(1024, table.length));
-    const main = instance.exports.region as () => bigint;
-    table.set(slot, main);
-    const pages = [...new Set(parts.map(({ page }) => page))].map((page) => [page, where.get(page)!] as const);
-    const users: CodeUser[] = parts.map(({ page, offset, length }) => ({
-      physical: where.get(page)! + offset,
-      second: -1,
-      length,
-      invalidate: () => this.remove(region, true),
-    }));
-    const region: Installed = {
-      context: context.id,
-      key,
-      slot,
-      cost,
-      pages,
-      users,
-      rip,
-      indirect,
-      inexact,
-    };
-    let places = this.installed.get(context.id);
-    if (places === undefined) this.installed.set(context.id, (places = new Map()));
-    // A region of the same code is replaced; one of another address space stays, unless there are many.
-    for (const [i, old] of [...(places.get(key) ?? [])].entries()) {
-      const same = old.pages.some(([page, physical]) => page === entry && physical === where.get(page));
-      if (same || i >= regionsPerPlace - 1) this.remove(old, false);
-    }
-    const regions = places.get(key);
-    if (regions === undefined) places.set(key, [region]);
-    else regions.unshift(region);
-    for (const user of users) code.watch(user);
-    this.liveCost += cost;
+    if (this.installed.liveCost + costOf(made.wasm) > this.parts.maximumBytes) this.dropAll();
     this.statistics.regions++;
-    this.statistics.bytes += wasm.length;
-    this.statistics.instructions += instructions;
-    engine.regionChanged(key, context.id);
-    return main;
-  }
-
-  private remove(region: Installed, invalidated: boolean): void {
-    const { table, code, engine } = this.parts;
-    const places = this.installed.get(region.context)!;
-    const regions = places.get(region.key);
-    const index = regions?.indexOf(region) ?? -1;
-    if (index < 0) return; // gone already: told by its first part
-    regions!.splice(index, 1);
-    if (regions!.length === 0) places.delete(region.key);
-    table.set(region.slot, null);
-    this.freeSlots.push(region.slot);
-    this.liveCost -= region.cost;
-    if (invalidated) this.statistics.invalidated++;
-    for (const user of region.users) code.unwatch(user);
-    engine.regionChanged(region.key, region.context);
+    this.statistics.bytes += made.wasm.length;
+    this.statistics.instructions += made.instructions;
+    return this.installed.add(made, module, context, rip, where);
   }
 
   /** Forgets every region and what was learned of them; the interpreter goes on and hot code is translated again. */
   dropAll(): void {
     for (const learned of [this.seen, this.apart, this.retries, this.flips]) learned.clear();
     this.companions.length = 0;
-    for (const places of this.installed.values())
-      for (const regions of [...places.values()]) for (const region of [...regions]) this.remove(region, false);
+    this.installed.clear();
     this.statistics.dropped++;
   }
   /** As it was when it was new: all translations are dropped, and what was learnt of the guest is forgotten. */

@@ -229,20 +229,20 @@ test('code that is overwritten while it is being translated runs as it is, not a
   runToRound(1);
   port.compile(); // from the bytes of round 0
   port.deliver();
-  assert.equal(translator.find(context, functionAt), 0, 'what was translated is gone');
+  assert.equal(translator.find(context, functionAt), null, 'what was translated is gone');
 
   vcpu.enter(calls);
   port.compile();
   runToRound(2);
   port.deliver(); // translated in round 1, received in round 2
-  assert.equal(translator.find(context, functionAt), 0, 'what was translated is gone again');
+  assert.equal(translator.find(context, functionAt), null, 'what was translated is gone again');
 
   vcpu.enter(calls);
   port.compile();
   port.deliver();
-  assert.notEqual(translator.find(context, functionAt), 0, 'a translation of the code as it is');
+  assert.notEqual(translator.find(context, functionAt), null, 'a translation of the code as it is');
   runToRound(3);
-  assert.equal(translator.find(context, functionAt), 0, 'the guest has overwritten what was translated');
+  assert.equal(translator.find(context, functionAt), null, 'the guest has overwritten what was translated');
   const before = engine.translated;
   for (let round = 4; round < rounds; round++) {
     vcpu.enter(calls);

@@ -63,9 +63,9 @@ export function nextInstruction(vcpu: Vcpu): TracedInstruction {
   const code = new Uint8Array(16);
   let there = 0;
   for (
-    let page = engine.source.page(linear);
+    let page = engine.pages.page(linear);
     there < 16 && page !== null;
-    page = engine.source.page(linear + BigInt(there))
+    page = engine.pages.page(linear + BigInt(there))
   ) {
     const part = page.subarray(Number((linear + BigInt(there)) & 0xfffn)).subarray(0, 16 - there);
     code.set(part, there);

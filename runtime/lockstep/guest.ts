@@ -397,7 +397,8 @@ export function restrictTranslation(guest: Guest, wanted: (rip: number) => boole
   const translator = guest.vm.translators[0]!;
   guest.vcpu.engine.regions = new Proxy<Regions>(translator, {
     get: (_, name: keyof Translator) => {
-      if (name === 'find') return (context: Context, key: number) => (wanted(key) ? translator.find(context, key) : 0);
+      if (name === 'find')
+        return (context: Context, key: number) => (wanted(key) ? translator.find(context, key) : null);
       const member = translator[name];
       return typeof member === 'function' ? member.bind(translator) : member;
     },

@@ -133,7 +133,7 @@ class BareMachine implements Machine {
     if (this.translation === null || this.retired > 0) return;
     const { engine, state } = this.vcpu;
     const context = engine.contexts.current(state);
-    const first = engine.copyCodePage(linearOf(context, BigInt.asIntN(64, state.get64('rip'))));
+    const first = engine.pages.copy(linearOf(context, BigInt.asIntN(64, state.get64('rip'))));
     await this.translation.load(first?.bytes ?? new Uint8Array(0), engine.maker);
   }
 

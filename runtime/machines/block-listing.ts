@@ -14,8 +14,8 @@ export async function listBlocks(vcpu: Vcpu, address: number, count: number): Pr
   const listings: BlockListing[] = [];
   let rip = BigInt(address);
   for (let left = count; left > 0; ) {
-    const block = recordBlock(engine.source, context, rip, left);
-    const optimised = interpreterBlock(engine.source, context, rip, left);
+    const block = recordBlock(engine.pages, context, rip, left);
+    const optimised = interpreterBlock(engine.pages, context, rip, left);
     if ('fetchFault' in block || 'fetchFault' in optimised) break;
     const texts = printByInstruction(optimised.nodes);
     const instructions = [];
@@ -24,7 +24,7 @@ export async function listBlocks(vcpu: Vcpu, address: number, count: number): Pr
       if (node.op !== 'insn') continue;
       at = node.imm[0] as bigint;
       const offset = Number(at & 0xfffn);
-      const page = engine.source.page(at)!;
+      const page = engine.pages.page(at)!;
       const decoded = decoderWithout(context.lacks)(page, offset, 4096 - offset, at, context.codeSize);
       const length = decoded.failure === null ? decoded.insn.length : 1;
       instructions.push({
@@ -34,7 +34,7 @@ export async function listBlocks(vcpu: Vcpu, address: number, count: number): Pr
         microOps: texts.find((t) => t.rip === at)?.lines ?? [],
       });
     }
-    listings.push({ address: Number(rip), instructions, wasm: translationText(engine.source, context, rip) ?? '' });
+    listings.push({ address: Number(rip), instructions, wasm: translationText(engine.pages, context, rip) ?? '' });
     left -= block.instructions;
     rip += BigInt(block.length);
   }

@@ -273,7 +273,7 @@ export class PcMachine implements Machine {
     if (this.translation === null || this.retired > 0) return;
     const { engine, state } = this.vm.vcpu(0);
     const context = engine.contexts.current(state);
-    const first = engine.copyCodePage(linearOf(context, BigInt.asIntN(64, state.get64('rip'))));
+    const first = engine.pages.copy(linearOf(context, BigInt.asIntN(64, state.get64('rip'))));
     await this.translation.load(first?.bytes ?? new Uint8Array(0), engine.maker);
   }
 

@@ -4,9 +4,11 @@
  */
 import { BlockEnds } from './block-ends.ts';
 import type { CodeMemory, InterpreterBlock } from './code-memory.ts';
+import { type CodePages, highHalf, lowHalf } from './code-pages.ts';
 import type { Context } from './context.ts';
 import { type EncodedBlock, encodeBlock } from './encode.ts';
-import { type Block, type BlockFailure, type CodeSource, interpreterBlock, linearOf } from './frontend.ts';
+import { type Block, type BlockFailure, interpreterBlock, linearOf } from './frontend.ts';
+import { pageNumber } from './jump-cache.ts';
 import { hotThreshold } from './leave.ts';
 import type { Processor } from './processor.ts';
 import { QuickBlocks } from './quick-blocks.ts';
@@ -36,7 +38,7 @@ export interface KnownBlocks {
   add(context: number, key: number, encoded: EncodedBlock, code: Uint8Array, kind: BlockKind): void;
 }
 
-export class BlockMaker implements CodeSource {
+export class BlockMaker {
   /** Helpers that blocks call, by their numbers in records. */
   readonly helperNames: string[] = [];
   /** Entries until a block that was made in haste is made again; 0 = nothing is made in haste. */
@@ -49,13 +51,12 @@ export class BlockMaker implements CodeSource {
   private readonly quick = new QuickBlocks(this.helperNumber, this.ends);
   private readonly processor: Processor;
   private readonly code: CodeMemory;
-  /** Bytes of a page in a device. */
-  private currentPage = -1;
-  private currentBytes: Uint8Array | null = null;
+  private readonly pages: CodePages;
 
-  constructor(processor: Processor, code: CodeMemory) {
+  constructor(processor: Processor, code: CodeMemory, pages: CodePages) {
     this.processor = processor;
     this.code = code;
+    this.pages = pages;
   }
 
   /** From now on what earlier runs have made is taken, and what is made is kept. Nothing was made so far. */
@@ -74,17 +75,20 @@ export class BlockMaker implements CodeSource {
     if (known !== null) return known;
     const quick = this.patience === 0 ? null : this.inHaste(context, key, rip, single);
     if (quick !== null) return quick;
-    const made = this.endedAtDevices(context, interpreterBlock(this, context, rip, single ? 1 : undefined));
+    const made = this.endedAtDevices(context, interpreterBlock(this.pages, context, rip, single ? 1 : undefined));
     if ('fetchFault' in made) return null;
     const linear = linearOf(context, rip);
-    const physical = this.fetchAddress(linear);
+    const physical = this.pages.fetchAddress(linear);
     const crosses = Number(linear & 0xfffn) + made.length > 4096;
-    const second = crosses ? this.fetchAddress(pageAfter(context, linear)) : -1;
+    const next = pageAfter(context, linear);
+    const second = crosses ? this.pages.fetchAddress(next) : -1;
     const encoded = encodeBlock(made.nodes, this.helperNumber);
     const block = this.code.add(encoded, {
       physical,
       second,
       length: made.length,
+      linearPage: pageNumber(lowHalf(linear), highHalf(linear)),
+      linearSecond: crosses ? pageNumber(lowHalf(next), highHalf(next)) : -1,
       context: context.id,
       rip,
       key,
@@ -99,10 +103,11 @@ export class BlockMaker implements CodeSource {
   /** The block of an earlier run, if it was made from the code that is here now. */
   private fromKnown(context: Context, key: number, rip: bigint, single: boolean): InterpreterBlock | null {
     const known = this.known?.find(context.id, key, single) ?? null;
-    const physical = known === null ? -1 : this.fetchAddress(linearOf(context, rip));
+    const linear = linearOf(context, rip);
+    const physical = known === null ? -1 : this.pages.fetchAddress(linear);
     if (known === null || physical < 0) return null;
     const { code, instructions, marks, quick, repeats } = known;
-    const bytes = (physical % 4096) + code.length > 4096 ? null : this.memoryAt(physical, code.length);
+    const bytes = (physical % 4096) + code.length > 4096 ? null : this.pages.bytesAt(physical, code.length);
     if (bytes === null) return null;
     for (let i = 0; i < code.length; i++) if (bytes[i] !== code[i]) return null;
     // What is known to access a device by now must be the last instruction.
@@ -111,6 +116,8 @@ export class BlockMaker implements CodeSource {
       physical,
       second: -1,
       length: code.length,
+      linearPage: pageNumber(lowHalf(linear), highHalf(linear)),
+      linearSecond: -1,
       context: context.id,
       rip,
       key,
@@ -118,19 +125,20 @@ export class BlockMaker implements CodeSource {
       quick,
       repeats,
     });
-    if (quick) this.code.setEntries(block, hotThreshold - this.patience);
+    this.countAnew(block);
     return block;
   }
   private keep(context: Context, block: InterpreterBlock, encoded: EncodedBlock): void {
     if (this.known === null || block.second >= 0 || !context.stable) return;
-    const code = this.memoryAt(block.physical, block.length);
+    const code = this.pages.bytesAt(block.physical, block.length);
     if (code !== null) this.known.add(context.id, block.key, encoded, code, block);
   }
 
   private inHaste(context: Context, key: number, rip: bigint, single: boolean): InterpreterBlock | null {
     const { quick } = this;
     const { memory } = this.processor;
-    const physical = this.fetchAddress(linearOf(context, rip));
+    const linear = linearOf(context, rip);
+    const physical = this.pages.fetchAddress(linear);
     const host = physical < 0 ? -1 : memory.hostOf(Math.floor(physical / 4096));
     if (host < 0) return null;
     const offset = physical % 4096;
@@ -139,6 +147,8 @@ export class BlockMaker implements CodeSource {
       physical,
       second: -1,
       length: quick.codeBytes,
+      linearPage: pageNumber(lowHalf(linear), highHalf(linear)),
+      linearSecond: -1,
       context: context.id,
       rip,
       key,
@@ -146,14 +156,18 @@ export class BlockMaker implements CodeSource {
       quick: true,
       repeats: single && quick.repeats,
     });
-    this.code.setEntries(block, hotThreshold - this.patience);
+    this.countAnew(block);
     this.keep(context, block, quick);
     return block;
+  }
+  /** As if the block had just been made. */
+  countAnew(block: InterpreterBlock): void {
+    this.code.setEntries(block, block.quick ? hotThreshold - this.patience : 0);
   }
 
   /** Optimises a block that was put together in haste; it may get another address, or have to go. */
   makeAgain(block: InterpreterBlock, context: Context): void {
-    const bytes = this.memoryAt(block.physical - (block.physical % 4096), 4096);
+    const bytes = this.pages.bytesAt(block.physical - (block.physical % 4096), 4096);
     block.quick = false;
     if (bytes !== null) {
       const made = interpreterBlock({ page: () => bytes }, context, block.rip, block.instructions);
@@ -169,34 +183,7 @@ export class BlockMaker implements CodeSource {
   private endedAtDevices(context: Context, made: Block | BlockFailure): Block | BlockFailure {
     if ('fetchFault' in made) return made;
     const length = this.ends.lengthOf(made);
-    return length === made.instructions ? made : interpreterBlock(this, context, made.rip, length);
-  }
-
-  /** Physical address of code that the guest is about to execute, or -1 (the fault is in the fault fields). */
-  fetchAddress(linear: bigint): number {
-    const { mmu } = this.processor;
-    const page = mmu.fetchPage(Number(BigInt.asUintN(32, linear)), Number(BigInt.asIntN(32, linear >> 32n)));
-    return page < 0 ? -1 : page + Number(linear & 0xfffn);
-  }
-  /** The bytes of guest memory within one physical page, or null if that is no RAM. */
-  memoryAt(physical: number, length: number): Uint8Array | null {
-    const { memory } = this.processor;
-    const host = memory.hostOf(Math.floor(physical / 4096));
-    return host < 0 ? null : new Uint8Array(memory.buffer, host + (physical % 4096), length);
-  }
-  page(linear: bigint): Uint8Array | null {
-    const address = this.fetchAddress(linear); // a fault names the byte, not the page
-    if (address < 0) return null;
-    const page = address - Number(linear & 0xfffn);
-    const inMemory = this.memoryAt(page, 4096);
-    if (inMemory !== null) return inMemory;
-    // Code in a device: read through the bus, once for each block.
-    if (this.currentPage !== page || this.currentBytes === null) {
-      this.currentBytes = new Uint8Array(4096);
-      this.processor.memory.readBytes(page, this.currentBytes);
-      this.currentPage = page;
-    }
-    return this.currentBytes;
+    return length === made.instructions ? made : interpreterBlock(this.pages, context, made.rip, length);
   }
 
   private numberOf(name: string): number {

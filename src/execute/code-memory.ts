@@ -19,6 +19,9 @@ export interface CodeRange {
 export interface InterpreterBlock extends CodeRange {
   readonly context: number;
   readonly rip: bigint;
+  /** Numbers of its linear pages; the second is -1 where there is none. */
+  readonly linearPage: number;
+  readonly linearSecond: number;
   /** Instruction pointer as a number: the key of the look-up. */
   readonly key: number;
   readonly single: boolean;
@@ -70,13 +73,15 @@ export class CodeMemory {
   /** Stores an encoded block; earlier ones may be dropped to make room. */
   add(
     encoded: EncodedBlock,
-    where: CodeRange & { context: number; rip: bigint; key: number; single: boolean; quick: boolean; repeats: boolean },
+    where: Omit<InterpreterBlock, 'address' | 'instructions' | 'marks' | 'alive'>,
   ): InterpreterBlock {
     const address = this.write(encoded);
     const block: InterpreterBlock = {
       physical: where.physical,
       second: where.second,
       length: where.length,
+      linearPage: where.linearPage,
+      linearSecond: where.linearSecond,
       context: where.context,
       rip: where.rip,
       key: where.key,

@@ -13,13 +13,14 @@ import { BlockMaker, pageAfter } from './block-maker.ts';
 import { isRepeated, takenBranchAt } from './branches.ts';
 import { Breakpoints } from './breakpoints.ts';
 import type { CodeMemory, InterpreterBlock } from './code-memory.ts';
+import { CodePages, highHalf, lowHalf } from './code-pages.ts';
 import type { Context, Contexts } from './context.ts';
-import { type CodeSource, linearOf } from './frontend.ts';
-import { JumpCache } from './jump-cache.ts';
+import { linearOf } from './frontend.ts';
+import { type FoundRegion, JumpCache } from './jump-cache.ts';
 import { hotThreshold, leave } from './leave.ts';
 import type { Processor } from './processor.ts';
 import { kindOf } from './records.ts';
-import type { CodePage, Regions } from './regions.ts';
+import type { Regions } from './regions.ts';
 
 /** The exports of the core module. */
 export interface CoreExports {
@@ -62,11 +63,11 @@ const MOV_SS_SHADOW = 2;
 const largestSlice = 0x3fffffff;
 /** Thrown through the memory management unit, never through generated code. */
 const putOff = new Error('a device access is put off');
+/** Entries of a block until the region that starts there, which is not valid yet, is looked for again. */
+const unfoundPatience = 100;
 /** Entries until a block that is not worth a translation is asked for again. */
 export const neverAgain = 0x7fffffff;
 
-const lowHalf = (linear: bigint): number => Number(BigInt.asUintN(32, linear));
-const highHalf = (linear: bigint): number => Number(BigInt.asIntN(32, linear >> 32n));
 export class Engine {
   readonly state: CpuState;
   readonly core: CoreExports;
@@ -80,7 +81,7 @@ export class Engine {
   private readonly jumps: JumpCache;
   readonly maker: BlockMaker;
   /** Code bytes as the guest sees them now. */
-  readonly source: CodeSource;
+  readonly pages: CodePages;
   private context!: Context;
   private storeRecord = 0;
   /** Record of the access that is being made out of a block; 0 = none. */
@@ -104,8 +105,8 @@ export class Engine {
     this.contexts = contexts;
     this.code = code;
     this.jumps = new JumpCache(this.state);
-    this.maker = new BlockMaker(processor, code);
-    this.source = this.maker;
+    this.pages = new CodePages(processor, this.breakpoints);
+    this.maker = new BlockMaker(processor, code, this.pages);
     processor.mmu.onFlush = (scope) => this.flushJumps(scope);
     const { mmu } = processor;
     const address = this.state.u32;
@@ -152,16 +153,16 @@ export class Engine {
   }
   /** A block was dropped, or all (null). */
   blockDropped(block: InterpreterBlock | null): void {
-    if (block === null) return this.jumps.flush();
+    if (block === null) return this.jumps.forget();
     this.jumps.drop(Number(BigInt.asUintN(32, block.rip)), Number(BigInt.asUintN(64, block.rip) >> 32n), block.context);
     if (block.address === this.state.u32[BLOCK]) this.stopAfterStore(block);
   }
   /** A region at an instruction pointer, as a number, was installed or has gone: it is looked up and counted anew. */
   regionChanged(key?: number, context = 0): void {
-    if (key === undefined) return this.jumps.flush();
+    if (key === undefined) return this.jumps.forget();
     this.jumps.drop(lowOf(key), highOf(key) >>> 0, context);
     const block = this.code.find(context, key, false);
-    if (block !== undefined && !block.quick) this.code.setEntries(block, 0);
+    if (block !== undefined) this.maker.countAnew(block);
   }
 
   /**
@@ -204,7 +205,7 @@ export class Engine {
 
   /** Sets the instruction breakpoints. */
   setBreakpoints(list: readonly InstructionBreakpoint[]): void {
-    if (this.breakpoints.set(list)) this.jumps.flush();
+    if (this.breakpoints.set(list)) this.jumps.forget();
   }
   private linearRip(): bigint {
     return BigInt.asUintN(64, linearOf(this.context, BigInt.asIntN(64, this.state.u64[RIP >> 1]!)));
@@ -277,7 +278,7 @@ export class Engine {
     const linear = this.linearRip();
     const page = this.processor.mmu.peekPage(lowHalf(linear), highHalf(linear));
     const physical = page + Number(linear & 0xfffn);
-    const bytes = page < 0 ? null : this.memoryAt(physical, Math.min(15, 4096 - (physical % 4096)));
+    const bytes = page < 0 ? null : this.pages.bytesAt(physical, Math.min(15, 4096 - (physical % 4096)));
     return bytes ?? new Uint8Array(0);
   }
 
@@ -291,25 +292,9 @@ export class Engine {
         return false;
       case leave.lookup:
         return this.lookup();
-      case leave.hot: {
-        const key = this.ripKey();
-        const block = this.code.find(this.context.id, key, false);
-        // A region that was not valid when the block was looked up (a page of it not accessed yet) may be so now.
-        const slot = this.regions?.find(this.context, key) ?? 0;
-        if (slot !== 0) {
-          this.remember(block ?? null, slot);
-          return false;
-        }
-        if (block === undefined) throw new Error('engine: a block that is not there has become hot');
-        if (block.quick) {
-          this.maker.makeAgain(block, this.context);
-          this.jumps.drop(this.state.u32[RIP]!, this.state.u32[RIP + 1]!, this.context.id);
-          return false;
-        }
-        const again = this.regions?.hot(block, this.context) ?? neverAgain;
-        this.code.setEntries(block, hotThreshold - again); // counts are taken modulo 2^32
+      case leave.hot:
+        this.hot();
         return false;
-      }
       case leave.fault:
         return this.fault();
       case leave.retry:
@@ -329,6 +314,26 @@ export class Engine {
     }
   }
 
+  /** The block at the instruction pointer was entered so often that a region of it pays. */
+  private hot(): void {
+    const key = this.ripKey();
+    const block = this.code.find(this.context.id, key, false);
+    // A region that was not valid when the block was looked up (a page of it not accessed yet) may be so now.
+    const region = this.regions?.find(this.context, key) ?? null;
+    if (region !== null) return this.remember(block ?? null, region);
+    if (block === undefined) throw new Error('engine: a block that is not there has become hot');
+    if (block.quick) {
+      this.maker.makeAgain(block, this.context);
+      this.jumps.drop(this.state.u32[RIP]!, this.state.u32[RIP + 1]!, this.context.id);
+      return;
+    }
+    this.askAgain(block, this.regions?.hot(block, this.context) ?? neverAgain);
+  }
+  /** The block counts as hot after so many more entries. */
+  private askAgain(block: InterpreterBlock, entries: number): void {
+    this.code.setEntries(block, hotThreshold - entries); // counts are taken modulo 2^32
+  }
+
   /** The less comes of profiles, the longer until the next: up to 2^28 indirect jumps. */
   private profile(): void {
     const pairs = new BigInt64Array(this.state.buffer, this.state.base + profileOffset, profileEntries * 2);
@@ -337,8 +342,8 @@ export class Engine {
     this.state.i32[PROFILE_COUNT] = profileEntries * (1 - this.profilePatience);
   }
   private refused(): boolean {
-    // Regions want the stack's page in the look-aside table (jit/region-memory.ts).
-    if (this.processor.mmu.recall(this.state.u32[RSP]!, this.state.u32[RSP + 1]!)) return false;
+    // Regions begin with the stack's page (jit/region-memory.ts).
+    if (this.processor.mmu.enterStack(this.state.u32[RSP]!, this.state.u32[RSP + 1]!)) return false;
     this.regions?.refused(this.context, this.ripKey());
     const block = this.block(false);
     if (block === null) return this.eventsAfterFault;
@@ -360,25 +365,37 @@ export class Engine {
     else this.jumps.flushPage(Math.floor(scope / 4096));
   }
   /** Enters what the instruction pointer leads to in the jump cache. */
-  private remember(block: InterpreterBlock | null, slot: number): void {
+  private remember(block: InterpreterBlock | null, region: FoundRegion | null): void {
     const { u32 } = this.state;
-    if (slot === 0 && block!.second < 0) {
-      // The common case, without BigInts: look-ups are made by the million.
-      this.locate();
-      const { linearLow, linearHigh } = this;
-      const page = linearHigh * 2 ** 20 + (linearLow >>> 12);
-      const global = this.processor.mmu.isGlobalCode(linearLow, linearHigh);
-      this.jumps.set(u32[RIP]!, u32[RIP + 1]!, this.context.id, block!.address, 0, [page], global);
-      return;
+    let passing = false;
+    if (region === null && this.regions?.mayFind(this.context, block!.key) === true) {
+      passing = true;
+      if (this.code.entriesOf(block!) < 0) this.askAgain(block!, unfoundPatience);
     }
-    const linear = linearOf(this.context, BigInt.asIntN(64, this.state.u64[RIP >> 1]!));
-    let pages: readonly bigint[];
-    if (slot !== 0) pages = this.regions!.foundPages();
-    else pages = block!.second < 0 ? [linear] : [linear, pageAfter(this.context, linear)];
-    const global =
-      pages.length > 0 && pages.every((page) => this.processor.mmu.isGlobalCode(lowHalf(page), highHalf(page)));
-    const numbers = pages.map((page) => Number(page >> 12n));
-    this.jumps.set(u32[RIP]!, u32[RIP + 1]!, this.context.id, block?.address ?? 0, slot, numbers, global);
+    const global = this.isGlobal(block, region);
+    this.jumps.set(u32[RIP]!, u32[RIP + 1]!, this.context.id, block, region, passing, global);
+  }
+  private isGlobal(block: InterpreterBlock | null, region: FoundRegion | null): boolean {
+    const { mmu } = this.processor;
+    if (region !== null) return region.pages.length > 0 && region.pages.every((p) => mmu.isGlobalCode(p.low, p.high));
+    this.locate();
+    if (!mmu.isGlobalCode(this.linearLow, this.linearHigh)) return false;
+    if (block!.second < 0) return true;
+    const next = pageAfter(this.context, linearOf(this.context, block!.rip));
+    return mmu.isGlobalCode(lowHalf(next), highHalf(next));
+  }
+  /** What a flush has taken out of the jump cache stands there again, if its code is where it was. */
+  private restored(): boolean {
+    const { u32 } = this.state;
+    const index = this.jumps.lost(u32[RIP]!, u32[RIP + 1]!, this.context.id);
+    if (index < 0) return false;
+    const region = this.jumps.regionAt(index);
+    const block = this.jumps.blockAt(index);
+    if (region !== null) {
+      if (!region.alive || !this.isFetchable() || !this.pages.areMapped(region.pages)) return false;
+    } else if (!block!.alive || !this.isMapped(block!)) return false;
+    this.jumps.restore(index, this.isGlobal(block, region));
+    return true;
   }
   private ripKey(): number {
     const { u32, i32 } = this.state;
@@ -388,14 +405,15 @@ export class Engine {
     const { i32 } = this.state;
     if (i32[BUDGET]! <= 0) return false; // the fetch, which may fault, is the next instruction's
     if (this.breakpoints.active && this.breakpoints.inPageOf(this.linearRip())) return this.stepHere();
+    if (this.restored()) return false;
     const key = this.ripKey();
-    const slot = this.regions !== null && this.isFetchable() ? this.regions.find(this.context, key) : 0;
-    const block = slot === 0 ? this.block(false) : null;
-    if (block === null && slot === 0) {
+    const region = this.regions !== null && this.isFetchable() ? this.regions.find(this.context, key) : null;
+    const block = region === null ? this.block(false) : null;
+    if (block === null && region === null) {
       i32[BUDGET]!--; // a fault that was delivered counts as an instruction: nothing goes on for ever
       return this.eventsAfterFault;
     }
-    this.remember(block, slot);
+    this.remember(block, region);
     return false;
   }
 
@@ -462,23 +480,7 @@ export class Engine {
     const page = this.processor.mmu.fetchPage(this.linearLow, this.linearHigh);
     if (page < 0 || page + (this.linearLow & 0xfff) !== block.physical) return false;
     if (block.second < 0) return true;
-    return this.maker.fetchAddress(pageAfter(this.context, linearOf(this.context, block.rip))) === block.second;
-  }
-  /** Physical address of code that the guest has fetched from before, or -1: looking leaves no trace in the guest. */
-  physicalOf(linear: bigint): number {
-    if (this.breakpoints.inPageOf(BigInt.asUintN(64, linear))) return -1;
-    const page = this.processor.mmu.peekPage(lowHalf(linear), highHalf(linear));
-    return page < 0 ? -1 : page + Number(linear & 0xfffn);
-  }
-  /** The page of code at a linear address as it is now; null if it cannot be fetched or is no RAM. */
-  copyCodePage(linear: bigint): CodePage | null {
-    const physical = this.physicalOf(linear & ~0xfffn);
-    const bytes = physical < 0 ? null : this.memoryAt(physical, 4096);
-    return bytes === null ? null : { physical, bytes: bytes.slice() };
-  }
-  /** The bytes of guest memory within one physical page, or null if that is no RAM. */
-  memoryAt(physical: number, length: number): Uint8Array | null {
-    return this.maker.memoryAt(physical, length);
+    return this.pages.fetchAddress(pageAfter(this.context, linearOf(this.context, block.rip))) === block.second;
   }
 
   // --- helpers

@@ -1,6 +1,7 @@
 /** What the engine asks the translator, and what the translator gets from it. */
 import type { InterpreterBlock } from './code-memory.ts';
 import type { Context } from './context.ts';
+import type { FoundRegion } from './jump-cache.ts';
 
 /** Translated regions, as the engine sees them. */
 export interface Regions {
@@ -15,14 +16,8 @@ export interface Regions {
    * comes of it.
    */
   profile(pairs: BigInt64Array): boolean;
-  /** Table slot of a region that starts here and is valid under the current mapping, or 0. */
-  find(context: Context, key: number): number;
-  /** Linear pages of the region that `find` has found last. */
-  foundPages(): readonly bigint[];
-}
-
-/** A copy of a page of code, and where it lies. */
-export interface CodePage {
-  readonly physical: number;
-  readonly bytes: Uint8Array;
+  /** A region that starts here and is valid under the current mapping, or null. */
+  find(context: Context, key: number): FoundRegion | null;
+  /** There are regions that start here: if `find` finds none, it may do so later (a page of it was not accessed yet). */
+  mayFind(context: Context, key: number): boolean;
 }

@@ -1,13 +1,17 @@
 /**
  * One look-aside table in a vCPU's block (src/state/layout.ts), which of its entries may be valid, and which of those are of
  * global pages. SDM volume 3, section 5.10.
+ *
+ * A page stands at its own place; when another page with the same place comes, it moves to the place in the other half of
+ * the table, where translated code looks too. The interpreter looks at a page's own place alone, and at the other by way of
+ * {@link LookAside.recover}.
  */
 import type { CpuState } from '../state/cpu-state.ts';
 import { tlbBits } from '../state/layout.ts';
 
-const indexMask = (1 << tlbBits) - 1;
-/** Entry of a linear page, by the low half of an address in it; jit/probe.ts computes the same. */
-export const indexOf = (low: number): number => ((low >>> 12) ^ (low >>> (12 + tlbBits))) & indexMask;
+/** Place of a linear page in a table of 2^bits, by the low half of an address in it; jit/probe.ts computes the same. */
+export const indexOf = (low: number, bits = tlbBits): number =>
+  ((low >>> 12) ^ (low >>> (12 + bits))) & ((1 << bits) - 1);
 
 /** The index stands in the list of local or of global entries; what it holds now is a global one. */
 const IN_LOCAL = 1;
@@ -18,21 +22,43 @@ export class LookAside {
   /** Index of the table in the state's 32-bit view. */
   private readonly start: number;
   private readonly u32: Uint32Array;
-  private readonly marks = new Uint8Array(1 << tlbBits);
+  private readonly bits: number;
+  private readonly other: number;
+  private readonly marks: Uint8Array;
   /** Indices of entries that may be valid; a flush of local ones does not look at the others. */
-  private readonly local = new Uint16Array(1 << tlbBits);
-  private readonly global = new Uint16Array(1 << tlbBits);
+  private readonly local: Uint16Array;
+  private readonly global: Uint16Array;
   private locals = 0;
   private globals = 0;
 
-  constructor(state: CpuState, offset: number) {
+  constructor(state: CpuState, offset: number, bits = tlbBits) {
     this.u32 = state.u32;
+    this.bits = bits;
+    this.other = 1 << (bits - 1);
+    this.marks = new Uint8Array(1 << bits);
+    this.local = new Uint16Array(1 << bits);
+    this.global = new Uint16Array(1 << bits);
     this.start = offset >> 2;
-    // Zero is the tag of page 0, whose entry is the first: the others match nothing.
-    this.u32.fill(0, this.start, this.start + 4 * (indexMask + 1));
+    // Zero is the tag of page 0, which is looked for in two places: the others match nothing.
+    this.u32.fill(0, this.start, this.start + (4 << bits));
     this.invalidate(0);
+    this.invalidate(this.other);
   }
-  set(index: number, low: number, high: number, addend: number, global: boolean): void {
+  /** @param low of the page's linear address (bits 0-11 zero), unsigned */
+  set(low: number, high: number, addend: number, global: boolean): void {
+    const index = indexOf(low, this.bits);
+    const at = this.start + index * 4;
+    const { u32 } = this;
+    if (u32[at] !== low || u32[at + 1] !== high >>> 0) {
+      const beside = index ^ this.other;
+      if (this.isAt(beside, low, high)) this.invalidate(beside);
+      // What has its own place here moves on; an invalid entry's tag has it elsewhere.
+      if (indexOf(u32[at]!, this.bits) === index)
+        this.place(beside, u32[at]!, u32[at + 1]!, u32[at + 2]!, (this.marks[index]! & IS_GLOBAL) !== 0);
+    }
+    this.place(index, low, high, addend, global);
+  }
+  private place(index: number, low: number, high: number, addend: number, global: boolean): void {
     const at = this.start + index * 4;
     this.u32[at] = low;
     this.u32[at + 1] = high;
@@ -46,15 +72,34 @@ export class LookAside {
       this.marks[index] = (marks | IN_LOCAL) & ~IS_GLOBAL;
     }
   }
-  /** Makes an entry match nothing that is looked up in it: the tag is a page of the neighbouring entry. */
-  invalidate(index: number): void {
+  /** Makes an entry match nothing that is looked up in it: the tag is a page that has its places elsewhere. */
+  private invalidate(index: number): void {
     const at = this.start + index * 4;
     this.u32[at] = (index ^ 1) << 12;
     this.u32[at + 1] = 0;
   }
-  holds(index: number, low: number, high: number): boolean {
+  private isAt(index: number, low: number, high: number): boolean {
     const at = this.start + index * 4;
     return this.u32[at] === low && this.u32[at + 1] === high >>> 0;
+  }
+  /** Index of the entry of a page, or -1. */
+  find(low: number, high: number): number {
+    const index = indexOf(low, this.bits);
+    if (this.isAt(index, low, high)) return index;
+    return this.isAt(index ^ this.other, low, high) ? index ^ this.other : -1;
+  }
+  /** Invalidates the entry of a page, if there is one. */
+  drop(low: number, high: number): void {
+    const index = this.find(low, high);
+    if (index >= 0) this.invalidate(index);
+  }
+  /** Brings a page that stands in the other half to its own place. False: it does not stand there. */
+  recover(low: number, high: number): boolean {
+    const index = indexOf(low, this.bits) ^ this.other;
+    if (!this.isAt(index, low, high)) return false;
+    const global = (this.marks[index]! & IS_GLOBAL) !== 0;
+    this.set(low, high, this.addend(index), global);
+    return true;
   }
   addend(index: number): number {
     return this.u32[this.start + index * 4 + 2]!;
@@ -84,6 +129,8 @@ export class LookAside {
   private forgetAt(index: number, host: number): void {
     const at = this.start + index * 4;
     const low = this.u32[at]!;
-    if (indexOf(low) === index && (low + this.u32[at + 2]!) >>> 0 === host) this.invalidate(index);
+    const own = indexOf(low, this.bits);
+    if ((own === index || own === (index ^ this.other)) && (low + this.u32[at + 2]!) >>> 0 === host)
+      this.invalidate(index);
   }
 }

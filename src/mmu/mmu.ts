@@ -7,7 +7,7 @@
  * A fault is a value: the fields faultVector, faultErrorCode (NO_ERROR_CODE = none) and faultAddress, and the answer false.
  */
 import type { CpuState } from '../state/cpu-state.ts';
-import { offsetOf, tlbNeverOffset, tlbOffsets } from '../state/layout.ts';
+import { offsetOf, stackTlbBits, stackTlbOffsets, tlbNeverOffset, tlbOffsets } from '../state/layout.ts';
 import { AC, GP, PF_FAULT, SS_FAULT } from '../state/vectors.ts';
 import { highOf, lowOf } from './linear.ts';
 import { indexOf, LookAside } from './look-aside.ts';
@@ -59,7 +59,7 @@ const twoTo32 = 2 ** 32;
 /** What a flush drops: everything, all but global pages, or what is known of one page (its linear address). */
 export type FlushScope = 'all' | 'local' | number;
 
-const fetchBits = 8;
+const fetchBits = 10;
 const fetchEntries = 1 << fetchBits;
 
 /** No vector: the access meets a data breakpoint, and its instruction must be executed by itself ({@link Mmu.collecting}). */
@@ -71,11 +71,14 @@ export class Mmu implements PageWatcher {
   private readonly state: CpuState;
   private readonly u32: Uint32Array;
   private readonly tables: readonly LookAside[];
+  private readonly stackTables: readonly LookAside[];
   private readonly supervisorRead: LookAside;
   private readonly supervisorWrite: LookAside;
   private readonly userRead: LookAside;
   private readonly userWrite: LookAside;
-  /** Supervisor entries for user pages, made while EFLAGS.AC lifted SMAP; they go when AC does. */
+  private readonly supervisorStack: LookAside;
+  private readonly userStack: LookAside;
+  /** Supervisor entries for user pages (low and high halves), made while EFLAGS.AC lifted SMAP; they go when AC does. */
   private readonly smapLifted: number[] = [];
   private apicPage = -1;
   private alignmentChecks = false;
@@ -109,7 +112,10 @@ export class Mmu implements PageWatcher {
     this.supervisorWrite = new LookAside(state, tlbOffsets.supervisorWrite);
     this.userRead = new LookAside(state, tlbOffsets.userRead);
     this.userWrite = new LookAside(state, tlbOffsets.userWrite);
+    this.supervisorStack = new LookAside(state, stackTlbOffsets.supervisor, stackTlbBits);
+    this.userStack = new LookAside(state, stackTlbOffsets.user, stackTlbBits);
     this.tables = [this.supervisorRead, this.supervisorWrite, this.userRead, this.userWrite];
+    this.stackTables = [this.supervisorStack, this.userStack];
     new LookAside(state, tlbNeverOffset); // all entries invalid, for ever
     memory.watchers.add(this);
     this.reconfigure();
@@ -159,7 +165,7 @@ export class Mmu implements PageWatcher {
   /** After a change of PKRU: the look-aside tables hold what it allows. */
   keyRightsChanged(): void {
     this.walker.keyRights = this.u32[PKRU]!;
-    if (this.walker.protectionKeys) for (const table of this.tables) table.flush(false);
+    if (this.walker.protectionKeys) this.flushTables(false);
   }
 
   /** After a change of CPL, EFLAGS.AC or CR0.AM: chooses the look-aside tables in force. */
@@ -179,9 +185,10 @@ export class Mmu implements PageWatcher {
     }
   }
   private dropLifted(): void {
-    for (const index of this.smapLifted) {
-      this.supervisorRead.invalidate(index);
-      this.supervisorWrite.invalidate(index);
+    for (let i = 0; i < this.smapLifted.length; i += 2) {
+      const [low, high] = [this.smapLifted[i]!, this.smapLifted[i + 1]!];
+      this.supervisorRead.drop(low, high);
+      this.supervisorWrite.drop(low, high);
     }
     this.smapLifted.length = 0;
   }
@@ -191,7 +198,7 @@ export class Mmu implements PageWatcher {
     const { watches } = this;
     if (list.length === 0 && !watches.active) return;
     watches.set(list);
-    for (const table of this.tables) table.flush(false);
+    this.flushTables(false);
   }
   /** An access of the engines: false, with the vector {@link WATCHED}, if its instruction is to be executed by itself. */
   private checkWatches(low: number, high: number, bytes: number, write: boolean): boolean {
@@ -203,15 +210,19 @@ export class Mmu implements PageWatcher {
   }
 
   // --- flushing
+  private flushTables(keepGlobal: boolean): void {
+    for (const table of this.tables) table.flush(keepGlobal);
+    for (const table of this.stackTables) table.flush(keepGlobal);
+  }
   flushAll(): void {
-    for (const table of this.tables) table.flush(false);
+    this.flushTables(false);
     this.smapLifted.length = 0;
     this.fetchTags.fill(Number.NaN);
     this.onFlush('all');
   }
   /** All but what is known of global pages. */
   flushLocal(): void {
-    for (const table of this.tables) table.flush(true);
+    this.flushTables(true);
     for (let i = 0; i < fetchEntries; i++) if (this.fetchGlobal[i] === 0) this.fetchTags[i] = Number.NaN;
     this.onFlush('local');
   }
@@ -219,8 +230,8 @@ export class Mmu implements PageWatcher {
   flushPage(linear: number): void {
     const low = (lowOf(linear) & ~0xfff) >>> 0;
     const high = highOf(linear);
-    const index = indexOf(low);
-    for (const table of this.tables) if (table.holds(index, low, high)) table.invalidate(index);
+    for (const table of this.tables) table.drop(low, high);
+    for (const table of this.stackTables) table.drop(low, high);
     const page = high * 2 ** 20 + (low >>> 12);
     const slot = page & (fetchEntries - 1);
     this.fetchTags[slot] = Number.NaN;
@@ -231,6 +242,7 @@ export class Mmu implements PageWatcher {
     const host = this.memory.hostOf(page);
     this.supervisorWrite.forget(host);
     this.userWrite.forget(host);
+    for (const table of this.stackTables) table.forget(host);
   }
   mapChanged(): void {
     this.takeSpace();
@@ -256,6 +268,13 @@ export class Mmu implements PageWatcher {
    * @returns false: a fault, in the state's fault fields
    */
   slowRead(low: number, high: number, bytes: Bytes, intent: Intent, stackSegment: boolean): boolean {
+    const host = this.recovered(low, high, bytes, intent !== 'read');
+    if (host >= 0) {
+      this.u32[SCRATCH] = 0;
+      this.u32[SCRATCH + 1] = 0;
+      this.memory.u8.copyWithin(this.state.base + (SCRATCH << 2), host, host + bytes);
+      return true;
+    }
     if (!this.prepareData(low, high, bytes, intent !== 'read', stackSegment)) return false;
     if (this.watches.active && !this.checkWatches(low >>> 0, high | 0, bytes, intent !== 'read')) return false;
     this.transferIn(bytes);
@@ -263,10 +282,25 @@ export class Mmu implements PageWatcher {
   }
   /** A store of the low bytes of scratch0. Both pages are probed before the first byte is written. */
   slowWrite(low: number, high: number, bytes: Bytes, _intent: Intent, stackSegment: boolean): boolean {
+    const host = this.recovered(low, high, bytes, true);
+    if (host >= 0) {
+      const from = this.state.base + (SCRATCH << 2);
+      this.memory.u8.copyWithin(host, from, from + bytes);
+      return true;
+    }
     if (!this.prepareData(low, high, bytes, true, stackSegment)) return false;
     if (this.watches.active && !this.checkWatches(low >>> 0, high | 0, bytes, true)) return false;
     this.transferOut(bytes);
     return true;
+  }
+  /** Host address of an access whose page the table in force has at its other place, or -1; it is at its own place then. */
+  private recovered(low: number, high: number, bytes: number, write: boolean): number {
+    const within = low & 0xfff;
+    if (this.alignmentChecks || within + bytes > 4096) return -1;
+    const user = this.u32[CPL] === 3;
+    const table = user ? (write ? this.userWrite : this.userRead) : write ? this.supervisorWrite : this.supervisorRead;
+    const page = (low - within) >>> 0;
+    return table.recover(page, high) ? (table.addend(indexOf(page)) + (low >>> 0)) >>> 0 : -1;
   }
   /** Faults as the access would, without making it. */
   probe(low: number, high: number, bytes: number, intent: Intent, stackSegment: boolean): boolean {
@@ -284,20 +318,29 @@ export class Mmu implements PageWatcher {
   }
 
   /**
-   * Brings a page back into the write table that other pages have driven out of it. The guest notices nothing: a page that
-   * was never written to stays out. True if the table holds it now and did not before.
+   * Enters the page of a stack in its small table. The guest notices nothing: a page that was never written to stays out.
+   * True if the table holds it now and did not before.
    */
-  recall(low: number, high: number): boolean {
+  enterStack(low: number, high: number): boolean {
     low >>>= 0;
     high |= 0;
+    const { walker, memory } = this;
     const user = this.u32[CPL] === 3;
-    const table = user ? this.userWrite : this.supervisorWrite;
-    const [index, page] = [indexOf(low), (low & ~0xfff) >>> 0];
+    const table = user ? this.userStack : this.supervisorStack;
+    const page = (low & ~0xfff) >>> 0;
     if (this.alignmentChecks || !this.isCanonical(high)) return false;
-    if (table.holds(index, page, high) || !this.walker.peek(low, high, true, user, false, this.smapEnforced()))
-      return false;
-    this.fill(low, high, user);
-    return table.holds(index, page, high);
+    if (table.find(page, high) >= 0 || !walker.peek(low, high, true, user, false, this.smapEnforced())) return false;
+    const number = Math.floor(walker.physical / 4096);
+    const host = memory.hostOf(number);
+    if (host === -1) return false;
+    const at = memory.indexOf(number);
+    const flags = memory.pageFlags[at]!;
+    if (!walker.writable || !walker.dirty || (flags & PAGE_SLOW_WRITE) !== 0) return false;
+    // What SMAP lets through for the moment is no stack.
+    if ((!user && walker.smap && walker.user) || (this.watches.active && this.watches.page(low, high))) return false;
+    table.set(page, high, (host - page) | 0, walker.global);
+    memory.pageFlags[at] = flags | PAGE_WRITE_MAPPED;
+    return true;
   }
 
   private prepareData(low: number, high: number, bytes: number, write: boolean, stack: boolean): boolean {
@@ -377,20 +420,20 @@ export class Mmu implements PageWatcher {
     const host = memory.hostOf(page);
     if (host === -1) return;
     const linear = (low & ~0xfff) >>> 0;
-    const index = indexOf(low);
     if (this.watches.active && this.watches.page(low, high)) return;
     const addend = (host - linear) | 0;
-    (user ? this.userRead : this.supervisorRead).set(index, linear, high, addend, walker.global);
-    if (!user && walker.smap && walker.user) this.smapLifted.push(index);
+    (user ? this.userRead : this.supervisorRead).set(linear, high, addend, walker.global);
+    if (!user && walker.smap && walker.user) this.smapLifted.push(linear, high);
     const at = memory.indexOf(page);
     const flags = memory.pageFlags[at]!;
     if (walker.writable && walker.dirty && (flags & PAGE_SLOW_WRITE) === 0) {
-      (user ? this.userWrite : this.supervisorWrite).set(index, linear, high, addend, walker.global);
+      (user ? this.userWrite : this.supervisorWrite).set(linear, high, addend, walker.global);
       memory.pageFlags[at] = flags | PAGE_WRITE_MAPPED;
     } else {
       // An older entry of the same place may say otherwise (the page was remapped without a flush): it must not outlive this.
       const table = user ? this.userWrite : this.supervisorWrite;
-      if (table.holds(index, linear, high)) table.invalidate(index);
+      table.drop(linear, high);
+      (user ? this.userStack : this.supervisorStack).drop(linear, high);
     }
   }
 
@@ -456,12 +499,23 @@ export class Mmu implements PageWatcher {
     low >>>= 0;
     high |= 0;
     if (!this.isCanonical(high)) return -1;
+    const slot = this.fetched(low, high);
+    if (slot >= 0) return this.fetchPages[slot]!;
     return this.walker.peek(low, high, false, this.u32[CPL] === 3, true, false) ? this.walker.physical : -1;
   }
 
   /** Is the page that code has been fetched from global? */
   isGlobalCode(low: number, high: number): boolean {
-    return this.walker.globalPages && this.peekPage(low, high) >= 0 && this.walker.global;
+    if (!this.walker.globalPages) return false;
+    const slot = this.fetched(low >>> 0, high | 0);
+    if (slot >= 0) return this.fetchGlobal[slot] !== 0;
+    return this.peekPage(low, high) >= 0 && this.walker.global;
+  }
+  /** Place of a page in the instruction look-aside cache, or -1. */
+  private fetched(low: number, high: number): number {
+    const slot = (low >>> 12) & (fetchEntries - 1);
+    const tag = (high * 2 ** 20 + (low >>> 12)) * 2 + (this.u32[CPL] === 3 ? 1 : 0);
+    return this.fetchTags[slot] === tag ? slot : -1;
   }
 
   // --- the helpers' way
@@ -478,7 +532,6 @@ export class Mmu implements PageWatcher {
     const smap = implicit ? this.walker.smap : this.smapEnforced();
     // The tables may answer, unless SMAP tells implicit accesses from others.
     if ((low & 0xfff) + bytes <= 4096 && !this.walker.smap && !this.alignmentChecks) {
-      const index = indexOf(low);
       const table = user
         ? write
           ? this.userWrite
@@ -486,7 +539,8 @@ export class Mmu implements PageWatcher {
         : write
           ? this.supervisorWrite
           : this.supervisorRead;
-      if (table.holds(index, (low & ~0xfff) >>> 0, high >>> 0)) {
+      const index = table.find((low & ~0xfff) >>> 0, high);
+      if (index >= 0) {
         this.hostDirect = (table.addend(index) + low) >>> 0;
         return true;
       }

@@ -177,24 +177,33 @@ export const tlbOffsets: Record<TlbKind, number> = {
   userWrite: tlbOffset + 3 * tlbBytes,
 };
 /**
+ * Small look-aside tables of the same form for the pages that stacks are on, all of them writable: regions begin with the
+ * stack's page, and what drives pages out of the others must not drive it out.
+ */
+export const stackTlbBits = 6;
+const stackTlbBytes = (1 << stackTlbBits) * tlbEntryBytes;
+export const stackTlbOffsets = { supervisor: 0x2c0000, user: 0x2c0000 + stackTlbBytes };
+/**
  * Jump cache: direct-mapped by linear instruction pointer. An entry is 32 bytes: rip (u64), context (u32), interpreter
  * block (u32, 0 = none), table slot of the translated region (u32, 0 = none), spare (12).
  */
-export const jumpCacheBits = 14;
+export const jumpCacheBits = 16;
 export const jumpCacheEntryBytes = 32;
 export const jumpCacheOffset = tlbOffset + 4 * tlbBytes;
 /** A look-aside table in which no entry is ever valid: in force while every access must be seen (alignment checks). */
-export const tlbNeverOffset = 0x180000;
+export const tlbNeverOffset = 0x2a0000;
 /**
  * Profile of indirect jumps: where translated regions went through a jump whose target they did not know. A ring of pairs
  * (instruction pointer of the jump, target; u64 each); the field `profileCount` counts them.
  */
-export const profileOffset = 0x1c0000;
+export const profileOffset = 0x2e0000;
 export const profileEntries = 1024;
-/** Size of a vCPU's block. */
-export const cpuBytes = 0x200000;
+/** Size of a vCPU's block, a multiple of a look-aside table's size. */
+export const cpuBytes = 0x300000;
 if (
   jumpCacheOffset + (1 << jumpCacheBits) * jumpCacheEntryBytes > tlbNeverOffset ||
-  tlbNeverOffset + tlbBytes > cpuBytes
+  tlbNeverOffset + tlbBytes > stackTlbOffsets.supervisor ||
+  stackTlbOffsets.user + stackTlbBytes > profileOffset ||
+  profileOffset + profileEntries * 16 > cpuBytes
 )
   throw new Error('layout: a vCPU block is too small');

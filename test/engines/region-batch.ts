@@ -3,12 +3,13 @@
  * instruction, so tests that need thousands of small regions make them together.
  */
 
+import { regionImports } from '../../jit/installed-regions.ts';
 import type { Region } from '../../jit/region.ts';
 import { assembleRegions, regionName } from '../../jit/translate.ts';
-import { regionImports } from '../../jit/translator.ts';
 import type { Vm } from '../../runtime/vm.ts';
 import type { Context } from '../../src/execute/context.ts';
 import { neverAgain } from '../../src/execute/engine.ts';
+import type { FoundRegion } from '../../src/execute/jump-cache.ts';
 import type { Regions } from '../../src/execute/regions.ts';
 
 /** The one region that a vCPU is offered, at one instruction pointer in one context; nothing is ever translated. */
@@ -54,10 +55,10 @@ export class RegionBatch implements Regions {
   profile(): boolean {
     return false;
   }
-  find(context: Context, key: number): number {
-    return this.offered && context.id === this.context && key === this.key ? 1 : 0;
+  find(context: Context, key: number): FoundRegion | null {
+    return this.mayFind(context, key) ? { slot: 1, pages: [], alive: true } : null;
   }
-  foundPages(): readonly bigint[] {
-    return [];
+  mayFind(context: Context, key: number): boolean {
+    return this.offered && context.id === this.context && key === this.key;
   }
 }
