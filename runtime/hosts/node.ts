@@ -6,7 +6,6 @@ import { createWriteStream, existsSync, mkdirSync, readFileSync, statSync } from
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
-import { Worker } from 'node:worker_threads';
 import type { Host, HostWorker } from './host.ts';
 import { nodeMachineCode, readMachineCodeFile } from './node-machine-code.ts';
 import { folderStore } from './node-store.ts';
@@ -127,6 +126,8 @@ async function compile(bytes: Uint8Array<ArrayBuffer>): Promise<WebAssembly.Modu
 let compiling = 0;
 
 function startWorker(module: URL): HostWorker {
+  // Loaded here: most runs find their translations and start no thread.
+  const { Worker } = process.getBuiltinModule('node:worker_threads');
   const worker = new Worker(module);
   worker.unref();
   return {

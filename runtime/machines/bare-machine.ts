@@ -92,7 +92,8 @@ class BareMachine implements Machine {
       if (left <= 0) return { reason: 'instructions' };
       this.running = Math.min(this.slice, left);
       const started = this.host.monotonicNanos();
-      const exit = this.vcpu.enter(this.running);
+      // Where a slice ends is nobody's business, unless the run ends with it.
+      const exit = this.vcpu.enter(this.running, this.adaptsSlices && this.running < left);
       const done = this.running - this.vcpu.left;
       this.retired += done;
       this.running = 0;

@@ -168,8 +168,9 @@ export class Engine {
   /**
    * Runs until `budget` instructions are retired or events want a look (the attention word, a helper's wish). Returns
    * what is left of the budget.
+   * @param early ends where the next block does not fit: what is left are some instructions fewer than it has
    */
-  run(budget: number): { end: RunEnd; left: number } {
+  run(budget: number, early = false): { end: RunEnd; left: number } {
     const { u32, i32, base } = this.state;
     let left = budget;
     this.last = null;
@@ -182,6 +183,7 @@ export class Engine {
       const rest = i32[BUDGET]!;
       left -= slice - rest;
       if (code === leave.budget && rest > 0 && left === rest) {
+        if (early && !events && u32[ATTENTION] === 0) return { end: 'budget', left };
         // The next block is longer than what is left: one instruction at a time.
         while (left > 0 && !events && u32[ATTENTION] === 0) {
           left--;

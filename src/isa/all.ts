@@ -35,12 +35,13 @@ import './x87-control.ts';
 import './x87-transfer.ts';
 import './xsave.ts';
 
-/** Every form of every definition. */
-export const texts: readonly FormText[] = formTexts(definitions);
+let made: readonly FormText[] | null = null;
+/** Every form of every definition; a run whose blocks are all known asks for none. */
+export const texts = (): readonly FormText[] => (made ??= formTexts(definitions));
 
 /**
  * All of them, parsed.
  *
  * @throws FormError for a wrong form string
  */
-export const allForms = (): readonly Form[] => texts.map(({ form }) => form);
+export const allForms = (): readonly Form[] => texts().map(({ form }) => form);

@@ -185,13 +185,15 @@ function immediate(bytes: Uint8Array, at: number, length: number, signed: boolea
 }
 
 /** A decoder for a list of forms; `decode` is the one for all of them. */
-export function createDecoder(forms: readonly FormText[]): Decode {
+export function createDecoder(forms: () => readonly FormText[]): Decode {
   let longTable: DecodeTable | null = null;
   let shortTable: DecodeTable | null = null;
 
   return (bytes, offset, available, rip, mode) => {
     const long = mode === 64;
-    const table = long ? (longTable ??= new DecodeTable(forms, true)) : (shortTable ??= new DecodeTable(forms, false));
+    const table = long
+      ? (longTable ??= new DecodeTable(forms(), true))
+      : (shortTable ??= new DecodeTable(forms(), false));
     const prefixes = long ? longPrefixes : shortPrefixes;
     const end = offset + (available < MAXIMUM_LENGTH ? available : MAXIMUM_LENGTH);
     const outOfBytes = (): DecodeFailure =>
@@ -554,7 +556,7 @@ export function decoderWithout(lacks: readonly string[]): Decode {
   const key = lacks.join();
   let made = decoders.get(key);
   if (made === undefined) {
-    made = createDecoder(texts.filter(({ definition }) => !lacks.includes(definition.feature)));
+    made = createDecoder(() => texts().filter(({ definition }) => !lacks.includes(definition.feature)));
     decoders.set(key, made);
   }
   return made;

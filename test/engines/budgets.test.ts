@@ -37,13 +37,15 @@ function start(file: string, way: Way): Vm {
 }
 
 /** Runs in slices until the total; returns the hash and how many instructions were translated. */
-function run(vm: Vm, total: number, slice: () => number): { hash: string; translated: number } {
+function run(vm: Vm, total: number, slice: () => number, early = false): { hash: string; translated: number } {
   const vcpu = vm.vcpu(0);
   for (let done = 0; done < total; ) {
     const size = Math.min(slice(), total - done);
-    const { kind } = vcpu.enter(size);
+    const isLast = done + size === total;
+    const { kind } = vcpu.enter(size, early && !isLast);
     assert.equal(kind, 'budget');
-    done += size;
+    assert.ok(vcpu.left === 0 || (early && !isLast));
+    done += size - vcpu.left;
   }
   return { hash: stateHash(vcpu, vm.ram), translated: vcpu.engine.translated };
 }
@@ -58,14 +60,15 @@ for (const [file, total] of cases) {
     const random = randomNumbers(total);
     const whole = () => total;
     const { hash } = run(start(file, 'never'), total, whole);
-    const ways: readonly (readonly [string, Way, () => number])[] = [
+    const ways: readonly (readonly [string, Way, () => number, early?: boolean])[] = [
       ['interpreted in slices of 7', 'never', () => 7],
       ['translated at once, in one slice', 'first', whole],
       ['translated when hot, in slices of 1,000', 'hot', () => 1000],
       ['translated when hot, in random slices', 'hot', () => 1 + random(random(2) === 0 ? 20 : 30_000)],
+      ['translated when hot, in slices that may end early', 'hot', () => 2000 + random(30_000), true],
     ];
-    for (const [name, way, slice] of ways) {
-      const found = run(start(file, way), total, slice);
+    for (const [name, way, slice, early] of ways) {
+      const found = run(start(file, way), total, slice, early);
       assert.equal(found.hash, hash, name);
       t.diagnostic(`${name}: ${found.translated} instructions in translations`);
       if (way !== 'never') assert.ok(found.translated > total / 5, `${name}: ${found.translated} were translated`);

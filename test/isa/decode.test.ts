@@ -57,7 +57,7 @@ const forms = list.flatMap(([name, ...texts]) => {
   const definition: Definition = { name, forms: texts, feature: 'base', record() {} };
   return texts.map((text) => new FormText(definition, text));
 });
-const decoder = createDecoder(forms);
+const decoder = createDecoder(() => forms);
 
 const bytes = (hex: string) => Uint8Array.from(Buffer.from(hex.replaceAll(' ', ''), 'hex'));
 function decode(hex: string, mode: Mode = 64, rip = 0x1000n): Decoded {
