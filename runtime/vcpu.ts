@@ -159,8 +159,12 @@ export class Vcpu implements Processor, ApicListener {
   }
   private wantsLook(): boolean {
     const { u32 } = this.state;
+    const { events } = this;
     return (
       u32[ATTENTION] !== 0 ||
+      // What IRET or RSM has let through.
+      (events.nmi && u32[NMI_BLOCKED] === 0) ||
+      ((events.smi || events.init) && u32[SMM] === 0) ||
       (this.apic?.requesting === true && (u32[RFLAGS]! & IF) !== 0) ||
       u32[HALTED] !== 0 ||
       u32[SHUTDOWN] !== 0 ||

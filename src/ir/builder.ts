@@ -367,7 +367,8 @@ export class Builder {
   linear(segment: number, offset: Value<'i64'>, bytes: number, write: boolean): Value<'i64'> {
     if (this.context.codeSize === 64)
       return segment < 4 ? offset : this.add(this.state64(segment === 4 ? 'fsBase' : 'gsBase'), offset);
-    if (this.context.flat && segment < 4) return offset;
+    // Nobody writes through CS in protected mode, however flat it is.
+    if (this.context.flat && segment < 4 && !(segment === 1 && write)) return offset;
     return this.emit('segment', [offset], segment, bytes, write ? 1 : 0);
   }
   /** Linear address of a memory operand. */

@@ -19,6 +19,9 @@ for (const [name, cases, machine = 'bare'] of [
   ['gates64', 0x8f],
   ['faults32', 0x77],
   ['debug32', 0x3b, 'pc'],
+  ['priorities32', 0x46, 'pc'],
+  ['modes32', 0x55, 'pc'],
+  ['messages32', 7, 'pc'],
 ] as readonly (readonly [string, number, string?])[])
   for (const engine of ['interpreter', 'jit'])
     test(`${name}: ${cases} cases end as the manual says, in the ${engine}`, () => {
@@ -28,6 +31,7 @@ for (const [name, cases, machine = 'bare'] of [
         '--no-cache',
         '--machine',
         machine,
+        ...(machine === 'pc' ? ['--cpus', '2'] : []),
         '--memory',
         '16M',
         '--debugcon',
@@ -43,3 +47,15 @@ for (const [name, cases, machine = 'bare'] of [
       assert.equal(stdout, `${cases.toString(16)} cases, 0 differences\n`, stderr);
       assert.equal(status, 1, 'the guest wrote 0 to the exit port');
     });
+
+test('a third exception shuts the processor down', () => {
+  const options = ['--no-cache', '--memory', '16M', '--debugcon', 'stdio', '--serial', 'none', '--timeout', '120'];
+  for (const engine of ['interpreter', 'jit']) {
+    const { status, stderr } = spawnSync(
+      process.execPath,
+      [cli, 'run', guest('faults32'), '--engine', engine, '--append', 'triple=1', ...options],
+      { encoding: 'utf8' },
+    );
+    assert.equal(status, 134, stderr);
+  }
+});

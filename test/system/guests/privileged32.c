@@ -2,7 +2,7 @@
  * Asks a processor what it makes of segment registers, gates, rings, task switches, flags, control registers and page
  * tables in 32-bit protected and virtual-8086 mode, and prints the answers on the debug console, one line per question.
  * The expected answers beside this file are ours where QEMU's TCG gives the same, and otherwise the manual's: TCG checks no
- * segment limits, takes LTR of null, calls INT1 undefined, forgets P in the error code of reserved bits, does not ask for a
+ * segment limits, writes through CS, takes LTR of null, calls INT1 undefined, forgets P in the error code of reserved bits, does not ask for a
  * write in a read-modify-write, sets the accessed flags of walks that fault, and has #NP for an absent stack segment of RETF.
  */
 #include "guest.h"
