@@ -8,6 +8,7 @@ import type { CodePage } from '../src/execute/code-pages.ts';
 import type { Context } from '../src/execute/context.ts';
 import type { Engine } from '../src/execute/engine.ts';
 import { type CodeSource, linearOf } from '../src/execute/frontend.ts';
+import type { SentPage } from './compiler-protocol.ts';
 import { sameBytes } from './hash.ts';
 
 /** Linear range of code by its instruction pointer. */
@@ -25,12 +26,22 @@ export interface CodePart {
   readonly length: number;
 }
 
+/** The bit of a linear address in the marks of its page; nothing was executed in a page without. */
+export const isMarked = (marks: Uint8Array | null, linear: bigint): boolean => {
+  const offset = Number(linear & 0xfffn);
+  return marks !== null && (marks[offset >> 3]! & (1 << (offset & 7))) !== 0;
+};
+
 export class CodeSnapshot implements CodeSource {
   private readonly engine: Engine;
   private readonly pages = new Map<bigint, CodePage | null>();
+  private readonly marks = new Map<bigint, Uint8Array | null>();
+  private readonly executedIn: ((page: number) => Uint8Array) | null;
 
-  constructor(engine: Engine) {
+  /** @param executedIn marks what the guest has executed in a physical page; null = nobody knows */
+  constructor(engine: Engine, executedIn: ((page: number) => Uint8Array) | null) {
     this.engine = engine;
+    this.executedIn = executedIn;
   }
 
   page(linear: bigint): Uint8Array | null {
@@ -42,9 +53,26 @@ export class CodeSnapshot implements CodeSource {
     if (copy === undefined) this.pages.set(page, (copy = this.engine.pages.copy(page)));
     return copy;
   }
+  executed(linear: bigint): boolean {
+    if (this.executedIn === null) return true;
+    return isMarked(this.marksOf(linear & ~0xfffn), linear);
+  }
+  private marksOf(page: bigint): Uint8Array | null {
+    let marks = this.marks.get(page);
+    if (marks === undefined) {
+      const copy = this.take(page);
+      marks = copy === null || this.executedIn === null ? null : this.executedIn(Math.floor(copy.physical / 4096));
+      this.marks.set(page, marks);
+    }
+    return marks;
+  }
   /** What was copied. */
-  list(): { linear: bigint; bytes: Uint8Array | null }[] {
-    return Array.from(this.pages, ([linear, copy]) => ({ linear, bytes: copy?.bytes ?? null }));
+  list(): SentPage[] {
+    return Array.from(this.pages, ([linear, copy]) => ({
+      linear,
+      bytes: copy?.bytes ?? null,
+      executed: this.executedIn === null ? null : this.marksOf(linear),
+    }));
   }
   /** The physical pages of what was copied. */
   places(): Map<bigint, number> {

@@ -26,6 +26,8 @@ export interface IndirectJump {
 export interface SentPage {
   readonly linear: bigint;
   readonly bytes: Uint8Array | null;
+  /** A bit for each byte that the guest has entered code at so far; null = nobody knows, all may be. */
+  readonly executed: Uint8Array | null;
 }
 
 export type CompilerRequest =

@@ -1,6 +1,7 @@
 /** The compiler's thread: answers the requests of `background-compiler.ts`, one after the other. */
 import type { CodeSource } from '../src/execute/frontend.ts';
-import type { CompilerPort, CompilerReply, CompilerRequest } from './compiler-protocol.ts';
+import { isMarked } from './code-snapshot.ts';
+import type { CompilerPort, CompilerReply, CompilerRequest, SentPage } from './compiler-protocol.ts';
 import { formRegion } from './region.ts';
 import { assemble } from './translate.ts';
 import '../src/isa/all.ts';
@@ -10,16 +11,22 @@ type TranslateRequest = Extract<CompilerRequest, { kind: 'translate' }>;
 /** The pages of a request as the region former sees them; the ones that it misses are noted. */
 class SentPages implements CodeSource {
   readonly missing = new Set<bigint>();
-  private readonly pages: ReadonlyMap<bigint, Uint8Array | null>;
+  private readonly pages: ReadonlyMap<bigint, SentPage>;
 
   constructor(request: TranslateRequest) {
-    this.pages = new Map(request.pages.map(({ linear, bytes }) => [linear, bytes]));
+    this.pages = new Map(request.pages.map((page) => [page.linear, page]));
+  }
+  private sent(linear: bigint): SentPage | undefined {
+    const page = this.pages.get(linear & ~0xfffn);
+    if (page === undefined) this.missing.add(linear & ~0xfffn);
+    return page;
   }
   page(linear: bigint): Uint8Array | null {
-    const page = linear & ~0xfffn;
-    const bytes = this.pages.get(page);
-    if (bytes === undefined) this.missing.add(page);
-    return bytes ?? null;
+    return this.sent(linear)?.bytes ?? null;
+  }
+  executed(linear: bigint): boolean {
+    const page = this.sent(linear);
+    return page !== undefined && (page.executed === null || isMarked(page.executed, linear));
   }
 }
 

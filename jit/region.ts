@@ -1,9 +1,9 @@
 /**
  * A region: the control-flow graph that is reached from one hot entry by following jumps, branches and the returns of
- * calls, but not calls themselves. It becomes one WebAssembly function.
+ * calls, but not calls themselves, as far as the guest has been there before. It becomes one WebAssembly function.
  */
 import type { Context } from '../src/execute/context.ts';
-import { type CodeSource, recordBlock } from '../src/execute/frontend.ts';
+import { type CodeSource, linearOf, recordBlock } from '../src/execute/frontend.ts';
 import { ARITHMETIC_FLAGS, conditionFlags, flagCode } from '../src/ir/flags.ts';
 import { mayFault, type Node } from '../src/ir/micro-ops.ts';
 import { isMmx } from '../src/ir/mmx-ops.ts';
@@ -210,6 +210,8 @@ function discover(
     return block !== undefined && blocks.get(block.rip) === block ? block : undefined; // not replaced by a shorter one
   };
   const work = [entry];
+  // What was never executed is left out: most of it never will be, and a page that the guest does not get to may be absent.
+  const isWanted = (rip: bigint): boolean => source.executed?.(linearOf(context, rip)) !== false;
   let instructions = 0;
   const unit = new OneUnit();
   const record = (rip: bigint, maximum?: number): RegionBlock | null => {
@@ -274,8 +276,10 @@ function discover(
       count++;
     }
     const ready = blocks.get(rip)!;
-    work.push(...successorsOf(ready));
-    if (ready.terminator.kind === 'call') work.push(ready.terminator.returnAddress);
+    // A repetition's jump to itself has been executed with it.
+    work.push(...lastSuccessors(ready.terminator).filter(isWanted), ...innerTargets(ready.nodes));
+    if (ready.terminator.kind === 'call' && isWanted(ready.terminator.returnAddress))
+      work.push(ready.terminator.returnAddress);
   }
   addDispatch(blocks);
   return blocks;

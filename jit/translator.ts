@@ -242,11 +242,16 @@ export class Translator implements Regions {
     return this.installed.valid(context.id, key);
   }
 
+  private snapshot(context: Context): CodeSnapshot {
+    const { engine, code, way } = this.parts;
+    return new CodeSnapshot(engine, way.kind === 'first' ? null : (page) => code.executed(page, context.id));
+  }
+
   // --- this thread
   private translateNow(rip: bigint, context: Context, translate: Translate): boolean {
     const place = placeOf(context, addressOfBig(rip));
     if (this.settled.has(place)) return false;
-    const snapshot = new CodeSnapshot(this.parts.engine);
+    const snapshot = this.snapshot(context);
     if (snapshot.page(linearOf(context, rip)) === null) return false; // it will fault
     const started = performance.now();
     const profile = { apart: this.apart, inexact: this.inexactFlag(rip) };
@@ -273,7 +278,7 @@ export class Translator implements Regions {
       return true;
     }
     const page = linearOf(context, rip) & ~0xfffn;
-    const snapshot = new CodeSnapshot(engine);
+    const snapshot = this.snapshot(context);
     if (snapshot.take(page) === null) return false;
     this.settled.add(place);
     this.underWay++;
@@ -344,7 +349,7 @@ export class Translator implements Regions {
     if (cache === null || rip === undefined || context === undefined || !engine.inContext(context.id)) return;
     if (cache.candidates(context.id, rip).some((region) => region.inexact !== 'clear')) return;
     const page = linearOf(context, rip) & ~0xfffn;
-    const snapshot = new CodeSnapshot(engine);
+    const snapshot = this.snapshot(context);
     if (snapshot.take(page) === null) return;
     this.underWay++;
     const apart = new Set(this.apart);

@@ -198,6 +198,25 @@ export class CodeMemory {
     return any;
   }
 
+  /** Which bytes of a page code was entered at in a context, or has translations of: a bit for each. */
+  executed(page: number, context: number): Uint8Array {
+    const bits = new Uint8Array(512);
+    const first = page * 4096;
+    for (const range of this.byPage.get(page) ?? []) {
+      if ('invalidate' in range) {
+        const end = Math.min(range.physical + range.length, first + 4096);
+        for (let at = Math.max(range.physical, first); at < end; at++)
+          bits[(at - first) >> 3] = bits[(at - first) >> 3]! | (1 << (at & 7));
+      } else if (
+        (range as InterpreterBlock).context === context &&
+        range.physical >= first &&
+        range.physical < first + 4096
+      )
+        bits[(range.physical - first) >> 3] = bits[(range.physical - first) >> 3]! | (1 << (range.physical & 7));
+    }
+    return bits;
+  }
+
   drop(block: InterpreterBlock): void {
     block.alive = false;
     const map = this.blocks.get(CodeMemory.place(block.context, block.single));

@@ -16,6 +16,8 @@ export interface CodeSource {
    * cannot be fetched. The answer is valid until the next call with another page.
    */
   page(linear: bigint): Uint8Array | null;
+  /** Has the guest executed the code at a linear address so far? Who does not know says nothing. */
+  executed?(linear: bigint): boolean;
 }
 
 export interface Block {
