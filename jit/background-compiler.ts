@@ -4,8 +4,8 @@
  */
 import type { Context } from '../src/execute/context.ts';
 import { linearOf } from '../src/execute/frontend.ts';
-import type { CodeSnapshot } from './code-snapshot.ts';
-import type { CompilerPort, CompilerReply, CompilerRequest, SentPage, TranslationMode } from './compiler-protocol.ts';
+import type { CodeSnapshot, SentPage } from './code-snapshot.ts';
+import type { CompilerPort, CompilerReply, CompilerRequest, TranslationMode } from './compiler-protocol.ts';
 import type { InexactFlag } from './mxcsr.ts';
 
 export type Made = Extract<CompilerReply, { kind: 'made' }>;

@@ -8,7 +8,6 @@ import type { CodePage } from '../src/execute/code-pages.ts';
 import type { Context } from '../src/execute/context.ts';
 import type { Engine } from '../src/execute/engine.ts';
 import { type CodeSource, linearOf } from '../src/execute/frontend.ts';
-import type { SentPage } from './compiler-protocol.ts';
 import { sameBytes } from './hash.ts';
 
 /** Linear range of code by its instruction pointer. */
@@ -24,6 +23,14 @@ export interface CodePart {
   /** Offset in the page. */
   readonly offset: number;
   readonly length: number;
+}
+
+/** A page of code for the compiler; `bytes` is null if it cannot be fetched. */
+export interface SentPage {
+  readonly linear: bigint;
+  readonly bytes: Uint8Array | null;
+  /** A bit for each byte that the guest has entered code at so far; null = nobody knows, all may be. */
+  readonly executed: Uint8Array | null;
 }
 
 /** The bit of a linear address in the marks of its page; nothing was executed in a page without. */

@@ -3,7 +3,7 @@
  * thinks are needed; the compiler may answer that it needs more pages, and is asked again with them.
  */
 import type { Context } from '../src/execute/context.ts';
-import type { CodeRangeOfRip } from './code-snapshot.ts';
+import type { CodeRangeOfRip, SentPage } from './code-snapshot.ts';
 import type { InexactFlag } from './mxcsr.ts';
 
 /** How translations are to be made, the same for all of a machine. */
@@ -20,14 +20,6 @@ export interface TranslationMode {
 export interface IndirectJump {
   readonly site: bigint;
   readonly targets: readonly bigint[];
-}
-
-/** A page of code for the compiler; `bytes` is null if it cannot be fetched. */
-export interface SentPage {
-  readonly linear: bigint;
-  readonly bytes: Uint8Array | null;
-  /** A bit for each byte that the guest has entered code at so far; null = nobody knows, all may be. */
-  readonly executed: Uint8Array | null;
 }
 
 export type CompilerRequest =

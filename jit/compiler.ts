@@ -1,7 +1,7 @@
 /** The compiler's thread: answers the requests of `background-compiler.ts`, one after the other. */
 import type { CodeSource } from '../src/execute/frontend.ts';
-import { isMarked } from './code-snapshot.ts';
-import type { CompilerPort, CompilerReply, CompilerRequest, SentPage } from './compiler-protocol.ts';
+import { isMarked, type SentPage } from './code-snapshot.ts';
+import type { CompilerPort, CompilerReply, CompilerRequest } from './compiler-protocol.ts';
 import { formRegion } from './region.ts';
 import { assemble } from './translate.ts';
 import '../src/isa/all.ts';
