@@ -7,6 +7,8 @@ import { blockEntriesOffset, type EncodedBlock } from './encode.ts';
 
 /** Room after a block's last record for the record that may be written over it when its code is overwritten. */
 const stopWords = 4;
+/** Before a block's header: its number, and nothing, so that records stay where they can be read quickly. */
+const leadWords = 2;
 const twoTo32 = 1n << 32n;
 
 export interface CodeRange {
@@ -49,7 +51,8 @@ export class CodeMemory {
   private readonly memory: PhysicalMemory;
   private used = 0;
   private readonly blocks = new Map<number, Map<number, InterpreterBlock>>();
-  private readonly byAddress = new Map<number, InterpreterBlock>();
+  /** Every block since all were dropped, by the number that stands before its header. */
+  private list: InterpreterBlock[] = [];
   private readonly byPage = new Map<number, Set<CodeRange>>();
   /** Told of every block that goes, and of a drop of all (null). */
   onDrop: (block: InterpreterBlock | null) => void = () => {};
@@ -67,7 +70,9 @@ export class CodeMemory {
     return this.blocks.get(CodeMemory.place(context, single))?.get(key);
   }
   at(address: number): InterpreterBlock | undefined {
-    return this.byAddress.get(address);
+    const lead = ((address - this.base) >> 2) - leadWords;
+    const block = lead >= 0 && lead * 4 < this.used ? this.list[this.words[lead]!] : undefined;
+    return block?.address === address ? block : undefined; // it may be somewhere else by now
   }
 
   /** Stores an encoded block; earlier ones may be dropped to make room. */
@@ -97,7 +102,7 @@ export class CodeMemory {
     let map = this.blocks.get(place);
     if (map === undefined) this.blocks.set(place, (map = new Map()));
     map.set(where.key, block);
-    this.byAddress.set(address, block);
+    this.list.push(block);
     this.watch(block);
     return block;
   }
@@ -109,8 +114,7 @@ export class CodeMemory {
   replace(block: InterpreterBlock, encoded: EncodedBlock): void {
     const address = this.write(encoded);
     if (!block.alive) return;
-    this.byAddress.delete(block.address);
-    this.byAddress.set(address, block);
+    this.list.push(block);
     block.address = address;
     block.instructions = encoded.instructions;
     block.marks = this.base + this.used - encoded.instructions * 4;
@@ -119,16 +123,17 @@ export class CodeMemory {
 
   /** Writes records, room for a `stop`, and the marks. */
   private write({ words, length, instructions, marks }: EncodedBlock): number {
-    const size = (length + stopWords + instructions + 1) & ~1;
+    const size = (leadWords + length + stopWords + instructions + 1) & ~1;
     if (size > this.words.length)
       throw new Error(`code memory: a block of ${size * 4} bytes does not fit in ${this.words.length * 4}`);
     if (this.used + size * 4 > this.words.length * 4) this.dropAll();
     const to = this.words;
     const at = this.used >> 2;
-    for (let i = 0; i < length; i++) to[at + i] = words[i]!;
+    to[at] = this.list.length;
+    for (let i = 0; i < length; i++) to[at + leadWords + i] = words[i]!;
     for (let i = 0; i < instructions; i++) to[at + size - instructions + i] = marks[i]!;
     this.used += size * 4;
-    return this.base + at * 4;
+    return this.base + (at + leadWords) * 4;
   }
 
   /** Index of the instruction that a record of the block belongs to. */
@@ -163,14 +168,16 @@ export class CodeMemory {
 
   /** From now on a write to the range's bytes is told to `onCodeWrite`, and the range is found by `overlapping`. */
   watch(range: CodeRange): void {
-    for (const page of pagesOf(range)) {
-      let set = this.byPage.get(page);
-      if (set === undefined) {
-        this.byPage.set(page, (set = new Set()));
-        this.memory.useCode(page);
-      }
-      set.add(range);
+    this.watchPage(range, Math.floor(range.physical / 4096));
+    if (range.second >= 0) this.watchPage(range, Math.floor(range.second / 4096));
+  }
+  private watchPage(range: CodeRange, page: number): void {
+    let set = this.byPage.get(page);
+    if (set === undefined) {
+      this.byPage.set(page, (set = new Set()));
+      this.memory.useCode(page);
     }
+    set.add(range);
   }
   unwatch(range: CodeRange): void {
     for (const page of pagesOf(range)) {
@@ -225,12 +232,12 @@ export class CodeMemory {
   }
 
   dropAll(): void {
-    for (const block of this.byAddress.values()) {
+    for (const block of this.list) {
       block.alive = false;
       this.unwatch(block);
     }
     this.blocks.clear();
-    this.byAddress.clear();
+    this.list = [];
     this.used = 0;
     this.onDrop(null);
   }

@@ -243,31 +243,40 @@ export class QuickBlocks implements EncodedBlock {
     first: number,
     count: number,
   ): PlacedField[] | null {
-    const { length, relativeAt, relativeBytes, width, addressWidth } = decoded.insn;
+    const { length, relativeAt, relativeBytes, width, addressWidth, hasTarget } = decoded.insn;
     const long = context.codeSize === 64;
     // Where a place is cut to 16 bits, or compared with a limit, it is no plain sum.
     if (!context.flat || context.codeSize === 16 || addressWidth !== context.codeSize) return null;
-    if (width === 16 && (relativeBytes === 0 || relativeAt + relativeBytes === length)) return null;
+    if (width === 16 && (relativeBytes === 0 || hasTarget)) return null;
+    if (relativeBytes !== 0 && relativeBytes !== 1 && relativeBytes !== 4) return null;
     const kind = classOf(ip, long);
     const far = kind < 2 ? 0x12345678 : 0x1234_5678_9abc;
     const other = classOf(ip + far, long) === kind ? ip + far : ip - far;
     if (other < -twoTo47 || classOf(other, long) !== kind) return null;
     const copy = new Uint8Array(length);
     copy.set(bytes.subarray(at, at + length));
-    let relative = 0;
-    let step = 0;
-    if (relativeBytes !== 0) {
-      if (relativeBytes !== 1 && relativeBytes !== 4) return null;
-      relative = signed(bytes, at + relativeAt, relativeBytes);
+    const relative = relativeBytes === 0 ? 0 : signed(bytes, at + relativeAt, relativeBytes);
+    const fields = (): PlacedField[] | null => {
+      const step = relativeBytes === 0 ? 0 : signed(copy, relativeAt, relativeBytes) - relative;
+      const again = this.decode(copy, 0, length, BigInt(other), context.codeSize);
+      if (again.failure !== null || again.insn.length !== length) return null;
+      this.encodeAlone(context, again, other);
+      if (this.encodedWords !== count) return null;
+      return this.compare(first, count, immediatePlaces(), { ip, other, relative, step, kind, long });
+    };
+    if (relativeBytes === 0) return fields();
+    if (hasTarget) {
       copy[relativeAt]! ^= 0x5a;
-      if (relativeBytes === 4) copy[relativeAt + 1]! ^= 0x3c;
-      step = signed(copy, relativeAt, relativeBytes) - relative;
+      return fields();
     }
-    const again = this.decode(copy, 0, length, BigInt(other), context.codeSize);
-    if (again.failure !== null || again.insn.length !== length) return null;
-    this.encodeAlone(context, again, other);
-    if (this.encodedWords !== count) return null;
-    return this.compare(first, count, immediatePlaces(), { ip, other, relative, step, kind, long });
+    // An operand in memory: whether it is aligned may decide what is recorded. So it is once, and once not.
+    const view = new DataView(copy.buffer);
+    const offset = (((other + length) % 64) + 64) % 64;
+    view.setInt32(relativeAt, ((relative ^ 0x3c00) & ~63) - offset, true);
+    const aligned = fields();
+    view.setInt32(relativeAt, view.getInt32(relativeAt, true) + 31, true);
+    const unaligned = aligned === null ? null : fields();
+    return JSON.stringify(aligned) === JSON.stringify(unaligned) ? aligned : null;
   }
 
   /** The fields by which the records at `first` and those encoded last differ. */

@@ -38,6 +38,8 @@ const initialSlots = 1 << 13;
 /** So many templates, then all are forgotten. */
 const capacity = 1 << 16;
 const keyWords = 5;
+const indexBits = 17;
+const indexMask = (1 << indexBits) - 1;
 
 /** The bytes at `at` as a little-endian word, cut to `count` of them (1 to 4; more is 4, less is none). */
 function wordOf(bytes: Uint8Array, at: number, count: number): number {
@@ -63,7 +65,7 @@ export class Templates {
   private used = 0;
   /** Which key lengths there are for instructions whose first three bytes have this hash: bit n = n bytes. */
   private readonly lengths = new Uint16Array(1 << lengthBits);
-  /** Index of a template + 1, or 0. */
+  /** Index of a template + 1, or 0; above it, a part of its key's hash. */
   private slots = new Int32Array(initialSlots);
   private keys = new Int32Array((initialSlots / 2) * keyWords);
   private templates: Template[] = [];
@@ -91,9 +93,12 @@ export class Templates {
     const d = wordOf(bytes, at + 12, length - 12);
     const e = mode * 16 + length;
     const mask = slots.length - 1;
-    for (let slot = Templates.hash(a, b, c, d, e) & mask; ; slot = (slot + 1) & mask) {
-      const index = slots[slot]! - 1;
-      if (index < 0) return null;
+    const hash = Templates.hash(a, b, c, d, e);
+    for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
+      const entry = slots[slot]!;
+      if (entry === 0) return null;
+      if ((entry ^ hash) >>> indexBits !== 0) continue;
+      const index = (entry & indexMask) - 1;
       const key = index * keyWords;
       if (keys[key] === a && keys[key + 1] === b && keys[key + 4] === e && keys[key + 2] === c && keys[key + 3] === d) {
         const template = this.templates[index]!;
@@ -150,9 +155,10 @@ export class Templates {
     const { keys, slots } = this;
     const key = index * keyWords;
     const mask = slots.length - 1;
-    let slot = Templates.hash(keys[key]!, keys[key + 1]!, keys[key + 2]!, keys[key + 3]!, keys[key + 4]!) & mask;
+    const hash = Templates.hash(keys[key]!, keys[key + 1]!, keys[key + 2]!, keys[key + 3]!, keys[key + 4]!);
+    let slot = hash & mask;
     while (slots[slot] !== 0) slot = (slot + 1) & mask;
-    slots[slot] = index + 1;
+    slots[slot] = (hash & ~indexMask) | (index + 1);
   }
   private grow(): void {
     this.slots = new Int32Array(this.slots.length * 4);

@@ -83,6 +83,10 @@ export class DecodedInsn implements Insn {
     this.isPlaced = true;
     return BigInt.asUintN(this.mode === 64 ? 64 : 32, this.place + big(this.length));
   }
+  /** It is a branch to a place that its bytes tell. */
+  get hasTarget(): boolean {
+    return this.targetBits !== 0;
+  }
   get target(): bigint {
     return this.targetBits === 0 ? 0n : BigInt.asUintN(this.targetBits, this.next + this.distance);
   }
