@@ -434,28 +434,34 @@ function fuseFlags(blocks: readonly RegionBlock[], context: Context): void {
   }
   // Flags live into each block: looked at by a condition, a fault or a leave before they are set.
   const liveIn = blocks.map(() => 0);
+  const leaves = leavesBeforeLoops(blocks);
   for (let changed = true; changed; ) {
     changed = false;
     for (let i = blocks.length - 1; i >= 0; i--) {
-      const live = liveBefore(blocks[i]!.nodes, liveOut(blocks[i]!, liveIn));
+      const live = liveBefore(blocks[i]!.nodes, liveOut(blocks[i]!, liveIn, leaves));
       if (live !== liveIn[i]) {
         liveIn[i] = live;
         changed = true;
       }
     }
   }
-  for (const block of blocks) block.nodes = withoutDeadFlags(block.nodes, liveOut(block, liveIn));
+  for (const block of blocks) block.nodes = withoutDeadFlags(block.nodes, liveOut(block, liveIn, leaves));
 }
 
-function liveOut(block: RegionBlock, liveIn: readonly number[]): number {
+/** The way into a loop may leave where registers are not what it was made for: those of SSE and of x87. */
+const leavesBeforeLoops = (blocks: readonly RegionBlock[]): boolean =>
+  blocks.some(({ nodes }) => nodes.some(({ op }) => op === 'xmm.get' || op === 'xmm.set' || isX87(op) || isMmx(op)));
+
+function liveOut(block: RegionBlock, liveIn: readonly number[], leaves: boolean): number {
   const { kind } = block.terminator;
   const inside = successorsOf(block).length === block.successors.length;
   if (kind !== 'jump' && kind !== 'branch') return ARITHMETIC_FLAGS;
   if (!inside) return ARITHMETIC_FLAGS;
   let live = 0;
-  // A back edge may leave when the budget ends, and the way into a loop when its registers are not what it was made for.
+  // A back edge may leave when the budget ends.
   const isHead = (s: RegionBlock) => s.predecessors.some((p) => p.order >= s.order);
-  for (const s of block.successors) live |= isHead(s) ? ARITHMETIC_FLAGS : liveIn[s.order]!;
+  for (const s of block.successors)
+    live |= s.order <= block.order || (leaves && isHead(s)) ? ARITHMETIC_FLAGS : liveIn[s.order]!;
   return live;
 }
 
