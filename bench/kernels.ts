@@ -82,6 +82,13 @@ function workloadsOf(emulator: Emulator, plan: Plan): readonly Workload[] {
   return [plan.workload];
 }
 
+/** A line when a boot is over: the table comes at the end of all. */
+function tell({ round, kernel, cpus, emulator, workload, marks, failure }: Boot): void {
+  const end = marks.fork;
+  const took = end === undefined ? '' : `${end.wall.toFixed(1)} s, of the processor ${end.processor ?? 'unknown'} s`;
+  console.error(`round ${round + 1}: ${kernel}, cpus ${cpus}, ${emulator}, ${workload}: ${failure ?? took}`);
+}
+
 async function measure(plan: Plan, folder: string): Promise<Boot[]> {
   const boots: Boot[] = [];
   for (let round = 0; round < plan.rounds; round++) {
@@ -100,12 +107,13 @@ async function measure(plan: Plan, folder: string): Promise<Boot[]> {
               boots.push({ ...made, marks: {}, failure: reason });
               continue;
             }
-            console.error(`round ${round + 1}: ${kernel.name}, ${cpus} processors, ${emulator.name}, ${workload.name}`);
             const initrd = join(folder, 'initrd');
             writeFileSync(initrd, initramfs(kernel, workload));
             const files = { kernel, image: kernelPath(kernel), initrd, memory, cpus };
             if (emulator.twice === true) await boot(emulator, files, workload, plan.timeout);
-            boots.push({ ...made, ...(await boot(emulator, files, workload, plan.timeout)) });
+            const result = await boot(emulator, files, workload, plan.timeout);
+            boots.push({ ...made, ...result });
+            tell(boots.at(-1)!);
           }
         }
       }
