@@ -407,6 +407,7 @@ export class RegionEmitter implements Reader, BlockValues {
           false,
         );
       case 'state.set32':
+        if ((imm[0] as string).endsWith('Selector')) this.x87?.selectorChanges();
         return e.setState32(imm[0] as string, arg(0));
       case 'state.set64':
         return e.setState64(imm[0] as string, arg(0));

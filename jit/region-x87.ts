@@ -239,9 +239,18 @@ export class RegionX87 implements X87Unit {
   private storeData(): void {
     const { e } = this;
     e.setState64('fdp', e.get(this.fdp, 'i64'));
-    e.if(this.i32(this.dataSegment), () =>
-      e.setState32('fds', e.load('i32', e.op('i32.add', e.cpu(), this.i32(this.dataSegment)))),
-    );
+    this.storeDataSegment();
+  }
+  private storeDataSegment(): void {
+    const { e } = this;
+    e.if(this.i32(this.dataSegment), () => {
+      e.setState32('fds', e.load('i32', e.op('i32.add', e.cpu(), this.i32(this.dataSegment))));
+      e.set(this.dataSegment, e.i32(0));
+    });
+  }
+  /** Before a selector changes: that of the last operand is noted by its segment register. */
+  selectorChanges(): void {
+    if ((this.at.dirty & DATA) !== 0) this.storeDataSegment();
   }
 
   /** Writes back what differs from memory here. */
