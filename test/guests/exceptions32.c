@@ -2,11 +2,6 @@
  * Every exception of a 32-bit protected-mode system with paging, debug exceptions and the priority among them. Each case
  * knows what the manual says: vector, error code, CR2, instruction pointer, RF and TF of the pushed flags, DR6. The guest
  * prints what differs and ends with status 0 if nothing does. SDM volume 3, chapters 7 (table 7-2: priority) and 19.
- *
- * QEMU 7.2's TCG differs in: RF in the frames of faults, which it never sets; INT1, which it does not know; LOCK of a load
- * and the order of #UD and #NM or #GP; MOV from CR1 at CPL 3; segment limits; #AC and SSE exceptions, which it does not raise;
- * W in the error code of a read-modify-write; P in that of reserved bits. It does not get through the double faults and the
- * debug exceptions.
  */
 #include "cases32.h"
 

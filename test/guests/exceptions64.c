@@ -2,10 +2,6 @@
  * What IA-32e mode adds to exceptions32.c: 4-level paging with NX, protection keys, pages of 1 GiB and reserved
  * bits; process-context identifiers; addresses that are not canonical; UMIP; debug registers of 64 bits, BTF; single steps
  * through SYSCALL and SYSRET. SDM volume 3, chapters 5, 7 and 19.
- *
- * QEMU 7.2's TCG differs in: RF in the frames of faults; P in the error code of reserved bits; where the fault of a jump
- * to an address that is not canonical is; #SS for such stack addresses; such values in base registers and MSRs, and CR8, which
- * it does not check; BTF, which it does not know. It does not get through the process-context identifiers.
  */
 #include "cases64.h"
 

@@ -3,25 +3,10 @@
  * looks at one, and addresses with all of 57 bits and odd last ones in every register that holds an address. SDM volume 3,
  * chapter 5. The cases are compared here; what differs is printed.
  */
-typedef unsigned int u32;
-typedef unsigned short u16;
-typedef unsigned char u8;
-typedef unsigned long u64;
+#include "../system/guests/guest.h"
 
-extern u32 outcome, handler_ss;
 extern u64 saved_rsp, pml5[512], pml4[512], pdpt[512], pd[512];
-extern u8 stubs[];
 void attempt(void (*f)(void));
-
-static void put(char c) { __asm__ volatile("outb %0, $0xe9" ::"a"(c)); }
-static void print(const char *s) { while (*s) put(*s++); }
-static void hex(u64 v) {
-  int started = 0;
-  for (int i = 60; i >= 0; i -= 4) {
-    u32 d = (v >> i) & 15;
-    if (d || started || i == 0) { put(d < 10 ? '0' + d : 'a' + d - 10); started = 1; }
-  }
-}
 
 struct frame { u64 r11, rbx, rdx, rcx, rax, vector, error, rip, cs, rflags, rsp, ss; };
 static struct frame seen;
@@ -61,9 +46,6 @@ static u64 *entry_of(u64 at, int level) {
   return &table[at >> (12 + 9 * level) & 511];
 }
 
-static u64 descriptor(u32 base, u32 limit, u64 access, u64 flags) {
-  return (limit & 0xffff) | ((u64)(base & 0xffffff) << 16) | access << 40 | ((u64)(limit >> 16 & 15) << 48) | flags << 52 | ((u64)(base >> 24) << 56);
-}
 static void system_descriptor(u32 selector, u64 base, u32 limit, u64 access) {
   gdt[selector / 8] = descriptor((u32)base, limit, access, 0);
   gdt[selector / 8 + 1] = base >> 32;

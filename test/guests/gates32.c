@@ -16,6 +16,7 @@ u16 landing_offset; /* in the shifted segments */
 static u32 low_stack = 0x7000;
 static void extend(void) {
   landing_offset = (u32)landing - SHIFT;
+  *(volatile u16 *)0x100 = 0x0b0f; /* behind the limit of SHORT_CODE: UD2, for who goes there all the same */
   gdt[CALL32 / 8] = gate_to(CODE0, (u32)landing, 0xec, 2);
   gdt[CALL16 / 8] = gate_to(SHIFTED, (u32)landing - SHIFT, 0xe4, 2);
   gdt[CALL_CONFORMING / 8] = gate_to(CONFORMING, (u32)landing, 0xec, 2);

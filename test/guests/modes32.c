@@ -1,7 +1,7 @@
 /*
  * Other modes: real mode with its vector table, its limits, unreal ("big real") segments and A20; virtual-8086 mode with and
  * without its extensions, protected mode with virtual interrupts; IOPL and the permission bitmap of ports; expand-down
- * segments. SDM volume 3, chapters 21 and 22; volume 1, section 20.5.
+ * segments; XSAVE and segment limits. SDM volume 3, chapters 21 and 22; volume 1, section 20.5.
  */
 #include "cases32.h"
 
@@ -245,6 +245,25 @@ static void down_cases(void) {
   EXPECT(down_nothing, 3, 13, 0, at, FAULT);
 }
 
+/* --- XSAVE and XRSTOR know how far their area goes: 576 bytes, and 256 with the upper halves of the vectors */
+u32 components;
+static u8 area[1024] __attribute__((aligned(64)));
+CASE(save, "mov $0x8b, %%eax; mov %%eax, %%fs; mov components, %%eax; xor %%edx, %%edx", "xsave %%fs:0")
+CASE(restore, "mov $0x8b, %%eax; mov %%eax, %%fs; mov components, %%eax; xor %%edx, %%edx", "xrstor %%fs:0")
+static void area_cases(void) {
+  static const struct { u32 components, limit; int fits; } rows[] = {{3, 575, 1}, {3, 574, 0}, {7, 831, 1}, {7, 640, 0}, {7, 575, 0}, {3, 63, 0}};
+  for (u32 i = 0; i < sizeof rows / sizeof *rows; i++)
+    for (u32 k = 0; k < 2; k++) {
+      cr4(0x40610);
+      __asm__ volatile("xsetbv" ::"a"(7), "d"(0), "c"(0));
+      memset(area, 0, sizeof area);
+      area[24] = 0x80; area[25] = 0x1f; area[512] = rows[i].components;
+      gdt[0x88 / 8] = descriptor((u32)area, rows[i].limit, 0xf2, 4);
+      components = rows[i].components;
+      expect_at(k ? "XRSTOR at a limit" : "XSAVE at a limit", k ? restore : save, 3, rows[i].fits ? DONE : 13, 0, k ? (u32)restore_at : (u32)save_at, FAULT, 0, 0);
+    }
+}
+
 int main(void) {
   read_command_line();
   reset();
@@ -252,6 +271,7 @@ int main(void) {
   v86_cases();
   ring3_cases();
   down_cases();
+  area_cases();
   u32 status = finish();
   __asm__ volatile("out %0, $0xf4" ::"a"(status));
   return 0;

@@ -20,8 +20,9 @@ for (const [name, cases, machine = 'bare'] of [
   ['faults32', 0x77],
   ['debug32', 0x3b, 'pc'],
   ['priorities32', 0x46, 'pc'],
-  ['modes32', 0x55, 'pc'],
+  ['modes32', 0x61, 'pc'],
   ['messages32', 7, 'pc'],
+  ['protection64', 0x41],
 ] as readonly (readonly [string, number, string?])[])
   for (const engine of ['interpreter', 'jit'])
     test(`${name}: ${cases} cases end as the manual says, in the ${engine}`, () => {
