@@ -196,12 +196,12 @@ export class VectorRunner {
     return machine;
   }
 
-  /** Executes the vector's instruction in the interpreter: every other one in optimised blocks. */
+  /** Executes the vector's instruction in the interpreter: every other one in optimised blocks, the others in hasty ones. */
   interpret(v: Vector): ActualState {
     const machine = this.machine(v.mode);
     machine.batch.withdraw();
     machine.load(v);
-    machine.vm.vcpu(0).engine.maker.patience = this.interpreted++ % 2;
+    machine.vm.vcpu(0).engine.maker.patience = this.interpreted++ % 2 === 0 ? 0 : MAXIMUM;
     return machine.run(MAXIMUM);
   }
 
