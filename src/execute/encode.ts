@@ -94,10 +94,15 @@ interface Shape {
   readonly dynamic: readonly number[];
   readonly kinds: Map<number, Kinds>;
 }
-const shapes = opList.map((op, code): Shape => {
-  const { fixed, dynamic } = isMemory[code]! ? { fixed: [], dynamic: [] } : splitImmediates(op);
-  return { fixed, dynamic, kinds: new Map() };
-});
+const shapes = new Array<Shape | undefined>(opList.length).fill(undefined);
+function shapeOf(op: MicroOp, code: number): Shape {
+  let shape = shapes[code];
+  if (shape === undefined) {
+    const { fixed, dynamic } = isMemory[code]! ? { fixed: [], dynamic: [] } : splitImmediates(op);
+    shapes[code] = shape = { fixed, dynamic, kinds: new Map() };
+  }
+  return shape;
+}
 /** The kinds for a node's immediates, of which those that choose a kind are small numbers. */
 function kindsOf(op: MicroOp, { fixed, kinds }: Shape, imm: readonly Immediate[]): Kinds {
   let key = 0;
@@ -506,7 +511,7 @@ class Encoder {
   /** Pure micro-ops, loads and stores: operands, destination, immediates as records.ts splits them. */
   private general(v: number, position: number): void {
     const { op, code, args, imm } = this.nodes[v]!;
-    const shape = shapes[code]!;
+    const shape = shapeOf(op, code);
     const kinds = kindsOf(op, shape, imm);
     const constant = args.length === 2 && kinds.constant !== undefined ? this.smallConstant(args[1]!) : null;
     const of = constant === null ? kinds.plain : kinds.constant!;

@@ -7,6 +7,12 @@ import { type Insn, type MemoryOperand, RCX, SS } from '../ir/operand.ts';
 import type { Int, Value, Width } from '../ir/types.ts';
 import { BR, define, GP, UD } from './define.ts';
 
+/** By the bits of a linear address: what makes canonical ones those up to the second. */
+const canonical = {
+  48: [1n << 47n, (1n << 48n) - 1n],
+  57: [1n << 56n, (1n << 57n) - 1n],
+} as const;
+
 /**
  * #GP(0) if a near transfer to `target` (zero-extended from the operand size) would leave the code segment or, in 64-bit
  * mode, the canonical addresses. Before anything has changed; `taken` says whether it happens at all.
@@ -16,7 +22,7 @@ function checkTarget(b: Builder, target: Value<'i64'>, taken: Value<'i32'> = b.i
   if (codeSize !== 64 && flat) return;
   const outside =
     codeSize === 64
-      ? b.gtU(b.add(target, b.i64(1n << BigInt(linearBits - 1))), b.i64((1n << BigInt(linearBits)) - 1n))
+      ? b.gtU(b.add(target, b.i64(canonical[linearBits][0])), b.i64(canonical[linearBits][1]))
       : b.gtU(b.wrap(target), b.state32('csLimit'));
   b.raiseIf(b.and(taken, outside), GP, 0);
 }
