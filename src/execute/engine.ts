@@ -84,6 +84,8 @@ export class Engine {
   readonly pages: CodePages;
   private context!: Context;
   private storeRecord = 0;
+  /** The instruction before which a block that has overwritten itself ends; one without records looks like the next. */
+  private stopsBefore = 0;
   /** Record of the access that is being made out of a block; 0 = none. */
   private accessRecord = 0;
   /** The access was put off, see deviceAccess. */
@@ -524,6 +526,7 @@ export class Engine {
     const index = this.code.instructionAt(block, this.storeRecord) + 1;
     if (index >= block.instructions) return;
     const kind = kindOf('stop');
+    this.stopsBefore = index;
     const at = this.code.startOf(block, index);
     const view = new DataView(this.state.buffer);
     view.setUint16(at, kind.id, true);
@@ -533,6 +536,6 @@ export class Engine {
     const { u32, i32 } = this.state;
     const block = this.code.at(u32[BLOCK]!);
     if (block === undefined) throw new Error('engine: stopped in a block that is not there');
-    i32[BUDGET]! += block.instructions - this.code.instructionAt(block, u32[RECORD]!);
+    i32[BUDGET]! += block.instructions - this.stopsBefore;
   }
 }

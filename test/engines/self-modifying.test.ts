@@ -6,6 +6,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Guest, type GuestKind } from '../../runtime/lockstep/guest.ts';
+import { Lockstep } from '../../runtime/lockstep/lockstep.ts';
+import { guestKinds } from '../../runtime/lockstep/program-fuzzer.ts';
+import type { Item } from '../../runtime/lockstep/program-items.ts';
 import { Assembler, at, dword, to } from './assembler.ts';
 import { vmModules } from './modules.ts';
 
@@ -313,5 +316,38 @@ test('code that a device overwrites is executed as written', () => {
     guest.vm.physical.writeBytes(guest.physical('code', 1), Uint8Array.of(2));
     assert.equal(guest.run(2), false);
     assert.equal(register(guest, 'rax'), 2);
+  }
+});
+
+test('a block that overwrites itself has executed as many instructions as it has, whatever comes after the store', () => {
+  const long = guestKinds('64').find(({ cpl }) => cpl === 0)!;
+  const lockstep = new Lockstep(long, vmModules());
+  const pointer: Item = {
+    bytes: [0x48, 0xbf, 0, 0, 0, 0, 0, 0, 0, 0], // mov rdi, start
+    fix: { kind: 'absolute', at: 2, size: 8, end: 0, to: 0, plus: 1 },
+  };
+  const items = [
+    pointer,
+    { bytes: [0x80, 0x37, 0x10], fix: null }, // xor byte [rdi], 0x10
+    { bytes: [0x48, 0xf6, 0xc0, 0x80], fix: null }, // test al, 0x80: its flags are never read, so nothing is left of it
+    { bytes: [0x02, 0xc3], fix: null }, // add al, bl, and INT3 behind it
+  ];
+  const registers = new BigUint64Array(16);
+  registers[4] = long.data + 0x3800n;
+  const program = {
+    kind: long,
+    blocks: [items],
+    start: 0x500,
+    registers,
+    xmm: new Uint8Array(256),
+    upperHalves: new Uint8Array(256),
+    mxcsr: 0x1f80,
+    x87: { fcw: 0x37f, fsw: 0, ftw: 0, registers: new Uint8Array(128) },
+    flags: 0,
+    data: new Uint8Array(8 * 4096),
+  };
+  for (let point = 1; point <= 7; point++) {
+    const plan = { points: [point], stops: [], choose: 0, resumes: [] };
+    if (lockstep.run(program, plan) !== null) assert.fail(lockstep.report(program, plan));
   }
 });
