@@ -1,7 +1,7 @@
 /*
  * Call, interrupt and trap gates of 16 and 32 bits in protected mode, far transfers without a gate, and the ways back: where
  * they lead, what they push, which flags they clear, how they switch stacks, and each fault of theirs with its error code.
- * SDM volume 3, sections 6.8 and 7.12; volume 2, CALL, INT, IRET, JMP, RET.
+ * SYSENTER and SYSEXIT. SDM volume 3, sections 6.8 and 7.12; volume 2, CALL, INT, IRET, JMP, RET, SYSENTER, SYSEXIT.
  */
 #include "cases32.h"
 
@@ -237,6 +237,44 @@ static void interrupt_gates(void) {
   idt[6] = gate_to(CODE1, (u32)landing, 0xee, 0); tss.ss1 = DATA0; REFUSED("exception: inner stack of another ring", undefined, 3, 10, DATA0 | 1);
 }
 
+/* --- SYSENTER and SYSEXIT */
+CASE(enter_system, "push flags_before; popf; mov $0x1111, %%ecx", "sysenter")
+CASE(exit_system, "mov $stack3+2000, %%ecx; mov $landing, %%edx", "sysexit")
+static void write_msr(u32 index, u32 v) { __asm__ volatile("wrmsr" ::"c"(index), "a"(v), "d"(0)); }
+static void fast_calls(void) {
+  /* Their segments follow one another: code and stack of ring 0, code and stack of ring 3. */
+  write_msr(0x174, CODE0 | 3); write_msr(0x175, TOP1); write_msr(0x176, (u32)landing);
+  for (int ring = 0; ring <= 3; ring += 3) {
+    flags_before = 0x4003; user_flags = 0x202;
+    if (begins("SYSENTER")) {
+      attempt_in(ring, enter_system);
+      compare("SYSENTER", "vector", outcome, LANDED);
+      compare("SYSENTER", "CS", seen.cs & 0xffff, CODE0);
+      compare("SYSENTER", "EIP", seen.eip, (u32)landing + 2);
+      compare("SYSENTER", "SS", handler_ss & 0xffff, DATA0);
+      compare("SYSENTER", "ESP", frame_pointer + 68, TOP1);
+      compare("SYSENTER", "ECX", seen.ecx, 0x1111);
+      compare("SYSENTER", "flags", seen.eflags & 0x7f01, 0x4001);
+    }
+    flags_before = 2;
+    reset();
+  }
+  if (begins("SYSEXIT")) {
+    attempt(exit_system);
+    compare("SYSEXIT", "vector", outcome, LANDED);
+    compare("SYSEXIT", "CS", seen.cs & 0xffff, CODE3);
+    compare("SYSEXIT", "EIP", seen.eip, (u32)landing + 2);
+    compare("SYSEXIT", "SS", seen.ss & 0xffff, DATA3);
+    compare("SYSEXIT", "ESP", seen.esp, (u32)stack3 + 2000);
+  }
+  reset();
+  REFUSED("SYSEXIT in ring 3", exit_system, 3, 13, 0);
+  write_msr(0x174, 3);
+  REFUSED("SYSENTER without a segment", enter_system, 0, 13, 0);
+  REFUSED("SYSENTER without a segment", enter_system, 3, 13, 0);
+  REFUSED("SYSEXIT without a segment", exit_system, 0, 13, 0);
+}
+
 int main(void) {
   read_command_line();
   reset();
@@ -244,6 +282,7 @@ int main(void) {
   direct_transfers();
   returns();
   interrupt_gates();
+  fast_calls();
   u32 status = finish();
   __asm__ volatile("out %0, $0xf4" ::"a"(status));
   return 0;

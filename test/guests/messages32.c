@@ -95,9 +95,17 @@ static void start_cases(void) {
 }
 /* A fixed message to itself waits for IF. */
 CASE(wait_for_if, "cli; mov command, %%eax; mov %%eax, 0xfee00300; nop; nop; sti", "nop")
+CASE(nmi_and_interrupt, "cli; mov $0x4034, %%eax; mov %%eax, 0xfee00300; mov command, %%eax; nop; sti", "mov %%eax, 0xfee00300")
+static void take_interrupt(void) { __asm__ volatile("sti; nop; nop; cli"); }
 static void fixed_cases(void) {
   *apic(SPURIOUS) = 0x1ff; *apic(ICR_HIGH) = 0;
   command = FIXED; EXPECT(wait_for_if, 0, 0x34, NO_CODE, end, TRAP);
+  *apic(EOI) = 0;
+  /* Both become known at the end of the shadow of STI. */
+  __asm__ volatile("pushf; push %%cs; push $1f; iret; 1:" ::: "memory");
+  command = NMI; EXPECT(nmi_and_interrupt, 0, 2, NO_CODE, end, TRAP);
+  if (!is_skipped) attempt(take_interrupt);
+  compare("nmi_and_interrupt", "then", outcome, 0x34);
   *apic(EOI) = 0;
 }
 

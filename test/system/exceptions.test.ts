@@ -15,13 +15,13 @@ for (const [name, cases, machine = 'bare'] of [
   ['exceptions32', 0x9e],
   ['exceptions64', 0x70],
   ['tasks32', 0x85],
-  ['gates32', 0x9b],
+  ['gates32', 0xa2],
   ['gates64', 0x8f],
   ['faults32', 0x77],
   ['debug32', 0x3b, 'pc'],
   ['priorities32', 0x46, 'pc'],
   ['modes32', 0x61, 'pc'],
-  ['messages32', 7, 'pc'],
+  ['messages32', 8, 'pc'],
   ['protection64', 0x41],
 ] as readonly (readonly [string, number, string?])[])
   for (const engine of ['interpreter', 'jit'])
