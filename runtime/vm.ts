@@ -19,7 +19,7 @@ import { cpuBase } from './vm-places.ts';
 import '../src/isa/all.ts';
 
 const pageBytes = 65536;
-const codeBytes = 0x1000000;
+const codeBytes = 0x2000000;
 const translatedBytes = 256 << 20;
 
 /** The modules that the build made. */
