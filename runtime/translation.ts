@@ -10,8 +10,10 @@ import type { Translate } from '../jit/translate.ts';
 import { TranslationCache } from '../jit/translation-cache.ts';
 import type { TranslatorWay } from '../jit/translator.ts';
 import type { BlockMaker } from '../src/execute/block-maker.ts';
+import { linearOf } from '../src/execute/frontend.ts';
 import type { BlobStore, Host, HostWorker } from './hosts/host.ts';
 import type { MachineOptions } from './machines/machine.ts';
+import type { Vcpu } from './vcpu.ts';
 import type { VmTranslation } from './vm.ts';
 import { cpuBase } from './vm-places.ts';
 
@@ -89,9 +91,12 @@ export class MachineTranslation {
     return new MachineTranslation({ way: { kind, translate }, cache: null, mode }, null, null);
   }
 
-  /** Takes the cache of the guest whose processor is about to start with this code, and whose blocks come from here. */
-  async load(code: Uint8Array, maker: BlockMaker): Promise<void> {
+  /** Takes what earlier runs have made of the guest that this processor is about to start with. */
+  async load({ engine, state }: Vcpu): Promise<void> {
     const { storage, thread } = this;
+    const { maker } = engine;
+    const rip = linearOf(engine.contexts.current(state), BigInt.asIntN(64, state.get64('rip')));
+    const code = engine.pages.copy(rip)?.bytes ?? new Uint8Array(0);
     if (storage !== null && this.blob === null) {
       this.blob = `${toHex(hashBytes(code))}-${this.forVm.mode.x87}`;
       const file = await storage.store.read(this.blob);

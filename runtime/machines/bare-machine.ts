@@ -1,7 +1,5 @@
 /** The bare machine of `bare.ts` around a `Vm`: what the command line and the page run guests on. */
-import { linearOf } from '../../src/execute/frontend.ts';
 import { PortBus } from '../bus.ts';
-import { unexpectedExit } from '../exits.ts';
 import type { Host } from '../hosts/host.ts';
 import type { InitialState } from '../loaders/initial-state.ts';
 import type { MachineTranslation } from '../translation.ts';
@@ -12,6 +10,7 @@ import { listBlocks } from './block-listing.ts';
 import type { BlockListing, Machine, MachineOptions, MachineStatistics, RunEnd, RunLimits } from './machine.ts';
 import { type MachineParts, prepareMachine } from './machine-parts.ts';
 import { machineStatistics } from './machine-statistics.ts';
+import { endOfRun } from './run-end.ts';
 
 /** Milliseconds between two looks at the event loop, and while a translation is awaited. */
 const sliceMillis = 10;
@@ -85,7 +84,7 @@ class BareMachine implements Machine {
   }
 
   async run({ maxInstructions = Number.POSITIVE_INFINITY, signal }: RunLimits): Promise<RunEnd> {
-    await this.loadTranslations();
+    if (this.retired === 0) await this.translation?.load(this.vcpu);
     for (;;) {
       if (signal?.aborted === true) return { reason: 'aborted' };
       const left = maxInstructions - this.retired;
@@ -99,26 +98,10 @@ class BareMachine implements Machine {
       this.running = 0;
       this.adaptSlice(done, (this.host.monotonicNanos() - started) / 1e6);
       if (this.exitStatus !== null) return { reason: 'exit', status: this.exitStatus };
-      switch (exit.kind) {
-        case 'budget':
-        case 'kicked':
-          await this.host.nextTurn();
-          break;
-        case 'halt':
-          return { reason: 'halt', rip: Number(BigInt.asIntN(64, this.vcpu.state.get64('rip'))) };
-        case 'shutdown':
-          return { reason: 'shutdown', rip: exit.rip, vector: exit.vector };
-        case 'pio':
-        case 'mmio':
-        case 'debug':
-        case 'msr':
-        case 'hypercall':
-        case 'interrupt-window':
-        case 'internal-error':
-          throw new Error(`the bare machine asked for no exit ${exit.kind}`);
-        default:
-          unexpectedExit(exit);
-      }
+      const end = endOfRun(exit);
+      if (end === 'waits') return { reason: 'halt', rip: Number(BigInt.asIntN(64, this.vcpu.state.get64('rip'))) };
+      if (end !== null) return end;
+      await this.host.nextTurn();
     }
   }
 
@@ -128,14 +111,6 @@ class BareMachine implements Machine {
     const wanted = this.translation?.pending === true ? shortSliceMillis : sliceMillis;
     const fitting = millis > 0 ? (done * wanted) / millis : longestSlice;
     this.slice = Math.ceil(Math.min(Math.max(fitting, this.slice / 8, firstSlice), this.slice * 4, longestSlice));
-  }
-  /** What earlier runs of a guest that starts with this code have translated. */
-  private async loadTranslations(): Promise<void> {
-    if (this.translation === null || this.retired > 0) return;
-    const { engine, state } = this.vcpu;
-    const context = engine.contexts.current(state);
-    const first = engine.pages.copy(linearOf(context, BigInt.asIntN(64, state.get64('rip'))));
-    await this.translation.load(first?.bytes ?? new Uint8Array(0), engine.maker);
   }
 
   statistics(): MachineStatistics {

@@ -5,11 +5,9 @@
  * asked for: an instruction is a nanosecond, and when every processor halts time goes on to the next alarm. A turn ends
  * exactly at the next alarm, so that a run is a function of its inputs, whatever executes it.
  */
-import { linearOf } from '../../src/execute/frontend.ts';
 import { MmioBus, PortBus } from '../bus.ts';
 import { HostClock, VirtualClock } from '../devices/clock.ts';
 import { ConfigurationError } from '../errors.ts';
-import { unexpectedExit } from '../exits.ts';
 import type { Host } from '../hosts/host.ts';
 import type { InitialState } from '../loaders/initial-state.ts';
 import type { MachineTranslation } from '../translation.ts';
@@ -22,6 +20,7 @@ import { type MachineParts, prepareMachine } from './machine-parts.ts';
 import { machineStatistics } from './machine-statistics.ts';
 import { attachPcDevices, type PcDevices, pcLayout } from './pc.ts';
 import { enterFirmwareState } from './pc-firmware.ts';
+import { endOfRun } from './run-end.ts';
 
 /** Instructions of one turn while there are other processors: a spin lock's owner must not wait long. */
 const turnInstructions = 20_000;
@@ -144,7 +143,7 @@ export class PcMachine implements Machine {
   }
 
   async run({ maxInstructions = Number.POSITIVE_INFINITY, signal }: RunLimits): Promise<RunEnd> {
-    await this.loadTranslations();
+    if (this.retired === 0) await this.translation?.load(this.vm.vcpu(0));
     this.lastHostTurn = this.host.monotonicNanos();
     for (;;) {
       if (signal?.aborted === true) return { reason: 'aborted' };
@@ -195,24 +194,8 @@ export class PcMachine implements Machine {
       try {
         const exit = vcpu.enter(budget);
         done = budget - vcpu.left;
-        switch (exit.kind) {
-          case 'budget':
-          case 'kicked':
-          case 'halt':
-            break;
-          case 'shutdown':
-            return { reason: 'shutdown', rip: exit.rip, vector: exit.vector };
-          case 'pio':
-          case 'mmio':
-          case 'debug':
-          case 'msr':
-          case 'hypercall':
-          case 'interrupt-window':
-          case 'internal-error':
-            throw new Error(`the PC asked for no exit ${exit.kind}`);
-          default:
-            unexpectedExit(exit);
-        }
+        const end = endOfRun(exit);
+        if (end !== null && end !== 'waits') return end;
       } finally {
         this.active = null;
         this.retired += done;
@@ -266,15 +249,6 @@ export class PcMachine implements Machine {
     if (millis < wanted) return;
     await this.host.nextTurn();
     this.lastHostTurn = this.host.monotonicNanos();
-  }
-
-  /** What earlier runs of a guest that starts with this code have translated. */
-  private async loadTranslations(): Promise<void> {
-    if (this.translation === null || this.retired > 0) return;
-    const { engine, state } = this.vm.vcpu(0);
-    const context = engine.contexts.current(state);
-    const first = engine.pages.copy(linearOf(context, BigInt.asIntN(64, state.get64('rip'))));
-    await this.translation.load(first?.bytes ?? new Uint8Array(0), engine.maker);
   }
 
   statistics(): MachineStatistics {

@@ -7,8 +7,8 @@ import type { Insn, MemoryOperand, NumberedOperand, Operand } from '../ir/operan
 import type { SimdOp } from '../ir/simd-ops.ts';
 import type { Value } from '../ir/types.ts';
 import { UD } from './define.ts';
-import { i32Lane, i64Lane, isStack, operandIndex, simd, zero } from './vector.ts';
-import { defineVex, type Halves, readHalves, setHalves } from './vex.ts';
+import { defineVex, i32Lane, i64Lane, isStack, operandIndex, simd, zero } from './vector.ts';
+import { type Halves, readHalves, setHalves } from './vex.ts';
 
 type LaneWidth = 32 | 64;
 const shapeOf = (width: LaneWidth): 'i32x4' | 'i64x2' => (width === 32 ? 'i32x4' : 'i64x2');

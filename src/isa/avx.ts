@@ -8,6 +8,7 @@ import type { MemoryOperand } from '../ir/operand.ts';
 import type { SimdOp } from '../ir/simd-ops.ts';
 import type { Int } from '../ir/types.ts';
 import {
+  defineVex,
   i32Lane,
   i64Lane,
   immediateByte,
@@ -22,7 +23,7 @@ import {
   writeVector,
   zero,
 } from './vector.ts';
-import { defineVex, type Halves, readHalves, setHalves } from './vex.ts';
+import { type Halves, readHalves, setHalves } from './vex.ts';
 
 defineVex('VZEROUPPER', ['VEX.NP.0F.L0.WIG 77'], 'avx', (b, x) => {
   for (let i = 0; i < (x.mode === 64 ? 16 : 8); i++) b.setVectorHigh(i, zero(b));

@@ -5,6 +5,7 @@ import type { Builder } from '../ir/builder.ts';
 import type { Operand } from '../ir/operand.ts';
 import type { Value } from '../ir/types.ts';
 import {
+  defineVex,
   f32Lane,
   f64Lane,
   i64Lane,
@@ -20,7 +21,7 @@ import {
   simd,
   type V128,
 } from './vector.ts';
-import { defineVex, eachHalf, readHalves, setHalves } from './vex.ts';
+import { eachHalf, readHalves, setHalves } from './vex.ts';
 
 /** By the digits of the name: which operands are the first factor, the second and the addend. */
 const orders = [

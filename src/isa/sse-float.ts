@@ -8,6 +8,7 @@ import type { Insn, Operand } from '../ir/operand.ts';
 import type { Value } from '../ir/types.ts';
 import {
   defineVector,
+  defineVex,
   destination,
   f32Lane,
   f64Lane,
@@ -26,7 +27,7 @@ import {
   type V128,
   zero,
 } from './vector.ts';
-import { defineBoth, definePacked, defineScalar, defineVex, eachHalf, readHalves, setHalves, vexForm } from './vex.ts';
+import { defineBoth, definePacked, defineScalar, eachHalf, readHalves, setHalves, vexForm } from './vex.ts';
 
 /** The four kinds of operand: packed and scalar, single and double. */
 interface Kind {

@@ -13,8 +13,17 @@ import {
   shuffleFloats,
 } from './packed.ts';
 import './packed-more.ts';
-import { defineVector, destination, i64Lane, immediateByte, readVector, setDestination, type V128 } from './vector.ts';
-import { definePacked, defineVex, readHalves, setHalves, vexForm } from './vex.ts';
+import {
+  defineVector,
+  defineVex,
+  destination,
+  i64Lane,
+  immediateByte,
+  readVector,
+  setDestination,
+  type V128,
+} from './vector.ts';
+import { definePacked, readHalves, setHalves, vexForm } from './vex.ts';
 
 for (const { name, opcode, feature, combine, unary } of packedOperations) {
   // Only VPHMINPOSUW has no 256-bit form: its result is one lane.

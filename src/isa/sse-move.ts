@@ -8,6 +8,7 @@ import type { Int, Value } from '../ir/types.ts';
 import type { Feature } from './define.ts';
 import {
   defineVector,
+  defineVex,
   destination,
   f32Lane,
   f64Lane,
@@ -28,7 +29,7 @@ import {
   writeVector,
   zero,
 } from './vector.ts';
-import { defineBoth, defineScalar, defineVex, readHalves, setHalves, storeHalves, vexForm } from './vex.ts';
+import { defineBoth, defineScalar, readHalves, setHalves, storeHalves, vexForm } from './vex.ts';
 
 const isMemory = (x: Insn): boolean => x.dst.kind === 'memory';
 

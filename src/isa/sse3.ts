@@ -9,6 +9,7 @@ import type { Value } from '../ir/types.ts';
 import { blendLanes, pairs } from './packed-more.ts';
 import {
   defineVector,
+  defineVex,
   destination,
   immediateByte,
   readF32,
@@ -25,7 +26,6 @@ import {
   defineBoth,
   definePacked,
   defineScalar,
-  defineVex,
   defineWide,
   eachHalf,
   type Halves,

@@ -18,6 +18,7 @@ import {
 } from './packed-more.ts';
 import {
   defineVector,
+  defineVex,
   destination,
   i32Lane,
   immediateByte,
@@ -29,7 +30,7 @@ import {
   type V128,
   zero,
 } from './vector.ts';
-import { defineBoth, definePacked, defineScalar, defineVex, readHalves, setHalves, vexForm } from './vex.ts';
+import { defineBoth, definePacked, defineScalar, readHalves, setHalves, vexForm } from './vex.ts';
 
 definePacked('PALIGNR', '66 0F 3A 0F Vx,Wx,Ib', { feature: 'ssse3', wide: 'avx2' }, (b, a, c, x) =>
   alignRight(b, a, c, immediateByte(x)),

@@ -2,7 +2,7 @@
  * What the vector families share: operands, alignment, when SSE instructions are available, and common shuffles.
  * SDM volume 1, chapters 10 and 11; volume 2, section 2.4 (exceptions of legacy SSE instructions).
  */
-import type { Builder } from '../ir/builder.ts';
+import type { Builder, ExecutionContext } from '../ir/builder.ts';
 import type { Immediate, MicroOp } from '../ir/micro-ops.ts';
 import type { Insn, MemoryOperand, Operand } from '../ir/operand.ts';
 import type { SimdOp } from '../ir/simd-ops.ts';
@@ -11,23 +11,24 @@ import { define, type Feature, GP, NM, UD } from './define.ts';
 
 export type V128 = Value<'v128'>;
 
-/** An SSE instruction: `define`, with the checks of CR0.EM, CR0.TS and CR4.OSFXSR before everything else. */
-export function defineVector(
-  name: string,
-  forms: readonly string[],
-  feature: Feature,
-  record: (b: Builder, x: Insn) => void,
-): void {
-  define(
-    name,
-    forms,
-    (b, x) => {
-      if (b.context.sse === 'undefined') b.raise(UD);
-      else if (b.context.sse === 'device-not-available') b.raise(NM);
-      else record(b, x);
-    },
-    feature,
-  );
+type Record = (b: Builder, x: Insn) => void;
+
+/** `define`, with the check that a unit is there (of the mode bits, see {@link ExecutionContext}) before everything else. */
+function defineOfUnit(unit: 'sse' | 'avx', name: string, forms: readonly string[], feature: Feature, record: Record) {
+  const checked: Record = (b, x) => {
+    if (b.context[unit] === 'undefined') b.raise(UD);
+    else if (b.context[unit] === 'device-not-available') b.raise(NM);
+    else record(b, x);
+  };
+  define(name, forms, checked, feature);
+}
+/** An SSE instruction: with the checks of CR0.EM, CR0.TS and CR4.OSFXSR. */
+export function defineVector(name: string, forms: readonly string[], feature: Feature, record: Record): void {
+  defineOfUnit('sse', name, forms, feature, record);
+}
+/** A VEX-encoded vector instruction: with the checks of CR4.OSXSAVE, XCR0 and CR0.TS. */
+export function defineVex(name: string, forms: readonly string[], feature: Feature, record: Record): void {
+  defineOfUnit('avx', name, forms, feature, record);
 }
 
 /** A vector operation by its WebAssembly name. */

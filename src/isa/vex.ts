@@ -7,10 +7,11 @@
 import type { Builder } from '../ir/builder.ts';
 import type { Insn, MemoryOperand, Operand } from '../ir/operand.ts';
 import type { Value } from '../ir/types.ts';
-import { define, type Feature, NM, UD } from './define.ts';
+import type { Feature } from './define.ts';
 import {
   alignedAddress,
   defineVector,
+  defineVex,
   destination,
   isStack,
   operandIndex,
@@ -19,25 +20,6 @@ import {
   type V128,
   zero,
 } from './vector.ts';
-
-/** A VEX-encoded vector instruction: `define`, with the checks of CR4.OSXSAVE, XCR0 and CR0.TS before everything else. */
-export function defineVex(
-  name: string,
-  forms: readonly string[],
-  feature: Feature,
-  record: (b: Builder, x: Insn) => void,
-): void {
-  define(
-    name,
-    forms,
-    (b, x) => {
-      if (b.context.avx === 'undefined') b.raise(UD);
-      else if (b.context.avx === 'device-not-available') b.raise(NM);
-      else record(b, x);
-    },
-    feature,
-  );
-}
 
 /** A vector operand's 128-bit parts, the lower one first: one, or two if the operand has 256 bits. */
 export type Halves = readonly V128[];
