@@ -292,17 +292,19 @@ test('a module of machine code does what the module did', (t) => {
   if (file === null) return t.skip('not with this V8');
   const place = join(folder, 'answer.code');
   writeFileSync(place, file);
-  const again = readMachineCodeFile(pathToFileURL(place));
+  const again = readMachineCodeFile(pathToFileURL(place), other);
   const { exports } = new WebAssembly.Instance(again!);
   assert.equal((exports.answer as () => number)(), 41);
   writeFileSync(
     place,
     file.map((byte, i) => (i >= 4 && i < 8 ? byte ^ 1 : byte)),
   );
-  assert.equal(readMachineCodeFile(pathToFileURL(place)), null, 'another V8');
+  assert.equal(readMachineCodeFile(pathToFileURL(place), other), null, 'another V8');
+  writeFileSync(place, file);
+  assert.equal(readMachineCodeFile(pathToFileURL(place), answer), null, 'another module');
   writeFileSync(place, file.subarray(0, 3));
-  assert.equal(readMachineCodeFile(pathToFileURL(place)), null, 'cut');
-  assert.equal(readMachineCodeFile(pathToFileURL(join(folder, 'none.code'))), null);
+  assert.equal(readMachineCodeFile(pathToFileURL(place), other), null, 'cut');
+  assert.equal(readMachineCodeFile(pathToFileURL(join(folder, 'none.code')), other), null);
 });
 
 test('where others can write, no machine code is taken', { skip: process.getuid === undefined }, () => {

@@ -99,9 +99,9 @@ export function machineCodeFile(wasm: Uint8Array<ArrayBuffer>): Uint8Array | nul
   return file;
 }
 
-/** The module of a {@link machineCodeFile}; null if there is no such file, or it is another V8's. */
-export function readMachineCodeFile(path: URL): WebAssembly.Module | null {
-  let file: Uint8Array;
+/** The module of a {@link machineCodeFile}; null if there is no such file, or it is another module's or another V8's. */
+export function readMachineCodeFile(path: URL, wasm: Uint8Array): WebAssembly.Module | null {
+  let file: Buffer;
   try {
     file = readFileSync(path);
   } catch {
@@ -109,6 +109,6 @@ export function readMachineCodeFile(path: URL): WebAssembly.Module | null {
   }
   if (file.length < lengthBytes) return null;
   const end = lengthBytes + new DataView(file.buffer, file.byteOffset).getUint32(0, true);
-  if (end > file.length) return null;
-  return nodeMachineCode.module(file.subarray(lengthBytes, end), file.subarray(end));
+  if (end > file.length || !file.subarray(end).equals(wasm)) return null;
+  return nodeMachineCode.module(file.subarray(lengthBytes, end), wasm);
 }

@@ -106,10 +106,10 @@ export async function fileSink(path: string): Promise<ByteSink> {
   return streamSink(stream, true);
 }
 
-/** From the machine code that the build has made of it, if this V8 takes it. */
+/** From the machine code that the build has made of it, if this V8 takes it, and no build was cut short in between. */
 async function readModule(name: string): Promise<WebAssembly.Module> {
-  const code = readMachineCodeFile(artifactUrl(name.replace(/\.wasm$/, '.code')));
-  return code ?? compile(new Uint8Array(readFileSync(artifactUrl(name))));
+  const wasm = readFileSync(artifactUrl(name));
+  return readMachineCodeFile(artifactUrl(name.replace(/\.wasm$/, '.code')), wasm) ?? compile(new Uint8Array(wasm));
 }
 /** V8 would leave every function to its first call; a flag of the process says otherwise while this is under way. */
 async function compile(bytes: Uint8Array<ArrayBuffer>): Promise<WebAssembly.Module> {
