@@ -259,7 +259,8 @@ export class Vcpu implements Processor, ApicListener {
     const { u32 } = this.state;
     const waits = (events.nmi && cpu.takesNmi) || (apic?.requesting === true && cpu.interruptible);
     if (!waits || u32[HALTED] !== 0 || u32[PENDING] !== 0 || (u32[RFLAGS]! & TF) !== 0) return true;
-    if (engine.repeating || cpu.processor.stoppedInside || !engine.atRepetition) return true;
+    // Whatever has been executed before, and however: where an interrupt comes must not depend on how runs are cut up.
+    if (!engine.atRepetition) return true;
     if (this.left <= 0) return false;
     this.left--;
     engine.step(this.left);

@@ -235,3 +235,31 @@ test('a load of SS holds breakpoints back for one instruction', () => {
   p.put(0x8e, 0x16).label('next').put(0x90).label('then').put(0x90).debug(7, 0x400).end();
   expectLog(p, ['next', 'then'], ['1 then']);
 });
+
+test('an interrupt splits a repetition at the same element, however the run before it was cut up', () => {
+  const program = new Program();
+  program.put(0xbe, dword(VARIABLE), 0xbf, dword(VARIABLE + 0x100), 0xb9, dword(200)); // mov esi; mov edi; mov ecx
+  program.put(0xf3, 0xa4, 0xf4); // rep movsb; hlt
+  program.label('nmi').put(0x89, 0x4d, 0, 0x8b, 0x5c, 0x24, 8, 0x89, 0x5d, 4, 0x83, 0xc5, 8, 0xcf); // ecx, EFLAGS
+  const bytes = program.code.finish();
+  const seen = new Set<string>();
+  for (const translate of ['never', 'first', 'hot'] as const) {
+    const guest = new Guest(kind, translate, vmModules());
+    for (const slice of [1, 3, 100]) {
+      guest.reset();
+      guest.write('code', 0, bytes);
+      setGate(guest, 2, Number(program.code.addressOf('nmi')));
+      const { state } = guest.vcpu;
+      state.set64('rip', codeStart(kind));
+      state.set64('rsp', BigInt(data + 0x3800));
+      for (let left = 100; left > 0; left -= slice) guest.run(Math.min(slice, left));
+      guest.vcpu.nmi();
+      while (!guest.run(1000));
+      const { ram } = guest.vm;
+      const view = new DataView(ram.buffer, ram.byteOffset, ram.byteLength);
+      const noted = guest.physical('data', LOG - data);
+      seen.add(`${view.getUint32(noted, true)} left, RF ${(view.getUint32(noted + 4, true) >>> 16) & 1}`);
+    }
+  }
+  assert.deepEqual([...seen], ['103 left, RF 1']);
+});
