@@ -107,8 +107,12 @@ export class BackgroundCompiler {
     if (reply.kind === 'ready') return this.becomeReady();
     const job = this.jobs.get(reply.id);
     if (job === undefined) return;
-    if (reply.kind === 'pages' && job.mayGoOn()) {
-      for (const page of reply.linear) job.snapshot.take(page);
+    if (reply.kind === 'pages') {
+      // Where the guest is elsewhere by now, the region ends before these pages.
+      const there = job.mayGoOn();
+      for (const page of reply.linear)
+        if (there) job.snapshot.take(page);
+        else job.snapshot.leaveOut(page);
       this.send(reply.id, job);
       return;
     }
@@ -121,8 +125,6 @@ export class BackgroundCompiler {
       case 'failed':
         this.failure ??= reply.message;
         return job.done(null);
-      case 'pages':
-        return job.done(undefined);
       default:
         return reply satisfies never;
     }

@@ -73,6 +73,10 @@ export class CodeSnapshot implements CodeSource {
     }
     return marks;
   }
+  /** As if the page could not be fetched. */
+  leaveOut(page: bigint): void {
+    this.pages.set(page, null);
+  }
   /** What was copied. */
   list(): SentPage[] {
     return Array.from(this.pages, ([linear, copy]) => ({
@@ -126,6 +130,7 @@ export function partsOf(ranges: readonly CodeRangeOfRip[], context: Context): Co
   return parts;
 }
 
-function wrap(linear: bigint, context: Context): bigint {
+/** A linear address as the context counts them. */
+export function wrap(linear: bigint, context: Context): bigint {
   return context.codeSize === 64 ? BigInt.asIntN(64, linear) : BigInt.asUintN(32, linear);
 }

@@ -11,7 +11,7 @@ import { hotThreshold } from '../src/execute/leave.ts';
 import type { Regions } from '../src/execute/regions.ts';
 import { addressOfBig, bigOf } from '../src/mmu/linear.ts';
 import type { BackgroundCompiler, Made } from './background-compiler.ts';
-import { type CodePart, CodeSnapshot, partsOf } from './code-snapshot.ts';
+import { type CodePart, CodeSnapshot, partsOf, wrap } from './code-snapshot.ts';
 import type { IndirectJump, TranslationMode } from './compiler-protocol.ts';
 import { sameBytes } from './hash.ts';
 import { costOf, type Installed, InstalledRegions, type Translated } from './installed-regions.ts';
@@ -23,6 +23,8 @@ import type { CachedRegion, TranslationCache } from './translation-cache.ts';
 interface Waiting {
   readonly rip: bigint;
   readonly context: Context;
+  /** Its code when it became hot. */
+  readonly snapshot: CodeSnapshot;
   /** A region is there that does not fit. */
   readonly again: boolean;
   /** Entries of its block when it was last looked at. */
@@ -88,7 +90,10 @@ const jumpsPerLeave = 16;
 /** A region that is not valid where it is looked for: block entries until the next look, and looks until it is made anew. */
 const unfoundPatience = 200;
 const maximumUnfound = 20;
-/** Requests that the compiler has at once: what waits may turn out to be part of what comes. */
+/**
+ * Requests that the compiler has at once. What waits may turn out to be part of what comes; and a region costs this thread
+ * some 2 ms, by which more of them, of what is less hot, make a boot of Linux slower.
+ */
 const largestUnderWay = 1;
 
 export class Translator implements Regions {
@@ -268,19 +273,24 @@ export class Translator implements Regions {
 
   // --- the compiler's thread
   private request(rip: bigint, context: Context, compiler: BackgroundCompiler): boolean {
-    const { engine } = this.parts;
     const key = addressOfBig(rip);
     const place = placeOf(context, key);
     if (this.settled.has(place)) return false;
-    if (this.underWay >= largestUnderWay || !this.isReady(compiler)) {
-      this.waiting.set(place, { rip, context, again: this.valid(context, key) !== null, entries: null });
-      this.settled.add(place);
-      return true;
-    }
     const page = linearOf(context, rip) & ~0xfffn;
     const snapshot = this.snapshot(context);
     if (snapshot.take(page) === null) return false;
+    // Most regions need no more: to ask for pages costs a turn of this thread, and then the guest may be in another context.
+    for (const beside of [page - 4096n, page + 4096n]) snapshot.take(wrap(beside, context));
     this.settled.add(place);
+    const waiting = { rip, context, snapshot, again: this.valid(context, key) !== null, entries: null };
+    if (this.underWay >= largestUnderWay || !this.isReady(compiler)) this.waiting.set(place, waiting);
+    else this.send(place, waiting, compiler);
+    return true;
+  }
+  private send(place: string, { rip, context, snapshot }: Waiting, compiler: BackgroundCompiler): void {
+    const { engine } = this.parts;
+    const key = addressOfBig(rip);
+    const page = linearOf(context, rip) & ~0xfffn;
     this.underWay++;
     const profile = { apart: new Set(this.apart), inexact: this.inexactFlag(rip) };
     compiler.request({
@@ -306,7 +316,6 @@ export class Translator implements Regions {
         this.requestNext(compiler);
       },
     });
-    return true;
   }
   /** What waits and is part of a region now is likely to be entered through that region: it is counted anew. */
   private forgetCovered(ranges: Made['ranges'], context: Context): void {
@@ -336,9 +345,11 @@ export class Translator implements Regions {
       const { rip, context } = waiting;
       if (heat > 0 && this.underWay >= largestUnderWay) continue;
       this.waiting.delete(place);
-      this.settled.delete(place);
-      if (heat > 0 && engine.inContext(context.id)) this.request(rip, context, compiler);
-      else engine.regionChanged(addressOfBig(rip), context.id);
+      if (heat > 0) this.send(place, waiting, compiler);
+      else {
+        this.settled.delete(place);
+        engine.regionChanged(addressOfBig(rip), context.id);
+      }
     }
     if (this.underWay === 0) this.requestCompanion(compiler);
   }
