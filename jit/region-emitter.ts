@@ -439,7 +439,7 @@ export class RegionEmitter implements Reader, BlockValues {
       case 'probe.read':
       case 'probe.write': {
         const address = e.share(arg(0), 'i64');
-        this.places.probeOrLeave(op === 'probe.write', address, imm[0] as number);
+        this.places.probeOrLeave(op === 'probe.write', address, imm[0] as number, false);
         return;
       }
       case 'jump': {

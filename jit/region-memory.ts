@@ -70,8 +70,8 @@ export class RegionMemory {
     const grouped = this.known.groups.get(v);
     const slot = this.slots.of(this.emission.nodes[v]!);
     return grouped === undefined
-      ? { host: this.single(at, bytes, write, slot), offset: 0 }
-      : { host: this.inGroup(at, grouped, slot), offset: grouped.offset - grouped.group.low };
+      ? { host: this.single(v, at, bytes, write, slot), offset: 0 }
+      : { host: this.inGroup(v, at, grouped, slot), offset: grouped.offset - grouped.group.low };
   }
   /** The table in force: its address as `probe` wants it. */
   private table(write: boolean): [Expr | null, number] {
@@ -84,26 +84,41 @@ export class RegionMemory {
   private probe(write: boolean, address: () => Expr, bytes: number): Probe {
     return probe(this.e, ...this.table(write), address, bytes);
   }
-  /** The look-up in all of the table; a miss leaves the region. */
-  probeOrLeave(write: boolean, address: () => Expr, bytes: number): Omit<Probe, 'hit'> {
-    return probeBoth(this.e, ...this.table(write), address, bytes, (missed) => this.emission.exitIf(missed));
+  /**
+   * A look-up whose miss leaves the region. Where that happens often, pages may have driven each other to their other places:
+   * both are looked at then.
+   */
+  probeOrLeave(write: boolean, address: () => Expr, bytes: number, often: boolean): Omit<Probe, 'hit'> {
+    const { e } = this;
+    const leaveIf = (missed: Expr) => this.emission.exitIf(missed);
+    if (often) return probeBoth(e, ...this.table(write), address, bytes, leaveIf);
+    const found = this.probe(write, address, bytes);
+    leaveIf(e.op('i32.eqz', found.hit));
+    return found;
+  }
+  /** The instruction of a node has left its region often. */
+  private leavesOften(node: number): boolean {
+    const { nodes } = this.emission;
+    let at = node;
+    while (at > 0 && nodes[at]!.op !== 'insn') at--;
+    return nodes[at]!.op === 'insn' && this.region.apart.has(nodes[at]!.imm[0] as bigint);
   }
 
   /** Host address of an access on its own. */
-  private single(v: number, bytes: number, write: boolean, slot: Slot | undefined): () => Expr {
+  private single(node: number, v: number, bytes: number, write: boolean, slot: Slot | undefined): () => Expr {
     const { e } = this;
     const key = `${v},${write},${bytes}`;
     let host = this.known.hosts.get(key);
     if (host === undefined) {
       const address = e.share(this.emission.value(v), 'i64');
-      host = this.lookUp(address, bytes, write, slot);
+      host = this.lookUp(node, address, bytes, write, slot);
       this.known.hosts.set(key, host);
       if (write) this.known.hosts.set(`${v},false,${bytes}`, host); // a writable page is readable
     }
     return host;
   }
   /** Host address of the first byte of the access's group, looked up at the first access. */
-  private inGroup(v: number, { group, offset }: GroupedAccess, slot: Slot | undefined): () => Expr {
+  private inGroup(node: number, v: number, { group, offset }: GroupedAccess, slot: Slot | undefined): () => Expr {
     const { e } = this;
     if (group.host === null) {
       const distance = group.low - offset;
@@ -114,7 +129,7 @@ export class RegionMemory {
           : group.width === 64
             ? e.op('i64.add', address, e.i64(BigInt(distance)))
             : e.op('i64.extend_u', e.op('i32.add', e.op('i32.wrap', address), e.i32(distance)));
-      group.host = this.lookUp(e.share(low, 'i64'), group.high - group.low, group.write, slot);
+      group.host = this.lookUp(node, e.share(low, 'i64'), group.high - group.low, group.write, slot);
     }
     return group.host;
   }
@@ -186,15 +201,16 @@ export class RegionMemory {
     };
     find(0);
   }
-  private lookUp(address: () => Expr, bytes: number, write: boolean, slot: Slot | undefined): () => Expr {
+  private lookUp(node: number, address: () => Expr, bytes: number, write: boolean, slot: Slot | undefined): () => Expr {
     const { e } = this;
+    const often = this.leavesOften(node);
     const page = slot === undefined || (write && !slot.write) ? undefined : this.pages.get(slot);
     if (slot === undefined || page === undefined) {
-      return e.share(this.probeOrLeave(write, address, bytes).host(), 'i32');
+      return e.share(this.probeOrLeave(write, address, bytes, often).host(), 'i32');
     }
     const away = e.op('i64.gt_u', e.op('i64.xor', e.get(page.tag, 'i64'), address()), e.i64(BigInt(4096 - bytes)));
     e.if(away, () => {
-      const found = this.probeOrLeave(slot.write, address, bytes);
+      const found = this.probeOrLeave(slot.write, address, bytes, often);
       e.set(page.tag, found.tag());
       e.set(page.addend, found.addend());
     });

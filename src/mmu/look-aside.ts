@@ -3,8 +3,8 @@
  * global pages. SDM volume 3, section 5.10.
  *
  * A page stands at its own place; when another page with the same place comes, it moves to the place in the other half of
- * the table, where translated code looks too. The interpreter looks at a page's own place alone, and at the other by way of
- * {@link LookAside.recover}.
+ * the table, where translated code looks for what often misses. The interpreter looks at a page's own place alone, and at
+ * the other by way of {@link LookAside.recover}.
  */
 import type { CpuState } from '../state/cpu-state.ts';
 import { tlbBits } from '../state/layout.ts';
