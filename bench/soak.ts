@@ -18,7 +18,7 @@ import { translate } from '../jit/translate.ts';
 import { TranslationCache } from '../jit/translation-cache.ts';
 import { nodeHost } from '../runtime/hosts/node.ts';
 import { loadGuest } from '../runtime/loaders/load.ts';
-import { Vm } from '../runtime/vm.ts';
+import { Vm } from '../runtime/vm/vm.ts';
 
 const mebibyte = 2 ** 20;
 const allowedGrowth = 32 * mebibyte;

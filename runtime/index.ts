@@ -1,7 +1,7 @@
 /**
  * The public face of the package: what `import … from 'jit86'` gives. The hosts come as `jit86/node` and `jit86/browser`.
  */
-export { MmioBus, PortBus } from './bus.ts';
+
 export { type Alarm, type Clock, HostClock, VirtualClock } from './devices/clock.ts';
 export { Debugcon } from './devices/debugcon.ts';
 export type { AccessSize, Device } from './devices/device.ts';
@@ -18,8 +18,8 @@ export {
   type StateCode,
   StateError,
 } from './errors.ts';
-export * from './exits.ts';
 export type { Host, HostWorker } from './hosts/host.ts';
+export { MmioBus, PortBus } from './io/bus.ts';
 export type { FlatBinaryOptions } from './loaders/flat-binary.ts';
 export { type GuestRam, gpr, type InitialMode, type InitialState } from './loaders/initial-state.ts';
 export { type GuestFormat, guestFormat, type LoadedGuest, type LoadOptions, loadGuest } from './loaders/load.ts';
@@ -28,3 +28,4 @@ export { attachBareDevices, type BareMachineDevices, type BareMachineHost } from
 export { createMachine } from './machines/bare-machine.ts';
 export * from './machines/machine.ts';
 export { createPcMachine } from './machines/pc-machine.ts';
+export * from './vm/exits.ts';

@@ -3,7 +3,7 @@
  * the same hash, whichever engine ran them. Lazy flags are made up first; look-aside tables and caches do not count.
  */
 import { layout } from '../src/state/layout.ts';
-import type { Vcpu } from './vcpu.ts';
+import type { Vcpu } from './vm/vcpu.ts';
 
 /** First seed of each half: any two numbers that differ. */
 const seeds = [0x9e3779b9, 0x85ebca6b] as const;

@@ -13,9 +13,9 @@ import type { BlockMaker } from '../src/execute/block-maker.ts';
 import { linearOf } from '../src/execute/frontend.ts';
 import type { BlobStore, Host, HostWorker } from './hosts/host.ts';
 import type { MachineOptions } from './machines/machine.ts';
-import type { Vcpu } from './vcpu.ts';
-import type { VmTranslation } from './vm.ts';
-import { cpuBase } from './vm-places.ts';
+import { cpuBase } from './vm/places.ts';
+import type { Vcpu } from './vm/vcpu.ts';
+import type { VmTranslation } from './vm/vm.ts';
 
 /** Bytes of translations kept for one guest. */
 const blobBytes = 32 * 2 ** 20;

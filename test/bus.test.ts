@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { MmioBus, PortBus } from '../runtime/bus.ts';
 import type { AccessSize, Device } from '../runtime/devices/device.ts';
 import { ConfigurationError } from '../runtime/errors.ts';
+import { MmioBus, PortBus } from '../runtime/io/bus.ts';
 
 /** A device of plain bytes that remembers how it was accessed. */
 function bytes(name: string, length: number): Device & { memory: Uint8Array; log: string[] } {

@@ -14,7 +14,7 @@ import { nodeHost } from '../runtime/hosts/node.ts';
 import { loadGuest } from '../runtime/loaders/load.ts';
 import { createMachine } from '../runtime/machines/bare-machine.ts';
 import type { Engine } from '../runtime/machines/machine.ts';
-import { Vm } from '../runtime/vm.ts';
+import { Vm } from '../runtime/vm/vm.ts';
 import { vmModules } from './engines/modules.ts';
 
 const mebibyte = 2 ** 20;

@@ -6,7 +6,7 @@ import { linearOf } from '../../src/execute/frontend.ts';
 import { decode } from '../../src/isa/decode.ts';
 import { disassemble } from '../../src/isa/disassemble.ts';
 import { layout } from '../../src/state/layout.ts';
-import type { Vcpu } from '../vcpu.ts';
+import type { Vcpu } from '../vm/vcpu.ts';
 import { firstDifference } from './same-bytes.ts';
 
 /** A vCPU and its memory. */

@@ -1,14 +1,14 @@
 /** Guests on the machines that `guest-diff.ts` compares: the bare one and the PC, on this thread alone. */
 import type { Translate } from '../../jit/translate.ts';
-import { PortBus } from '../bus.ts';
 import type { Host } from '../hosts/host.ts';
+import { PortBus } from '../io/bus.ts';
 import type { InitialState } from '../loaders/initial-state.ts';
 import { attachBareDevices } from '../machines/bare.ts';
 import type { MachineOptions } from '../machines/machine.ts';
 import { createPcMachine, type PcMachine } from '../machines/pc-machine.ts';
 import { MachineTranslation } from '../translation.ts';
-import { Vm, type VmModules } from '../vm.ts';
-import { cpuBase } from '../vm-places.ts';
+import { cpuBase } from '../vm/places.ts';
+import { Vm, type VmModules } from '../vm/vm.ts';
 import type { Side } from './differences.ts';
 import type { GuestRun } from './guest-diff.ts';
 

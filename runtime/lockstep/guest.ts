@@ -11,9 +11,9 @@ import type { Context } from '../../src/execute/context.ts';
 import type { Regions } from '../../src/execute/regions.ts';
 import { layout } from '../../src/state/layout.ts';
 import type { CpuModelName } from '../../src/system/cpu-models.ts';
-import type { Vcpu } from '../vcpu.ts';
-import { Vm, type VmModules } from '../vm.ts';
-import { cpuBase } from '../vm-places.ts';
+import { cpuBase } from '../vm/places.ts';
+import type { Vcpu } from '../vm/vcpu.ts';
+import { Vm, type VmModules } from '../vm/vm.ts';
 import { buildMachine, IMAGE, levelsOf, type Machine, type Paging, type Segment } from './machine-image.ts';
 import { firstDifference } from './same-bytes.ts';
 

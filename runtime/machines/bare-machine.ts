@@ -1,10 +1,11 @@
 /** The bare machine of `bare.ts` around a `Vm`: what the command line and the page run guests on. */
-import { PortBus } from '../bus.ts';
+
 import type { Host } from '../hosts/host.ts';
+import { PortBus } from '../io/bus.ts';
 import type { InitialState } from '../loaders/initial-state.ts';
 import type { MachineTranslation } from '../translation.ts';
-import type { Vcpu } from '../vcpu.ts';
-import { Vm } from '../vm.ts';
+import type { Vcpu } from '../vm/vcpu.ts';
+import { Vm } from '../vm/vm.ts';
 import { attachBareDevices, type BareMachineDevices } from './bare.ts';
 import { listBlocks } from './block-listing.ts';
 import type { BlockListing, Machine, MachineOptions, MachineStatistics, RunEnd, RunLimits } from './machine.ts';

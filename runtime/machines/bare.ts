@@ -7,12 +7,13 @@
  *   0x0F4-0x0F7  exit port
  *   0x3F8-0x3FF  serial port
  */
-import type { PortBus } from '../bus.ts';
+
 import { Debugcon } from '../devices/debugcon.ts';
 import { ExitPort } from '../devices/exit-port.ts';
 import { type IrqLine, unconnectedLine } from '../devices/irq-line.ts';
 import { PostPort } from '../devices/post-port.ts';
 import { Serial16550 } from '../devices/serial-16550.ts';
+import type { PortBus } from '../io/bus.ts';
 
 /** Where the devices' output goes. */
 export interface BareMachineHost {

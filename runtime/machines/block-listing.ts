@@ -3,7 +3,7 @@ import { interpreterBlock, recordBlock } from '../../src/execute/frontend.ts';
 import { printByInstruction } from '../../src/ir/print.ts';
 import { decoderWithout } from '../../src/isa/decode.ts';
 import { disassemble } from '../../src/isa/disassemble.ts';
-import type { Vcpu } from '../vcpu.ts';
+import type { Vcpu } from '../vm/vcpu.ts';
 import type { BlockListing } from './machine.ts';
 
 /** Blocks from `address` on, in the processor's present mode, until they hold `count` instructions. */

@@ -1,5 +1,5 @@
 /** What the engines of a virtual machine have done. */
-import type { Vm } from '../vm.ts';
+import type { Vm } from '../vm/vm.ts';
 import type { MachineStatistics } from './machine.ts';
 
 /** @param instructions guest instructions retired on all processors */

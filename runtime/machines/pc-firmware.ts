@@ -3,7 +3,7 @@
  * one's local APIC (virtual wire mode), and memory types are set.
  */
 import { physicalAddressBits } from '../../src/mmu/walk.ts';
-import type { Vm } from '../vm.ts';
+import type { Vm } from '../vm/vm.ts';
 
 const lvt0 = 0x350;
 const lvt1 = 0x360;

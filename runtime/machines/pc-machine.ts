@@ -5,14 +5,15 @@
  * asked for: an instruction is a nanosecond, and when every processor halts time goes on to the next alarm. A turn ends
  * exactly at the next alarm, so that a run is a function of its inputs, whatever executes it.
  */
-import { MmioBus, PortBus } from '../bus.ts';
+
 import { HostClock, VirtualClock } from '../devices/clock.ts';
 import { ConfigurationError } from '../errors.ts';
 import type { Host } from '../hosts/host.ts';
+import { MmioBus, PortBus } from '../io/bus.ts';
 import type { InitialState } from '../loaders/initial-state.ts';
 import type { MachineTranslation } from '../translation.ts';
-import type { Vcpu } from '../vcpu.ts';
-import { Vm } from '../vm.ts';
+import type { Vcpu } from '../vm/vcpu.ts';
+import { Vm } from '../vm/vm.ts';
 import { writeAcpiTables } from './acpi-tables.ts';
 import { listBlocks } from './block-listing.ts';
 import type { BlockListing, Machine, MachineOptions, MachineStatistics, RunEnd, RunLimits } from './machine.ts';

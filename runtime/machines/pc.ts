@@ -9,7 +9,7 @@
  *   ports 4D0        edge or level                ports 600      power management, interrupt 9
  *   ports CF9        reset control                FEC00000       I/O APIC
  */
-import type { MmioBus, PortBus } from '../bus.ts';
+
 import { AcpiPower } from '../devices/acpi-power.ts';
 import type { Clock } from '../devices/clock.ts';
 import { Debugcon } from '../devices/debugcon.ts';
@@ -22,6 +22,7 @@ import { PostPort } from '../devices/post-port.ts';
 import { RtcCmos } from '../devices/rtc-cmos.ts';
 import { Serial16550 } from '../devices/serial-16550.ts';
 import { ResetControl, ResetLine, SpeakerPort, SystemControlPort } from '../devices/system-control.ts';
+import type { MmioBus, PortBus } from '../io/bus.ts';
 import type { AcpiMachine } from './acpi-tables.ts';
 
 /** Where things are, as the tables tell the guest. */

@@ -1,5 +1,5 @@
 /** Why a vCPU was left, as the end of a machine's run: for machines whose devices are in the process, and take no other exits. */
-import { type Exit, unexpectedExit } from '../exits.ts';
+import { type Exit, unexpectedExit } from '../vm/exits.ts';
 import type { RunEnd } from './machine.ts';
 
 /** The end of the run, 'waits' after HLT, or null: the run goes on. */

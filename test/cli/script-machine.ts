@@ -2,8 +2,9 @@
  * A machine whose guest is a function, for tests of the commands: it runs through the real loaders and the real devices
  * of the bare machine, and no processor.
  */
-import { PortBus } from '../../runtime/bus.ts';
+
 import { execute } from '../../runtime/cli/commands.ts';
+import { PortBus } from '../../runtime/io/bus.ts';
 import type { InitialState } from '../../runtime/loaders/initial-state.ts';
 import { attachBareDevices } from '../../runtime/machines/bare.ts';
 import type { MachineFactory, MachineOptions, RunEnd, RunLimits } from '../../runtime/machines/machine.ts';

@@ -4,8 +4,8 @@ import { test } from 'node:test';
 import { translate } from '../../jit/translate.ts';
 import { VirtualClock } from '../../runtime/devices/clock.ts';
 import { loadGuest } from '../../runtime/loaders/load.ts';
-import { Vm } from '../../runtime/vm.ts';
-import { cpuBase } from '../../runtime/vm-places.ts';
+import { cpuBase } from '../../runtime/vm/places.ts';
+import { Vm } from '../../runtime/vm/vm.ts';
 import { Assembler, dword, to } from './assembler.ts';
 import { vmModules } from './modules.ts';
 

@@ -8,8 +8,8 @@ import { test } from 'node:test';
 import { translate } from '../../jit/translate.ts';
 import { loadGuest } from '../../runtime/loaders/load.ts';
 import { stateHash } from '../../runtime/state-hash.ts';
-import { Vm } from '../../runtime/vm.ts';
-import { cpuBase } from '../../runtime/vm-places.ts';
+import { cpuBase } from '../../runtime/vm/places.ts';
+import { Vm } from '../../runtime/vm/vm.ts';
 import { randomNumbers } from '../isa/random.ts';
 import { vmModules } from './modules.ts';
 

@@ -4,7 +4,7 @@ import test from 'node:test';
 import { isRight, origin, soakGuest } from '../../bench/soak.ts';
 import { translate } from '../../jit/translate.ts';
 import { loadGuest } from '../../runtime/loaders/load.ts';
-import { Vm } from '../../runtime/vm.ts';
+import { Vm } from '../../runtime/vm/vm.ts';
 import { vmModules } from './modules.ts';
 
 test('a guest that makes function after function has its translations dropped, and its sum is right', () => {

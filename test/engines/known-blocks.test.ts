@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BlockCache } from '../../jit/block-cache.ts';
 import { loadGuest } from '../../runtime/loaders/load.ts';
-import { Vm } from '../../runtime/vm.ts';
+import { Vm } from '../../runtime/vm/vm.ts';
 import { vmModules } from './modules.ts';
 
 const origin = 0x10000;

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { codeStart, Guest, type GuestKind } from '../../runtime/lockstep/guest.ts';
-import { Vm } from '../../runtime/vm.ts';
+import { Vm } from '../../runtime/vm/vm.ts';
 import { nextRandom } from '../../src/system/random.ts';
 import { vmModules } from './modules.ts';
 

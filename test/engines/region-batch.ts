@@ -6,7 +6,7 @@
 import { regionImports } from '../../jit/installed-regions.ts';
 import type { Region } from '../../jit/region.ts';
 import { assembleRegions, regionName } from '../../jit/translate.ts';
-import type { Vm } from '../../runtime/vm.ts';
+import type { Vm } from '../../runtime/vm/vm.ts';
 import type { Context } from '../../src/execute/context.ts';
 import { neverAgain } from '../../src/execute/engine.ts';
 import type { FoundRegion } from '../../src/execute/jump-cache.ts';

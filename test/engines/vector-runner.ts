@@ -5,7 +5,7 @@
  */
 import { formRegion, type Region } from '../../jit/region.ts';
 import { buildMachine, IMAGE, type Machine, RFLAGS_ALWAYS } from '../../runtime/lockstep/machine-image.ts';
-import { Vm } from '../../runtime/vm.ts';
+import { Vm } from '../../runtime/vm/vm.ts';
 import { type CodeSource, linearOf } from '../../src/execute/frontend.ts';
 import { layout, offsetOf } from '../../src/state/layout.ts';
 import type { ActualState } from '../hardware/compare.ts';

@@ -3,20 +3,20 @@
  * vCPUs on it.
  */
 
-import { Translator, type TranslatorParts } from '../jit/translator.ts';
-import { Contexts } from '../src/execute/context.ts';
-import { definitions } from '../src/isa/define.ts';
-import { type MmioHandler, PhysicalMemory } from '../src/mmu/physical-memory.ts';
-import { cpuBytes } from '../src/state/layout.ts';
-import { ApicBus } from '../src/system/apic-bus.ts';
-import { type CpuModelName, cpuModel } from '../src/system/cpu-models.ts';
-import type { Ports, RandomNumbers, TimeStampCounter } from '../src/system/engine.ts';
-import { ConfigurationError } from './errors.ts';
+import { Translator, type TranslatorParts } from '../../jit/translator.ts';
+import { Contexts } from '../../src/execute/context.ts';
+import { definitions } from '../../src/isa/define.ts';
+import { type MmioHandler, PhysicalMemory } from '../../src/mmu/physical-memory.ts';
+import { cpuBytes } from '../../src/state/layout.ts';
+import { ApicBus } from '../../src/system/apic-bus.ts';
+import { type CpuModelName, cpuModel } from '../../src/system/cpu-models.ts';
+import type { Ports, RandomNumbers, TimeStampCounter } from '../../src/system/engine.ts';
+import { ConfigurationError } from '../errors.ts';
+import type { InitialState } from '../loaders/initial-state.ts';
 import { enterInitialState } from './initial-entry.ts';
-import type { InitialState } from './loaders/initial-state.ts';
+import { cpuBase } from './places.ts';
 import { type ApicMachine, Vcpu } from './vcpu.ts';
-import { cpuBase } from './vm-places.ts';
-import '../src/isa/all.ts';
+import '../../src/isa/all.ts';
 
 const pageBytes = 65536;
 const codeBytes = 0x2000000;

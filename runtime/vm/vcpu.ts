@@ -2,23 +2,23 @@
  * One virtual CPU: the architecture (src/system), its engine (src/execute) and the reasons why it comes back. A vCPU is
  * entered on one thread at a time.
  */
-import { CodeMemory } from '../src/execute/code-memory.ts';
-import type { Contexts } from '../src/execute/context.ts';
-import { Engine } from '../src/execute/engine.ts';
-import type { Processor } from '../src/execute/processor.ts';
-import type { Mmu } from '../src/mmu/mmu.ts';
-import type { PhysicalMemory } from '../src/mmu/physical-memory.ts';
-import { CpuState } from '../src/state/cpu-state.ts';
-import { offsetOf } from '../src/state/layout.ts';
-import type { ApicBus } from '../src/system/apic-bus.ts';
-import type { ApicClock } from '../src/system/apic-timer.ts';
-import { Cpu } from '../src/system/cpu.ts';
-import type { CpuModel } from '../src/system/cpu-models.ts';
-import { DR6_BS } from '../src/system/debug.ts';
-import type { Ports, RandomNumbers, TimeStampCounter } from '../src/system/engine.ts';
-import type { HelperName } from '../src/system/helpers.ts';
-import { type ApicListener, LocalApic } from '../src/system/local-apic.ts';
-import { ConfigurationError } from './errors.ts';
+import { CodeMemory } from '../../src/execute/code-memory.ts';
+import type { Contexts } from '../../src/execute/context.ts';
+import { Engine } from '../../src/execute/engine.ts';
+import type { Processor } from '../../src/execute/processor.ts';
+import type { Mmu } from '../../src/mmu/mmu.ts';
+import type { PhysicalMemory } from '../../src/mmu/physical-memory.ts';
+import { CpuState } from '../../src/state/cpu-state.ts';
+import { offsetOf } from '../../src/state/layout.ts';
+import type { ApicBus } from '../../src/system/apic-bus.ts';
+import type { ApicClock } from '../../src/system/apic-timer.ts';
+import { Cpu } from '../../src/system/cpu.ts';
+import type { CpuModel } from '../../src/system/cpu-models.ts';
+import { DR6_BS } from '../../src/system/debug.ts';
+import type { Ports, RandomNumbers, TimeStampCounter } from '../../src/system/engine.ts';
+import type { HelperName } from '../../src/system/helpers.ts';
+import { type ApicListener, LocalApic } from '../../src/system/local-apic.ts';
+import { ConfigurationError } from '../errors.ts';
 import type { Exit } from './exits.ts';
 
 const word = (name: string) => offsetOf(name) >> 2;

@@ -2,8 +2,8 @@
  * Where devices live: the 64 Ki ports and the guest-physical addresses that are not RAM. The only road from an
  * instruction to a device. Overlap is an error when a device is attached, so a lookup has one answer.
  */
-import { type AccessSize, allOnes, type Device } from './devices/device.ts';
-import { ConfigurationError } from './errors.ts';
+import { type AccessSize, allOnes, type Device } from '../devices/device.ts';
+import { ConfigurationError } from '../errors.ts';
 
 interface Region {
   readonly base: number;

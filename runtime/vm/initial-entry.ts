@@ -1,6 +1,6 @@
 /** Puts a reset vCPU into the state that a loader asks for (runtime/loaders/initial-state.ts). */
-import type { PhysicalMemory } from '../src/mmu/physical-memory.ts';
-import type { InitialState } from './loaders/initial-state.ts';
+import type { PhysicalMemory } from '../../src/mmu/physical-memory.ts';
+import type { InitialState } from '../loaders/initial-state.ts';
 import type { Vcpu } from './vcpu.ts';
 
 const usable = 1 << 16;
