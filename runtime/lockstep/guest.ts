@@ -273,8 +273,8 @@ export class Guest {
 
   /** Bytes of the host that no guest may change: below the vCPU, and where guest-physical memory has holes. */
   private *guarded(): Iterable<Uint8Array> {
-    const { memory, ram } = this.vm;
-    yield new Uint8Array(memory.buffer, 0, cpuBase);
+    const { linear, ram } = this.vm;
+    yield new Uint8Array(linear.buffer, 0, cpuBase);
     for (const [start, end] of HOLES) yield ram.subarray(start, end);
   }
   /** Makes holes in guest-physical memory, and fills what lies there in the host with a pattern. */

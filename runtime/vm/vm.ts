@@ -66,7 +66,8 @@ function randomNumbers(source: NonNullable<VmOptions['random']>): RandomNumbers 
 }
 
 export class Vm {
-  readonly memory: WebAssembly.Memory;
+  /** The one WebAssembly memory of the VM: vCPUs, blocks, guest RAM. */
+  readonly linear: WebAssembly.Memory;
   /** Guest RAM. */
   readonly ram: Uint8Array;
   readonly physical: PhysicalMemory;
@@ -90,9 +91,9 @@ export class Vm {
     const pages = Math.ceil((ramBase + ramBytes) / pageBytes);
     if (pages > 65536)
       throw new ConfigurationError('bad-memory-size', `memory of ${ramBytes} bytes: more than this host can map`);
-    this.memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
-    this.ram = new Uint8Array(this.memory.buffer, ramBase, ramBytes);
-    this.physical = new PhysicalMemory(this.memory.buffer);
+    this.linear = new WebAssembly.Memory({ initial: pages, maximum: pages });
+    this.ram = new Uint8Array(this.linear.buffer, ramBase, ramBytes);
+    this.physical = new PhysicalMemory(this.linear.buffer);
     this.physical.add({ kind: 'ram', start: 0, length: ramBytes, hostOffset: ramBase });
     const arithmetic = new WebAssembly.Instance(modules.arithmetic).exports;
     this.arithmetic = arithmetic;
@@ -105,7 +106,7 @@ export class Vm {
       { length: cpus },
       (_, index) =>
         new Vcpu({
-          memory: this.memory,
+          memory: this.linear,
           base: cpuBase + index * cpuBytes,
           codeBase: codeBase + index * codeBytes,
           codeBytes,
@@ -134,7 +135,7 @@ export class Vm {
     const { translate } = options;
     this.translators = translate
       ? this.vcpus.map((vcpu) => {
-          const { memory } = this;
+          const { linear: memory } = this;
           const { engine, code, table } = vcpu;
           const translator = new Translator({
             maximumBytes: translatedBytes,

@@ -29,7 +29,7 @@ export class RegionBatch implements Regions {
   translate(regions: readonly Region[]): void {
     const { vm } = this;
     const module = new WebAssembly.Module(assembleRegions(regions, { shared: false, x87: 'exact' }) as BufferSource);
-    const imports = regionImports(vm.vcpu(0).engine.core, vm.memory, vm.vcpu(0).table, vm.arithmetic);
+    const imports = regionImports(vm.vcpu(0).engine.core, vm.linear, vm.vcpu(0).table, vm.arithmetic);
     const { exports } = new WebAssembly.Instance(module, imports);
     this.functions = regions.map((_, i) => exports[regionName(i)]);
   }
