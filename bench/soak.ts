@@ -126,7 +126,7 @@ async function main(args: readonly string[]): Promise<number> {
     ] as const;
     console.log(columns.map(([value, width]) => String(value).padStart(width)).join(''));
   }
-  const { state } = vcpu;
+  const { fields: state } = vcpu;
   if (!isRight({ rsi: state.get32('rsi'), rbx: state.get32('rbx'), rcx: state.get32('rcx') })) {
     console.log(`the guest's sum is ${state.get32('rsi')} in round ${state.get32('rbx')}, which is wrong`);
     return 1;

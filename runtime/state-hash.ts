@@ -37,7 +37,7 @@ class WordHash {
 
 /** The fields that a guest can see, as they stand in the layout, and the arithmetic flags. */
 export function visibleState(vcpu: Vcpu): Uint32Array {
-  const { state } = vcpu;
+  const { fields: state } = vcpu;
   const words: number[] = [vcpu.engine.flags()];
   for (const { set, type, offset } of layout.values()) {
     if (set === null) continue;

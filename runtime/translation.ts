@@ -92,7 +92,7 @@ export class MachineTranslation {
   }
 
   /** Takes what earlier runs have made of the guest that this processor is about to start with. */
-  async load({ engine, state }: Vcpu): Promise<void> {
+  async load({ engine, fields: state }: Vcpu): Promise<void> {
     const { storage, thread } = this;
     const { maker } = engine;
     const rip = linearOf(engine.contexts.current(state), BigInt.asIntN(64, state.get64('rip')));

@@ -199,7 +199,7 @@ test('a region made while the inexact flag is clear is made for a set one, too, 
     port.compile();
     port.deliver();
   } while (compiler.pending);
-  const context = engine.contexts.current(vcpu.state);
+  const context = engine.contexts.current(vcpu.fields);
   assert.deepEqual(
     cache.candidates(context.id, BigInt(key)).map(({ inexact }) => inexact),
     ['set', 'clear'],
@@ -215,7 +215,7 @@ test('a region made while the inexact flag is clear is made for a set one, too, 
 test('code that is overwritten while it is being translated runs as it is, not as it was', () => {
   const { port, compiler, vm, vcpu, translator } = heldMachine(selfModifyingGuest());
   const { engine } = vcpu;
-  const context = engine.contexts.current(vcpu.state);
+  const context = engine.contexts.current(vcpu.fields);
   const functionAt = origin + 0x40;
   const runToRound = (round: number) => {
     while (vm.ram[operand]! < 5 + round) assert.equal(vcpu.enter(100).kind, 'budget');
@@ -254,7 +254,7 @@ test('code that is overwritten while it is being translated runs as it is, not a
   assert.equal(vcpu.enter(1e6).kind, 'halt');
   let sum = 0;
   for (let round = 0; round < rounds; round++) sum += calls * (5 + round);
-  assert.equal(vcpu.state.get64('rsi'), BigInt(sum));
+  assert.equal(vcpu.fields.get64('rsi'), BigInt(sum));
   assert.equal(compiler.failure, null);
 });
 

@@ -26,7 +26,7 @@ const visibleFields: readonly Place[] = [...layout.values()]
   .map(({ name, type, offset }) => ({
     name,
     read: ({ vcpu }) => {
-      const { view } = vcpu.state;
+      const { view } = vcpu.fields;
       if (type === 'u32') return BigInt(view.getUint32(offset, true));
       const low = view.getBigUint64(offset, true);
       return type === 'u64' ? low : low | (view.getBigUint64(offset + 8, true) << 64n);
@@ -56,7 +56,7 @@ export interface TracedInstruction {
 
 /** The instruction that a vCPU executes next. */
 export function nextInstruction(vcpu: Vcpu): TracedInstruction {
-  const { engine, state } = vcpu;
+  const { engine, fields: state } = vcpu;
   const context = engine.contexts.current(state);
   const rip = context.codeSize === 64 ? BigInt.asIntN(64, state.get64('rip')) : state.get64('rip');
   const linear = linearOf(context, rip);

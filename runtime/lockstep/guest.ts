@@ -178,7 +178,7 @@ export class Guest {
     this.machine = buildMachine(this.vm.ram, mode, kind.paging);
     this.build();
     this.image = this.vm.ram.slice();
-    this.fields = this.vcpu.state.u8.slice(0, fieldBytes);
+    this.fields = this.vcpu.fields.u8.slice(0, fieldBytes);
     this.loadedRam = this.image.slice();
     this.pageEntries =
       kind.mode === 'real'
@@ -189,7 +189,7 @@ export class Guest {
 
   private build(): void {
     const { kind, machine, vm } = this;
-    const { state, cpu } = this.vcpu;
+    const { fields: state, cpu } = this.vcpu;
     const { ram } = vm;
     const view = new DataView(ram.buffer, ram.byteOffset, ram.byteLength);
     const set = (name: string, segment: Segment) => {
@@ -299,7 +299,7 @@ export class Guest {
 
   /** Back to the state after construction. */
   reset(): void {
-    const { state, code, cpu } = this.vcpu;
+    const { fields: state, code, cpu } = this.vcpu;
     this.vm.ram.set(this.image);
     state.u8.set(this.fields);
     code.dropAll();
@@ -310,7 +310,7 @@ export class Guest {
   /** Remembers the state for {@link resume}. */
   loaded(): void {
     this.loadedRam.set(this.vm.ram);
-    this.loadedFields.set(this.vcpu.state.u8.subarray(0, fieldBytes));
+    this.loadedFields.set(this.vcpu.fields.u8.subarray(0, fieldBytes));
   }
   /**
    * Goes on after a fault: all but the data pages is again as it was loaded, the general registers if `registers` says so,
@@ -319,7 +319,7 @@ export class Guest {
    */
   resume(rip: bigint, registers: 'kept' | 'loaded', changed?: Iterable<number>): void {
     const { ram, physical } = this.vm;
-    const { state, cpu } = this.vcpu;
+    const { fields: state, cpu } = this.vcpu;
     const kept = state.u64.slice(0, 16);
     for (const number of changed ?? Array(RAM_BYTES / 4096).keys()) {
       const at = number * 4096;

@@ -100,7 +100,7 @@ export class Lockstep {
       guest.reset();
       guest.write('code', program.start, assembled.code);
       guest.write('data', 0, data);
-      const { state, engine } = guest.vcpu;
+      const { fields: state, engine } = guest.vcpu;
       state.u64.set(program.registers, 0);
       state.u8.set(program.xmm, layout.get('xmm0')!.offset);
       state.u8.set(program.upperHalves, layout.get('ymmHigh0')!.offset);

@@ -100,7 +100,7 @@ class BareMachine implements Machine {
       this.adaptSlice(done, (this.host.monotonicNanos() - started) / 1e6);
       if (this.exitStatus !== null) return { reason: 'exit', status: this.exitStatus };
       const end = endOfRun(exit);
-      if (end === 'waits') return { reason: 'halt', rip: Number(BigInt.asIntN(64, this.vcpu.state.get64('rip'))) };
+      if (end === 'waits') return { reason: 'halt', rip: Number(BigInt.asIntN(64, this.vcpu.fields.get64('rip'))) };
       if (end !== null) return end;
       await this.host.nextTurn();
     }

@@ -10,7 +10,7 @@ import type { BlockListing } from './machine.ts';
 export async function listBlocks(vcpu: Vcpu, address: number, count: number): Promise<readonly BlockListing[]> {
   const { translationText } = await import('../../jit/translate.ts');
   const { engine } = vcpu;
-  const context = engine.contexts.current(vcpu.state);
+  const context = engine.contexts.current(vcpu.fields);
   const listings: BlockListing[] = [];
   let rip = BigInt(address);
   for (let left = count; left > 0; ) {

@@ -12,7 +12,7 @@ const spurious = 0xf0;
 const deviceHole = 0xc000_0000;
 
 export function enterFirmwareState(vm: Vm): void {
-  for (const [index, { apic, state }] of vm.vcpus.entries()) {
+  for (const [index, { apic, fields: state }] of vm.vcpus.entries()) {
     apic?.write(spurious, 4, 0x1ff);
     if (index === 0) apic?.write(lvt0, 4, 0x700); // ExtINT
     apic?.write(lvt1, 4, 0x400); // NMI

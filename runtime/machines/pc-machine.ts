@@ -219,7 +219,7 @@ export class PcMachine implements Machine {
     }
     // Nothing will happen by itself. Masked, only the host could end the halt, and it has nothing for that.
     if (deadline === Number.POSITIVE_INFINITY && !this.vm.vcpus.some((vcpu) => vcpu.interruptible)) {
-      return { reason: 'halt', rip: Number(BigInt.asIntN(64, this.vm.vcpu(0).state.get64('rip'))) };
+      return { reason: 'halt', rip: Number(BigInt.asIntN(64, this.vm.vcpu(0).fields.get64('rip'))) };
     }
     await this.sleep(deadline - clock.now(), signal);
     (clock as HostClock).runDue?.();

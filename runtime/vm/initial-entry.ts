@@ -18,7 +18,7 @@ const CR4_PAE = 0x20n;
 const EFER_LME_LMA = 0x500n;
 
 export function enterInitialState(vcpu: Vcpu, memory: PhysicalMemory, initial: InitialState): void {
-  const { state, cpu } = vcpu;
+  const { fields: state, cpu } = vcpu;
   cpu.reset();
   memory.a20 = initial.a20;
   initial.gpr.forEach((value, i) => {

@@ -67,7 +67,7 @@ export interface VcpuParts {
 }
 
 export class Vcpu implements Processor, ApicListener {
-  readonly state: CpuState;
+  readonly fields: CpuState;
   /** Translated regions' functions; each vCPU installs its own. */
   readonly table = new WebAssembly.Table({ element: 'anyfunc', initial: 4096 });
   readonly cpu: Cpu;
@@ -93,7 +93,7 @@ export class Vcpu implements Processor, ApicListener {
   };
 
   constructor(parts: VcpuParts) {
-    this.state = new CpuState(parts.memory.buffer, parts.base);
+    this.fields = new CpuState(parts.memory.buffer, parts.base);
     this.memory = parts.physical;
     this.code = new CodeMemory(parts.memory.buffer, parts.codeBase, parts.codeBytes, parts.physical);
     const { apic } = parts;
@@ -108,13 +108,13 @@ export class Vcpu implements Processor, ApicListener {
             listener: this,
             acknowledgeExternal: apic.acknowledgeExternal,
             timeOfTsc: (tsc) =>
-              Math.ceil((Number(BigInt.asUintN(64, tsc - this.state.get64('tscOffset'))) * 1e9) / parts.tsc.hertz),
+              Math.ceil((Number(BigInt.asUintN(64, tsc - this.fields.get64('tscOffset'))) * 1e9) / parts.tsc.hertz),
           });
     if (this.apic !== null) apic?.bus.apics.push(this.apic);
     this.waitsForStartUp = this.apic !== null && parts.index !== 0;
     // The architecture and the engine know each other; the architecture speaks only once the engine is there.
     let engine: Engine | null = null;
-    this.cpu = new Cpu(this.state, parts.physical, {
+    this.cpu = new Cpu(this.fields, parts.physical, {
       engine: {
         flags: () => (engine === null ? 0 : engine.flags()),
         setFlags: (flags) => engine?.setFlags(flags),
@@ -158,7 +158,7 @@ export class Vcpu implements Processor, ApicListener {
     return this.wantsLook();
   }
   private wantsLook(): boolean {
-    const { u32 } = this.state;
+    const { u32 } = this.fields;
     const { events } = this;
     return (
       u32[ATTENTION] !== 0 ||
@@ -178,34 +178,34 @@ export class Vcpu implements Processor, ApicListener {
   /** Asks a running vCPU to come back after the current instruction: `kicked`. Called from a device. */
   kick(): void {
     this.stopWanted = true;
-    this.state.u32[ATTENTION] = 1;
+    this.fields.u32[ATTENTION] = 1;
   }
 
   // --- what the local APIC has for the processor
   interruptRequested(): void {
-    this.state.u32[ATTENTION] = 1;
+    this.fields.u32[ATTENTION] = 1;
   }
   nmi(): void {
     this.events.nmi = true;
-    this.state.u32[ATTENTION] = 1;
+    this.fields.u32[ATTENTION] = 1;
   }
   smi(): void {
     this.events.smi = true;
-    this.state.u32[ATTENTION] = 1;
+    this.fields.u32[ATTENTION] = 1;
   }
   init(): void {
     this.events.init = true;
-    this.state.u32[ATTENTION] = 1;
+    this.fields.u32[ATTENTION] = 1;
   }
   startUp(vector: number): void {
     if (!this.waitsForStartUp && !this.events.init) return;
     this.events.startUp = vector;
-    this.state.u32[ATTENTION] = 1;
+    this.fields.u32[ATTENTION] = 1;
   }
 
   /** Whether entering would execute anything: the processor neither waits nor halts, or an event ends that. */
   get runnable(): boolean {
-    const { u32 } = this.state;
+    const { u32 } = this.fields;
     const { events } = this;
     if (events.init || events.startUp >= 0) return true;
     if (this.waitsForStartUp) return false;
@@ -222,14 +222,14 @@ export class Vcpu implements Processor, ApicListener {
   /** Takes the events that can be taken now, in the order of SDM volume 3, table 7-2. */
   private takeEvents(): void {
     const { events, cpu, apic } = this;
-    const { u32 } = this.state;
+    const { u32 } = this.fields;
     if (events.smi && !this.waitsForStartUp && cpu.deliverSmi()) events.smi = false;
     // In system-management mode INIT waits.
     if (events.init && u32[SMM] === 0) {
       events.init = false;
       events.nmi = false;
       cpu.init();
-      this.waitsForStartUp = this.state.get64('apicBase') & BSP ? false : apic !== null;
+      this.waitsForStartUp = this.fields.get64('apicBase') & BSP ? false : apic !== null;
     }
     if (events.startUp >= 0) {
       if (this.waitsForStartUp) cpu.startUp(events.startUp);
@@ -256,7 +256,7 @@ export class Vcpu implements Processor, ApicListener {
    */
   private letRepeat(): boolean {
     const { cpu, engine, apic, events } = this;
-    const { u32 } = this.state;
+    const { u32 } = this.fields;
     const waits = (events.nmi && cpu.takesNmi) || (apic?.requesting === true && cpu.interruptible);
     if (!waits || u32[HALTED] !== 0 || u32[PENDING] !== 0 || (u32[RFLAGS]! & TF) !== 0) return true;
     // Whatever has been executed before, and however: where an interrupt comes must not depend on how runs are cut up.
@@ -287,11 +287,11 @@ export class Vcpu implements Processor, ApicListener {
   }
 
   private run(early: boolean): Exit {
-    const { u32 } = this.state;
+    const { u32 } = this.fields;
     for (;;) {
       if (u32[SHUTDOWN] !== 0) {
-        this.exits.shutdown.rip = Number(BigInt.asIntN(64, this.state.get64('rip')));
-        this.exits.shutdown.vector = this.state.get32('faultVector');
+        this.exits.shutdown.rip = Number(BigInt.asIntN(64, this.fields.get64('rip')));
+        this.exits.shutdown.vector = this.fields.get32('faultVector');
         return this.exits.shutdown;
       }
       if (this.stopWanted) {
@@ -312,7 +312,7 @@ export class Vcpu implements Processor, ApicListener {
       if (shadow !== 0 || (u32[RFLAGS]! & (TF | RF)) !== 0) {
         const { processor } = this.cpu;
         const { deliveries } = processor;
-        const branchesOnly = (this.state.get32('debugCtl') & 2) !== 0;
+        const branchesOnly = (this.fields.get32('debugCtl') & 2) !== 0;
         processor.stepSettled = false;
         this.left--;
         this.engine.step(this.left, branchesOnly);

@@ -128,10 +128,10 @@ export class Vm {
     );
     if (typeof options.random === 'object') {
       const { seed } = options.random;
-      for (const [index, { state }] of this.vcpus.entries())
+      for (const [index, { fields: state }] of this.vcpus.entries())
         state.set64('randomState', BigInt.asUintN(64, (BigInt(seed) << 8n) + BigInt(index)));
     }
-    if (options.x87 === 'fast') for (const { state } of this.vcpus) state.set32('x87Fast', 1);
+    if (options.x87 === 'fast') for (const { fields: state } of this.vcpus) state.set32('x87Fast', 1);
     const { translate } = options;
     this.translators = translate
       ? this.vcpus.map((vcpu) => {

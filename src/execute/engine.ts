@@ -103,7 +103,7 @@ export class Engine {
   constructor(parts: EngineParts) {
     const { processor, memory, table, coreModule, arithmetic, contexts, code } = parts;
     this.processor = processor;
-    this.state = processor.state;
+    this.state = processor.fields;
     this.contexts = contexts;
     this.code = code;
     this.jumps = new JumpCache(this.state);

@@ -4,7 +4,7 @@ import type { PhysicalMemory } from '../mmu/physical-memory.ts';
 import type { CpuState } from '../state/cpu-state.ts';
 
 export interface Processor {
-  readonly state: CpuState;
+  readonly fields: CpuState;
   readonly mmu: Mmu;
   readonly memory: PhysicalMemory;
   /**

@@ -27,7 +27,7 @@ test('cloud-amd64 on max-la57 uses 5-level paging', { skip: missing(kernel) ?? f
     const end = await machine.run({ signal: AbortSignal.timeout(1_200_000) });
     assert.deepEqual(end, { reason: 'power-off' }, text().slice(-2000));
     assert.equal(complaint(text(), kernel, 1, work), null, text());
-    const { state } = machine.vm.vcpu(0);
+    const { fields: state } = machine.vm.vcpu(0);
     assert.equal((state.get32('cr4') >> 12) & 1, 1, 'CR4.LA57');
     assert.ok(BigInt.asIntN(64, state.get64('gsBase')) < -(1n << 47n), 'its data lie where 48 bits do not lead');
   } finally {

@@ -34,12 +34,12 @@ const DATA_BYTES = ABSENT_PAGE * 4096;
 
 /** All 32 bytes of a ymm register. */
 function ymm(guest: Guest, index: number): Uint8Array {
-  const { u8 } = guest.vcpu.state;
+  const { u8 } = guest.vcpu.fields;
   const [low, high] = [offsetOf(`xmm${index}`), offsetOf(`ymmHigh${index}`)];
   return Uint8Array.from([...u8.subarray(low, low + 16), ...u8.subarray(high, high + 16)]);
 }
 function setYmm(guest: Guest, index: number, bytes: Uint8Array): void {
-  const { u8 } = guest.vcpu.state;
+  const { u8 } = guest.vcpu.fields;
   u8.set(bytes.subarray(0, 16), offsetOf(`xmm${index}`));
   u8.set(bytes.subarray(16, 32), offsetOf(`ymmHigh${index}`));
 }
@@ -56,7 +56,7 @@ const lanes = (width: 32 | 64, values: readonly bigint[]): Uint8Array => {
 /** Runs code at the start; the vector of the exception that ends it, or null if it halts. Twice, so that it is warm. */
 function run(guest: Guest, code: readonly number[]): number | null {
   guest.write('code', 0, Uint8Array.from([...code, HLT, 0xcc]));
-  const { state } = guest.vcpu;
+  const { fields: state } = guest.vcpu;
   state.set64('rip', codeStart(guest.kind));
   state.set64('rsp', dataStart(guest.kind) + 0x3800n);
   assert.ok(guest.run(1000), 'it ends');
@@ -71,7 +71,7 @@ function run(guest: Guest, code: readonly number[]): number | null {
 function haltedAt(guest: Guest, length: number): boolean {
   const { ram } = guest.vm;
   const view = new DataView(ram.buffer, ram.byteOffset, ram.byteLength);
-  const rsp = Number(guest.vcpu.state.get64('rsp'));
+  const rsp = Number(guest.vcpu.fields.get64('rsp'));
   const ip = guest.kind.paging === '4-level' ? view.getBigUint64(rsp + 8, true) : BigInt(view.getUint32(rsp + 4, true));
   return ip === codeStart(guest.kind) + BigInt(length);
 }
@@ -113,7 +113,7 @@ function gatherCase(
   mask: number,
 ): void {
   const base = dataStart(guest.kind) + 0x800n;
-  guest.vcpu.state.set64('rbx', base);
+  guest.vcpu.fields.set64('rbx', base);
   const data = Uint8Array.from({ length: DATA_BYTES }, (_, i) => (i * 7 + (i >> 8)) & 0xff);
   guest.write('data', 0, data);
   setYmm(guest, 1, filled(1));
@@ -172,7 +172,7 @@ test('a gather that faults names the lowest selected lane that does; those below
     gatherCase(guest, 32, 32, 8, [0x100, absent + 0x100, 0x200, absent, 0x300, 0x400, 0x500, 0x600], 0b1111_1000);
     const mask = ymm(guest, 3);
     assert.equal(run(guest, gatherCode(0x90, 0, 1)), 14);
-    assert.equal(guest.vcpu.state.get64('cr2'), dataStart(guest.kind) + BigInt(absent));
+    assert.equal(guest.vcpu.fields.get64('cr2'), dataStart(guest.kind) + BigInt(absent));
     assert.deepEqual(ymm(guest, 1), filled(1));
     assert.deepEqual(ymm(guest, 3), mask);
 
@@ -180,7 +180,7 @@ test('a gather that faults names the lowest selected lane that does; those below
     guest.reset();
     gatherCase(guest, 32, 32, 8, places, 0b1111_1101);
     assert.equal(run(guest, gatherCode(0x90, 0, 1)), 14);
-    assert.equal(guest.vcpu.state.get64('cr2'), dataStart(guest.kind) + BigInt(absent));
+    assert.equal(guest.vcpu.fields.get64('cr2'), dataStart(guest.kind) + BigInt(absent));
     const at = (place: number) => guest.vm.ram.subarray(guest.physical('data', place)).subarray(0, 4);
     const partly = filled(1);
     for (const i of [0, 2, 3, 4]) partly.set(at(places[i]!), 4 * i);
@@ -221,7 +221,7 @@ test('masked moves touch the selected lanes alone', () => {
             // The upper half of the operand lies behind the data, where nothing is.
             const place = DATA_PAGES * 4096 - (count / 2) * bytes;
             const set = (guest: Guest): void => {
-              guest.vcpu.state.set64('rbx', dataStart(guest.kind) + BigInt(place));
+              guest.vcpu.fields.set64('rbx', dataStart(guest.kind) + BigInt(place));
               guest.write('data', place, filled(9).subarray(0, (count / 2) * bytes));
               setYmm(guest, 1, filled(1));
               const signs = Array.from({ length: count }, (_, i) => ((mask >> i) & 1 ? -1n : 1n));
@@ -251,16 +251,16 @@ test('a masked store into a page that is not present changes nothing before it',
   for (const way of ways) {
     const guest = guestOf('64', way);
     const place = DATA_PAGES * 4096 - 16;
-    guest.vcpu.state.set64('rbx', dataStart(guest.kind) + BigInt(place));
+    guest.vcpu.fields.set64('rbx', dataStart(guest.kind) + BigInt(place));
     guest.write('data', place, new Uint8Array(16).fill(0x77));
     setYmm(guest, 3, new Uint8Array(32).fill(0xff));
     assert.equal(run(guest, vex({ map: 2, pp: 1, l: 1, vvvv: 3 }, 0x2e, 0x0b)), 14);
-    assert.equal(guest.vcpu.state.get64('cr2'), dataStart(guest.kind) + BigInt(place + 16));
+    assert.equal(guest.vcpu.fields.get64('cr2'), dataStart(guest.kind) + BigInt(place + 16));
     const memory = guest.vm.ram.subarray(guest.physical('data', place)).subarray(0, 16);
     assert.deepEqual(Uint8Array.from(memory), new Uint8Array(16).fill(0x77));
     // The same of a plain store of 32 bytes.
     guest.reset();
-    guest.vcpu.state.set64('rbx', dataStart(guest.kind) + BigInt(place));
+    guest.vcpu.fields.set64('rbx', dataStart(guest.kind) + BigInt(place));
     guest.write('data', place, new Uint8Array(16).fill(0x77));
     assert.equal(run(guest, [0xc5, 0xfc, 0x11, 0x0b]), 14);
     assert.deepEqual(Uint8Array.from(memory), new Uint8Array(16).fill(0x77));
@@ -299,31 +299,31 @@ test('the operating system switches AVX on by CR4.OSXSAVE and XCR0; CR0.TS makes
       guest.vcpu.cpu.stateReplaced();
       return guest;
     };
-    const { state } = guestOf('64', way).vcpu;
+    const { fields: state } = guestOf('64', way).vcpu;
     const cr4 = state.get64('cr4');
     const cr0 = state.get64('cr0');
     for (const xcr0 of [1n, 3n]) {
-      const guest = off((g) => g.vcpu.state.set64('xcr0', xcr0));
+      const guest = off((g) => g.vcpu.fields.set64('xcr0', xcr0));
       assert.equal(run(guest, ADDPS), 6);
       assert.equal(run(guest, andn), null);
     }
     assert.equal(
       run(
-        off((g) => g.vcpu.state.set64('cr4', cr4 & ~(1n << 18n))),
+        off((g) => g.vcpu.fields.set64('cr4', cr4 & ~(1n << 18n))),
         ADDPS,
       ),
       6,
     );
     assert.equal(
       run(
-        off((g) => g.vcpu.state.set64('cr0', cr0 | 8n)),
+        off((g) => g.vcpu.fields.set64('cr0', cr0 | 8n)),
         ADDPS,
       ),
       7,
     );
     assert.equal(
       run(
-        off((g) => g.vcpu.state.set64('cr0', cr0 | 4n)),
+        off((g) => g.vcpu.fields.set64('cr0', cr0 | 4n)),
         ADDPS,
       ),
       null,
@@ -382,22 +382,22 @@ test('256-bit operations raise what both halves raise, and #XM if one of it is n
       setYmm(guest, 1, filled(1));
       setYmm(guest, 2, single([1, 1, 1, 1, 1, 1, 1, 1]));
       setYmm(guest, 3, single([3, 1, 1, 1, 1, 1, 0, 1]));
-      guest.vcpu.state.set32('mxcsr', mxcsr);
+      guest.vcpu.fields.set32('mxcsr', mxcsr);
     };
     const divide = [0xc5, 0xec, 0x5e, 0xcb];
     set(0x1f80);
     assert.equal(run(guest, divide), null);
-    assert.equal(guest.vcpu.state.get32('mxcsr'), 0x1fa4);
+    assert.equal(guest.vcpu.fields.get32('mxcsr'), 0x1fa4);
     const high = new Float32Array(ymm(guest, 1).buffer);
     assert.deepEqual([high[0], high[1], high[6]], [Math.fround(1 / 3), 1, Number.POSITIVE_INFINITY]);
     // A division by zero that is not masked keeps all lanes from being computed: no inexact flag.
     set(0x1d80);
     assert.equal(run(guest, divide), 19);
-    assert.equal(guest.vcpu.state.get32('mxcsr'), 0x1d84);
+    assert.equal(guest.vcpu.fields.get32('mxcsr'), 0x1d84);
     assert.deepEqual(ymm(guest, 1), filled(1));
     // An inexact result that is not masked comes with the other's flag.
     set(0x0f80);
     assert.equal(run(guest, divide), 19);
-    assert.equal(guest.vcpu.state.get32('mxcsr'), 0x0fa4);
+    assert.equal(guest.vcpu.fields.get32('mxcsr'), 0x0fa4);
   }
 });

@@ -91,7 +91,7 @@ test('the hash tells states apart that differ in one flag, register or byte', ()
   const hashes = new Set([before]);
   vcpu.engine.setFlags(vcpu.engine.flags() ^ 0x40);
   hashes.add(stateHash(vcpu, vm.ram));
-  vcpu.state.set64('r15', 1n);
+  vcpu.fields.set64('r15', 1n);
   hashes.add(stateHash(vcpu, vm.ram));
   vm.ram[memory - 1]! ^= 0x80;
   hashes.add(stateHash(vcpu, vm.ram));

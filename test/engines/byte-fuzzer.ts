@@ -138,7 +138,7 @@ class ByteGuest {
   run(): void {
     const { guest, random, kind } = this;
     const { vm, vcpu } = guest;
-    const { state, engine } = vcpu;
+    const { fields: state, engine } = vcpu;
     const bytes = this.sequence();
     // Sometimes across two pages, or up to the last byte of code.
     let offset = (this.slot++ % (this.code / slotBytes)) * slotBytes;

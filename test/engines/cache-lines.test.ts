@@ -19,7 +19,7 @@ interface Registers {
 function run(translate: 'never' | 'first', code: readonly number[], registers: Registers) {
   const guest = new Guest(kind, translate, vmModules());
   guest.reset();
-  const { state } = guest.vcpu;
+  const { fields: state } = guest.vcpu;
   guest.write('code', 0, Uint8Array.from([...code, HLT]));
   guest.write(
     'data',

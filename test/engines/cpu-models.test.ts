@@ -120,7 +120,7 @@ const probes: Readonly<Record<string, Probe | null>> = {
 /** The vector of the exception that the code ends in, or null. */
 function run(guest: Guest, { code }: Probe): number | null {
   guest.reset();
-  const { state } = guest.vcpu;
+  const { fields: state } = guest.vcpu;
   guest.write('code', 0, Uint8Array.from([...code, 0xf4]));
   state.set64('rip', codeStart(guest.kind));
   state.set64('rsp', dataStart(guest.kind) + 0x3000n);
@@ -185,8 +185,8 @@ test('without LZCNT and TZCNT their prefix is ignored', () => {
     // mov ecx, 10h; lzcnt eax, ecx; xor edx, edx; mov dl, 80h; tzcnt edx, edx
     const code = [0xb9, ...dword(0x10), 0xf3, 0x0f, 0xbd, 0xc1, 0xba, ...dword(0x80), 0xf3, 0x0f, 0xbc, 0xd2];
     assert.equal(run(guest, { mode: '32', code }), null);
-    assert.equal(guest.vcpu.state.get32('rax'), model === 'max' ? 27 : 4);
-    assert.equal(guest.vcpu.state.get32('rdx'), 7);
+    assert.equal(guest.vcpu.fields.get32('rax'), model === 'max' ? 27 : 4);
+    assert.equal(guest.vcpu.fields.get32('rdx'), 7);
   }
 });
 

@@ -82,7 +82,7 @@ function run(program: Program, labels: readonly string[], check: (seen: Seen, wa
       guest.write('code', 0, bytes);
       setGate(guest, 1, Number(program.code.addressOf('db')));
       setGate(guest, 0x20, Number(program.code.addressOf('int20')));
-      const { state } = guest.vcpu;
+      const { fields: state } = guest.vcpu;
       state.set64('rip', codeStart(kind));
       state.set64('rsp', BigInt(data + 0x3800));
       let instructions = 0;
@@ -117,7 +117,7 @@ test('an instruction breakpoint in a loop hits before each execution; without it
   p.end();
   run(p, ['inside'], ({ log, guest }, way) => {
     assert.deepEqual(log, repeated(20, '1 inside'), way);
-    assert.equal(guest.vcpu.state.get32('rdx'), 100_020);
+    assert.equal(guest.vcpu.fields.get32('rdx'), 100_020);
     if (way.includes('first')) assert.ok(guest.vcpu.engine.translated > 200_000, 'the second loop is translated');
   });
 });
@@ -213,7 +213,7 @@ test('general detect stops before a debug register is touched', () => {
   const p = new Program().debug(7, 0x2400).label('mov').put(0x0f, 0x21, 0xf8, 0x90).end();
   run(p, ['mov'], ({ log, guest }, way) => {
     assert.deepEqual(log, ['2000 mov'], way);
-    assert.equal(guest.vcpu.state.get32('rax'), 0x400, 'and DR7.GD is clear in the handler');
+    assert.equal(guest.vcpu.fields.get32('rax'), 0x400, 'and DR7.GD is clear in the handler');
   });
 });
 
@@ -249,7 +249,7 @@ test('an interrupt splits a repetition at the same element, however the run befo
       guest.reset();
       guest.write('code', 0, bytes);
       setGate(guest, 2, Number(program.code.addressOf('nmi')));
-      const { state } = guest.vcpu;
+      const { fields: state } = guest.vcpu;
       state.set64('rip', codeStart(kind));
       state.set64('rsp', BigInt(data + 0x3800));
       for (let left = 100; left > 0; left -= slice) guest.run(Math.min(slice, left));

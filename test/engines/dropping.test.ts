@@ -29,6 +29,6 @@ test('a guest that makes function after function has its translations dropped, a
   for (let slice = 0; slice < 200 && statistics.regions < 80; slice++) assert.equal(vcpu.enter(20_000).kind, 'budget');
   assert.ok(statistics.regions >= 80, `${statistics.regions} regions`);
   assert.ok(statistics.dropped >= 1, 'the bound was reached');
-  const { state } = vcpu;
+  const { fields: state } = vcpu;
   assert.ok(isRight({ rsi: state.get32('rsi'), rbx: state.get32('rbx'), rcx: state.get32('rcx') }));
 });

@@ -39,7 +39,7 @@ function everyWay(
       guest.write('code', 0, code.finish());
       for (const [vector, label] of Object.entries(handlers))
         setGate(guest, Number(vector), linearOf(guest, code, label));
-      const { state } = guest.vcpu;
+      const { fields: state } = guest.vcpu;
       state.set64('rip', code.origin);
       state.set64('rsp', stackTop(kind));
       let instructions = 0;
@@ -60,7 +60,7 @@ function setGate(guest: Guest, vector: number, handler: number): void {
   view.setUint16(place, handler & 0xffff, true);
   view.setUint16(place + 6, handler >>> 16, true);
 }
-const register = (guest: Guest, name: string): number => Number(BigInt.asUintN(32, guest.vcpu.state.get64(name)));
+const register = (guest: Guest, name: string): number => Number(BigInt.asUintN(32, guest.vcpu.fields.get64(name)));
 function words(guest: Guest, physical: number, count: number): Uint32Array {
   const { ram } = guest.vm;
   return new Uint32Array(ram.buffer.slice(ram.byteOffset + physical, ram.byteOffset + physical + count * 4));

@@ -63,7 +63,7 @@ function run(image: Uint8Array, cache: BlockCache | null) {
   do left = vcpu.enter(7).kind === 'budget' ? 1 : 0;
   while (left > 0);
   const names = ['rax', 'rbx', 'rcx', 'rdx', 'rsi', 'rdi', 'rbp', 'rip'] as const;
-  return { state: names.map((name) => vcpu.state.get64(name)), names: maker.helperNames, maker };
+  return { state: names.map((name) => vcpu.fields.get64(name)), names: maker.helperNames, maker };
 }
 
 test('blocks of an earlier run are taken, and do the same', () => {

@@ -33,7 +33,7 @@ const ARITHMETIC = 0x8d5n;
 test('seeded random numbers are the same in every way of running', () => {
   for (const [translate, slice] of ways) {
     const guest = new Guest(kind, translate, vmModules());
-    const { state } = guest.vcpu;
+    const { fields: state } = guest.vcpu;
     for (let again = 0; again < 3; again++) {
       guest.reset();
       guest.write('code', 0, Uint8Array.from(code));
@@ -68,7 +68,7 @@ test('two seeds, and two vCPUs of one seed, have different numbers', () => {
       random: { seed },
       translate: false,
     });
-    return vm.vcpus.map(({ state }) => nextRandom(state.get64('randomState')).value);
+    return vm.vcpus.map(({ fields: state }) => nextRandom(state.get64('randomState')).value);
   });
   assert.equal(new Set(states).size, 4);
 });
@@ -87,7 +87,7 @@ test("a function's numbers come to the guest, and leave the state alone", () => 
     },
     translate: false,
   });
-  const { state } = vm.vcpu(0);
+  const { fields: state } = vm.vcpu(0);
   vm.ram.set([0x0f, 0xc7, 0xf0, 0x66, 0x0f, 0xc7, 0xf9, 0xf4]); // rdrand ax; rdseed ecx; hlt
   state.set32('csSelector', 0);
   state.set64('csBase', 0n);

@@ -32,8 +32,8 @@ function everyWay(build: (guest: Guest) => Assembler, check: (guest: Guest, way:
       guest.reset();
       const program = build(guest);
       guest.write('code', 0, program.finish());
-      guest.vcpu.state.set64('rip', program.origin);
-      guest.vcpu.state.set64('rsp', BigInt(DATA + 0x3800));
+      guest.vcpu.fields.set64('rip', program.origin);
+      guest.vcpu.fields.set64('rsp', BigInt(DATA + 0x3800));
       let instructions = 0;
       while (!guest.run(slice)) assert.ok((instructions += slice) < 3_000_000, 'the guest does not end');
       const way = `translated ${translate}, slices of ${slice}`;
@@ -42,8 +42,8 @@ function everyWay(build: (guest: Guest) => Assembler, check: (guest: Guest, way:
     }
   }
 }
-const rip = (guest: Guest): number => Number(guest.vcpu.state.get64('rip'));
-const register = (guest: Guest, name: string): number => Number(BigInt.asUintN(32, guest.vcpu.state.get64(name)));
+const rip = (guest: Guest): number => Number(guest.vcpu.fields.get64('rip'));
+const register = (guest: Guest, name: string): number => Number(BigInt.asUintN(32, guest.vcpu.fields.get64(name)));
 const program = (): Assembler => new Assembler(BigInt(CODE));
 const expect = (name: string, value: number) => (guest: Guest, way: string) =>
   assert.equal(register(guest, name), value, way);
@@ -311,7 +311,7 @@ test('code that a device overwrites is executed as written', () => {
       .put(0xb8, dword(1)) // mov eax, 1
       .put(0xe9, to('loop'));
     guest.write('code', 0, loop.finish());
-    guest.vcpu.state.set64('rip', loop.origin);
+    guest.vcpu.fields.set64('rip', loop.origin);
     assert.equal(guest.run(1000), false);
     guest.vm.physical.writeBytes(guest.physical('code', 1), Uint8Array.of(2));
     assert.equal(guest.run(2), false);

@@ -11,7 +11,7 @@ test('a single-step trap without an interrupt table shuts down after the stepped
   for (const translate of ['never', 'first'] as const) {
     for (const slice of [1, 100]) {
       const guest = new Guest(guestKinds('real')[0]!, translate, vmModules());
-      const { state, cpu } = guest.vcpu;
+      const { fields: state, cpu } = guest.vcpu;
       // mov ax, 0x1234; mov bx, 0x5678; jmp to itself
       guest.write('code', 0, Uint8Array.of(0xb8, 0x34, 0x12, 0xbb, 0x78, 0x56, 0xeb, 0xfe));
       state.set64('rbx', 0n);

@@ -57,7 +57,7 @@ function prepared(way: 'never' | 'first') {
   vm.ram.set(inside, SMRAM);
   vm.ram.set(dword(3), DATA);
   vm.ram.set(dword(1_000_000), SMRAM + 4096);
-  const { state } = vcpu;
+  const { fields: state } = vcpu;
   state.set32('smbase', SMBASE);
   for (const name of ['cs', 'ds', 'es', 'ss', 'fs', 'gs']) {
     state.set64(`${name}Base`, name === 'cs' ? BigInt(SMBASE) : 0n);
@@ -79,18 +79,18 @@ for (const way of ['never', 'first'] as const)
     for (let round = 1; round <= 6; round++) {
       const before = view.getUint32(SUMS, true);
       guest.run(10_001 + round);
-      assert.equal(vcpu.state.get32('smm'), 0);
-      contexts.add(vcpu.state.get32('context'));
+      assert.equal(vcpu.fields.get32('smm'), 0);
+      contexts.add(vcpu.fields.get32('context'));
       const normal = view.getUint32(SUMS, true) - before;
       assert.equal(normal % 3, 0);
       assert.ok(normal > 9_000);
-      const rip = vcpu.state.get64('rip');
+      const rip = vcpu.fields.get64('rip');
       vcpu.smi();
       guest.run(1);
-      assert.equal(vcpu.state.get32('smm') & 1, 1);
-      contexts.add(vcpu.state.get32('context'));
+      assert.equal(vcpu.fields.get32('smm') & 1, 1);
+      contexts.add(vcpu.fields.get32('context'));
       const step = view.getUint32(SUMS, true);
-      while (vcpu.state.get32('smm') !== 0) guest.run(37);
+      while (vcpu.fields.get32('smm') !== 0) guest.run(37);
       const added = view.getUint32(SUMS, true) - step;
       assert.equal(Math.floor(added / 1_000_000), 700, 'SMRAM has its own number, 700 times');
       assert.ok(rip >= 0x8000n && rip < 0x8000n + BigInt(outside.length));
@@ -120,11 +120,11 @@ test('what is written in one space changes neither code nor the dirty log of the
   };
   guest.run(100);
   assert.deepEqual([logged(page + 1), logged(behind + 1)], [false, true]);
-  while (vcpu.state.get32('smm') !== 0) guest.run(50);
+  while (vcpu.fields.get32('smm') !== 0) guest.run(50);
   // A device overwrites the normal page: 3 becomes 5 only there.
   physical.writeBytes(DATA, Uint8Array.from(dword(5)));
   assert.deepEqual([logged(page + 1), logged(behind + 1)], [true, true]);
-  while (vcpu.state.get64('rip') !== 0x8000n) guest.run(1);
+  while (vcpu.fields.get64('rip') !== 0x8000n) guest.run(1);
   const before = view.getUint32(SUMS, true);
   guest.run(3 * 1000);
   assert.equal((view.getUint32(SUMS, true) - before) % 5, 0);
@@ -138,7 +138,7 @@ test('SMRAM that is opened to everybody is one memory, and closed again it is tw
   guest.run(3000);
   vcpu.smi();
   guest.run(3000);
-  while (vcpu.state.get32('smm') !== 0) guest.run(50);
+  while (vcpu.fields.get32('smm') !== 0) guest.run(50);
   // Open: the normal map shows SMRAM's pages at their place.
   const normal = closed.flatMap((r) => [
     ...(r.start < CODE && r.start + r.length > CODE
@@ -163,7 +163,7 @@ test('SMRAM that is opened to everybody is one memory, and closed again it is tw
   const before = view.getUint32(SUMS, true);
   vcpu.smi();
   guest.run(5);
-  assert.equal(vcpu.state.get32('smm'), 0);
+  assert.equal(vcpu.fields.get32('smm'), 0);
   assert.equal(view.getUint32(SUMS, true) - before, 2_000_000);
   guest.run(3000);
   assert.equal((view.getUint32(SUMS, true) - before - 2_000_000) % 3, 0);

@@ -18,7 +18,7 @@ for (const kind of kinds)
     test(`SMIs in mode ${kind.mode}, ${kind.paging} paging, at CPL ${kind.cpl}, translated ${way}`, () => {
       const guest = new Guest(kind, way, vmModules());
       const { vcpu, vm } = guest;
-      const { state } = vcpu;
+      const { fields: state } = vcpu;
       // inc dword [78000h], with 32-bit addresses in 16-bit code; rsm
       vm.ram.set([0x67, 0x66, 0xff, 0x05, 0x00, 0x80, 0x07, 0x00, 0x0f, 0xaa], SMBASE + 0x8000);
       state.set32('smbase', SMBASE);

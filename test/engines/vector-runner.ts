@@ -55,7 +55,7 @@ class VectorMachine {
     });
     this.batch = new RegionBatch(this.vm);
     this.machine = buildMachine(this.vm.ram, mode);
-    const { state, cpu } = this.vm.vcpu(0);
+    const { fields: state, cpu } = this.vm.vcpu(0);
     const { cr0, cr3, cr4, efer, xcr0, gdtr, idtr, segments } = this.machine;
     for (const [name, segment] of Object.entries(segments)) {
       state.set32(`${name}Selector`, segment.selector);
@@ -74,13 +74,13 @@ class VectorMachine {
   }
 
   get context() {
-    const { engine, state } = this.vm.vcpu(0);
+    const { engine, fields: state } = this.vm.vcpu(0);
     return engine.contexts.current(state);
   }
 
   /** Puts the machine into the state before the vector. */
   load(v: Vector): void {
-    const { state, cpu, code, engine } = this.vm.vcpu(0);
+    const { fields: state, cpu, code, engine } = this.vm.vcpu(0);
     state.u8.set(this.ready);
     loadVector(this.vm.ram, v);
     code.written(IMAGE.code, 4096);
@@ -118,7 +118,7 @@ class VectorMachine {
 
   private outcome(): ActualState {
     const { ram } = this.vm;
-    const { state, cpu } = this.vm.vcpu(0);
+    const { fields: state, cpu } = this.vm.vcpu(0);
     const rip = Number(state.u64[at.rip >> 3]!);
     const frame = deliveredException(ram, this.machine, rip, Number(state.u64[at.rsp >> 3]!));
     if (frame === undefined) throw new Error(`halted at 0x${rip.toString(16)}, which is no handler`);

@@ -35,7 +35,7 @@ function run({ flags, cr4 = 0, code }: Start): End {
   let first: End | null = null;
   for (const way of ['never', 'first'] as const) {
     const guest = new Guest(kind, way, vmModules());
-    const { state, cpu } = guest.vcpu;
+    const { fields: state, cpu } = guest.vcpu;
     guest.write('code', 0, Uint8Array.from(code));
     const virtual = (flags & VM) !== 0;
     if (virtual) {

@@ -85,7 +85,7 @@ for (const kind of kinds) {
         guest.write('data', CONTROL, Uint8Array.from([0x7b, 0x03])); // zero divide is not masked
         guest.write('data', DIVISOR, new Uint8Array(8));
         setGate(guest, 16, Number(code.addressOf('handler')));
-        const { state } = guest.vcpu;
+        const { fields: state } = guest.vcpu;
         state.set64('rip', code.origin);
         state.set64('rsp', kind.data + 0x3800n);
         for (let n = 0; !guest.run(slice); n += slice) assert.ok(n < 1_000_000, 'the guest does not end');
@@ -166,7 +166,7 @@ for (const kind of kinds) {
         guest.write('data', CONTROL, Uint8Array.from([0x7c, 0x03])); // invalid operations and denormals are not masked
         guest.write('data', DENORMAL, Uint8Array.from([1, 0, 0, 0, 0, 0, 0, 0]));
         setGate(guest, 14, Number(code.addressOf('handler')));
-        const { state } = guest.vcpu;
+        const { fields: state } = guest.vcpu;
         state.set64('rip', code.origin);
         state.set64('rsp', kind.data + 0x3800n);
         for (let n = 0; !guest.run(slice); n += slice) assert.ok(n < 1_000_000, 'the guest does not end');

@@ -31,7 +31,7 @@ function fresh(of: GuestKind = kind): Guest {
   let guest = made.get(of);
   if (guest === undefined) made.set(of, (guest = new Guest(of, 'never', vmModules())));
   guest.reset();
-  const { state } = guest.vcpu;
+  const { fields: state } = guest.vcpu;
   state.set64('rbx', dataStart(of) + BigInt(AREA));
   state.set64('rax', 7n);
   state.set64('rdx', 0n);
@@ -54,7 +54,7 @@ function fresh(of: GuestKind = kind): Guest {
 function run(guest: Guest, ...code: readonly (readonly number[])[]): number | null {
   guest.vcpu.code.dropAll();
   guest.write('code', 0, Uint8Array.from([...code.flat(), HLT]));
-  const { state } = guest.vcpu;
+  const { fields: state } = guest.vcpu;
   state.set64('rip', codeStart(guest.kind));
   state.set64('rsp', dataStart(guest.kind) + 0x3800n);
   state.set32('halted', 0);
@@ -67,11 +67,11 @@ const area = (guest: Guest): DataView => {
   return new DataView(guest.vm.ram.buffer, at, 0x400);
 };
 const bytesOf = (guest: Guest, name: string): number[] => [
-  ...guest.vcpu.state.u8.subarray(offsetOf(name), offsetOf(name) + 16),
+  ...guest.vcpu.fields.u8.subarray(offsetOf(name), offsetOf(name) + 16),
 ];
 const sixteen = (n: number): number[] => new Array<number>(16).fill(n);
 /** Other values in everything that the components hold. */
-function spoil({ vcpu: { state } }: Guest): void {
+function spoil({ vcpu: { fields: state } }: Guest): void {
   for (let i = 0; i < 16; i++) {
     state.u8.fill(0xa0, offsetOf(`xmm${i}`), offsetOf(`xmm${i}`) + 16);
     state.u8.fill(0xb0, offsetOf(`ymmHigh${i}`), offsetOf(`ymmHigh${i}`) + 16);
@@ -96,15 +96,15 @@ test('XSAVE writes what is asked for, XSTATE_BV for it, and nothing else; XRSTOR
   assert.equal(run(guest, XRSTOR), null);
   assert.deepEqual(bytesOf(guest, 'xmm3'), sixteen(0x23));
   assert.deepEqual(bytesOf(guest, 'ymmHigh15'), sixteen(0x6f));
-  assert.equal(guest.vcpu.state.get32('mxcsr'), 0x1fa0);
-  assert.equal(guest.vcpu.state.get32('fcw'), 0x27f);
-  assert.equal(guest.vcpu.state.get64('fip'), 0x1234_5678_9abcn);
-  assert.equal(guest.vcpu.state.get32('pkru'), 0x55, 'XCR0 does not have it');
+  assert.equal(guest.vcpu.fields.get32('mxcsr'), 0x1fa0);
+  assert.equal(guest.vcpu.fields.get32('fcw'), 0x27f);
+  assert.equal(guest.vcpu.fields.get64('fip'), 0x1234_5678_9abcn);
+  assert.equal(guest.vcpu.fields.get32('pkru'), 0x55, 'XCR0 does not have it');
 });
 
 test('a component that is not asked for stays, in memory and in registers; one that XSTATE_BV lacks becomes initial', () => {
   const guest = fresh();
-  guest.vcpu.state.set64('rax', 4n);
+  guest.vcpu.fields.set64('rax', 4n);
   area(guest).setBigUint64(HEADER, 3n, true);
   assert.equal(run(guest, XSAVE), null);
   const view = area(guest);
@@ -117,21 +117,21 @@ test('a component that is not asked for stays, in memory and in registers; one t
   assert.equal(run(guest, XRSTOR), null);
   assert.deepEqual(bytesOf(guest, 'ymmHigh2'), sixteen(0));
   assert.deepEqual(bytesOf(guest, 'xmm2'), sixteen(0xa0));
-  assert.equal(guest.vcpu.state.get32('mxcsr'), 0x1fc0);
-  assert.equal(guest.vcpu.state.get64('fip'), 0x1234_5678_9abcn);
-  guest.vcpu.state.set64('rax', 3n);
+  assert.equal(guest.vcpu.fields.get32('mxcsr'), 0x1fc0);
+  assert.equal(guest.vcpu.fields.get64('fip'), 0x1234_5678_9abcn);
+  guest.vcpu.fields.set64('rax', 3n);
   assert.equal(run(guest, XRSTOR), null);
   assert.deepEqual(bytesOf(guest, 'xmm2'), sixteen(0));
   assert.deepEqual(
-    ['fcw', 'fsw', 'ftw'].map((n) => guest.vcpu.state.get32(n)),
+    ['fcw', 'fsw', 'ftw'].map((n) => guest.vcpu.fields.get32(n)),
     [0x37f, 0, 0],
   );
-  assert.equal(guest.vcpu.state.get64('fip'), 0n);
+  assert.equal(guest.vcpu.fields.get64('fip'), 0n);
 });
 
 test('XSAVEOPT and XSAVEC leave out what is initial; the compacted format says which components it has', () => {
   const zeros = (guest: Guest): void => {
-    const { u8 } = guest.vcpu.state;
+    const { u8 } = guest.vcpu.fields;
     for (let i = 0; i < 16; i++) u8.fill(0, offsetOf(`ymmHigh${i}`), offsetOf(`ymmHigh${i}`) + 16);
   };
   let guest = fresh();
@@ -144,7 +144,7 @@ test('XSAVEOPT and XSAVEC leave out what is initial; the compacted format says w
     [XSAVES, XRSTORS],
   ]) {
     guest = fresh();
-    guest.vcpu.state.set64('rax', 6n);
+    guest.vcpu.fields.set64('rax', 6n);
     assert.equal(run(guest, save!), null);
     const view = area(guest);
     assert.equal(view.getBigUint64(HEADER, true), 6n);
@@ -154,18 +154,18 @@ test('XSAVEOPT and XSAVEC leave out what is initial; the compacted format says w
     assert.equal(run(guest, restore!), null);
     assert.deepEqual(bytesOf(guest, 'xmm9'), sixteen(0x29));
     assert.deepEqual(bytesOf(guest, 'ymmHigh9'), sixteen(0x69));
-    assert.equal(guest.vcpu.state.get32('mxcsr'), 0x1fa0);
+    assert.equal(guest.vcpu.fields.get32('mxcsr'), 0x1fa0);
     // What is not in the area, but is asked for, becomes initial: MXCSR, too.
     view.setBigUint64(HEADER, 0n, true);
     assert.equal(run(guest, restore!), null);
     assert.deepEqual(bytesOf(guest, 'xmm9'), sixteen(0));
-    assert.equal(guest.vcpu.state.get32('mxcsr'), 0x1f80);
+    assert.equal(guest.vcpu.fields.get32('mxcsr'), 0x1f80);
   }
 });
 
 test('PKRU is a component: behind the upper halves, or directly behind the header if they are not there', () => {
   const guest = fresh();
-  const { state } = guest.vcpu;
+  const { fields: state } = guest.vcpu;
   state.set64('xcr0', 0x207n);
   state.set64('rax', 0x200n);
   state.set32('pkru', 0x1234);
@@ -180,7 +180,7 @@ test('PKRU is a component: behind the upper halves, or directly behind the heade
 
 test('areas that are not aligned, headers that are wrong and a wrong MXCSR are #GP, and change nothing', () => {
   const wrong: readonly ((view: DataView, guest: Guest) => void)[] = [
-    (_, guest) => guest.vcpu.state.set64('rbx', dataStart(kind) + BigInt(AREA) + 32n),
+    (_, guest) => guest.vcpu.fields.set64('rbx', dataStart(kind) + BigInt(AREA) + 32n),
     (view) => view.setBigUint64(HEADER, 8n, true),
     (view) => view.setBigUint64(HEADER + 8, 1n, true),
     (view) => view.setUint8(HEADER + 16, 1),
@@ -198,23 +198,23 @@ test('areas that are not aligned, headers that are wrong and a wrong MXCSR are #
     change(view, guest);
     assert.equal(run(guest, XRSTOR), 13, `case ${n}`);
     assert.deepEqual(bytesOf(guest, 'xmm1'), sixteen(0x21));
-    assert.equal(guest.vcpu.state.get32('mxcsr'), 0x1fa0);
+    assert.equal(guest.vcpu.fields.get32('mxcsr'), 0x1fa0);
   }
   const guest = fresh();
   assert.equal(run(guest, XRSTORS), 13, 'XRSTORS takes the compacted format alone');
-  guest.vcpu.state.set64('rbx', dataStart(kind) + BigInt(AREA) + 16n);
+  guest.vcpu.fields.set64('rbx', dataStart(kind) + BigInt(AREA) + 16n);
   assert.equal(run(guest, XSAVE), 13);
 });
 
 test('without CR4.OSXSAVE they are undefined, under CR0.TS #NM, and XSAVES wants CPL 0', () => {
   for (const code of [XSAVE, XRSTOR, XSAVEOPT, XSAVEC, XSAVES, XRSTORS]) {
     let guest = fresh();
-    guest.vcpu.state.set64('cr0', guest.vcpu.state.get64('cr0') | 8n);
+    guest.vcpu.fields.set64('cr0', guest.vcpu.fields.get64('cr0') | 8n);
     guest.vcpu.cpu.stateReplaced();
-    guest.vcpu.state.set64('rbx', 1n); // what is wrong with the operand comes later
+    guest.vcpu.fields.set64('rbx', 1n); // what is wrong with the operand comes later
     assert.equal(run(guest, code), 7);
     guest = fresh();
-    guest.vcpu.state.set64('cr4', guest.vcpu.state.get64('cr4') & ~(1n << 18n));
+    guest.vcpu.fields.set64('cr4', guest.vcpu.fields.get64('cr4') & ~(1n << 18n));
     guest.vcpu.cpu.stateReplaced();
     for (const one of [code, XGETBV, XSETBV]) assert.equal(run(guest, one), 6);
   }
@@ -224,18 +224,18 @@ test('without CR4.OSXSAVE they are undefined, under CR0.TS #NM, and XSAVES wants
 test('XSETBV takes x87 always, AVX with SSE, and nothing that does not exist; XGETBV shows it, and what is in use', () => {
   const set = (value: bigint, index = 0n): number | null => {
     const guest = fresh();
-    guest.vcpu.state.set64('rax', value & 0xffff_ffffn);
-    guest.vcpu.state.set64('rdx', value >> 32n);
-    guest.vcpu.state.set64('rcx', index);
+    guest.vcpu.fields.set64('rax', value & 0xffff_ffffn);
+    guest.vcpu.fields.set64('rdx', value >> 32n);
+    guest.vcpu.fields.set64('rcx', index);
     const vector = run(guest, XSETBV);
-    assert.equal(guest.vcpu.state.get64('xcr0'), vector === null ? value : 7n);
+    assert.equal(guest.vcpu.fields.get64('xcr0'), vector === null ? value : 7n);
     return vector;
   };
   for (const value of [1n, 3n, 7n, 0x207n, 0x201n]) assert.equal(set(value), null, `${value}`);
   for (const value of [0n, 2n, 5n, 6n, 0x17n, 0xffn, 0x1_0000_0007n]) assert.equal(set(value), 13, `${value}`);
   assert.equal(set(7n, 1n), 13);
   const guest = fresh();
-  const { state } = guest.vcpu;
+  const { fields: state } = guest.vcpu;
   const get = (index: bigint): number | null => {
     state.set64('rcx', index);
     return run(guest, XGETBV);
@@ -257,7 +257,7 @@ test('CPUID leaf DH: the components, their sizes, and the size for what is enabl
   assert.deepEqual(leaf(2), [256, 576, 0, 0]);
   assert.deepEqual(leaf(9), [8, 832, 0, 0]);
   assert.deepEqual(leaf(3), [0, 0, 0, 0]);
-  guest.vcpu.state.set64('xcr0', 1n);
+  guest.vcpu.fields.set64('xcr0', 1n);
   assert.equal(leaf(0)[1], 576);
   const ecx = cpuidLeaf(processor, 1, 0)[2];
   assert.equal((ecx >>> 27) & 1, 1, 'CR4.OSXSAVE shows');
