@@ -22,6 +22,8 @@ export type ConfigurationCode =
   | 'region-overlap'
   | 'bad-region'
   | 'already-entered'
+  | 'bad-vector'
+  | 'interrupt-pending'
   | 'unsupported-host';
 
 /** The embedder asked for a machine, a region or an entry that cannot be. */

@@ -14,17 +14,25 @@ import {
 
 /** One exit of each kind; tsc refuses the table if a kind is missing or too many. */
 const examples: { readonly [Kind in ExitKind]: Extract<Exit, { kind: Kind }> } = {
-  pio: { kind: 'pio', write: true, port: 0x80, size: 1, value: 7 },
-  mmio: { kind: 'mmio', write: false, physical: 0xfee0_0000, size: 8, low: 1, high: 2 },
-  halt: { kind: 'halt', interruptible: false },
-  shutdown: { kind: 'shutdown', rip: 0x1000, vector: 8 },
-  budget: { kind: 'budget', limit: 'instructions' },
-  kicked: { kind: 'kicked' },
-  debug: { kind: 'debug', reason: 'single-step', rip: 0x1000, dr6: 0x4000 },
-  msr: { kind: 'msr', write: false, index: 0x10, low: 0, high: 0, fault: false },
-  hypercall: { kind: 'hypercall', number: 1, low: [0, 0, 0, 0], high: [0, 0, 0, 0], resultLow: 0, resultHigh: 0 },
-  'interrupt-window': { kind: 'interrupt-window' },
-  'internal-error': { kind: 'internal-error', rip: 0x1000, message: 'lost' },
+  pio: { kind: 'pio', cpu: 0, write: true, port: 0x80, size: 1, value: 7 },
+  mmio: { kind: 'mmio', cpu: 0, write: false, physical: 0xfee0_0000, size: 8, low: 1, high: 2 },
+  halt: { kind: 'halt', cpu: 0, interruptible: false },
+  shutdown: { kind: 'shutdown', cpu: 0, rip: 0x1000, vector: 8 },
+  budget: { kind: 'budget', cpu: 0, limit: 'instructions' },
+  kicked: { kind: 'kicked', cpu: 0 },
+  debug: { kind: 'debug', cpu: 0, reason: 'single-step', rip: 0x1000, dr6: 0x4000 },
+  msr: { kind: 'msr', cpu: 0, write: false, index: 0x10, low: 0, high: 0, fault: false },
+  hypercall: {
+    kind: 'hypercall',
+    cpu: 0,
+    number: 1,
+    low: [0, 0, 0, 0],
+    high: [0, 0, 0, 0],
+    resultLow: 0,
+    resultHigh: 0,
+  },
+  'interrupt-window': { kind: 'interrupt-window', cpu: 0 },
+  'internal-error': { kind: 'internal-error', cpu: 0, rip: 0x1000, message: 'lost' },
 };
 
 /** As an embedder would take exits apart: leave an arm out, and this does not compile. */

@@ -2,6 +2,7 @@
  * Translations that are made on another thread: the guest computes the same as without, and code that changes while it is
  * being translated is never run as it was.
  */
+
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
@@ -15,6 +16,7 @@ import { loadGuest } from '../runtime/loaders/load.ts';
 import { createMachine } from '../runtime/machines/bare-machine.ts';
 import type { Engine } from '../runtime/machines/machine.ts';
 import { Vm } from '../runtime/vm/vm.ts';
+import { openBus } from '../src/mmu/physical-memory.ts';
 import { vmModules } from './engines/modules.ts';
 
 const mebibyte = 2 ** 20;
@@ -130,6 +132,7 @@ function heldMachine(guest: Uint8Array, loads = true, cache: TranslationCache | 
   const compiler = new BackgroundCompiler(() => port, mode);
   if (loads) compiler.load();
   const vm = new Vm({
+    mmio: openBus,
     memory: mebibyte,
     cpus: 1,
     modules: vmModules(),

@@ -1,5 +1,7 @@
 /** Guests on the machines that `guest-diff.ts` compares: the bare one and the PC, on this thread alone. */
+
 import type { Translate } from '../../jit/translate.ts';
+import { openBus } from '../../src/mmu/physical-memory.ts';
 import type { Host } from '../hosts/host.ts';
 import { PortBus } from '../io/bus.ts';
 import type { InitialState } from '../loaders/initial-state.ts';
@@ -36,6 +38,7 @@ export class BareRun implements GuestRun {
     const { memory, modules, load, when: kind, translate, x87 } = options;
     const bus = new PortBus();
     const vm = new Vm({
+      mmio: openBus,
       memory,
       cpus: 1,
       modules,

@@ -5,10 +5,12 @@
  * The code pages follow each other in linear memory and not in physical memory. Of the data pages the sixth is read-only and
  * the seventh is not present.
  */
+
 import { type Translate, translate as translateRegion } from '../../jit/translate.ts';
 import type { Translator } from '../../jit/translator.ts';
 import type { Context } from '../../src/execute/context.ts';
 import type { Regions } from '../../src/execute/regions.ts';
+import { openBus } from '../../src/mmu/physical-memory.ts';
 import { layout } from '../../src/state/layout.ts';
 import type { CpuModelName } from '../../src/system/cpu-models.ts';
 import { cpuBase } from '../vm/places.ts';
@@ -157,6 +159,7 @@ export class Guest {
   ) {
     this.kind = kind;
     this.vm = new Vm({
+      mmio: openBus,
       memory: RAM_BYTES,
       cpus: 1,
       model,

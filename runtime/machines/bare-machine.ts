@@ -1,5 +1,6 @@
 /** The bare machine of `bare.ts` around a `Vm`: what the command line and the page run guests on. */
 
+import { openBus } from '../../src/mmu/physical-memory.ts';
 import type { Host } from '../hosts/host.ts';
 import { PortBus } from '../io/bus.ts';
 import type { InitialState } from '../loaders/initial-state.ts';
@@ -48,6 +49,7 @@ class BareMachine implements Machine {
     const bus = new PortBus();
     const started = host.monotonicNanos();
     this.vm = new Vm({
+      mmio: openBus,
       memory: options.memory,
       cpus: options.cpus,
       model: options.cpu ?? 'max',

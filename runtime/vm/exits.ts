@@ -10,8 +10,14 @@
  * exits are narrow and a `bigint` would be an allocation.
  */
 
+/** What all exits have. */
+export interface ExitBase {
+  /** Number of the vCPU that was left. */
+  readonly cpu: number;
+}
+
 /** A port access that no device of the machine claims; IN and OUT, one element of INS and OUTS. */
-export interface PioExit {
+export interface PioExit extends ExitBase {
   readonly kind: 'pio';
   write: boolean;
   port: number;
@@ -21,7 +27,7 @@ export interface PioExit {
 }
 
 /** An access to guest-physical memory that is neither RAM, ROM nor claimed by a device of the machine. */
-export interface MmioExit {
+export interface MmioExit extends ExitBase {
   readonly kind: 'mmio';
   write: boolean;
   /** Guest-physical address; 52 bits fit a number. */
@@ -34,14 +40,14 @@ export interface MmioExit {
 }
 
 /** HLT with nothing to wake the processor yet; entering again goes on after the HLT once an interrupt is pending. */
-export interface HaltExit {
+export interface HaltExit extends ExitBase {
   readonly kind: 'halt';
   /** RFLAGS.IF: with interrupts masked only an NMI, SMI, INIT or reset can end this halt. */
   interruptible: boolean;
 }
 
 /** A fault while delivering a double fault: on a PC the chipset resets (SDM 3A 6.15, interrupt 8). */
-export interface ShutdownExit {
+export interface ShutdownExit extends ExitBase {
   readonly kind: 'shutdown';
   /** Linear address of the instruction that started the chain of faults. */
   rip: number;
@@ -50,18 +56,18 @@ export interface ShutdownExit {
 }
 
 /** A limit of this `enter` was reached, exactly; nothing of the next instruction has happened. */
-export interface BudgetExit {
+export interface BudgetExit extends ExitBase {
   readonly kind: 'budget';
   limit: 'instructions' | 'blocks' | 'deadline';
 }
 
 /** Somebody asked for the vCPU with `kick` or an AbortSignal. */
-export interface KickedExit {
+export interface KickedExit extends ExitBase {
   readonly kind: 'kicked';
 }
 
 /** A condition of guest debugging that the embedder armed. */
-export interface DebugExit {
+export interface DebugExit extends ExitBase {
   readonly kind: 'debug';
   reason: 'single-step' | 'software-breakpoint' | 'hardware-breakpoint' | 'watchpoint';
   rip: number;
@@ -70,7 +76,7 @@ export interface DebugExit {
 }
 
 /** RDMSR or WRMSR of a register that the policy hands to the embedder. */
-export interface MsrExit {
+export interface MsrExit extends ExitBase {
   readonly kind: 'msr';
   write: boolean;
   index: number;
@@ -81,7 +87,7 @@ export interface MsrExit {
 }
 
 /** VMCALL or VMMCALL, arguments as in KVM's hypercall convention (RAX; RBX, RCX, RDX, RSI). */
-export interface HypercallExit {
+export interface HypercallExit extends ExitBase {
   readonly kind: 'hypercall';
   number: number;
   /** Low halves of the four arguments. */
@@ -94,12 +100,12 @@ export interface HypercallExit {
 }
 
 /** The guest can take an external interrupt now: asked for with `interruptWindow`. */
-export interface InterruptWindowExit {
+export interface InterruptWindowExit extends ExitBase {
   readonly kind: 'interrupt-window';
 }
 
 /** The emulator met something that it cannot carry on from; the guest's state is that before the instruction at `rip`. */
-export interface InternalErrorExit {
+export interface InternalErrorExit extends ExitBase {
   readonly kind: 'internal-error';
   rip: number;
   message: string;
@@ -125,9 +131,15 @@ export type ExitKind = Exit['kind'];
 export interface EnterOptions {
   /** Return after at most this many instructions. */
   readonly maxInstructions?: number;
-  /** Return after at most this many basic blocks. */
+  /**
+   * Return after at most this many basic blocks: what ends with a branch, call, return or far transfer, taken or not, with
+   * SYSCALL and its like, or with an exception.
+   */
   readonly maxBlocks?: number;
-  /** Return soon after this time of the machine's clock, in nanoseconds. */
+  /**
+   * Return at this time of the machine's clock, in nanoseconds: exactly where time is virtual, else soon after. One that has
+   * passed lets nothing be executed.
+   */
   readonly deadline?: number;
   /** Return as soon as the guest can take an external interrupt. */
   readonly interruptWindow?: boolean;

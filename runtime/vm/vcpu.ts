@@ -19,9 +19,12 @@ import type { Ports, RandomNumbers, TimeStampCounter } from '../../src/system/en
 import type { HelperName } from '../../src/system/helpers.ts';
 import { type ApicListener, LocalApic } from '../../src/system/local-apic.ts';
 import { ConfigurationError } from '../errors.ts';
-import type { Exit } from './exits.ts';
+import { type AccessingVcpu, EmbedderAccesses } from './embedder-accesses.ts';
+import { type EntryLimits, entryLimits } from './entry-limits.ts';
+import type { EnterOptions, Exit } from './exits.ts';
 
 const word = (name: string) => offsetOf(name) >> 2;
+const RIP = word('rip');
 const RFLAGS = word('rflagsRest');
 const SHADOW = word('interruptShadow');
 const HALTED = word('halted');
@@ -62,11 +65,23 @@ export interface VcpuParts {
   readonly cpus: number;
   /** null: the processor has no local APIC. */
   readonly apic: (ApicMachine & { readonly bus: ApicBus }) | null;
+  /** Nanoseconds: what deadlines are of. */
+  readonly clock: VcpuClock;
   /** Told of each entry. */
   readonly entered: () => void;
 }
 
-export class Vcpu implements Processor, ApicListener {
+/** The machine's clock. */
+export interface VcpuClock {
+  now(): number;
+  /** An instruction takes so many nanoseconds; null: time goes by itself. */
+  readonly instructionNanos: number | null;
+}
+
+/** Instructions between two looks at a clock that goes by itself. */
+const deadlineSlice = 50_000;
+
+export class Vcpu implements Processor, ApicListener, AccessingVcpu {
   readonly fields: CpuState;
   /** Translated regions' functions; each vCPU installs its own. */
   readonly table = new WebAssembly.Table({ element: 'anyfunc', initial: 4096 });
@@ -75,26 +90,39 @@ export class Vcpu implements Processor, ApicListener {
   readonly code: CodeMemory;
   readonly mmu: Mmu;
   readonly memory: PhysicalMemory;
+  readonly index: number;
   private entered = false;
+  /** Where the instruction is that was given up for an exit. */
+  private readonly givenUpAt = { low: 0, high: 0 };
   private readonly onEntered: () => void;
   private stopWanted = false;
   readonly apic: LocalApic | null;
   /** Events that wait to be taken; a start-up vector of -1 is none. */
-  private readonly events = { nmi: false, smi: false, init: false, startUp: -1 };
+  private readonly events = { nmi: false, smi: false, init: false, startUp: -1, external: -1 };
   /** After INIT: nothing is executed until a start-up message comes. */
   private waitsForStartUp = false;
   /** Instructions that the last `enter` did not execute. */
   left = 0;
-  private readonly exits = {
-    halt: { kind: 'halt', interruptible: false } as Extract<Exit, { kind: 'halt' }>,
-    shutdown: { kind: 'shutdown', rip: 0, vector: 0 } as Extract<Exit, { kind: 'shutdown' }>,
-    budget: { kind: 'budget', limit: 'instructions' } as Extract<Exit, { kind: 'budget' }>,
-    kicked: { kind: 'kicked' } as Extract<Exit, { kind: 'kicked' }>,
-  };
+  /** What the embedder answers in the place of a device. */
+  readonly accesses: EmbedderAccesses;
+  private readonly clock: VcpuClock;
+  private limits: EntryLimits = entryLimits(Number.POSITIVE_INFINITY);
+  private readonly exits;
 
   constructor(parts: VcpuParts) {
     this.fields = new CpuState(parts.memory.buffer, parts.base);
     this.memory = parts.physical;
+    this.clock = parts.clock;
+    const cpu = parts.index;
+    this.index = cpu;
+    this.accesses = new EmbedderAccesses(this, cpu);
+    this.exits = {
+      halt: { kind: 'halt', cpu, interruptible: false } as Extract<Exit, { kind: 'halt' }>,
+      shutdown: { kind: 'shutdown', cpu, rip: 0, vector: 0 } as Extract<Exit, { kind: 'shutdown' }>,
+      budget: { kind: 'budget', cpu, limit: 'instructions' } as Extract<Exit, { kind: 'budget' }>,
+      kicked: { kind: 'kicked', cpu } as Extract<Exit, { kind: 'kicked' }>,
+      window: { kind: 'interrupt-window', cpu } as Extract<Exit, { kind: 'interrupt-window' }>,
+    };
     this.code = new CodeMemory(parts.memory.buffer, parts.codeBase, parts.codeBytes, parts.physical);
     const { apic } = parts;
     this.onEntered = parts.entered;
@@ -165,7 +193,8 @@ export class Vcpu implements Processor, ApicListener {
       // What IRET or RSM has let through.
       (events.nmi && u32[NMI_BLOCKED] === 0) ||
       ((events.smi || events.init) && u32[SMM] === 0) ||
-      (this.apic?.requesting === true && (u32[RFLAGS]! & IF) !== 0) ||
+      ((this.limits.interruptWindow || events.external >= 0 || this.apic?.requesting === true) &&
+        (u32[RFLAGS]! & IF) !== 0) ||
       u32[HALTED] !== 0 ||
       u32[SHUTDOWN] !== 0 ||
       this.stopWanted ||
@@ -178,6 +207,28 @@ export class Vcpu implements Processor, ApicListener {
   /** Asks a running vCPU to come back after the current instruction: `kicked`. Called from a device. */
   kick(): void {
     this.stopWanted = true;
+    this.fields.u32[ATTENTION] = 1;
+  }
+
+  // --- what accesses ask
+  get inInstruction(): boolean {
+    return this.engine.inInstruction;
+  }
+  stopSoon(): void {
+    this.fields.u32[ATTENTION] = 1;
+  }
+
+  /**
+   * Gives the processor one external interrupt, as KVM_INTERRUPT does: it is delivered when RFLAGS.IF and shadows allow it.
+   * @throws ConfigurationError `bad-vector`, or `interrupt-pending` while an earlier one waits
+   */
+  interrupt(vector: number): void {
+    if (!Number.isInteger(vector) || vector < 0 || vector > 255)
+      throw new ConfigurationError('bad-vector', `interrupt vector ${vector}: not 0-255`);
+    const { events } = this;
+    if (events.external >= 0)
+      throw new ConfigurationError('interrupt-pending', `interrupt ${vector}: ${events.external} waits to be taken`);
+    events.external = vector;
     this.fields.u32[ATTENTION] = 1;
   }
 
@@ -211,7 +262,12 @@ export class Vcpu implements Processor, ApicListener {
     if (this.waitsForStartUp) return false;
     if (u32[PENDING] !== 0 || (events.smi && u32[SMM] === 0)) return true;
     if (u32[HALTED] === 0) return true;
-    return (events.nmi && u32[NMI_BLOCKED] === 0) || (this.apic?.requesting === true && this.cpu.interruptible);
+    if (events.nmi && u32[NMI_BLOCKED] === 0) return true;
+    return this.interruptWaits && this.cpu.interruptible;
+  }
+  /** A maskable interrupt is there. */
+  private get interruptWaits(): boolean {
+    return this.events.external >= 0 || this.apic?.requesting === true;
   }
 
   /** A maskable interrupt would end the halt. */
@@ -244,6 +300,11 @@ export class Vcpu implements Processor, ApicListener {
     // Traps of the last instruction; MOV SS holds them back for one.
     if (u32[PENDING] !== 0 && u32[SHADOW] !== MOV_SS_SHADOW) cpu.deliverDebugTraps();
     if (u32[SHUTDOWN] === 0 && events.nmi && cpu.deliverNmi()) events.nmi = false;
+    if (u32[SHUTDOWN] === 0 && events.external >= 0 && cpu.interruptible) {
+      const vector = events.external;
+      events.external = -1;
+      cpu.deliverInterrupt(vector);
+    }
     if (u32[SHUTDOWN] === 0 && apic?.requesting === true && cpu.interruptible) {
       const vector = apic.acknowledge();
       if (vector >= 0) cpu.deliverInterrupt(vector);
@@ -255,30 +316,34 @@ export class Vcpu implements Processor, ApicListener {
    * interrupt splits it, which the RF in the frame shows. False: what this led to is to be looked at first.
    */
   private letRepeat(): boolean {
-    const { cpu, engine, apic, events } = this;
+    const { cpu, engine, events } = this;
     const { u32 } = this.fields;
-    const waits = (events.nmi && cpu.takesNmi) || (apic?.requesting === true && cpu.interruptible);
+    const waits = (events.nmi && cpu.takesNmi) || (this.interruptWaits && cpu.interruptible);
     if (!waits || u32[HALTED] !== 0 || u32[PENDING] !== 0 || (u32[RFLAGS]! & TF) !== 0) return true;
     // Whatever has been executed before, and however: where an interrupt comes must not depend on how runs are cut up.
     if (!engine.atRepetition) return true;
     if (this.left <= 0) return false;
     this.left--;
     engine.step(this.left);
-    return u32[PENDING] === 0 && u32[SHUTDOWN] === 0;
+    if (engine.givenUp) this.left++;
+    return this.accesses.exit === null && u32[PENDING] === 0 && u32[SHUTDOWN] === 0;
   }
 
   /**
-   * Runs the guest until something wants the embedder.
-   * @param maxInstructions return after exactly so many (a fault that is delivered counts as one)
+   * Runs the guest until something wants the embedder. An access that it has answered (pio, mmio, msr, hypercall) is
+   * finished first, before any event is taken.
+   * @param limits what ends the run otherwise; a number is `maxInstructions`. A fault that is delivered counts as one
    * @param early may return up to a thousand instructions sooner, where that spares the stepping of single ones; `left`
    *   says how many were not executed
-   * @throws ConfigurationError `already-entered` if it is running already
+   * @returns one of the vCPU's exits, which the next `enter` uses again
+   * @throws ConfigurationError `already-entered` if it is running already, `bad-option` for a limit that is none
    */
-  enter(maxInstructions = Number.POSITIVE_INFINITY, early = false): Exit {
-    if (this.entered) throw new ConfigurationError('already-entered', 'the vCPU is entered already');
+  enter(limits: EnterOptions | number = Number.POSITIVE_INFINITY, early = false): Exit {
+    if (this.entered) throw new ConfigurationError('already-entered', `vCPU ${this.index} is entered already`);
+    this.limits = entryLimits(limits);
     this.entered = true;
     this.onEntered();
-    this.left = maxInstructions;
+    this.left = this.limits.instructions;
     try {
       return this.run(early);
     } finally {
@@ -288,7 +353,20 @@ export class Vcpu implements Processor, ApicListener {
 
   private run(early: boolean): Exit {
     const { u32 } = this.fields;
+    const { accesses, limits, engine, givenUpAt } = this;
+    let blocks = limits.blocks;
+    let resumes = accesses.waiting;
+    if (resumes && (u32[RIP] !== givenUpAt.low || u32[RIP + 1] !== givenUpAt.high)) {
+      accesses.forget(); // the embedder has set another state
+      resumes = false;
+    }
     for (;;) {
+      if (accesses.exit !== null) {
+        u32[ATTENTION] = 0;
+        givenUpAt.low = u32[RIP]!;
+        givenUpAt.high = u32[RIP + 1]!;
+        return accesses.take(engine.givenUp);
+      }
       if (u32[SHUTDOWN] !== 0) {
         this.exits.shutdown.rip = Number(BigInt.asIntN(64, this.fields.get64('rip')));
         this.exits.shutdown.vector = this.fields.get32('faultVector');
@@ -300,36 +378,72 @@ export class Vcpu implements Processor, ApicListener {
         return this.exits.kicked;
       }
       u32[ATTENTION] = 0;
-      this.takeEvents();
-      if (u32[SHUTDOWN] !== 0) continue; // the event could not be delivered
-      if (u32[HALTED] !== 0 || this.waitsForStartUp) {
-        this.exits.halt.interruptible = (u32[RFLAGS]! & 0x200) !== 0;
-        return this.exits.halt;
+      if (!resumes) {
+        if (limits.interruptWindow && this.interruptible) return this.exits.window;
+        this.takeEvents();
+        if (u32[SHUTDOWN] !== 0 || accesses.exit !== null) continue; // the event could not be delivered
+        if (u32[HALTED] !== 0 || this.waitsForStartUp) {
+          this.exits.halt.interruptible = (u32[RFLAGS]! & IF) !== 0;
+          return this.exits.halt;
+        }
       }
-      if (this.left <= 0) return this.exits.budget;
-      const shadow = u32[SHADOW]!;
-      const stepping = (u32[RFLAGS]! & TF) !== 0;
-      if (shadow !== 0 || (u32[RFLAGS]! & (TF | RF)) !== 0) {
-        const { processor } = this.cpu;
-        const { deliveries } = processor;
-        const branchesOnly = (this.fields.get32('debugCtl') & 2) !== 0;
-        processor.stepSettled = false;
-        this.left--;
-        this.engine.step(this.left, branchesOnly);
-        // No trap after an instruction that ended in an event (its frame holds TF), nor after MOV SS.
-        const trap =
-          stepping &&
-          processor.deliveries === deliveries &&
-          !processor.stepSettled &&
-          (!branchesOnly || this.engine.branched) &&
-          (u32[SHADOW] !== MOV_SS_SHADOW || shadow === MOV_SS_SHADOW);
-        if (u32[SHADOW] === shadow) u32[SHADOW] = 0; // it covers one instruction
-        if (trap && u32[SHUTDOWN] === 0) u32[PENDING] = u32[PENDING]! | DR6_BS;
+      if (this.left <= 0) return this.ended('instructions');
+      if (blocks <= 0) return this.ended('blocks');
+      const slice = limits.deadline === Number.POSITIVE_INFINITY ? this.left : this.untilDeadline(limits.deadline);
+      if (slice <= 0) return this.ended('deadline');
+      if (resumes || blocks !== Number.POSITIVE_INFINITY || u32[SHADOW] !== 0 || (u32[RFLAGS]! & (TF | RF)) !== 0) {
+        if (resumes) accesses.resume();
+        this.stepOnce(blocks !== Number.POSITIVE_INFINITY, resumes);
+        if (engine.endedBlock) blocks--;
+        resumes = false;
         continue;
       }
-      const { end, left } = this.engine.run(this.left, early);
-      this.left = left;
-      if (early && end === 'budget') return this.exits.budget;
+      const withheld = this.left - slice;
+      const { end, left } = engine.run(slice, early);
+      this.left = left + withheld;
+      if (early && end === 'budget' && withheld === 0) return this.ended('instructions');
     }
+  }
+  private ended(limit: 'instructions' | 'blocks' | 'deadline'): Exit {
+    this.exits.budget.limit = limit;
+    return this.exits.budget;
+  }
+  /** Instructions that can be executed before a time. */
+  private untilDeadline(deadline: number): number {
+    const { clock, left } = this;
+    const nanos = deadline - clock.now();
+    if (nanos <= 0) return 0;
+    return Math.min(left, clock.instructionNanos === null ? deadlineSlice : Math.ceil(nanos / clock.instructionNanos));
+  }
+
+  /** One instruction, and the traps that follow it. */
+  private stepOnce(forBlocks: boolean, resumes: boolean): void {
+    const { u32 } = this.fields;
+    const { processor } = this.cpu;
+    const shadow = u32[SHADOW]!;
+    const stepping = (u32[RFLAGS]! & TF) !== 0;
+    const branchesOnly = (this.fields.get32('debugCtl') & 2) !== 0;
+    const { deliveries } = processor;
+    processor.stepSettled = false;
+    // Of a repeated instruction, an element that was answered is all that is executed.
+    if (resumes) u32[ATTENTION] = 1;
+    this.left--;
+    this.engine.step(this.left, branchesOnly, forBlocks);
+    if (this.engine.givenUp) {
+      this.left++;
+      u32[SHADOW] = shadow;
+      return;
+    }
+    if (resumes) this.accesses.forget();
+    // No trap after an instruction that ended in an event (its frame holds TF), nor after MOV SS.
+    const trap =
+      stepping &&
+      processor.deliveries === deliveries &&
+      !processor.stepSettled &&
+      (!branchesOnly || this.engine.branched) &&
+      (u32[SHADOW] !== MOV_SS_SHADOW || shadow === MOV_SS_SHADOW);
+    if (u32[SHADOW] === shadow) u32[SHADOW] = 0; // it covers one instruction
+    if (trap && u32[SHUTDOWN] === 0) u32[PENDING] = u32[PENDING]! | DR6_BS;
+    if (processor.deliveries !== deliveries) this.engine.endedBlock = true;
   }
 }

@@ -13,9 +13,10 @@ import { type CpuModelName, cpuModel } from '../../src/system/cpu-models.ts';
 import type { Ports, RandomNumbers, TimeStampCounter } from '../../src/system/engine.ts';
 import { ConfigurationError } from '../errors.ts';
 import type { InitialState } from '../loaders/initial-state.ts';
+import type { EmbedderAccesses } from './embedder-accesses.ts';
 import { enterInitialState } from './initial-entry.ts';
 import { cpuBase } from './places.ts';
-import { type ApicMachine, Vcpu } from './vcpu.ts';
+import { type ApicMachine, Vcpu, type VcpuClock } from './vcpu.ts';
 import '../../src/isa/all.ts';
 
 const pageBytes = 65536;
@@ -35,14 +36,18 @@ export interface VmOptions {
   /** What kind of processor; `max` if left out. */
   readonly model?: CpuModelName;
   readonly modules: VmModules;
-  readonly ports: Ports;
-  readonly tsc: TimeStampCounter;
+  /** The I/O ports; without them each access is an exit `pio`. */
+  readonly ports?: Ports;
+  /** The time-stamp counter; without one it follows the clock. */
+  readonly tsc?: TimeStampCounter;
+  /** Time; the host's if nothing is said. */
+  readonly clock?: VcpuClock;
   /**
    * What RDRAND and RDSEED give: the host's random numbers (the default), a function that gives 64 bits, or a generator
    * that begins at a seed and is part of each vCPU's state, so that a run can be had again.
    */
   readonly random?: 'host' | (() => bigint) | { readonly seed: number };
-  /** What answers where there is no RAM; without it nobody does. */
+  /** What answers where there is no memory; without it each access is an exit `mmio`. */
   readonly mmio?: MmioHandler;
   /** Gives each vCPU a local APIC. */
   readonly apic?: ApicMachine;
@@ -56,6 +61,12 @@ export interface VmOptions {
 export interface VmTranslation extends Pick<TranslatorParts, 'way' | 'cache' | 'mode'> {
   /** Bytes of the host's memory for translated code: beyond, all of it is dropped (256 MiB, some 5,000 regions). */
   readonly maximumBytes?: number;
+}
+
+/** Nanoseconds of the host since the VM was made. */
+function hostClock(): VcpuClock {
+  const origin = performance.now();
+  return { now: () => (performance.now() - origin) * 1e6, instructionNanos: null };
 }
 
 function randomNumbers(source: NonNullable<VmOptions['random']>): RandomNumbers {
@@ -101,6 +112,8 @@ export class Vm {
     const { apic } = options;
     if (apic !== undefined) for (const feature of ['x2apic', 'tsc-deadline']) features.add(feature);
     const model = cpuModel(options.model ?? 'max', features);
+    const clock = options.clock ?? hostClock();
+    const tsc = options.tsc ?? { read: () => BigInt(Math.floor(clock.now())), hertz: 1e9 };
     this.contexts = new Contexts(model.lacks, model.features.has('la57') ? 57 : 48);
     this.vcpus = Array.from(
       { length: cpus },
@@ -114,8 +127,9 @@ export class Vm {
           contexts: this.contexts,
           core: modules.core,
           arithmetic,
-          ports: options.ports,
-          tsc: options.tsc,
+          ports: options.ports ?? this.embedderPorts(),
+          tsc,
+          clock,
           random: randomNumbers(options.random ?? 'host'),
           model,
           index,
@@ -150,12 +164,28 @@ export class Vm {
           return translator;
         })
       : [];
-    this.physical.mmio = this.mmioOf(options.mmio ?? this.physical.mmio);
+    this.physical.mmio = this.mmioOf(options.mmio ?? this.embedderMmio());
     this.physical.onCodeWrite = (physical, bytes) => {
       for (const vcpu of this.vcpus) vcpu.code.written(physical, bytes);
     };
   }
 
+  /** The accesses of the vCPU that is entered. */
+  private get accesses(): EmbedderAccesses {
+    return this.vcpus[this.running]!.accesses;
+  }
+  private embedderPorts(): Ports {
+    return {
+      read: (port, bytes) => this.accesses.readPort(port, bytes),
+      write: (port, bytes, value) => this.accesses.writePort(port, bytes, value),
+    };
+  }
+  private embedderMmio(): MmioHandler {
+    return {
+      read: (address, bytes) => this.accesses.readMemory(address, bytes as 1),
+      write: (address, bytes, value) => this.accesses.writeMemory(address, bytes as 1, value),
+    };
+  }
   /** Each vCPU's APIC lies over the others' and over everything that is no RAM. */
   private mmioOf(outside: MmioHandler): MmioHandler {
     const apicAt = (address: number) => {

@@ -61,6 +61,17 @@ export function takenBranchAt(bytes: Uint8Array, context: Context, flags: number
   return branch !== null && isTaken(branch, flags, rcx);
 }
 
+/** What else goes on somewhere else. */
+const transfers = new Set(['INT', 'INT1', 'INT3', 'INTO', 'SYSCALL', 'SYSENTER', 'RSM']);
+
+/** Do the bytes begin with an instruction that ends a basic block, whether it goes somewhere else or not? */
+export function endsBasicBlock(bytes: Uint8Array, context: Context): boolean {
+  const decoded = decoderWithout(context.lacks)(bytes, 0, bytes.length, 0n, context.codeSize);
+  if (decoded.failure !== null) return false;
+  const { name } = decoded.definition;
+  return transfers.has(name) || branchOf(name, decoded.insn) !== null;
+}
+
 const prefixes = new Set([0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0]);
 
 /** Do the bytes begin with a string instruction that repeats? */

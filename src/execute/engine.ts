@@ -9,8 +9,9 @@ import type { CpuState } from '../state/cpu-state.ts';
 import { offsetOf, profileEntries, profileOffset } from '../state/layout.ts';
 import { GP } from '../state/vectors.ts';
 import type { InstructionBreakpoint } from '../system/engine.ts';
+import { exitRequest } from '../system/exit-request.ts';
 import { BlockMaker, pageAfter } from './block-maker.ts';
-import { isRepeated, takenBranchAt } from './branches.ts';
+import { endsBasicBlock, isRepeated, takenBranchAt } from './branches.ts';
 import { Breakpoints } from './breakpoints.ts';
 import type { CodeMemory, InterpreterBlock } from './code-memory.ts';
 import { CodePages, highHalf, lowHalf } from './code-pages.ts';
@@ -90,6 +91,12 @@ export class Engine {
   private accessRecord = 0;
   /** The access was put off, see deviceAccess. */
   private isPutOff = false;
+  /** The last instruction was given up without effect, for an exit: rip is at it, and it is not counted. */
+  givenUp = false;
+  private inHelper = false;
+  /** A basic block ended with the last {@link step}. */
+  endedBlock = false;
+  private readonly blockEnds = new WeakMap<InterpreterBlock, boolean>();
   private eventsAfterFault = false;
   private linearLow = 0;
   private linearHigh = 0;
@@ -176,6 +183,7 @@ export class Engine {
     const { u32, i32, base } = this.state;
     let left = budget;
     this.last = null;
+    this.givenUp = false;
     while (left > 0) {
       const slice = Math.min(left, largestSlice);
       i32[BUDGET] = slice;
@@ -190,6 +198,7 @@ export class Engine {
         while (left > 0 && !events && u32[ATTENTION] === 0) {
           left--;
           events = this.step(left);
+          if (this.givenUp) left++;
         }
       }
       if (events || u32[ATTENTION] !== 0) return { end: 'events', left };
@@ -229,19 +238,27 @@ export class Engine {
     const { runBudget } = this;
     const events = this.step(runBudget + budget - 1);
     this.runBudget = runBudget;
-    i32[BUDGET] = budget - 1;
+    i32[BUDGET] = this.givenUp ? budget : budget - 1;
     return events;
+  }
+  /** An access that is made now belongs to an instruction, which can be given up. */
+  get inInstruction(): boolean {
+    return this.inHelper || this.accessRecord !== 0;
   }
 
   /**
-   * Executes one instruction, in the interpreter. True = events want a look. A fault counts as executed here.
+   * Executes one instruction, in the interpreter. True = events want a look. A fault counts as executed here, an instruction
+   * that was {@link givenUp} does not.
    * @param rest what `left` is to say meanwhile
    * @param forBranches {@link branched} will be asked for
+   * @param forBlocks {@link endedBlock} will be asked for
    */
-  step(rest = 0, forBranches = false): boolean {
+  step(rest = 0, forBranches = false, forBlocks = false): boolean {
     this.runBudget = rest;
     this.taken = false;
     this.last = null;
+    this.givenUp = false;
+    this.endedBlock = false;
     const block = this.block(true);
     if (block === null) return this.eventsAfterFault; // the fetch faulted and was delivered
     const { u32, i32, base } = this.state;
@@ -252,14 +269,29 @@ export class Engine {
     this.last = block;
     if (forBranches)
       this.taken = takenBranchAt(this.codeAtRip(), this.context, this.flags(), this.state.u64[RCX >> 1]!);
+    if (forBlocks) this.endedBlock = this.endsBlock(block);
     mmu.collecting = true;
     const code = this.core.enter(base, block.address);
     const events = code === leave.done ? false : this.leave(code);
     mmu.collecting = false;
+    if (this.givenUp) {
+      u32[RFLAGS] = u32[RFLAGS]! | resumes;
+      this.endedBlock = false;
+      return true;
+    }
     // A string instruction that goes on is no new one: its breakpoint has been met.
     if (block.repeats && (resumes !== 0 || this.breakpoints.active) && this.ripKey() === block.key)
       u32[RFLAGS] = u32[RFLAGS]! | RF;
     return events || u32[PENDING] !== 0;
+  }
+  /** A basic block ends with this one instruction, which is next. */
+  private endsBlock(block: InterpreterBlock): boolean {
+    let ends = this.blockEnds.get(block);
+    if (ends === undefined) {
+      ends = endsBasicBlock(this.codeAtRip(), this.context);
+      this.blockEnds.set(block, ends);
+    }
+    return ends;
   }
   /** Did the last {@link step} end anywhere but at the next instruction, or the same one of a repetition? */
   get branched(): boolean {
@@ -470,8 +502,9 @@ export class Engine {
     try {
       return make() ? 1 : 0;
     } catch (thrown) {
-      if (thrown !== putOff) throw thrown;
-      this.isPutOff = true;
+      if (thrown === putOff) this.isPutOff = true;
+      else if (thrown === exitRequest) this.givenUp = true;
+      else throw thrown;
       return 0;
     } finally {
       this.accessRecord = 0;
@@ -490,7 +523,17 @@ export class Engine {
   // --- helpers
   private helper(index: number): number {
     const next = this.state.u64[RESULT0 >> 1]!;
-    return this.processor.runHelper(this.maker.helperNames[index]!, BigInt.asIntN(64, next)) ? 1 : 0;
+    this.inHelper = true;
+    try {
+      return this.processor.runHelper(this.maker.helperNames[index]!, BigInt.asIntN(64, next)) ? 1 : 0;
+    } catch (thrown) {
+      if (thrown !== exitRequest) throw thrown;
+      this.givenUp = true;
+      this.state.i32[BUDGET]!++;
+      return 1;
+    } finally {
+      this.inHelper = false;
+    }
   }
 
   // --- faults and overwritten code
@@ -501,6 +544,11 @@ export class Engine {
       throw new Error(`engine: a fault in a block that is not there, vector ${u32[FAULT_VECTOR]}`);
     const index = this.code.instructionAt(block, u32[RECORD]!);
     if (this.isPutOff) return this.endBefore(block, index);
+    if (this.givenUp) {
+      i32[BUDGET]! += block.instructions - index;
+      u64[RIP >> 1] = this.code.ripOf(block, index);
+      return true;
+    }
     i32[BUDGET]! += block.instructions - index - 1; // the faulting one counts: nothing goes on for ever
     u64[RIP >> 1] = this.code.ripOf(block, index);
     if (u32[FAULT_VECTOR] === WATCHED) {

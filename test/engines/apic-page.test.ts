@@ -1,4 +1,5 @@
 /** The local APIC's page where IA32_APIC_BASE puts it over RAM: the APIC answers there, each processor's own, and nowhere else. */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { translate } from '../../jit/translate.ts';
@@ -6,6 +7,7 @@ import { VirtualClock } from '../../runtime/devices/clock.ts';
 import { loadGuest } from '../../runtime/loaders/load.ts';
 import { cpuBase } from '../../runtime/vm/places.ts';
 import { Vm } from '../../runtime/vm/vm.ts';
+import { openBus } from '../../src/mmu/physical-memory.ts';
 import { Assembler, dword, to } from './assembler.ts';
 import { vmModules } from './modules.ts';
 
@@ -44,6 +46,7 @@ for (const kind of ['never', 'first'] as const)
     let executed = 0;
     const clock = new VirtualClock(() => executed);
     const vm = new Vm({
+      mmio: openBus,
       memory: 0x80000,
       cpus: 2,
       modules: vmModules(),

@@ -2,6 +2,7 @@
  * A guest is a function of its instruction count: after the same number of instructions its registers and memory are the
  * same, whoever executed them and in whatever slices.
  */
+
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
@@ -10,6 +11,7 @@ import { loadGuest } from '../../runtime/loaders/load.ts';
 import { stateHash } from '../../runtime/state-hash.ts';
 import { cpuBase } from '../../runtime/vm/places.ts';
 import { Vm } from '../../runtime/vm/vm.ts';
+import { openBus } from '../../src/mmu/physical-memory.ts';
 import { randomNumbers } from '../isa/random.ts';
 import { vmModules } from './modules.ts';
 
@@ -20,6 +22,7 @@ const memory = 80 << 20;
 
 function start(file: string, way: Way): Vm {
   const vm = new Vm({
+    mmio: openBus,
     memory,
     cpus: 1,
     modules: vmModules(),

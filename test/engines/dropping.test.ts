@@ -1,15 +1,18 @@
 /** Translations keep to their bound: when it is reached all of them go, and the guest computes what it would have. */
+
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { isRight, origin, soakGuest } from '../../bench/soak.ts';
 import { translate } from '../../jit/translate.ts';
 import { loadGuest } from '../../runtime/loaders/load.ts';
 import { Vm } from '../../runtime/vm/vm.ts';
+import { openBus } from '../../src/mmu/physical-memory.ts';
 import { vmModules } from './modules.ts';
 
 test('a guest that makes function after function has its translations dropped, and its sum is right', () => {
   const mebibyte = 2 ** 20;
   const vm = new Vm({
+    mmio: openBus,
     memory: 8 * mebibyte,
     cpus: 1,
     modules: vmModules(),

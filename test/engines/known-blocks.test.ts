@@ -2,11 +2,13 @@
  * The interpreter's blocks of an earlier run: they are taken where the guest's code is what they were made from, the guest
  * computes the same, and no file that is not exactly what an equal build has written has any effect.
  */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BlockCache } from '../../jit/block-cache.ts';
 import { loadGuest } from '../../runtime/loaders/load.ts';
 import { Vm } from '../../runtime/vm/vm.ts';
+import { openBus } from '../../src/mmu/physical-memory.ts';
 import { vmModules } from './modules.ts';
 
 const origin = 0x10000;
@@ -41,6 +43,7 @@ class Observed extends BlockCache {
 
 function run(image: Uint8Array, cache: BlockCache | null) {
   const vm = new Vm({
+    mmio: openBus,
     memory: 0x100000,
     cpus: 1,
     modules: vmModules(),

@@ -2,10 +2,12 @@
  * RDRAND and RDSEED: with a seed the numbers are part of the vCPU's state and the same in every way of running; with a
  * function they are the host's. RDPID gives IA32_TSC_AUX.
  */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { codeStart, Guest, type GuestKind } from '../../runtime/lockstep/guest.ts';
 import { Vm } from '../../runtime/vm/vm.ts';
+import { openBus } from '../../src/mmu/physical-memory.ts';
 import { nextRandom } from '../../src/system/random.ts';
 import { vmModules } from './modules.ts';
 
@@ -60,6 +62,7 @@ test('seeded random numbers are the same in every way of running', () => {
 test('two seeds, and two vCPUs of one seed, have different numbers', () => {
   const states = [1, 2].flatMap((seed) => {
     const vm = new Vm({
+      mmio: openBus,
       memory: 1 << 20,
       cpus: 2,
       modules: vmModules(),
@@ -76,6 +79,7 @@ test('two seeds, and two vCPUs of one seed, have different numbers', () => {
 test("a function's numbers come to the guest, and leave the state alone", () => {
   const drawn: bigint[] = [];
   const vm = new Vm({
+    mmio: openBus,
     memory: 1 << 20,
     cpus: 1,
     modules: vmModules(),

@@ -3,10 +3,12 @@
  * the vector's instruction runs at CPL 3, and whatever ends it goes through the guest's IDT to a handler that halts. The
  * outcome is read from the frame on the kernel's stack.
  */
+
 import { formRegion, type Region } from '../../jit/region.ts';
 import { buildMachine, IMAGE, type Machine, RFLAGS_ALWAYS } from '../../runtime/lockstep/machine-image.ts';
 import { Vm } from '../../runtime/vm/vm.ts';
 import { type CodeSource, linearOf } from '../../src/execute/frontend.ts';
+import { openBus } from '../../src/mmu/physical-memory.ts';
 import { layout, offsetOf } from '../../src/state/layout.ts';
 import type { ActualState } from '../hardware/compare.ts';
 import { deliveredException, ending, loadVector, readWindow } from '../hardware/machine.ts';
@@ -46,6 +48,7 @@ class VectorMachine {
 
   constructor(mode: Mode) {
     this.vm = new Vm({
+      mmio: openBus,
       memory: IMAGE.size,
       cpus: 1,
       modules: vmModules(),
