@@ -19,7 +19,11 @@ export {
   StateError,
 } from './errors.ts';
 export type { Host, HostWorker } from './hosts/host.ts';
-export { MmioBus, PortBus } from './io/bus.ts';
+export { EventCounter, type EventCounterOptions } from './io/event-counter.ts';
+export { type DoorbellRange, IoMap, type ProgramAccess } from './io/io-map.ts';
+export type { Attachment, IoRange, IoSpaceName } from './io/io-range.ts';
+export { type IoHandler, PASSED, type Unclaimed } from './io/io-space.ts';
+export type { WriteBatch, WritesReceiver } from './io/posted-writes.ts';
 export type { FlatBinaryOptions } from './loaders/flat-binary.ts';
 export { type GuestRam, gpr, type InitialMode, type InitialState } from './loaders/initial-state.ts';
 export { type GuestFormat, guestFormat, type LoadedGuest, type LoadOptions, loadGuest } from './loaders/load.ts';

@@ -5,10 +5,10 @@ import {
   ConfigurationError,
   type Exit,
   type ExitKind,
+  IoMap,
   Jit86Error,
   LoaderError,
   loadGuest,
-  PortBus,
   unexpectedExit,
 } from '../runtime/index.ts';
 
@@ -99,11 +99,12 @@ test('errors carry a stable code, a message of one line, and their class', () =>
 });
 
 test('the bare machine has its devices at their ports, and nothing else', () => {
-  const ports = new PortBus();
+  const io = new IoMap();
+  const { ports } = io;
   const serial: number[] = [];
   const debugcon: number[] = [];
   const exits: number[] = [];
-  const devices = attachBareDevices(ports, {
+  const devices = attachBareDevices(io, {
     serial: (byte) => serial.push(byte),
     debugcon: (byte) => debugcon.push(byte),
     exit: (status) => exits.push(status),

@@ -3,7 +3,7 @@
 import type { Translate } from '../../jit/translate.ts';
 import { openBus } from '../../src/mmu/physical-memory.ts';
 import type { Host } from '../hosts/host.ts';
-import { PortBus } from '../io/bus.ts';
+import { IoMap } from '../io/io-map.ts';
 import type { InitialState } from '../loaders/initial-state.ts';
 import { attachBareDevices } from '../machines/bare.ts';
 import type { MachineOptions } from '../machines/machine.ts';
@@ -36,16 +36,13 @@ export class BareRun implements GuestRun {
 
   constructor(options: GuestRunOptions, how: 'interpreted' | 'translated') {
     const { memory, modules, load, when: kind, translate, x87 } = options;
-    const bus = new PortBus();
+    const io = new IoMap();
     const vm = new Vm({
       mmio: openBus,
       memory,
       cpus: 1,
       modules,
-      ports: {
-        read: (port, bytes) => bus.read(port, bytes),
-        write: (port, bytes, value) => bus.write(port, bytes, value),
-      },
+      ports: io.ports,
       tsc: { read: () => BigInt(this.now()), hertz: 1_000_000_000 },
       x87,
       random: { seed: 0 },
@@ -55,7 +52,7 @@ export class BareRun implements GuestRun {
           : { way: { kind, translate }, cache: null, mode: { shared: false, x87, cpu: cpuBase } },
     });
     this.side = { vcpu: vm.vcpu(0), ram: vm.ram };
-    attachBareDevices(bus, {
+    attachBareDevices(io, {
       serial: (byte) => void (this.said += String.fromCharCode(byte)),
       debugcon: (byte) => void (this.said += String.fromCharCode(byte)),
       exit: (status) => {

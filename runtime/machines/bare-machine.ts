@@ -2,7 +2,7 @@
 
 import { openBus } from '../../src/mmu/physical-memory.ts';
 import type { Host } from '../hosts/host.ts';
-import { PortBus } from '../io/bus.ts';
+import { IoMap } from '../io/io-map.ts';
 import type { InitialState } from '../loaders/initial-state.ts';
 import type { MachineTranslation } from '../translation.ts';
 import type { Vcpu } from '../vm/vcpu.ts';
@@ -46,7 +46,7 @@ class BareMachine implements Machine {
     this.translation = translation;
     this.adaptsSlices = options.engine === 'auto';
     this.slice = this.adaptsSlices ? firstSlice : fixedSlice;
-    const bus = new PortBus();
+    const io = new IoMap();
     const started = host.monotonicNanos();
     this.vm = new Vm({
       mmio: openBus,
@@ -54,16 +54,13 @@ class BareMachine implements Machine {
       cpus: options.cpus,
       model: options.cpu ?? 'max',
       modules,
-      ports: {
-        read: (port, bytes) => bus.read(port, bytes),
-        write: (port, bytes, value) => bus.write(port, bytes, value),
-      },
+      ports: io.ports,
       tsc: { read: () => BigInt(Math.floor(host.monotonicNanos() - started)), hertz: tscHertz },
       x87: options.x87,
       translate: translation?.forVm ?? false,
     });
     this.vcpu = this.vm.vcpu(0);
-    this.devices = attachBareDevices(bus, {
+    this.devices = attachBareDevices(io, {
       serial: options.serial,
       debugcon: options.debugcon,
       exit: (status) => {

@@ -9,11 +9,12 @@
  */
 
 import { Debugcon } from '../devices/debugcon.ts';
+import type { Device } from '../devices/device.ts';
 import { ExitPort } from '../devices/exit-port.ts';
 import { type IrqLine, unconnectedLine } from '../devices/irq-line.ts';
 import { PostPort } from '../devices/post-port.ts';
 import { Serial16550 } from '../devices/serial-16550.ts';
-import type { PortBus } from '../io/bus.ts';
+import type { IoMap } from '../io/io-map.ts';
 
 /** Where the devices' output goes. */
 export interface BareMachineHost {
@@ -35,16 +36,19 @@ export interface BareMachineDevices {
 }
 
 /** Makes the devices and attaches them to the ports. */
-export function attachBareDevices(ports: PortBus, host: BareMachineHost): BareMachineDevices {
+export function attachBareDevices(io: IoMap, host: BareMachineHost): BareMachineDevices {
   const devices = {
     serial: new Serial16550(host.serial, host.serialIrq ?? unconnectedLine),
     debugcon: new Debugcon(host.debugcon),
     exitPort: new ExitPort(host.exit),
     postPort: new PostPort(),
   };
-  ports.attach(0x80, 1, devices.postPort);
-  ports.attach(0xe9, 1, devices.debugcon);
-  ports.attach(0xf4, 4, devices.exitPort);
-  ports.attach(0x3f8, 8, devices.serial);
+  const ports: readonly [number, number, Device][] = [
+    [0x80, 1, devices.postPort],
+    [0xe9, 1, devices.debugcon],
+    [0xf4, 4, devices.exitPort],
+    [0x3f8, 8, devices.serial],
+  ];
+  for (const [address, length, device] of ports) io.attach({ space: 'port', address, length }, device);
   return devices;
 }

@@ -9,7 +9,7 @@
 import { HostClock, VirtualClock } from '../devices/clock.ts';
 import { ConfigurationError } from '../errors.ts';
 import type { Host } from '../hosts/host.ts';
-import { MmioBus, PortBus } from '../io/bus.ts';
+import { IoMap } from '../io/io-map.ts';
 import type { InitialState } from '../loaders/initial-state.ts';
 import type { MachineTranslation } from '../translation.ts';
 import type { Vcpu } from '../vm/vcpu.ts';
@@ -71,21 +71,14 @@ export class PcMachine implements Machine {
     this.virtual = options.clock === 'host' ? null : new VirtualClock(() => this.executed());
     const clock = this.virtual ?? new HostClock(() => host.monotonicNanos());
     this.clock = clock;
-    const ports = new PortBus();
-    const mmio = new MmioBus();
+    const io = new IoMap();
     this.vm = new Vm({
       memory: options.memory,
       cpus: options.cpus,
       model: options.cpu ?? 'max',
       modules,
-      ports: {
-        read: (port, bytes) => ports.read(port, bytes),
-        write: (port, bytes, value) => ports.write(port, bytes, value),
-      },
-      mmio: {
-        read: (address, bytes) => mmio.read(address, bytes),
-        write: (address, bytes, value) => mmio.write(address, bytes, value),
-      },
+      ports: io.ports,
+      mmio: io.memory,
       apic: { clock, acknowledgeExternal: () => this.devices.pic.acknowledge() },
       tsc: { read: () => BigInt(Math.floor(clock.now())), hertz: tscHertz },
       random: this.virtual === null ? 'host' : { seed: 0 },
@@ -97,7 +90,7 @@ export class PcMachine implements Machine {
       this.end ??= end;
       this.active?.kick();
     };
-    this.devices = attachPcDevices(ports, mmio, {
+    this.devices = attachPcDevices(io, {
       clock,
       epoch: this.virtual === null ? Date.now() : virtualEpoch,
       memory: options.memory,

@@ -13,6 +13,7 @@
 import { AcpiPower } from '../devices/acpi-power.ts';
 import type { Clock } from '../devices/clock.ts';
 import { Debugcon } from '../devices/debugcon.ts';
+import type { Device } from '../devices/device.ts';
 import { ExitPort } from '../devices/exit-port.ts';
 import { IoApic, type IoApicMessage } from '../devices/io-apic.ts';
 import type { IrqLine } from '../devices/irq-line.ts';
@@ -22,7 +23,7 @@ import { PostPort } from '../devices/post-port.ts';
 import { RtcCmos } from '../devices/rtc-cmos.ts';
 import { Serial16550 } from '../devices/serial-16550.ts';
 import { ResetControl, ResetLine, SpeakerPort, SystemControlPort } from '../devices/system-control.ts';
-import type { MmioBus, PortBus } from '../io/bus.ts';
+import type { IoMap } from '../io/io-map.ts';
 import type { AcpiMachine } from './acpi-tables.ts';
 
 /** Where things are, as the tables tell the guest. */
@@ -76,7 +77,7 @@ function presetCmos(rtc: RtcCmos, memory: number): void {
 }
 
 /** Makes the devices and attaches them. */
-export function attachPcDevices(ports: PortBus, mmio: MmioBus, around: PcSurroundings): PcDevices {
+export function attachPcDevices(io: IoMap, around: PcSurroundings): PcDevices {
   const { clock } = around;
   const pic = new PicPair(around.interrupt);
   const ioApic = new IoApic(around.message);
@@ -91,20 +92,23 @@ export function attachPcDevices(ports: PortBus, mmio: MmioBus, around: PcSurroun
   presetCmos(rtc, around.memory);
   const serial = new Serial16550(around.serial, line(irqs.serial));
 
-  ports.attach(0x20, 2, pic.first);
-  ports.attach(0xa0, 2, pic.second);
-  ports.attach(0x4d0, 2, pic.triggers);
-  ports.attach(0x40, 4, pit);
-  ports.attach(0x61, 1, new SpeakerPort(clock, pit));
-  ports.attach(0x64, 1, new ResetLine(around.reset));
-  ports.attach(0x70, 2, rtc);
-  ports.attach(0x80, 1, new PostPort());
-  ports.attach(0x92, 1, new SystemControlPort(around.setA20, around.reset));
-  ports.attach(0xe9, 1, new Debugcon(around.debugcon));
-  ports.attach(0xf4, 4, new ExitPort(around.exit));
-  ports.attach(0x3f8, 8, serial);
-  ports.attach(pcLayout.powerPort, 12, new AcpiPower(clock, line(pcLayout.powerIrq), around.powerOff));
-  ports.attach(pcLayout.resetPort, 1, new ResetControl(around.reset));
-  mmio.attach(pcLayout.ioApic, 0x1000, ioApic);
+  const ports: readonly [number, number, Device][] = [
+    [0x20, 2, pic.first],
+    [0xa0, 2, pic.second],
+    [0x4d0, 2, pic.triggers],
+    [0x40, 4, pit],
+    [0x61, 1, new SpeakerPort(clock, pit)],
+    [0x64, 1, new ResetLine(around.reset)],
+    [0x70, 2, rtc],
+    [0x80, 1, new PostPort()],
+    [0x92, 1, new SystemControlPort(around.setA20, around.reset)],
+    [0xe9, 1, new Debugcon(around.debugcon)],
+    [0xf4, 4, new ExitPort(around.exit)],
+    [0x3f8, 8, serial],
+    [pcLayout.powerPort, 12, new AcpiPower(clock, line(pcLayout.powerIrq), around.powerOff)],
+    [pcLayout.resetPort, 1, new ResetControl(around.reset)],
+  ];
+  for (const [address, length, device] of ports) io.attach({ space: 'port', address, length }, device);
+  io.attach({ space: 'memory', address: pcLayout.ioApic, length: 0x1000 }, ioApic);
   return { serial, pic, ioApic };
 }

@@ -4,7 +4,7 @@
  */
 
 import { execute } from '../../runtime/cli/commands.ts';
-import { PortBus } from '../../runtime/io/bus.ts';
+import { IoMap } from '../../runtime/io/io-map.ts';
 import type { InitialState } from '../../runtime/loaders/initial-state.ts';
 import { attachBareDevices } from '../../runtime/machines/bare.ts';
 import type { MachineFactory, MachineOptions, RunEnd, RunLimits } from '../../runtime/machines/machine.ts';
@@ -38,11 +38,12 @@ export async function runScripted(
     const record = { options, closed: false };
     machines.push(record);
     const ram = { bytes: new Uint8Array(options.memory) };
-    const ports = new PortBus();
+    const io = new IoMap();
+    const { ports } = io;
     let exit: number | undefined;
     let state: InitialState | undefined;
     let instructions = 0;
-    const devices = attachBareDevices(ports, {
+    const devices = attachBareDevices(io, {
       serial: options.serial,
       debugcon: options.debugcon,
       exit: (status) => {

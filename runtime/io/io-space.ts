@@ -1,0 +1,306 @@
+/**
+ * One space of the I/O map (io-map.ts): who is where, and the dispatch of one access. What is attached lies in layers;
+ * they are cut into segments in which the same layers answer, so that an access costs one look-up: a table for ports, the
+ * last hit or a bisection for memory.
+ */
+import { type AccessSize, allOnes, type Device } from '../devices/device.ts';
+import { ConfigurationError } from '../errors.ts';
+import type { EventCounter } from './event-counter.ts';
+import { checkRange, type IoRange, type IoSpaceName, showRange, spaceSize } from './io-range.ts';
+import type { PostedWrites, WritesReceiver } from './posted-writes.ts';
+
+/** What {@link IoHandler.read} answers if the access is not for it. */
+export const PASSED = -1;
+
+/** Something that answers accesses of a range, or lets them go on to the next layer: a program, a device elsewhere. */
+export interface IoHandler {
+  readonly name: string;
+  /** @param address a port or guest-physical address; @returns the value, unsigned, or {@link PASSED} */
+  read(address: number, size: AccessSize): number;
+  /** @returns whether it took the write */
+  write(address: number, size: AccessSize, value: number): boolean;
+}
+
+/** What is left when nobody inside the machine claims an access. */
+export interface Unclaimed {
+  /** @returns unsigned, of `size` bytes */
+  read(space: IoSpaceName, address: number, size: AccessSize): number;
+  write(space: IoSpaceName, address: number, size: AccessSize, value: number): void;
+}
+
+/** Reads give all ones, writes are lost: a bus without anybody. */
+export const nobody: Unclaimed = { read: (_space, _address, size) => allOnes(size), write: () => {} };
+
+/** Who answers first: from the top to the bottom. */
+export type IoLayer = 'program' | 'event' | 'coalesced' | 'remote' | 'device';
+
+interface Placed {
+  readonly name: string;
+  readonly start: number;
+  /** Behind the last. */
+  readonly end: number;
+}
+export interface PlacedProgram extends Placed {
+  readonly layer: 'program';
+  readonly handler: IoHandler;
+  readonly reads: boolean;
+  readonly writes: boolean;
+}
+export interface PlacedEvent extends Placed {
+  readonly layer: 'event';
+  /** Bytes of the write; 0 = any. */
+  readonly length: number;
+  /** The value; -1 = any. */
+  readonly match: number;
+  readonly counter: EventCounter;
+}
+export interface PlacedCoalesced extends Placed {
+  readonly layer: 'coalesced';
+  /** null: the devices beneath. */
+  readonly receiver: WritesReceiver | null;
+}
+export interface PlacedRemote extends Placed {
+  readonly layer: 'remote';
+  readonly handler: IoHandler;
+}
+export interface PlacedDevice extends Placed {
+  readonly layer: 'device';
+  readonly device: Device;
+}
+export type PlacedPart = PlacedProgram | PlacedEvent | PlacedCoalesced | PlacedRemote | PlacedDevice;
+
+/** A stretch of addresses for which the layers are the same. */
+interface Segment {
+  readonly start: number;
+  readonly end: number;
+  program: PlacedProgram | null;
+  events: PlacedEvent[] | null;
+  coalesced: PlacedCoalesced | null;
+  remote: PlacedRemote | null;
+  device: PlacedDevice | null;
+}
+
+export class IoSpace {
+  readonly name: IoSpaceName;
+  readonly #parts: PlacedPart[] = [];
+  /** In the order of their addresses; between them there may be gaps. */
+  #segments: Segment[] = [];
+  #last: Segment | null = null;
+  /** Ports: for each one more than its segment's number, 0 = nobody. */
+  readonly #table: Uint16Array | null;
+  readonly #limit: number;
+  readonly #unclaimed: Unclaimed;
+  readonly #posted: PostedWrites;
+
+  constructor(name: IoSpaceName, unclaimed: Unclaimed, posted: PostedWrites) {
+    this.name = name;
+    this.#limit = spaceSize[name];
+    this.#table = name === 'port' ? new Uint16Array(spaceSize.port) : null;
+    this.#unclaimed = unclaimed;
+    this.#posted = posted;
+  }
+
+  // --- who is where
+  /** @throws ConfigurationError `bad-region`, `region-overlap` naming both; then nothing has changed */
+  add(part: PlacedPart): void {
+    checkRange(part.name, this.#rangeOf(part), 1);
+    for (const other of this.#parts) {
+      if (other.layer !== part.layer || other.start >= part.end || part.start >= other.end) continue;
+      if (other.layer === 'event' && !collide(other, part as PlacedEvent)) continue;
+      throw new ConfigurationError(
+        'region-overlap',
+        `${showRange(part.name, this.#rangeOf(part))} overlaps ${showRange(other.name, this.#rangeOf(other))}`,
+      );
+    }
+    this.#parts.push(part);
+    this.#rebuild();
+  }
+  remove(part: PlacedPart): void {
+    const index = this.#parts.indexOf(part);
+    if (index < 0) return;
+    this.#parts.splice(index, 1);
+    this.#rebuild();
+  }
+  /** Takes every region of the device away. */
+  removeDevice(device: Device): void {
+    const kept = this.#parts.filter((part) => part.layer !== 'device' || part.device !== device);
+    if (kept.length === this.#parts.length) return;
+    this.#parts.splice(0, this.#parts.length, ...kept);
+    this.#rebuild();
+  }
+  /** Whether a device, here or elsewhere, answers at this address. */
+  claims(address: number): boolean {
+    const segment = this.#find(address);
+    return segment !== null && (segment.device !== null || segment.remote !== null);
+  }
+  /** Whether devices answer at every address of a range. */
+  claimsAll(start: number, end: number): boolean {
+    for (let at = start; at < end; ) {
+      const segment = this.#find(at);
+      if (segment === null || (segment.device === null && segment.remote === null)) return false;
+      at = segment.end;
+    }
+    return true;
+  }
+
+  #rangeOf(part: Placed): IoRange {
+    return { space: this.name, address: part.start, length: part.end - part.start };
+  }
+
+  #rebuild(): void {
+    const cuts = [...new Set(this.#parts.flatMap(({ start, end }) => [start, end]))].sort((a, b) => a - b);
+    const places = new Map(cuts.map((cut, index) => [cut, index]));
+    const segments: (Segment | undefined)[] = new Array(cuts.length);
+    for (const part of this.#parts)
+      for (let i = places.get(part.start)!; i < places.get(part.end)!; i++) {
+        const [start, end] = [cuts[i]!, cuts[i + 1]!];
+        segments[i] ??= { start, end, program: null, events: null, coalesced: null, remote: null, device: null };
+        put(segments[i]!, part);
+      }
+    this.#segments = segments.filter((segment) => segment !== undefined);
+    this.#last = null;
+    const table = this.#table;
+    if (table === null) return;
+    table.fill(0);
+    for (const [index, { start, end }] of this.#segments.entries()) table.fill(index + 1, start, end);
+  }
+
+  #find(address: number): Segment | null {
+    const table = this.#table;
+    if (table !== null) {
+      const number = table[address]!;
+      return number === 0 ? null : this.#segments[number - 1]!;
+    }
+    const last = this.#last;
+    if (last !== null && address >= last.start && address < last.end) return last;
+    const segments = this.#segments;
+    let low = 0;
+    let high = segments.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (segments[middle]!.start <= address) low = middle + 1;
+      else high = middle;
+    }
+    if (low === 0) return null;
+    const segment = segments[low - 1]!;
+    if (address >= segment.end) return null;
+    this.#last = segment;
+    return segment;
+  }
+
+  // --- one access
+  /**
+   * A load of up to four bytes. One that leaves what answers at its first byte is made byte by byte.
+   * @returns unsigned
+   */
+  read(address: number, size: AccessSize): number {
+    const segment = this.#find(address);
+    const end = address + size;
+    if (segment !== null) {
+      const { program, remote, device } = segment;
+      if (program?.reads === true && end <= program.end) {
+        const value = program.handler.read(address, size);
+        if (value >= 0) return value;
+      }
+      if (this.#posted.waiting) this.#posted.drain();
+      if (remote !== null && end <= remote.end) {
+        const value = remote.handler.read(address, size);
+        if (value >= 0) return value;
+      }
+      if (device !== null && end <= device.end) return device.device.read(address - device.start, size);
+    } else if (this.#posted.waiting) this.#posted.drain();
+    if (size === 1 || !this.#isShared(address, size)) return this.#unclaimed.read(this.name, address, size);
+    let value = 0;
+    for (let index = 0; index < size; index++) value += this.read(this.#at(address + index), 1) * 2 ** (index * 8);
+    return value;
+  }
+
+  /** A store of up to four bytes; see {@link read}. */
+  write(address: number, size: AccessSize, value: number): void {
+    const segment = this.#find(address);
+    const end = address + size;
+    if (segment !== null) {
+      const { program, events, coalesced } = segment;
+      if (program?.writes === true && end <= program.end && program.handler.write(address, size, value)) return;
+      if (events !== null) {
+        for (const event of events) {
+          if (event.start !== address || (event.length !== 0 && event.length !== size)) continue;
+          if (event.match >= 0 && event.match !== value) continue;
+          if (this.#posted.waiting) this.#posted.drain();
+          event.counter.add(1);
+          return;
+        }
+      }
+      if (coalesced !== null && end <= coalesced.end && this.#post(segment, coalesced, address, size, value)) return;
+      if (this.#posted.waiting) this.#posted.drain();
+      if (this.#toDevice(segment, address, size, value)) return;
+    } else if (this.#posted.waiting) this.#posted.drain();
+    if (size === 1 || !this.#isShared(address, size)) return this.#unclaimed.write(this.name, address, size, value);
+    for (let index = 0; index < size; index++) {
+      this.write(this.#at(address + index), 1, (value >>> (index * 8)) & 0xff);
+    }
+  }
+
+  /** A posted write, on its way to the devices. */
+  deliver(address: number, size: AccessSize, value: number): void {
+    const segment = this.#find(address);
+    if (segment !== null) this.#toDevice(segment, address, size, value);
+  }
+
+  #toDevice({ remote, device }: Segment, address: number, size: AccessSize, value: number): boolean {
+    const end = address + size;
+    if (remote !== null && end <= remote.end && remote.handler.write(address, size, value)) return true;
+    if (device === null || end > device.end) return false;
+    device.device.write(address - device.start, size, value);
+    return true;
+  }
+  /** False: it cannot wait, since nobody would take it then. */
+  #post(segment: Segment, { receiver }: PlacedCoalesced, address: number, size: AccessSize, value: number): boolean {
+    if (this.#posted.draining) return false; // a device's own write
+    if (receiver === null) {
+      const { remote, device } = segment;
+      const end = address + size;
+      if ((device === null || end > device.end) && (remote === null || end > remote.end)) return false;
+    }
+    this.#posted.push(this, receiver, address, size, value);
+    return true;
+  }
+  /** Whether some byte of an access that its first byte's owner cannot do alone belongs to a device. */
+  #isShared(address: number, size: number): boolean {
+    for (let index = 0; index < size; index++) if (this.claims(this.#at(address + index))) return true;
+    return false;
+  }
+  /** Ports begin again after the last one. */
+  #at(address: number): number {
+    return address < this.#limit ? address : address - this.#limit;
+  }
+}
+
+function put(segment: Segment, part: PlacedPart): void {
+  switch (part.layer) {
+    case 'program':
+      segment.program = part;
+      break;
+    case 'event':
+      segment.events = [...(segment.events ?? []), part];
+      break;
+    case 'coalesced':
+      segment.coalesced = part;
+      break;
+    case 'remote':
+      segment.remote = part;
+      break;
+    case 'device':
+      segment.device = part;
+      break;
+    default:
+      part satisfies never;
+  }
+}
+
+/** One write could be meant for both. */
+function collide(a: PlacedEvent, b: PlacedEvent): boolean {
+  if (a.start !== b.start) return false;
+  if (a.length !== 0 && b.length !== 0 && a.length !== b.length) return false;
+  return a.match < 0 || b.match < 0 || a.match === b.match;
+}
