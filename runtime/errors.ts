@@ -34,6 +34,18 @@ export type StateCode = 'unknown-register' | 'bad-register-size' | 'read-only-re
 /** A call of the state interface named something that is not there; the call as a whole changed nothing. */
 export class StateError extends Jit86Error<StateCode> {}
 
+export type InterruptCode =
+  | 'bad-gsi'
+  | 'bad-route'
+  | 'bad-msi'
+  | 'bad-controller'
+  | 'bad-event'
+  | 'bad-interrupt-state'
+  | 'bad-message';
+
+/** Interrupt routing was asked for something that cannot be, or a controller's messages make no sense. */
+export class InterruptError extends Jit86Error<InterruptCode> {}
+
 export type LoaderCode =
   | 'unknown-format'
   | 'empty-file'

@@ -39,9 +39,12 @@ export class IoApic implements Device {
     pins: 0,
   };
   readonly #send: (message: IoApicMessage) => void;
+  readonly #ended: (pin: number) => void;
 
-  constructor(send: (message: IoApicMessage) => void) {
+  /** @param ended told when the level-triggered interrupt of an input was ended, before the input is looked at again */
+  constructor(send: (message: IoApicMessage) => void, ended: (pin: number) => void = () => {}) {
     this.#send = send;
+    this.#ended = ended;
   }
 
   /** The level of an input; true = asserted, whatever the wire's polarity is. */
@@ -51,6 +54,16 @@ export class IoApic implements Device {
     const rising = asserted && (state.pins & bit) === 0;
     state.pins = asserted ? state.pins | bit : state.pins & ~bit;
     if (asserted) this.#service(pin, rising);
+  }
+
+  /** One edge at an input: `merged` while it is up anyway or its last level-triggered interrupt has not ended. */
+  pulse(pin: number): 'sent' | 'merged' | 'ignored' {
+    const low = this.state.low[pin]!;
+    if ((low & MASKED) !== 0) return 'ignored';
+    if ((this.state.pins & (1 << pin)) !== 0 || ((low & LEVEL) !== 0 && (low & REMOTE_IRR) !== 0)) return 'merged';
+    this.set(pin, true);
+    this.set(pin, false);
+    return 'sent';
   }
 
   #service(pin: number, rising: boolean): void {
@@ -78,6 +91,7 @@ export class IoApic implements Device {
       const low = state.low[pin]!;
       if ((low & REMOTE_IRR) === 0 || (low & 0xff) !== vector) continue;
       state.low[pin] = low & ~REMOTE_IRR;
+      this.#ended(pin);
       if ((state.pins & (1 << pin)) !== 0) this.#service(pin, false);
     }
   }

@@ -16,6 +16,8 @@ class Pic8259 implements Device {
     inService: 0,
     mask: 0,
     levels: 0,
+    /** Inputs that a pulse holds up until they are acknowledged. */
+    held: 0,
     /** Inputs that are level-triggered. */
     levelTriggered: 0,
     vectorBase: 0,
@@ -33,11 +35,13 @@ class Pic8259 implements Device {
   };
   readonly #levelMask: number;
   readonly #changed: () => void;
+  readonly #ended: (input: number) => void;
 
-  constructor(name: string, levelMask: number, changed: () => void) {
+  constructor(name: string, levelMask: number, changed: () => void, ended: (input: number) => void) {
     this.name = name;
     this.#levelMask = levelMask;
     this.#changed = changed;
+    this.#ended = ended;
   }
 
   setInput(input: number, high: boolean): void {
@@ -53,6 +57,27 @@ class Pic8259 implements Device {
       state.requests &= ~bit;
     }
     this.#changed();
+  }
+
+  /**
+   * One edge at an input. The chip wants it held until the acknowledge, so the input stays up until then; `merged` while
+   * the last one waits.
+   */
+  pulse(input: number): 'sent' | 'merged' | 'ignored' {
+    const { state } = this;
+    const bit = 1 << input;
+    const masked = (state.mask & bit) !== 0;
+    if (((state.requests | state.levels) & bit) !== 0) return masked ? 'ignored' : 'merged';
+    state.held |= bit;
+    this.setInput(input, true);
+    return masked ? 'ignored' : 'sent';
+  }
+  #letGo(inputs: number): void {
+    const { state } = this;
+    const released = state.held & inputs;
+    state.held &= ~released;
+    state.levels &= ~released;
+    state.requests &= ~released;
   }
 
   /** Inputs from the highest priority on. */
@@ -81,8 +106,12 @@ class Pic8259 implements Device {
     if (input < 0) return { vector: state.vectorBase + 7, input: 7 };
     const bit = 1 << input;
     if ((state.levelTriggered & bit) === 0) state.requests &= ~bit;
+    this.#letGo(bit);
     if (!state.automaticEnd) state.inService |= bit;
-    else if (state.rotateOnAutomaticEnd) state.lowest = input;
+    else {
+      if (state.rotateOnAutomaticEnd) state.lowest = input;
+      this.#ended(input);
+    }
     this.#changed();
     return { vector: state.vectorBase + input, input };
   }
@@ -120,6 +149,7 @@ class Pic8259 implements Device {
     state.single = (byte & 2) !== 0;
     state.mask = 0;
     state.inService = 0;
+    this.#letGo(0xff);
     state.requests &= state.levelTriggered; // edges must come anew
     state.lowest = 7;
     state.specialMask = false;
@@ -170,20 +200,27 @@ class Pic8259 implements Device {
           if ((state.inService & (1 << input)) === 0) continue;
           state.inService &= ~(1 << input);
           if (byte >> 5 === 5) state.lowest = input;
+          this.#ended(input);
           break;
         }
         break;
       case 3:
-        state.inService &= ~(1 << named);
+        this.#endNamed(named);
         break;
       case 6:
         state.lowest = named;
         break;
       case 7:
-        state.inService &= ~(1 << named);
+        this.#endNamed(named);
         state.lowest = named;
         break;
     }
+  }
+  #endNamed(input: number): void {
+    const { state } = this;
+    if ((state.inService & (1 << input)) === 0) return;
+    state.inService &= ~(1 << input);
+    this.#ended(input);
   }
 
   setLevelTriggered(inputs: number): void {
@@ -201,12 +238,20 @@ export class PicPair {
   readonly #output: IrqLine;
   #settling = false;
 
-  /** @param output the line to the processor: INTR */
-  constructor(output: IrqLine) {
+  /**
+   * @param output the line to the processor: INTR
+   * @param ended told of each end of interrupt, by input, before the input is looked at again
+   */
+  constructor(output: IrqLine, ended: (irq: number) => void = () => {}) {
     this.#output = output;
     // The timer, the keyboard, the cascade, the clock and the coprocessor have no level to trigger by.
-    this.#first = new Pic8259('pic', 0xf8, () => this.#settle());
-    this.#second = new Pic8259('pic2', 0xde, () => this.#settle());
+    this.#first = new Pic8259('pic', 0xf8, () => this.#settle(), ended);
+    this.#second = new Pic8259(
+      'pic2',
+      0xde,
+      () => this.#settle(),
+      (input) => ended(input + 8),
+    );
     this.first = this.#first;
     this.second = this.#second;
     const chips = [this.#first, this.#second];
@@ -230,6 +275,11 @@ export class PicPair {
   set(irq: number, high: boolean): void {
     if (irq < 8) this.#first.setInput(irq, high);
     else this.#second.setInput(irq - 8, high);
+  }
+
+  /** One edge at an input that is low; see `Pic8259.pulse`. */
+  pulse(irq: number): 'sent' | 'merged' | 'ignored' {
+    return irq < 8 ? this.#first.pulse(irq) : this.#second.pulse(irq - 8);
   }
 
   /** The processor takes the interrupt: its vector. */

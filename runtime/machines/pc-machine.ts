@@ -79,7 +79,7 @@ export class PcMachine implements Machine {
       modules,
       ports: io.ports,
       mmio: io.memory,
-      apic: { clock, acknowledgeExternal: () => this.devices.pic.acknowledge() },
+      apic: { clock },
       tsc: { read: () => BigInt(Math.floor(clock.now())), hertz: tscHertz },
       random: this.virtual === null ? 'host' : { seed: 0 },
       x87: options.x87,
@@ -102,14 +102,8 @@ export class PcMachine implements Machine {
       setA20: (open) => {
         vm.physical.a20 = open;
       },
-      interrupt: {
-        set(high) {
-          for (const { apic } of vm.vcpus) apic?.setPin(0, high);
-        },
-      },
-      message: (message) => vm.apicBus.message(message),
+      interrupts: vm.irq,
     });
-    vm.apicBus.onEndOfInterrupt.push((vector) => this.devices.ioApic.endOfInterrupt(vector));
     clock.onEarlier = () => {
       // A deadline within what is being run: the rest of it is run later.
       if (this.active !== null && clock.nextDeadline() < clock.now() + this.active.engine.left) this.active.kick();

@@ -15,14 +15,16 @@ import type { Clock } from '../devices/clock.ts';
 import { Debugcon } from '../devices/debugcon.ts';
 import type { Device } from '../devices/device.ts';
 import { ExitPort } from '../devices/exit-port.ts';
-import { IoApic, type IoApicMessage } from '../devices/io-apic.ts';
-import type { IrqLine } from '../devices/irq-line.ts';
-import { PicPair } from '../devices/pic-8259.ts';
+import { type IoApic, ioApicPins } from '../devices/io-apic.ts';
+import type { PicPair } from '../devices/pic-8259.ts';
 import { Pit8254 } from '../devices/pit-8254.ts';
 import { PostPort } from '../devices/post-port.ts';
 import { RtcCmos } from '../devices/rtc-cmos.ts';
 import { Serial16550 } from '../devices/serial-16550.ts';
 import { ResetControl, ResetLine, SpeakerPort, SystemControlPort } from '../devices/system-control.ts';
+import { ioApicOn, picPairOn } from '../interrupts/controllers.ts';
+import type { Route } from '../interrupts/routes.ts';
+import type { VmInterrupts } from '../interrupts/vm-interrupts.ts';
 import type { IoMap } from '../io/io-map.ts';
 import type { AcpiMachine } from './acpi-tables.ts';
 
@@ -36,8 +38,17 @@ export const pcLayout = {
   resetValue: 6,
 } as const satisfies Omit<AcpiMachine, 'cpus'>;
 const irqs = { timer: 0, serial: 4, clock: 8 } as const;
+const picInputs = 16;
+const cascade = 2;
 /** The interval timer's line goes to pin 2 of the I/O APIC. */
 const timerPin = 2;
+
+/** The sixteen lines of the PC go to both kinds of controller, the I/O APIC's other inputs have GSIs of their own. */
+const pcRoutes: readonly Route[] = Array.from({ length: ioApicPins }, (_, gsi): Route[] => {
+  const toPic = gsi < picInputs && gsi !== cascade ? [{ gsi, controller: 'pic', pin: gsi }] : [];
+  const pin = gsi === irqs.timer ? timerPin : gsi;
+  return gsi === cascade ? [] : [...toPic, { gsi, controller: 'io-apic', pin }];
+}).flat();
 
 /** What the devices reach outside of themselves. */
 export interface PcSurroundings {
@@ -51,10 +62,8 @@ export interface PcSurroundings {
   readonly powerOff: () => void;
   readonly reset: () => void;
   readonly setA20: (open: boolean) => void;
-  /** The interrupt controllers' line to the processors. */
-  readonly interrupt: IrqLine;
-  /** A message of the I/O APIC to the local APICs. */
-  readonly message: (message: IoApicMessage) => void;
+  /** Takes the interrupt controllers and the devices' lines. */
+  readonly interrupts: VmInterrupts;
 }
 
 export interface PcDevices {
@@ -78,15 +87,11 @@ function presetCmos(rtc: RtcCmos, memory: number): void {
 
 /** Makes the devices and attaches them. */
 export function attachPcDevices(io: IoMap, around: PcSurroundings): PcDevices {
-  const { clock } = around;
-  const pic = new PicPair(around.interrupt);
-  const ioApic = new IoApic(around.message);
-  const line = (irq: number): IrqLine => ({
-    set(high) {
-      pic.set(irq, high);
-      ioApic.set(irq === irqs.timer ? timerPin : irq, high);
-    },
-  });
+  const { clock, interrupts } = around;
+  const pic = picPairOn(interrupts.attach('pic', picInputs));
+  const ioApic = ioApicOn(interrupts.attach('io-apic', ioApicPins));
+  interrupts.routes.replace(pcRoutes);
+  const line = (irq: number) => interrupts.line(irq);
   const pit = new Pit8254(clock, line(irqs.timer));
   const rtc = new RtcCmos(clock, line(irqs.clock), around.epoch);
   presetCmos(rtc, around.memory);

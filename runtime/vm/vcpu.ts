@@ -17,6 +17,7 @@ import type { CpuModel } from '../../src/system/cpu-models.ts';
 import { DR6_BS } from '../../src/system/debug.ts';
 import type { Ports, RandomNumbers, TimeStampCounter } from '../../src/system/engine.ts';
 import type { HelperName } from '../../src/system/helpers.ts';
+import { InterruptPins, type InterruptSource } from '../../src/system/interrupt-pins.ts';
 import { type ApicListener, LocalApic } from '../../src/system/local-apic.ts';
 import { ConfigurationError } from '../errors.ts';
 import { type AccessingVcpu, EmbedderAccesses } from './embedder-accesses.ts';
@@ -44,8 +45,19 @@ const BSP = 0x100n;
 export interface ApicMachine {
   /** Nanoseconds; the time-stamp counter must follow from it. */
   readonly clock: ApicClock;
-  /** The vector of the external controller (8259), which takes the interrupt as acknowledged. */
-  readonly acknowledgeExternal: () => number;
+  /** The vector of the external controller (8259), which takes the interrupt as acknowledged: for machines without one on
+   *  the APIC bus (`vm.irq`). */
+  readonly acknowledgeExternal?: () => number;
+}
+
+/** What a vCPU asks of the machine's interrupt routing. */
+export interface VcpuInterrupts {
+  /** The vector of the external controller; -1 = the processor is told later. */
+  acknowledge(processor: InterruptSource): number;
+  /** Whether `poll` is worth a call. */
+  readonly polls: boolean;
+  /** Looks at what other threads have signalled. */
+  poll(): void;
 }
 
 export interface VcpuParts {
@@ -64,7 +76,8 @@ export interface VcpuParts {
   readonly index: number;
   readonly cpus: number;
   /** null: the processor has no local APIC. */
-  readonly apic: (ApicMachine & { readonly bus: ApicBus }) | null;
+  readonly apic: { readonly clock: ApicClock; readonly bus: ApicBus } | null;
+  readonly interrupts: VcpuInterrupts;
   /** Nanoseconds: what deadlines are of. */
   readonly clock: VcpuClock;
   /** Told of each entry. */
@@ -80,6 +93,8 @@ export interface VcpuClock {
 
 /** Instructions between two looks at a clock that goes by itself. */
 const deadlineSlice = 50_000;
+/** Instructions between two looks at what other threads have signalled. */
+const pollSlice = 20_000;
 
 export class Vcpu implements Processor, ApicListener, AccessingVcpu {
   readonly fields: CpuState;
@@ -97,6 +112,11 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
   private readonly onEntered: () => void;
   private stopWanted = false;
   readonly apic: LocalApic | null;
+  /** What maskable interrupts come from: the local APIC or, without one, the bare pins. */
+  readonly pins: InterruptSource;
+  private readonly interrupts: VcpuInterrupts;
+  /** Answers for an interrupt at LINT0 that the embedder has raised itself. */
+  private acknowledgeLint0: (() => number) | null = null;
   /** Events that wait to be taken; a start-up vector of -1 is none. */
   private readonly events = { nmi: false, smi: false, init: false, startUp: -1, external: -1 };
   /** After INIT: nothing is executed until a start-up message comes. */
@@ -126,6 +146,8 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
     this.code = new CodeMemory(parts.memory.buffer, parts.codeBase, parts.codeBytes, parts.physical);
     const { apic } = parts;
     this.onEntered = parts.entered;
+    this.interrupts = parts.interrupts;
+    const acknowledgeExternal = () => this.acknowledgeLint0?.() ?? parts.interrupts.acknowledge(this.pins);
     this.apic =
       apic === null
         ? null
@@ -134,11 +156,12 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
             clock: apic.clock,
             sender: apic.bus,
             listener: this,
-            acknowledgeExternal: apic.acknowledgeExternal,
+            acknowledgeExternal,
             timeOfTsc: (tsc) =>
               Math.ceil((Number(BigInt.asUintN(64, tsc - this.fields.get64('tscOffset'))) * 1e9) / parts.tsc.hertz),
           });
     if (this.apic !== null) apic?.bus.apics.push(this.apic);
+    this.pins = this.apic ?? new InterruptPins({ acknowledgeExternal, listener: this });
     this.waitsForStartUp = this.apic !== null && parts.index !== 0;
     // The architecture and the engine know each other; the architecture speaks only once the engine is there.
     let engine: Engine | null = null;
@@ -193,8 +216,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
       // What IRET or RSM has let through.
       (events.nmi && u32[NMI_BLOCKED] === 0) ||
       ((events.smi || events.init) && u32[SMM] === 0) ||
-      ((this.limits.interruptWindow || events.external >= 0 || this.apic?.requesting === true) &&
-        (u32[RFLAGS]! & IF) !== 0) ||
+      ((this.limits.interruptWindow || events.external >= 0 || this.pins.requesting) && (u32[RFLAGS]! & IF) !== 0) ||
       u32[HALTED] !== 0 ||
       u32[SHUTDOWN] !== 0 ||
       this.stopWanted ||
@@ -232,6 +254,20 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
     this.fields.u32[ATTENTION] = 1;
   }
 
+  /**
+   * The level of LINT0, for machines that have no interrupt controller on `vm.irq`: an ExtINT while the local APIC is hidden
+   * or disabled, otherwise what its entry of the local vector table says.
+   * @param acknowledge gives the vector when the processor takes an ExtINT; stays in force until another one is given
+   */
+  lint0(high: boolean, acknowledge?: () => number): void {
+    if (acknowledge !== undefined) this.acknowledgeLint0 = acknowledge;
+    this.pins.setPin(0, high);
+  }
+  /** The level of LINT1: an NMI at its rise while the local APIC is hidden or disabled. */
+  lint1(high: boolean): void {
+    this.pins.setPin(1, high);
+  }
+
   // --- what the local APIC has for the processor
   interruptRequested(): void {
     this.fields.u32[ATTENTION] = 1;
@@ -267,7 +303,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
   }
   /** A maskable interrupt is there. */
   private get interruptWaits(): boolean {
-    return this.events.external >= 0 || this.apic?.requesting === true;
+    return this.events.external >= 0 || this.pins.requesting;
   }
 
   /** A maskable interrupt would end the halt. */
@@ -277,7 +313,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
 
   /** Takes the events that can be taken now, in the order of SDM volume 3, table 7-2. */
   private takeEvents(): void {
-    const { events, cpu, apic } = this;
+    const { events, cpu, pins } = this;
     const { u32 } = this.fields;
     if (events.smi && !this.waitsForStartUp && cpu.deliverSmi()) events.smi = false;
     // In system-management mode INIT waits.
@@ -285,7 +321,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
       events.init = false;
       events.nmi = false;
       cpu.init();
-      this.waitsForStartUp = this.fields.get64('apicBase') & BSP ? false : apic !== null;
+      this.waitsForStartUp = this.fields.get64('apicBase') & BSP ? false : this.apic !== null;
     }
     if (events.startUp >= 0) {
       if (this.waitsForStartUp) cpu.startUp(events.startUp);
@@ -305,8 +341,8 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
       events.external = -1;
       cpu.deliverInterrupt(vector);
     }
-    if (u32[SHUTDOWN] === 0 && apic?.requesting === true && cpu.interruptible) {
-      const vector = apic.acknowledge();
+    if (u32[SHUTDOWN] === 0 && pins.requesting && cpu.interruptible) {
+      const vector = pins.acknowledge();
       if (vector >= 0) cpu.deliverInterrupt(vector);
     }
     processor.repeats = false;
@@ -353,7 +389,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
 
   private run(early: boolean): Exit {
     const { u32 } = this.fields;
-    const { accesses, limits, engine, givenUpAt } = this;
+    const { accesses, limits, engine, givenUpAt, interrupts } = this;
     let blocks = limits.blocks;
     let resumes = accesses.waiting;
     if (resumes && (u32[RIP] !== givenUpAt.low || u32[RIP + 1] !== givenUpAt.high)) {
@@ -378,6 +414,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
         return this.exits.kicked;
       }
       u32[ATTENTION] = 0;
+      if (interrupts.polls) interrupts.poll();
       if (!resumes) {
         if (limits.interruptWindow && this.interruptible) return this.exits.window;
         this.takeEvents();
@@ -389,7 +426,8 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
       }
       if (this.left <= 0) return this.ended('instructions');
       if (blocks <= 0) return this.ended('blocks');
-      const slice = limits.deadline === Number.POSITIVE_INFINITY ? this.left : this.untilDeadline(limits.deadline);
+      let slice = limits.deadline === Number.POSITIVE_INFINITY ? this.left : this.untilDeadline(limits.deadline);
+      if (interrupts.polls) slice = Math.min(slice, pollSlice);
       if (slice <= 0) return this.ended('deadline');
       if (resumes || blocks !== Number.POSITIVE_INFINITY || u32[SHADOW] !== 0 || (u32[RFLAGS]! & (TF | RF)) !== 0) {
         if (resumes) accesses.resume();

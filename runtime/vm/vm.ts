@@ -12,6 +12,9 @@ import { ApicBus } from '../../src/system/apic-bus.ts';
 import { type CpuModelName, cpuModel } from '../../src/system/cpu-models.ts';
 import type { Ports, RandomNumbers, TimeStampCounter } from '../../src/system/engine.ts';
 import { ConfigurationError } from '../errors.ts';
+import type { EdgeResult } from '../interrupts/controller-connection.ts';
+import type { Routes } from '../interrupts/routes.ts';
+import { VmInterrupts } from '../interrupts/vm-interrupts.ts';
 import type { InitialState } from '../loaders/initial-state.ts';
 import type { EmbedderAccesses } from './embedder-accesses.ts';
 import { enterInitialState } from './initial-entry.ts';
@@ -51,6 +54,11 @@ export interface VmOptions {
   readonly mmio?: MmioHandler;
   /** Gives each vCPU a local APIC. */
   readonly apic?: ApicMachine;
+  /**
+   * `hidden`: no local APIC in CPUID, MSRs and memory; LINT0 takes ExtINT and LINT1 takes NMI. `visible`, which needs `apic`
+   * for its clock, is the default where that is given.
+   */
+  readonly lapic?: 'visible' | 'hidden';
   /** x87 arithmetic with 80 bits (the default), or inexact with plain doubles. A translation's mode must agree. */
   readonly x87?: 'exact' | 'fast';
   /** How hot code is translated; false: it is only interpreted. */
@@ -89,6 +97,8 @@ export class Vm {
   readonly translators: readonly Translator[];
   /** What joins the local APICs. */
   readonly apicBus = new ApicBus();
+  /** Interrupts as GSIs, and the controllers on the APIC bus. */
+  readonly irq: VmInterrupts;
   /** The vCPU that was entered last: whose accesses reach devices. */
   private running = 0;
 
@@ -109,7 +119,11 @@ export class Vm {
     const arithmetic = new WebAssembly.Instance(modules.arithmetic).exports;
     this.arithmetic = arithmetic;
     const features = new Set<string>(definitions.map((d) => d.feature));
-    const { apic } = options;
+    const { lapic = options.apic === undefined ? 'hidden' : 'visible' } = options;
+    if ((lapic !== 'visible' && lapic !== 'hidden') || (lapic === 'visible' && options.apic === undefined))
+      throw new ConfigurationError('bad-option', `lapic: ${String(lapic)} is not to be had without \`apic\``);
+    const apic = lapic === 'visible' ? options.apic : undefined;
+    this.irq = new VmInterrupts(this.apicBus, options.apic?.acknowledgeExternal);
     if (apic !== undefined) for (const feature of ['x2apic', 'tsc-deadline']) features.add(feature);
     const model = cpuModel(options.model ?? 'max', features);
     const clock = options.clock ?? hostClock();
@@ -134,12 +148,15 @@ export class Vm {
           model,
           index,
           cpus,
-          apic: apic === undefined ? null : { ...apic, bus: this.apicBus },
+          apic: apic === undefined ? null : { clock: apic.clock, bus: this.apicBus },
+          interrupts: this.irq,
           entered: () => {
             this.running = index;
           },
         }),
     );
+    // Without local APICs INTR goes to the first processor alone.
+    this.irq.setProcessors(this.vcpus.filter((vcpu, i) => i === 0 || vcpu.apic !== null).map(({ pins }) => pins));
     if (typeof options.random === 'object') {
       const { seed } = options.random;
       for (const [index, { fields: state }] of this.vcpus.entries())
@@ -201,6 +218,15 @@ export class Vm {
         else apic.write(address % 4096, bytes, value);
       },
     };
+  }
+
+  /** Where each GSI goes. */
+  get routes(): Routes {
+    return this.irq.routes;
+  }
+  /** A message-signalled interrupt; see `VmInterrupts.msi`. */
+  msi(address: number | bigint, data: number): EdgeResult {
+    return this.irq.msi(address, data);
   }
 
   vcpu(index: number): Vcpu {

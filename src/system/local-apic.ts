@@ -7,6 +7,7 @@
  */
 import { type ApicClock, ApicTimer } from './apic-timer.ts';
 import type { LocalApic as ApicForInstructions } from './engine.ts';
+import { ExternalAcknowledge, type InterruptSource } from './interrupt-pins.ts';
 
 /** Delivery modes, as in the ICR, the LVT and I/O APIC entries. */
 export const delivery = { fixed: 0, lowest: 1, smi: 2, nmi: 4, init: 5, startUp: 6, external: 7 } as const;
@@ -27,6 +28,8 @@ export interface IpiSender {
   send(source: LocalApic, command: number, destination: number): void;
   /** An end of interrupt for a level-triggered vector. */
   endOfInterrupt(vector: number): void;
+  /** A processor has taken an interrupt: there is room for the next one of its vector. */
+  taken(): void;
 }
 
 export interface ApicParts {
@@ -35,7 +38,7 @@ export interface ApicParts {
   readonly clock: ApicClock;
   readonly sender: IpiSender;
   readonly listener: ApicListener;
-  /** The vector of the external controller (8259), which takes the interrupt as acknowledged. */
+  /** The vector of the external controller (8259), which takes the interrupt as acknowledged; -1 = it comes later. */
   readonly acknowledgeExternal: () => number;
   /** Nanoseconds at which this processor's time-stamp counter shows a value. */
   readonly timeOfTsc: (tsc: bigint) => number;
@@ -101,7 +104,10 @@ class VectorSet {
   }
 }
 
-export class LocalApic implements ApicForInstructions {
+/** What became of a message: taken up, merged with one of its vector that waits already, or nobody's. */
+export const outcome = { accepted: 1, merged: 0, ignored: -1 } as const;
+
+export class LocalApic implements ApicForInstructions, InterruptSource {
   readonly id: number;
   readonly timer: ApicTimer;
   private readonly parts: ApicParts;
@@ -121,6 +127,7 @@ export class LocalApic implements ApicForInstructions {
   private errors = 0;
   /** An I/O APIC has passed on the external controller's request. */
   private externalLatched = false;
+  private readonly external: ExternalAcknowledge;
   private icrLow = 0;
   private icrHigh = 0;
   /** A maskable interrupt is there for a processor that takes one. */
@@ -129,6 +136,7 @@ export class LocalApic implements ApicForInstructions {
   constructor(parts: ApicParts) {
     this.parts = parts;
     this.id = parts.id;
+    this.external = new ExternalAcknowledge(parts.acknowledgeExternal);
     this.timer = new ApicTimer(parts.clock, parts.timeOfTsc, () => this.local(LVT_TIMER));
     this.reset();
   }
@@ -146,6 +154,7 @@ export class LocalApic implements ApicForInstructions {
     this.icrLow = 0;
     this.icrHigh = 0;
     this.externalLatched = false;
+    this.external.reset();
     this.ldr = this.x2 ? this.x2LogicalId() : 0;
     this.update();
   }
@@ -201,6 +210,8 @@ export class LocalApic implements ApicForInstructions {
   }
   /** The external controller's request reaches the processor: through LINT0 as ExtINT, or past a disabled APIC. */
   private get externalPending(): boolean {
+    if (this.external.vector >= 0) return true;
+    if (this.external.awaited) return false;
     if (this.externalLatched) return true;
     if (!this.pins[0]) return false;
     if (!this.enabled) return true;
@@ -219,8 +230,9 @@ export class LocalApic implements ApicForInstructions {
   acknowledge(): number {
     if (this.externalPending) {
       this.externalLatched = false;
-      const vector = this.parts.acknowledgeExternal();
+      const vector = this.external.take();
       this.update();
+      if (vector >= 0) this.parts.sender.taken();
       return vector;
     }
     const vector = this.irr.highest();
@@ -228,35 +240,57 @@ export class LocalApic implements ApicForInstructions {
     this.irr.put(vector, false);
     this.isr.put(vector, true);
     this.update();
+    this.parts.sender.taken();
     return vector;
+  }
+  externalVector(vector: number): void {
+    this.external.answer(vector);
+    this.update();
   }
 
   // --- what arrives
-  /** A message from the bus or the local vector table, in one of the delivery modes. */
-  accept(mode: number, vector: number, level: boolean): void {
+  /**
+   * A message from the bus or the local vector table, in one of the delivery modes.
+   * @returns one of `outcome`
+   */
+  accept(mode: number, vector: number, level: boolean): number {
     switch (mode) {
       case delivery.smi:
-        return this.parts.listener.smi();
+        this.parts.listener.smi();
+        return outcome.accepted;
       case delivery.nmi:
-        return this.parts.listener.nmi();
+        this.parts.listener.nmi();
+        return outcome.accepted;
       case delivery.init:
-        return this.parts.listener.init();
+        this.parts.listener.init();
+        return outcome.accepted;
       case delivery.startUp:
-        return this.parts.listener.startUp(vector);
+        this.parts.listener.startUp(vector);
+        return outcome.accepted;
       case delivery.fixed:
       case delivery.lowest:
         return this.acceptFixed(vector, level);
-      case delivery.external:
+      case delivery.external: {
+        const merged = this.externalLatched;
         this.externalLatched = true;
         this.update();
+        return merged ? outcome.merged : outcome.accepted;
+      }
+      default:
+        return outcome.ignored;
     }
   }
-  private acceptFixed(vector: number, level: boolean): void {
-    if (!this.softwareEnabled) return;
-    if (vector < 16) return this.raiseError(ERROR_RECEIVE_VECTOR);
+  private acceptFixed(vector: number, level: boolean): number {
+    if (!this.softwareEnabled) return outcome.ignored;
+    if (vector < 16) {
+      this.raiseError(ERROR_RECEIVE_VECTOR);
+      return outcome.ignored;
+    }
+    const merged = this.irr.has(vector);
     this.irr.put(vector, true);
     this.tmr.put(vector, level);
     this.update();
+    return merged ? outcome.merged : outcome.accepted;
   }
   /** An event of the local vector table. */
   private local(register: number): void {
@@ -316,6 +350,7 @@ export class LocalApic implements ApicForInstructions {
     if (this.x2) {
       return destination >>> 16 === this.ldr >>> 16 && (destination & this.ldr & 0xffff) !== 0;
     }
+    if (destination > 0xff) return false;
     const mine = this.ldr >>> 24;
     if (this.dfr >>> 28 === 15) return (mine & destination & 0xff) !== 0;
     return mine >> 4 === destination >> 4 && (mine & destination & 15) !== 0;

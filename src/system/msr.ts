@@ -58,8 +58,12 @@ const APIC_BASE_X2APIC = 1n << 10n;
 const APIC_BASE_BSP = 1n << 8n;
 
 const apicBase: Msr = {
-  read: (p) => p.state.get64('apicBase'),
+  read: (p) => {
+    if (p.apic === null) throw generalProtection();
+    return p.state.get64('apicBase');
+  },
   write: (p, value) => {
+    if (p.apic === null) throw generalProtection();
     const old = p.state.get64('apicBase');
     const x2apic = p.features.has('x2apic') ? APIC_BASE_X2APIC : 0n;
     const allowed = (physicalMask & ~0xfffn) | APIC_BASE_ENABLE | APIC_BASE_BSP | x2apic;
@@ -69,7 +73,6 @@ const apicBase: Msr = {
     if ((old & APIC_BASE_X2APIC) !== 0n && (value & APIC_BASE_X2APIC) === 0n && (value & APIC_BASE_ENABLE) !== 0n)
       throw generalProtection();
     p.state.set64('apicBase', value);
-    if (p.apic === null) return;
     p.apic.baseChanged(value);
     p.mmu.setApicPage(p.apic.page);
   },

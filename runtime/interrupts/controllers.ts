@@ -1,0 +1,58 @@
+/**
+ * The interrupt controllers of runtime/devices behind the APIC bus protocol: what they send and what they are told goes
+ * through one channel, so that they may live in any thread.
+ */
+import { IoApic } from '../devices/io-apic.ts';
+import { PicPair } from '../devices/pic-8259.ts';
+import { type ControllerEnd, checkMachineMessage } from './apic-bus-channel.ts';
+
+/** What a controller on the bus can be told. */
+interface Controller {
+  set(pin: number, high: boolean): void;
+  pulse(pin: number): 'merged' | 'ignored' | 'sent';
+  endOfInterrupt?(vector: number): void;
+  acknowledge?(): number;
+}
+
+function serve(channel: ControllerEnd, controller: Controller): void {
+  channel.receive((given) => {
+    const message = checkMachineMessage(given);
+    switch (message.kind) {
+      case 'line':
+        return controller.set(message.pin, message.high);
+      case 'pulse': {
+        const result = controller.pulse(message.pin);
+        if (result !== 'sent') channel.post({ kind: 'pulsed', pin: message.pin, result });
+        return;
+      }
+      case 'eoi':
+        return controller.endOfInterrupt?.(message.vector);
+      case 'acknowledge':
+        if (controller.acknowledge !== undefined)
+          channel.post({ kind: 'acknowledged', vector: controller.acknowledge() });
+        return;
+      default:
+        return message satisfies never;
+    }
+  });
+}
+
+/** An I/O APIC on the bus; map its registers (`read`, `write`) wherever the machine has them. */
+export function ioApicOn(channel: ControllerEnd): IoApic {
+  const ioApic = new IoApic(
+    ({ destination, logical, mode, vector, level }) =>
+      channel.post({ kind: 'deliver', destination, logical, mode, vector, level }),
+    (pin) => channel.post({ kind: 'ended', pin }),
+  );
+  serve(channel, ioApic);
+  return ioApic;
+}
+
+/** A pair of 8259s on the bus; map its `first`, `second` and `triggers`. */
+export function picPairOn(channel: ControllerEnd): PicPair {
+  const pic = new PicPair({ set: (high) => channel.post({ kind: 'intr', high }) }, (pin) =>
+    channel.post({ kind: 'ended', pin }),
+  );
+  serve(channel, pic);
+  return pic;
+}

@@ -1,0 +1,134 @@
+/**
+ * Event counters that raise interrupts: KVM_IRQFD. Each event is one edge of a GSI, and none is lost: while an edge still
+ * waits to be taken by a processor the next one stays here. With `resample` the GSI is level-triggered: an event raises it,
+ * the end of the interrupt lowers it and counts in the resample counter, whose reader looks at its device again.
+ */
+import { InterruptError } from '../errors.ts';
+import type { EdgeResult } from './controller-connection.ts';
+
+/** What is taken from: `EventCounter` of runtime/io is one of these. */
+export interface IrqCounter {
+  /** Takes the events that are there; 0 = none. */
+  take(): number;
+  /** Calls back when events are added on this thread; those of other threads are found by polling. */
+  onAdd?(listener: () => void): () => void;
+}
+/** What an end of interrupt is counted in. */
+export interface ResampleCounter {
+  add(events?: number): void;
+}
+
+/** What events do to GSIs. */
+export interface EventTarget {
+  /** One edge; null: the GSI has no route. */
+  edge(gsi: number): EdgeResult | null;
+  /** A new wire to the GSI. */
+  source(gsi: number): { high: boolean; set(high: boolean): void };
+}
+
+/** What a snapshot keeps of one event. */
+export interface IrqEventState {
+  gsi: number;
+  /** Edges taken from the counter that the guest has not got yet. */
+  pending: number;
+}
+
+interface IrqEvent extends IrqEventState {
+  readonly counter: IrqCounter;
+  readonly resample: ResampleCounter | null;
+  readonly source: { high: boolean; set(high: boolean): void };
+  readonly stop: () => void;
+}
+
+export class IrqEvents {
+  readonly #target: EventTarget;
+  readonly #events: IrqEvent[] = [];
+  /** Some event has edges that wait for room. */
+  #waiting = false;
+
+  constructor(target: EventTarget) {
+    this.#target = target;
+  }
+  /** Counters have to be polled. */
+  get active(): boolean {
+    return this.#events.length > 0;
+  }
+
+  /** @throws InterruptError `bad-event` */
+  add(counter: IrqCounter, gsi: number, resample: ResampleCounter | undefined): { close(): void } {
+    if (typeof counter?.take !== 'function')
+      throw new InterruptError('bad-event', `GSI ${gsi}: events come from an EventCounter`);
+    if (resample !== undefined && typeof resample?.add !== 'function')
+      throw new InterruptError('bad-event', `GSI ${gsi}: resample is an EventCounter`);
+    if (this.#events.some((event) => event.counter === counter && event.gsi === gsi))
+      throw new InterruptError('bad-event', `GSI ${gsi}: this counter raises it already`);
+    const event: IrqEvent = {
+      gsi,
+      counter,
+      resample: resample ?? null,
+      pending: 0,
+      source: this.#target.source(gsi),
+      stop: counter.onAdd?.(() => this.#look(event)) ?? (() => {}),
+    };
+    this.#events.push(event);
+    this.#look(event);
+    return {
+      close: () => {
+        const index = this.#events.indexOf(event);
+        if (index < 0) return;
+        this.#events.splice(index, 1);
+        event.stop();
+        event.source.set(false);
+      },
+    };
+  }
+
+  /** Takes what counters have, from whatever thread. */
+  poll(): void {
+    for (const event of this.#events) this.#look(event);
+  }
+  #look(event: IrqEvent): void {
+    if (event.resample !== null) {
+      if (event.counter.take() > 0) event.source.set(true);
+      return;
+    }
+    event.pending += event.counter.take();
+    this.#send(event);
+  }
+  #send(event: IrqEvent): void {
+    while (event.pending > 0) {
+      const result = this.#target.edge(event.gsi);
+      if (result === null || result === 'merged') {
+        this.#waiting = true;
+        return;
+      }
+      event.pending--;
+    }
+  }
+  /** There may be room for edges that wait. */
+  retry(): void {
+    if (!this.#waiting) return;
+    this.#waiting = false;
+    for (const event of this.#events) if (event.pending > 0) this.#send(event);
+  }
+  /** The interrupt of a GSI was ended. */
+  ended(gsi: number): void {
+    for (const event of this.#events) {
+      if (event.gsi !== gsi || event.resample === null || !event.source.high) continue;
+      event.source.set(false);
+      event.resample.add(1);
+      this.#look(event); // what has come since
+    }
+  }
+
+  get state(): IrqEventState[] {
+    return this.#events.map(({ gsi, pending }) => ({ gsi, pending }));
+  }
+  fits(state: readonly IrqEventState[]): boolean {
+    return state.length === this.#events.length && state.every(({ gsi }, i) => gsi === this.#events[i]!.gsi);
+  }
+  restore(state: readonly IrqEventState[]): void {
+    for (const [i, { pending }] of state.entries()) this.#events[i]!.pending = pending;
+    this.#waiting = state.some(({ pending }) => pending > 0);
+  }
+}
