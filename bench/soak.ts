@@ -10,6 +10,7 @@
  * more than 32 MiB since the first fifth of the regions, when V8's heap has found its size, or the guest's sum is wrong. The
  * bound is low enough for translations to be dropped several times, and the translation cache keeps less than it is given.
  */
+
 import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
@@ -19,6 +20,7 @@ import { TranslationCache } from '../jit/translation-cache.ts';
 import { nodeHost } from '../runtime/hosts/node.ts';
 import { loadGuest } from '../runtime/loaders/load.ts';
 import { Vm } from '../runtime/vm/vm.ts';
+import { openBus } from '../src/mmu/physical-memory.ts';
 
 const mebibyte = 2 ** 20;
 const allowedGrowth = 32 * mebibyte;
@@ -91,6 +93,7 @@ async function main(args: readonly string[]): Promise<number> {
   let made = 0;
   const cache = new TranslationCache('soak', cacheBytes);
   const vm = new Vm({
+    mmio: openBus,
     memory: 8 * mebibyte,
     cpus: 1,
     modules: { core: await module('core.wasm'), arithmetic: await module('softfloat.wasm') },

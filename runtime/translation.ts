@@ -11,14 +11,26 @@ import { TranslationCache } from '../jit/translation-cache.ts';
 import type { TranslatorWay } from '../jit/translator.ts';
 import type { BlockMaker } from '../src/execute/block-maker.ts';
 import { linearOf } from '../src/execute/frontend.ts';
+import type { CpuModelName } from '../src/system/cpu-models.ts';
 import type { BlobStore, Host, HostWorker } from './hosts/host.ts';
-import type { MachineOptions } from './machines/machine.ts';
+import type { Engine, X87Mode } from './machines/machine.ts';
+import type { VmTranslation } from './vm/options.ts';
 import { cpuBase } from './vm/places.ts';
 import type { Vcpu } from './vm/vcpu.ts';
-import type { VmTranslation } from './vm/vm.ts';
 
 /** Bytes of translations kept for one guest. */
 const blobBytes = 32 * 2 ** 20;
+
+/** What decides how a machine's code is translated. */
+export interface TranslationOptions {
+  readonly cpus: number;
+  readonly engine: Engine;
+  readonly x87: X87Mode;
+  /** Which processor; `max` if nothing is said. */
+  readonly cpu?: CpuModelName;
+  /** Where translations are kept: a folder in Node, the name of a database in a page; null: nowhere. */
+  readonly cache: string | null;
+}
 
 interface Storage {
   readonly store: BlobStore;
@@ -59,7 +71,7 @@ export class MachineTranslation {
   }
 
   /** Begins at once, so that threads and files come while the machine is made; null: the machine only interprets. */
-  static async start(options: MachineOptions, host: Host): Promise<MachineTranslation | null> {
+  static async start(options: TranslationOptions, host: Host): Promise<MachineTranslation | null> {
     const { engine, cache: place, x87, cpu = 'max' } = options;
     if (engine === 'interpreter') return null;
     const mode = { shared: false, x87, ...(options.cpus === 1 ? { cpu: cpuBase } : {}) };

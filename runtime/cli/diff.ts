@@ -8,7 +8,7 @@ import { nodeHost } from '../hosts/node.ts';
 import { guestFormat, loadGuest } from '../loaders/load.ts';
 import { type GuestMode, guestModes } from '../lockstep/guest.ts';
 import { machineKinds } from '../machines/machine.ts';
-import type { VmModules } from '../vm/vm.ts';
+import type { VmModules } from '../vm/options.ts';
 import { readModule, readNamedFile } from './guest-file.ts';
 import { imageOptions, machineOptions, readFlatOptions } from './machine-options.ts';
 import { type CommandSpec, commandHelp, type ParsedArguments, parseCommand, UsageError } from './options.ts';

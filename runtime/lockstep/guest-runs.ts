@@ -9,8 +9,9 @@ import { attachBareDevices } from '../machines/bare.ts';
 import type { MachineOptions } from '../machines/machine.ts';
 import { createPcMachine, type PcMachine } from '../machines/pc-machine.ts';
 import { MachineTranslation } from '../translation.ts';
+import type { VmModules } from '../vm/options.ts';
 import { cpuBase } from '../vm/places.ts';
-import { Vm, type VmModules } from '../vm/vm.ts';
+import { Vm } from '../vm/vm.ts';
 import type { Side } from './differences.ts';
 import type { GuestRun } from './guest-diff.ts';
 

@@ -13,9 +13,10 @@ import type { Regions } from '../../src/execute/regions.ts';
 import { openBus } from '../../src/mmu/physical-memory.ts';
 import { layout } from '../../src/state/layout.ts';
 import type { CpuModelName } from '../../src/system/cpu-models.ts';
+import type { VmModules } from '../vm/options.ts';
 import { cpuBase } from '../vm/places.ts';
 import type { Vcpu } from '../vm/vcpu.ts';
-import { Vm, type VmModules } from '../vm/vm.ts';
+import { Vm } from '../vm/vm.ts';
 import { buildMachine, IMAGE, levelsOf, type Machine, type Paging, type Segment } from './machine-image.ts';
 import { firstDifference } from './same-bytes.ts';
 

@@ -4,7 +4,7 @@
  */
 import { allForms } from '../../src/isa/all.ts';
 import type { Form } from '../../src/isa/forms.ts';
-import type { VmModules } from '../vm/vm.ts';
+import type { VmModules } from '../vm/options.ts';
 import { CODE_PAGES, codeSizeOf, codeStart, DATA_PAGES, dataStart, type GuestKind, type GuestMode } from './guest.ts';
 import { Lockstep, makePlan, type Plan } from './lockstep.ts';
 import { guestKinds } from './program-fuzzer.ts';

@@ -5,7 +5,7 @@
 
 import type { Translate } from '../../jit/translate.ts';
 import { layout } from '../../src/state/layout.ts';
-import type { VmModules } from '../vm/vm.ts';
+import type { VmModules } from '../vm/options.ts';
 import { describePlace, differingPlaces, type Place, type Side, Trace } from './differences.ts';
 import { codeStart, DATA_PAGES, Guest, type GuestKind, restrictTranslation } from './guest.ts';
 import type { Block } from './program-items.ts';

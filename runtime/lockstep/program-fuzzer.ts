@@ -1,7 +1,7 @@
 /** Makes random programs in every kind of guest and runs them in lock step. */
 
 import type { Translate } from '../../jit/translate.ts';
-import type { VmModules } from '../vm/vm.ts';
+import type { VmModules } from '../vm/options.ts';
 import { type GuestKind, type GuestMode, isFlat } from './guest.ts';
 import { Lockstep, makePlan } from './lockstep.ts';
 import type { Random } from './random-numbers.ts';

@@ -4,7 +4,7 @@
  */
 import type { Host } from '../hosts/host.ts';
 import { MachineTranslation } from '../translation.ts';
-import type { VmModules } from '../vm/vm.ts';
+import type { VmModules } from '../vm/options.ts';
 import type { MachineOptions } from './machine.ts';
 
 export interface MachineParts extends VmModules {

@@ -82,6 +82,8 @@ export interface VcpuParts {
   readonly clock: VcpuClock;
   /** Told of each entry. */
   readonly entered: () => void;
+  /** Told of each return. */
+  readonly left: () => void;
 }
 
 /** The machine's clock. */
@@ -110,6 +112,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
   /** Where the instruction is that was given up for an exit. */
   private readonly givenUpAt = { low: 0, high: 0 };
   private readonly onEntered: () => void;
+  private readonly onLeft: () => void;
   private stopWanted = false;
   readonly apic: LocalApic | null;
   /** What maskable interrupts come from: the local APIC or, without one, the bare pins. */
@@ -146,6 +149,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
     this.code = new CodeMemory(parts.memory.buffer, parts.codeBase, parts.codeBytes, parts.physical);
     const { apic } = parts;
     this.onEntered = parts.entered;
+    this.onLeft = parts.left;
     this.interrupts = parts.interrupts;
     const acknowledgeExternal = () => this.acknowledgeLint0?.() ?? parts.interrupts.acknowledge(this.pins);
     this.apic =
@@ -226,6 +230,21 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
     );
   }
 
+  /** Told when something has come that may end a halt. */
+  onEvent: () => void = () => {};
+  private notice(): void {
+    this.fields.u32[ATTENTION] = 1;
+    this.onEvent();
+  }
+  get isEntered(): boolean {
+    return this.entered;
+  }
+  /** The exit of a vCPU that waits. */
+  get haltExit(): Exit {
+    this.exits.halt.interruptible = (this.fields.u32[RFLAGS]! & IF) !== 0;
+    return this.exits.halt;
+  }
+
   /** Asks a running vCPU to come back after the current instruction: `kicked`. Called from a device. */
   kick(): void {
     this.stopWanted = true;
@@ -251,7 +270,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
     if (events.external >= 0)
       throw new ConfigurationError('interrupt-pending', `interrupt ${vector}: ${events.external} waits to be taken`);
     events.external = vector;
-    this.fields.u32[ATTENTION] = 1;
+    this.notice();
   }
 
   /**
@@ -270,24 +289,24 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
 
   // --- what the local APIC has for the processor
   interruptRequested(): void {
-    this.fields.u32[ATTENTION] = 1;
+    this.notice();
   }
   nmi(): void {
     this.events.nmi = true;
-    this.fields.u32[ATTENTION] = 1;
+    this.notice();
   }
   smi(): void {
     this.events.smi = true;
-    this.fields.u32[ATTENTION] = 1;
+    this.notice();
   }
   init(): void {
     this.events.init = true;
-    this.fields.u32[ATTENTION] = 1;
+    this.notice();
   }
   startUp(vector: number): void {
     if (!this.waitsForStartUp && !this.events.init) return;
     this.events.startUp = vector;
-    this.fields.u32[ATTENTION] = 1;
+    this.notice();
   }
 
   /** Whether entering would execute anything: the processor neither waits nor halts, or an event ends that. */
@@ -384,6 +403,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
       return this.run(early);
     } finally {
       this.entered = false;
+      this.onLeft();
     }
   }
 
@@ -396,6 +416,8 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
       accesses.forget(); // the embedder has set another state
       resumes = false;
     }
+    const hasDeadline = limits.deadline !== Number.POSITIVE_INFINITY;
+    const leftAtDeadline = hasDeadline ? this.leftAt(limits.deadline) : 0;
     for (;;) {
       if (accesses.exit !== null) {
         u32[ATTENTION] = 0;
@@ -420,13 +442,12 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
         this.takeEvents();
         if (u32[SHUTDOWN] !== 0 || accesses.exit !== null) continue; // the event could not be delivered
         if (u32[HALTED] !== 0 || this.waitsForStartUp) {
-          this.exits.halt.interruptible = (u32[RFLAGS]! & IF) !== 0;
-          return this.exits.halt;
+          return this.haltExit;
         }
       }
       if (this.left <= 0) return this.ended('instructions');
       if (blocks <= 0) return this.ended('blocks');
-      let slice = limits.deadline === Number.POSITIVE_INFINITY ? this.left : this.untilDeadline(limits.deadline);
+      let slice = hasDeadline ? this.untilDeadline(limits.deadline, leftAtDeadline) : this.left;
       if (interrupts.polls) slice = Math.min(slice, pollSlice);
       if (slice <= 0) return this.ended('deadline');
       if (resumes || blocks !== Number.POSITIVE_INFINITY || u32[SHADOW] !== 0 || (u32[RFLAGS]! & (TF | RF)) !== 0) {
@@ -446,12 +467,17 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
     this.exits.budget.limit = limit;
     return this.exits.budget;
   }
-  /** Instructions that can be executed before a time. */
-  private untilDeadline(deadline: number): number {
-    const { clock, left } = this;
-    const nanos = deadline - clock.now();
-    if (nanos <= 0) return 0;
-    return Math.min(left, clock.instructionNanos === null ? deadlineSlice : Math.ceil(nanos / clock.instructionNanos));
+  /** What will be left when a time has come, if instructions take time. */
+  private leftAt(deadline: number): number {
+    const { instructionNanos } = this.clock;
+    if (instructionNanos === null) return 0;
+    this.left = Math.min(this.left, Number.MAX_SAFE_INTEGER);
+    return this.left - Math.max(0, Math.ceil((deadline - this.clock.now()) / instructionNanos));
+  }
+  /** Instructions that can be executed before a time, or before the next look at the clock. */
+  private untilDeadline(deadline: number, leftAtDeadline: number): number {
+    if (this.clock.instructionNanos !== null) return Math.min(this.left, this.left - leftAtDeadline);
+    return this.clock.now() >= deadline ? 0 : Math.min(this.left, deadlineSlice);
   }
 
   /** One instruction, and the traps that follow it. */

@@ -3,73 +3,37 @@
  * vCPUs on it.
  */
 
-import { Translator, type TranslatorParts } from '../../jit/translator.ts';
+import { Translator } from '../../jit/translator.ts';
 import { Contexts } from '../../src/execute/context.ts';
 import { definitions } from '../../src/isa/define.ts';
 import { type MmioHandler, PhysicalMemory } from '../../src/mmu/physical-memory.ts';
 import { cpuBytes } from '../../src/state/layout.ts';
 import { ApicBus } from '../../src/system/apic-bus.ts';
-import { type CpuModelName, cpuModel } from '../../src/system/cpu-models.ts';
-import type { Ports, RandomNumbers, TimeStampCounter } from '../../src/system/engine.ts';
+import { cpuModel } from '../../src/system/cpu-models.ts';
+import type { RandomNumbers } from '../../src/system/engine.ts';
 import { ConfigurationError } from '../errors.ts';
+import type { Host } from '../hosts/host.ts';
 import type { EdgeResult } from '../interrupts/controller-connection.ts';
 import type { Routes } from '../interrupts/routes.ts';
 import { VmInterrupts } from '../interrupts/vm-interrupts.ts';
+import { IoMap } from '../io/io-map.ts';
 import type { InitialState } from '../loaders/initial-state.ts';
+import { MachineTranslation } from '../translation.ts';
 import type { EmbedderAccesses } from './embedder-accesses.ts';
+import type { Exit } from './exits.ts';
 import { enterInitialState } from './initial-entry.ts';
+import type { VmCreation, VmOptions } from './options.ts';
 import { cpuBase } from './places.ts';
-import { type ApicMachine, Vcpu, type VcpuClock } from './vcpu.ts';
+import { Runner, type RunOptions } from './runner.ts';
+import { Vcpu, type VcpuClock } from './vcpu.ts';
 import '../../src/isa/all.ts';
 
 const pageBytes = 65536;
 const codeBytes = 0x2000000;
 const translatedBytes = 256 << 20;
 
-/** The modules that the build made. */
-export interface VmModules {
-  readonly core: WebAssembly.Module;
-  readonly arithmetic: WebAssembly.Module;
-}
-
-export interface VmOptions {
-  /** Bytes of guest RAM from guest-physical address 0, a multiple of 4096. */
-  readonly memory: number;
-  readonly cpus: number;
-  /** What kind of processor; `max` if left out. */
-  readonly model?: CpuModelName;
-  readonly modules: VmModules;
-  /** The I/O ports; without them each access is an exit `pio`. */
-  readonly ports?: Ports;
-  /** The time-stamp counter; without one it follows the clock. */
-  readonly tsc?: TimeStampCounter;
-  /** Time; the host's if nothing is said. */
-  readonly clock?: VcpuClock;
-  /**
-   * What RDRAND and RDSEED give: the host's random numbers (the default), a function that gives 64 bits, or a generator
-   * that begins at a seed and is part of each vCPU's state, so that a run can be had again.
-   */
-  readonly random?: 'host' | (() => bigint) | { readonly seed: number };
-  /** What answers where there is no memory; without it each access is an exit `mmio`. */
-  readonly mmio?: MmioHandler;
-  /** Gives each vCPU a local APIC. */
-  readonly apic?: ApicMachine;
-  /**
-   * `hidden`: no local APIC in CPUID, MSRs and memory; LINT0 takes ExtINT and LINT1 takes NMI. `visible`, which needs `apic`
-   * for its clock, is the default where that is given.
-   */
-  readonly lapic?: 'visible' | 'hidden';
-  /** x87 arithmetic with 80 bits (the default), or inexact with plain doubles. A translation's mode must agree. */
-  readonly x87?: 'exact' | 'fast';
-  /** How hot code is translated; false: it is only interpreted. */
-  readonly translate: false | VmTranslation;
-}
-
-/** Who translates, and what is known from earlier runs. */
-export interface VmTranslation extends Pick<TranslatorParts, 'way' | 'cache' | 'mode'> {
-  /** Bytes of the host's memory for translated code: beyond, all of it is dropped (256 MiB, some 5,000 regions). */
-  readonly maximumBytes?: number;
-}
+/** Local APIC ids of 8 bits, less the broadcast. */
+const mostCpus = 64;
 
 /** Nanoseconds of the host since the VM was made. */
 function hostClock(): VcpuClock {
@@ -95,6 +59,17 @@ export class Vm {
   readonly arithmetic: WebAssembly.Exports;
   readonly vcpus: readonly Vcpu[];
   readonly translators: readonly Translator[];
+  /** The machine's time: what deadlines are of. */
+  readonly clock: VcpuClock;
+  /** Devices, programs, doorbells: what answers accesses without an exit. Nobody there: an exit `pio` or `mmio`. */
+  readonly io: IoMap = new IoMap({
+    read: (space, address, size) =>
+      space === 'port' ? this.accesses.readPort(address, size) : this.accesses.readMemory(address, size),
+    write: (space, address, size, value) =>
+      space === 'port'
+        ? this.accesses.writePort(address, size, value)
+        : this.accesses.writeMemory(address, size, value),
+  });
   /** What joins the local APICs. */
   readonly apicBus = new ApicBus();
   /** Interrupts as GSIs, and the controllers on the APIC bus. */
@@ -102,11 +77,46 @@ export class Vm {
   /** The vCPU that was entered last: whose accesses reach devices. */
   private running = 0;
 
-  /** @throws ConfigurationError naming the value that cannot be had */
-  constructor(options: VmOptions) {
+  /** Null: hot code is not translated, or on this thread, without a cache. */
+  private readonly translation: MachineTranslation | null;
+  private readonly runner: Runner;
+
+  /**
+   * Makes a VM on a host: `nodeHost` of `jit86/node` or `browserHost` of `jit86/browser`. Close it when it is done with.
+   * @throws ConfigurationError naming the value that cannot be had
+   */
+  static async create(options: VmCreation, host: Host): Promise<Vm> {
+    const { engine = 'auto', x87 = 'exact', cache = null, model, ...others } = options;
+    const [translation, core, arithmetic] = await Promise.all([
+      MachineTranslation.start({ engine, x87, cache, cpus: options.cpus, ...(model && { cpu: model }) }, host),
+      host.readModule('core.wasm'),
+      host.readModule('softfloat.wasm'),
+    ]);
+    try {
+      const modules = { core, arithmetic };
+      const translate = translation?.forVm ?? false;
+      return new Vm({ ...others, x87, ...(model && { model }), modules, translate }, translation, host);
+    } catch (error) {
+      await translation?.close(); // no thread stays behind
+      throw error;
+    }
+  }
+
+  /**
+   * From modules that are there already; {@link Vm.create} is the usual way.
+   * @throws ConfigurationError naming the value that cannot be had
+   */
+  constructor(
+    options: VmOptions,
+    translation: MachineTranslation | null = null,
+    host: Pick<Host, 'nextTurn'> | null = null,
+  ) {
+    this.translation = translation;
     const { memory: ramBytes, cpus, modules } = options;
     if (!Number.isInteger(ramBytes) || ramBytes <= 0 || ramBytes % 4096 !== 0)
       throw new ConfigurationError('bad-memory-size', `memory of ${ramBytes} bytes: not a positive multiple of 4096`);
+    if (!Number.isInteger(cpus) || cpus < 1 || cpus > mostCpus)
+      throw new ConfigurationError('bad-cpu-count', `${cpus} vCPUs: not 1 to ${mostCpus}`);
     const codeBase = cpuBase + cpus * cpuBytes;
     const ramBase = codeBase + cpus * codeBytes;
     const pages = Math.ceil((ramBase + ramBytes) / pageBytes);
@@ -127,6 +137,7 @@ export class Vm {
     if (apic !== undefined) for (const feature of ['x2apic', 'tsc-deadline']) features.add(feature);
     const model = cpuModel(options.model ?? 'max', features);
     const clock = options.clock ?? hostClock();
+    this.clock = clock;
     const tsc = options.tsc ?? { read: () => BigInt(Math.floor(clock.now())), hertz: 1e9 };
     this.contexts = new Contexts(model.lacks, model.features.has('la57') ? 57 : 48);
     this.vcpus = Array.from(
@@ -141,7 +152,7 @@ export class Vm {
           contexts: this.contexts,
           core: modules.core,
           arithmetic,
-          ports: options.ports ?? this.embedderPorts(),
+          ports: options.ports ?? this.io.ports,
           tsc,
           clock,
           random: randomNumbers(options.random ?? 'host'),
@@ -153,6 +164,7 @@ export class Vm {
           entered: () => {
             this.running = index;
           },
+          left: () => this.io.drain(),
         }),
     );
     // Without local APICs INTR goes to the first processor alone.
@@ -181,7 +193,12 @@ export class Vm {
           return translator;
         })
       : [];
-    this.physical.mmio = this.mmioOf(options.mmio ?? this.embedderMmio());
+    this.runner = new Runner(this.vcpus, {
+      nextTurn: host === null ? () => new Promise((resolve) => setTimeout(resolve)) : () => host.nextTurn(),
+      prepare: async () => translation?.load(this.vcpus[0]!),
+      translating: () => translation?.pending === true,
+    });
+    this.physical.mmio = this.mmioOf(options.mmio ?? this.io.memory);
     this.physical.onCodeWrite = (physical, bytes) => {
       for (const vcpu of this.vcpus) vcpu.code.written(physical, bytes);
     };
@@ -190,18 +207,6 @@ export class Vm {
   /** The accesses of the vCPU that is entered. */
   private get accesses(): EmbedderAccesses {
     return this.vcpus[this.running]!.accesses;
-  }
-  private embedderPorts(): Ports {
-    return {
-      read: (port, bytes) => this.accesses.readPort(port, bytes),
-      write: (port, bytes, value) => this.accesses.writePort(port, bytes, value),
-    };
-  }
-  private embedderMmio(): MmioHandler {
-    return {
-      read: (address, bytes) => this.accesses.readMemory(address, bytes as 1),
-      write: (address, bytes, value) => this.accesses.writeMemory(address, bytes as 1, value),
-    };
   }
   /** Each vCPU's APIC lies over the others' and over everything that is no RAM. */
   private mmioOf(outside: MmioHandler): MmioHandler {
@@ -239,5 +244,21 @@ export class Vm {
   /** Puts a vCPU into the state that a loader asks for. */
   start(index: number, state: InitialState): void {
     enterInitialState(this.vcpu(index), this.physical, state);
+  }
+
+  /**
+   * Runs the vCPUs in turns until the embedder has seen enough: each exit that it must look at, once. A thin shell over
+   * `vcpu.enter()`: it lets the host's events have their turn and waits while every vCPU halts.
+   */
+  run(options: RunOptions = {}): AsyncGenerator<Exit, void, void> {
+    return this.runner.run(options);
+  }
+
+  /** Ends the VM's threads and writes the translation cache. */
+  async close(): Promise<void> {
+    await this.translation?.close();
+  }
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 }

@@ -1,6 +1,6 @@
 /** The generated modules as the tests use them: the core module and the arithmetic library, from the build's output. */
 import { readFileSync } from 'node:fs';
-import type { VmModules } from '../../runtime/vm/vm.ts';
+import type { VmModules } from '../../runtime/vm/options.ts';
 
 export interface Modules {
   readonly core: WebAssembly.Module;

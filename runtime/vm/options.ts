@@ -1,0 +1,60 @@
+/** What a VM is made from. */
+import type { TranslatorParts } from '../../jit/translator.ts';
+import type { MmioHandler } from '../../src/mmu/physical-memory.ts';
+import type { CpuModelName } from '../../src/system/cpu-models.ts';
+import type { Ports, TimeStampCounter } from '../../src/system/engine.ts';
+import type { Engine } from '../machines/machine.ts';
+import type { ApicMachine, VcpuClock } from './vcpu.ts';
+
+/** The modules that the build made. */
+export interface VmModules {
+  readonly core: WebAssembly.Module;
+  readonly arithmetic: WebAssembly.Module;
+}
+
+export interface VmOptions {
+  /** Bytes of guest RAM from guest-physical address 0, a multiple of 4096. */
+  readonly memory: number;
+  readonly cpus: number;
+  /** What kind of processor; `max` if left out. */
+  readonly model?: CpuModelName;
+  readonly modules: VmModules;
+  /** The I/O ports, if `vm.io` is not to have them. */
+  readonly ports?: Ports;
+  /** The time-stamp counter; without one it follows the clock. */
+  readonly tsc?: TimeStampCounter;
+  /** Time; the host's if nothing is said. */
+  readonly clock?: VcpuClock;
+  /**
+   * What RDRAND and RDSEED give: the host's random numbers (the default), a function that gives 64 bits, or a generator
+   * that begins at a seed and is part of each vCPU's state, so that a run can be had again.
+   */
+  readonly random?: 'host' | (() => bigint) | { readonly seed: number };
+  /** What answers where there is no memory, if `vm.io` is not to have it. */
+  readonly mmio?: MmioHandler;
+  /** Gives each vCPU a local APIC. */
+  readonly apic?: ApicMachine;
+  /**
+   * `hidden`: no local APIC in CPUID, MSRs and memory; LINT0 takes ExtINT and LINT1 takes NMI. `visible`, which needs `apic`
+   * for its clock, is the default where that is given.
+   */
+  readonly lapic?: 'visible' | 'hidden';
+  /** x87 arithmetic with 80 bits (the default), or inexact with plain doubles. A translation's mode must agree. */
+  readonly x87?: 'exact' | 'fast';
+  /** How hot code is translated; false: it is only interpreted. */
+  readonly translate: false | VmTranslation;
+}
+
+/** Who translates, and what is known from earlier runs. */
+export interface VmTranslation extends Pick<TranslatorParts, 'way' | 'cache' | 'mode'> {
+  /** Bytes of the host's memory for translated code: beyond, all of it is dropped (256 MiB, some 5,000 regions). */
+  readonly maximumBytes?: number;
+}
+
+/** What {@link Vm.create} takes: the modules and the translation come from the host. */
+export interface VmCreation extends Omit<VmOptions, 'modules' | 'translate'> {
+  /** `auto` (the default) interprets and translates what is hot, `jit` translates at the first execution. */
+  readonly engine?: Engine;
+  /** Where translations are kept for later runs: a folder in Node, the name of a database in a page; null: nowhere. */
+  readonly cache?: string | null;
+}

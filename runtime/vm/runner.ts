@@ -1,0 +1,117 @@
+/**
+ * The loop behind `vm.run()`: vCPUs in turns on one thread, each for the same number of instructions, so that a run does not
+ * depend on how fast its host is; the host's events have their turn some hundred times a second.
+ */
+import { ConfigurationError } from '../errors.ts';
+import type { Exit } from './exits.ts';
+import type { Vcpu } from './vcpu.ts';
+
+export interface RunOptions {
+  /** Ends the run soon after it is aborted, between two instructions; the guest can go on later. */
+  readonly signal?: AbortSignal;
+}
+
+/** What the loop needs of the machine around it. */
+export interface RunSurroundings {
+  /** Lets timers, messages and input of the host have their turn. */
+  nextTurn(): Promise<void>;
+  /** Before the first instruction. */
+  prepare(): Promise<void>;
+  /** Translations are under way, and the guest should be interrupted often to take them. */
+  translating(): boolean;
+}
+
+/** Instructions of one turn while there are other vCPUs: a spin lock's owner must not wait long. */
+const turnInstructions = 20_000;
+/** Milliseconds between two turns of the host, and while translations are awaited. */
+const hostMillis = 10;
+const shortHostMillis = 3;
+const firstSlice = 100_000;
+const longestSlice = 20_000_000;
+
+export class Runner {
+  private readonly vcpus: readonly Vcpu[];
+  private readonly around: RunSurroundings;
+  private current = 0;
+  private turn = turnInstructions;
+  private slice = firstSlice;
+  private lastTurn = 0;
+  private prepared = false;
+  private running = false;
+  private wake: (() => void) | null = null;
+
+  constructor(vcpus: readonly Vcpu[], around: RunSurroundings) {
+    this.vcpus = vcpus;
+    this.around = around;
+    for (const vcpu of vcpus) vcpu.onEvent = () => this.wake?.();
+  }
+
+  /** @throws ConfigurationError `already-entered` if the VM is being run */
+  async *run({ signal }: RunOptions): AsyncGenerator<Exit, void, void> {
+    if (this.running) throw new ConfigurationError('already-entered', 'the VM is being run already');
+    this.running = true;
+    const abort = () => this.kick();
+    const aborted = () => signal?.aborted === true;
+    signal?.addEventListener('abort', abort);
+    try {
+      if (!this.prepared) await this.around.prepare();
+      this.prepared = true;
+      this.lastTurn = performance.now();
+      while (!aborted()) {
+        const vcpu = this.next();
+        if (vcpu === null) {
+          yield this.vcpus[this.current]!.haltExit;
+          while (!aborted() && !this.vcpus.some((v) => v.runnable)) await this.sleep();
+          continue;
+        }
+        const budget = this.vcpus.length > 1 ? Math.min(this.turn, this.slice) : this.slice;
+        const exit = vcpu.enter(budget);
+        this.turn -= budget - vcpu.left;
+        const counts = exit.kind !== 'budget' && exit.kind !== 'halt' && !(exit.kind === 'kicked' && aborted());
+        if (counts) yield exit;
+        await this.hostTurn();
+      }
+    } finally {
+      signal?.removeEventListener('abort', abort);
+      this.running = false;
+    }
+  }
+
+  private kick(): void {
+    for (const vcpu of this.vcpus) if (vcpu.isEntered) vcpu.kick();
+    this.wake?.();
+  }
+  /** The vCPU whose turn it is; null if all of them wait. */
+  private next(): Vcpu | null {
+    const { vcpus } = this;
+    const now = vcpus[this.current]!;
+    if (this.turn > 0 && now.runnable) return now;
+    for (let i = 1; i <= vcpus.length; i++) {
+      const index = (this.current + i) % vcpus.length;
+      if (!vcpus[index]!.runnable) continue;
+      this.current = index;
+      this.turn = turnInstructions;
+      return vcpus[index]!;
+    }
+    return null;
+  }
+  /** Until a vCPU has something to do, or the run is aborted. */
+  private sleep(): Promise<void> {
+    return new Promise((resolve) => {
+      this.wake = () => {
+        this.wake = null;
+        resolve();
+      };
+    });
+  }
+  /** The host's turn from time to time; slices follow the guest's speed. */
+  private async hostTurn(): Promise<void> {
+    const wanted = this.around.translating() ? shortHostMillis : hostMillis;
+    const millis = performance.now() - this.lastTurn;
+    if (millis < wanted / 4) this.slice = Math.min(this.slice * 2, longestSlice);
+    if (millis > wanted * 2) this.slice = Math.max(Math.floor(this.slice / 2), firstSlice);
+    if (millis < wanted) return;
+    await this.around.nextTurn();
+    this.lastTurn = performance.now();
+  }
+}
