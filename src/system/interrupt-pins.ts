@@ -11,7 +11,7 @@ export interface InterruptSource {
   acknowledge(): number;
   /** The level of LINT0 (INTR) or LINT1 (NMI). */
   setPin(pin: 0 | 1, high: boolean): void;
-  /** The vector for an acknowledge that could not be answered at once. */
+  /** The vector for an acknowledge that could not be answered at once; -1 = there is none after all. */
   externalVector(vector: number): void;
 }
 
@@ -40,11 +40,11 @@ export class ExternalAcknowledge {
     this.vector = -1;
     return vector;
   }
-  /** Nobody waits for what was not asked for. */
+  /** The answer; -1 = there will be none. What was not asked for is nobody's. */
   answer(vector: number): void {
     if (!this.awaited) return;
     this.awaited = false;
-    this.vector = vector & 0xff;
+    this.vector = vector;
   }
   reset(): void {
     this.awaited = false;

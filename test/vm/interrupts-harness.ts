@@ -1,0 +1,174 @@
+/**
+ * Guests that take interrupts: flat protected mode, handlers that count in RAM, devices that are reached through exits, so
+ * that one in another thread is driven like one in this.
+ */
+import assert from 'node:assert/strict';
+import { setImmediate as hostTurn } from 'node:timers/promises';
+import { translate } from '../../jit/translate.ts';
+import { VirtualClock } from '../../runtime/devices/clock.ts';
+import type { AccessSize, Device } from '../../runtime/devices/device.ts';
+import { loadFlatBinary } from '../../runtime/loaders/flat-binary.ts';
+import { Vm, type VmOptions } from '../../runtime/vm/vm.ts';
+import { type Assembler, dword } from '../engines/assembler.ts';
+import { vmModules } from '../engines/modules.ts';
+
+export const engines = ['interpreter', 'translation'] as const;
+export type TestEngine = (typeof engines)[number];
+
+export const origin = 0x1000;
+const idt = 0x8000;
+/** Where handlers count, one word each. */
+export const counterAt = (n: number) => 0x9000 + n * 4;
+
+// --- instructions
+export const loadIdt = [0x0f, 0x01, 0x1d, ...dword(idt - 8)];
+export const out = (port: number, value: number) => [0xb0, value, 0xe6, port];
+/** `mov dword [address], value` */
+export const store = (address: number, value: number) => [0xc7, 0x05, ...dword(address), ...dword(value)];
+/** `mov eax, [from]; mov [to], eax` */
+export const copy = (from: number, to: number) => [0xa1, ...dword(from), 0xa3, ...dword(to)];
+export const wrmsr = (index: number, low: number) => [
+  0xb9,
+  ...dword(index),
+  0xb8,
+  ...dword(low),
+  0x31,
+  0xd2,
+  0x0f,
+  0x30,
+];
+export const rdmsr = (index: number) => [0xb9, ...dword(index), 0x0f, 0x32];
+export const count = (n: number) => [0xff, 0x05, ...dword(counterAt(n))];
+export const sti = 0xfb;
+export const hlt = 0xf4;
+/** A handler: counts, ends the interrupt, returns; eax, ecx and edx are kept. */
+export const handler = (n: number, end: readonly number[]) => [
+  ...[0x50, 0x51, 0x52],
+  ...count(n),
+  ...end,
+  ...[0x5a, 0x59, 0x58, 0xcf],
+];
+
+/** Somewhere registers are: a device, or what stands for one in another thread. */
+export interface Registers {
+  readonly space: 'pio' | 'mmio';
+  readonly base: number;
+  readonly length: number;
+  read(offset: number, size: AccessSize): number | Promise<number>;
+  write(offset: number, size: AccessSize, value: number): void | Promise<void>;
+}
+export const registers = (space: 'pio' | 'mmio', base: number, length: number, device: Device): Registers => ({
+  space,
+  base,
+  length,
+  read: (offset, size) => device.read(offset, size),
+  write: (offset, size, value) => device.write(offset, size, value),
+});
+
+export interface GuestOptions extends Partial<Omit<VmOptions, 'modules' | 'translate'>> {
+  readonly code: Assembler;
+  /** Vectors and the labels of their handlers. */
+  readonly vectors: Readonly<Record<number, string>>;
+}
+
+export class Guest {
+  readonly vm: Vm;
+  readonly clock = new VirtualClock();
+  readonly devices: Registers[] = [];
+  readonly #view: DataView;
+
+  constructor(engine: TestEngine, { code, vectors, ...options }: GuestOptions) {
+    const clock = this.clock;
+    this.vm = new Vm({
+      memory: 1 << 20,
+      cpus: 1,
+      modules: vmModules(),
+      clock: { now: () => clock.now(), instructionNanos: 1 },
+      apic: { clock },
+      translate:
+        engine === 'interpreter'
+          ? false
+          : { way: { kind: 'first', translate }, cache: null, mode: { shared: false, x87: 'exact' } },
+      ...options,
+    });
+    const { ram } = this.vm;
+    this.#view = new DataView(ram.buffer, ram.byteOffset, ram.byteLength);
+    const bytes = code.finish();
+    assert.ok(bytes.length < idt - origin - 8);
+    this.vm.start(0, loadFlatBinary(bytes, { bytes: ram }, { address: origin, mode: 'protected' }));
+    for (const [vector, label] of Object.entries(vectors)) {
+      const address = origin + code.offsetOf(label);
+      this.#view.setUint32(idt + Number(vector) * 8, (address & 0xffff) | (8 << 16), true);
+      this.#view.setUint32(idt + Number(vector) * 8 + 4, 0x8e00, true);
+    }
+    this.#view.setUint16(idt - 8, 0x7ff, true);
+    this.#view.setUint32(idt - 6, idt, true);
+  }
+
+  word(address: number): number {
+    return this.#view.getUint32(address, true);
+  }
+  /** How often a handler has run. */
+  runs(n: number): number {
+    return this.word(counterAt(n));
+  }
+  #at(space: 'pio' | 'mmio', address: number): Registers | undefined {
+    return this.devices.find((d) => d.space === space && address >= d.base && address < d.base + d.length);
+  }
+
+  /** Runs until the guest halts for good (`asleep` is asked what to do then) or so many instructions are executed. */
+  async run(
+    instructions: number,
+    done: () => boolean = () => false,
+    slice = 5000,
+  ): Promise<'halt' | 'budget' | 'done'> {
+    const vcpu = this.vm.vcpu(0);
+    for (let left = instructions; left > 0; ) {
+      if (done()) return 'done';
+      const deadline = Math.max(1, Math.ceil(this.clock.nextDeadline() - this.clock.now()));
+      const budget = Math.min(left, slice, deadline);
+      const exit = vcpu.enter({ maxInstructions: budget });
+      const executed = budget - vcpu.left;
+      left -= executed;
+      this.clock.advanceTo(this.clock.now() + executed);
+      switch (exit.kind) {
+        case 'pio':
+        case 'mmio': {
+          const address = exit.kind === 'pio' ? exit.port : exit.physical;
+          const device = this.#at(exit.kind, address);
+          const size = exit.size as AccessSize;
+          if (exit.write) await device?.write(address - device.base, size, exit.kind === 'pio' ? exit.value : exit.low);
+          else {
+            const value = (await device?.read(address - device.base, size)) ?? 0xffff_ffff;
+            if (exit.kind === 'pio') exit.value = value;
+            else exit.low = value;
+          }
+          break;
+        }
+        case 'halt':
+          if (vcpu.runnable) break;
+          if (this.clock.nextDeadline() < Number.POSITIVE_INFINITY) {
+            this.clock.advanceTo(this.clock.nextDeadline());
+            break;
+          }
+          this.vm.irq.poll();
+          if (!vcpu.runnable) return 'halt';
+          break;
+        case 'budget':
+          break;
+        default:
+          assert.fail(`exit ${JSON.stringify(exit)}`);
+      }
+    }
+    return 'budget';
+  }
+  /** Runs on, giving other threads their time, until something is so. */
+  async until(what: string, done: () => boolean): Promise<void> {
+    const end = performance.now() + 20_000;
+    while (!done()) {
+      assert.ok(performance.now() < end, `waited for: ${what}`);
+      await this.run(5000, done);
+      await hostTurn();
+    }
+  }
+}
