@@ -35,6 +35,8 @@ export interface MsrAnswer {
 export interface AccessingVcpu {
   /** What is made now belongs to an instruction, which can be given up. */
   readonly inInstruction: boolean;
+  /** The present instruction, whose helper looks for it, has no effect. */
+  giveUp(): void;
   /** Ends the run after the present instruction. */
   stopSoon(): void;
 }
@@ -162,8 +164,10 @@ export class EmbedderAccesses {
       pio.port = port;
       pio.size = size;
       pio.value = ones(size);
+      this.exit = pio;
     }
-    return this.ask(pio);
+    this.vcpu.giveUp(); // a throw costs more than the rest of the way out
+    return Number.NaN;
   }
   writePort(port: number, size: 1 | 2 | 4, value: number): void {
     const { pio } = this;

@@ -255,6 +255,9 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
   get inInstruction(): boolean {
     return this.engine.inInstruction;
   }
+  giveUp(): void {
+    this.engine.givenUp = true;
+  }
   stopSoon(): void {
     this.fields.u32[ATTENTION] = 1;
   }

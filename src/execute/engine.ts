@@ -525,15 +525,16 @@ export class Engine {
     const next = this.state.u64[RESULT0 >> 1]!;
     this.inHelper = true;
     try {
-      return this.processor.runHelper(this.maker.helperNames[index]!, BigInt.asIntN(64, next)) ? 1 : 0;
+      const events = this.processor.runHelper(this.maker.helperNames[index]!, BigInt.asIntN(64, next));
+      if (!this.givenUp) return events ? 1 : 0;
     } catch (thrown) {
       if (thrown !== exitRequest) throw thrown;
       this.givenUp = true;
-      this.state.i32[BUDGET]!++;
-      return 1;
     } finally {
       this.inHelper = false;
     }
+    this.state.i32[BUDGET]!++;
+    return 1;
   }
 
   // --- faults and overwritten code

@@ -20,6 +20,7 @@ export interface Engine {
 
 /** The I/O ports. Values are unsigned. */
 export interface Ports {
+  /** @returns NaN: the instruction is given up and will be executed once more (exit-request.ts says the same by throwing) */
   read(port: number, bytes: 1 | 2 | 4): number;
   write(port: number, bytes: 1 | 2 | 4, value: number): void;
 }

@@ -37,7 +37,9 @@ export function portIn(p: Processor): void {
   const bytes = p.argument(1) as PortBytes;
   checkPermission(p, port, bytes);
   if (p.watchedPorts.length > 0) notePorts(p, port, bytes);
-  p.setGpr(RAX, (bytes * 8) as 8 | 16 | 32, p.ports.read(port, bytes));
+  const value = p.ports.read(port, bytes);
+  if (Number.isNaN(value)) return;
+  p.setGpr(RAX, (bytes * 8) as 8 | 16 | 32, value);
   p.advance();
 }
 
@@ -82,9 +84,9 @@ function checkedLinear(
 
 /**
  * The loop of INS and OUTS. arguments: bytes, address width, 1 = repeated, segment (OUTS). Stops early when the engine
- * wants attention; rip then stays at the instruction.
+ * wants attention, or when an element was given up (`once` says false); rip then stays at the instruction.
  */
-function stringIo(p: Processor, register: number, once: (bytes: PortBytes, width: number) => void): void {
+function stringIo(p: Processor, register: number, once: (bytes: PortBytes, width: number) => boolean): void {
   const bytes = p.argument(0) as PortBytes;
   const width = p.argument(1);
   const repeated = p.argument(2) !== 0;
@@ -98,7 +100,7 @@ function stringIo(p: Processor, register: number, once: (bytes: PortBytes, width
       p.stoppedInside = done < BATCH;
       return;
     }
-    once(bytes, width);
+    if (!once(bytes, width)) return;
     if (p.watchedPorts.length > 0) notePorts(p, p.gpr32(RDX) & 0xffff, bytes);
     moveIndex(p, register, width, step);
     if (!repeated) break;
@@ -113,7 +115,10 @@ export function ins(p: Processor): void {
   stringIo(p, RDI, (bytes, width) => {
     const linear = checkedLinear(p, ES, RDI, width, bytes, true);
     p.linear.probeWrite(linear, bytes, false); // before the device gives the value away
-    p.linear.store(linear, bytes, p.ports.read(port, bytes), 0, false);
+    const value = p.ports.read(port, bytes);
+    if (Number.isNaN(value)) return false;
+    p.linear.store(linear, bytes, value, 0, false);
+    return true;
   });
 }
 
@@ -123,5 +128,6 @@ export function outs(p: Processor): void {
   const segment = p.argument(3);
   stringIo(p, RSI, (bytes, width) => {
     p.ports.write(port, bytes, p.linear.load(checkedLinear(p, segment, RSI, width, bytes, false), bytes, false));
+    return true;
   });
 }
