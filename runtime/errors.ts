@@ -75,3 +75,20 @@ export type LoaderCode =
 
 /** A guest image that cannot be loaded: damaged, foreign, or too big for the machine. */
 export class LoaderError extends Jit86Error<LoaderCode> {}
+
+export type RemoteCode =
+  | 'connect-failed'
+  | 'peer-closed'
+  | 'peer-timeout'
+  | 'bad-message'
+  | 'oversized-message'
+  | 'unexpected-reply'
+  | 'unsupported-version'
+  | 'peer-refused'
+  | 'would-block'
+  | 'overrun'
+  | 'not-connected'
+  | 'dma-unmapped';
+
+/** A device behind a transport, or the peer that it serves: gone, silent, or not to be understood. */
+export class RemoteError extends Jit86Error<RemoteCode> {}

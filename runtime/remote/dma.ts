@@ -1,0 +1,45 @@
+/** Guest memory as a device sees it from afar: ranges that may be reached, and reads and writes in them. */
+import type { PageWatcher, PhysicalMemory } from '../../src/mmu/physical-memory.ts';
+
+/** A range of guest-physical memory, in bytes. */
+export interface DmaRange {
+  readonly start: number;
+  readonly length: number;
+  readonly writable: boolean;
+}
+
+/** What a machine offers to its devices. Writes must reach the dirty log and whoever watches code. */
+export interface GuestDma {
+  ranges(): readonly DmaRange[];
+  /** Called with a range's bytes alone. */
+  read(physical: number, into: Uint8Array): void;
+  write(physical: number, from: Uint8Array): void;
+  /** Tells of another map from now on; returns what ends that. */
+  watch(changed: () => void): () => void;
+}
+
+/** What a device uses, wherever it is. Addresses are guest-physical. */
+export interface Dma {
+  /** @throws RemoteError (as a rejection) `dma-unmapped` outside the guest's memory, or what ended the connection */
+  read(physical: number, length: number): Promise<Uint8Array>;
+  write(physical: number, bytes: Uint8Array): Promise<void>;
+}
+
+/** A machine's RAM, and its ROM to read. */
+export function physicalDma(memory: PhysicalMemory): GuestDma {
+  return {
+    ranges: () => memory.regions.map(({ kind, start, length }) => ({ start, length, writable: kind === 'ram' })),
+    read: (physical, into) => memory.readBytes(physical, into),
+    write: (physical, from) => memory.writeBytes(physical, from),
+    watch(changed) {
+      const watcher: PageWatcher = { pageProtected() {}, mapChanged: changed };
+      memory.watchers.add(watcher);
+      return () => void memory.watchers.delete(watcher);
+    },
+  };
+}
+
+/** The range that holds all of an access, if one does. */
+export function rangeOf(ranges: readonly DmaRange[], physical: number, length: number): DmaRange | undefined {
+  return ranges.find((range) => physical >= range.start && physical + length <= range.start + range.length);
+}

@@ -1,0 +1,479 @@
+/**
+ * A device that is somewhere else, as the machine holds it: the client of vfio-user. It is a `Device` and is attached like
+ * any other. Writes are posted (No_reply), reads wait for their answer; a read that follows writes sees what they did, since
+ * the peer takes messages in their order.
+ *
+ * Where the thread may block (a worker, Node; a transport with `wait`), `read` does so. Where it may not, `startRead` gives
+ * a promise: the access has to end the guest's run and be finished when it is settled.
+ *
+ * Whatever goes wrong ends the connection and never the machine: from then on registers read all ones, writes are lost,
+ * interrupt lines are low, and the embedder is told once. `reconnect` puts another peer behind the same device.
+ */
+import { type AccessSize, allOnes, type Device } from '../devices/device.ts';
+import type { IrqLine } from '../devices/irq-line.ts';
+import { ConfigurationError, RemoteError } from '../errors.ts';
+import { Connection } from './connection.ts';
+import { type DmaRange, type GuestDma, rangeOf } from './dma.ts';
+import * as wire from './messages.ts';
+import type { Transport } from './transport.ts';
+
+export interface RemoteDeviceOptions {
+  /** Stands in error messages and listings (`remote`). */
+  readonly name?: string;
+  /** Where the device's interrupt lines lead, in its own order; lines beyond these lead nowhere. */
+  readonly lines?: readonly IrqLine[];
+  /** Memory that the device may reach; without it there is none. */
+  readonly memory?: GuestDma;
+  /** How long an answer may take before the peer is taken for dead, in milliseconds (5,000). */
+  readonly timeoutMillis?: number;
+  /** Largest transfer in one message, in bytes (1 MiB). */
+  readonly maxTransferBytes?: number;
+  /**
+   * Told of each error: the end of a connection, and `peer-refused` or `would-block` accesses, which end nothing. It may be
+   * called within an instruction of the guest: note it, and act later.
+   */
+  readonly onError?: (error: RemoteError) => void;
+}
+
+/** Posted writes between two that are answered, so that a peer that is too slow for its guest is noticed. */
+const fenceInterval = 256;
+/** Answers to such writes that may be outstanding before the guest has to wait. */
+const fencesAhead = 4;
+/** How many there may be if nobody makes the guest wait. */
+const mostFences = 64;
+/** Regions and lines that a peer may claim to have. */
+const mostRegions = 64;
+const mostLines = 4096;
+const none = new Uint8Array(0);
+
+/** One of several regions of a remote device. */
+export interface RemoteRegion extends Device {
+  /** Bytes. */
+  readonly size: number;
+  /** A read that need not block; see {@link RemoteDevice.startRead}. */
+  startRead(offset: number, size: AccessSize): number | Promise<number>;
+  /** A write after which the guest may have to wait; see {@link RemoteDevice.startWrite}. */
+  startWrite(offset: number, size: AccessSize, value: number): void | Promise<void>;
+}
+
+export class RemoteDevice implements RemoteRegion {
+  readonly name: string;
+  readonly #options: RemoteDeviceOptions;
+  readonly #timeout: number;
+  readonly #maxTransfer: number;
+  readonly #levels: Uint8Array;
+  #connection: Connection | null = null;
+  #server: wire.Capabilities | null = null;
+  #regions: readonly wire.RegionInfo[] = [];
+  #peerLines = 0;
+  #resets = false;
+  /** What the peer was told of memory. */
+  #mapped: DmaRange[] = [];
+  #unwatch: (() => void) | null = null;
+  #posted = 0;
+  #fences = 0;
+  /** Settled when there is room for another fence. */
+  #relief: Promise<void> | null = null;
+  #relieve: (() => void) | null = null;
+
+  private constructor(options: RemoteDeviceOptions) {
+    const { name = 'remote', timeoutMillis = 5000, maxTransferBytes = 1 << 20 } = options;
+    if (!(timeoutMillis > 0)) throw new ConfigurationError('bad-option', `${name}: a timeout of ${timeoutMillis} ms`);
+    if (!Number.isInteger(maxTransferBytes) || maxTransferBytes < 4096 || maxTransferBytes > 2 ** 28)
+      throw new ConfigurationError('bad-option', `${name}: transfers of ${maxTransferBytes} bytes`);
+    this.name = name;
+    this.#options = options;
+    this.#timeout = timeoutMillis;
+    this.#maxTransfer = maxTransferBytes;
+    this.#levels = new Uint8Array(options.lines?.length ?? 0);
+  }
+
+  /**
+   * Agrees with a peer on a version, learns what it has, tells it of the guest's memory and listens to its lines.
+   * @throws RemoteError (as a rejection) with what went wrong; the transport is closed then
+   */
+  static async connect(transport: Transport, options: RemoteDeviceOptions = {}): Promise<RemoteDevice> {
+    const device = new RemoteDevice(options);
+    await device.reconnect(transport);
+    return device;
+  }
+
+  /**
+   * Puts a peer behind this device, in place of the last one. Regions and lines are those of the new peer.
+   * @throws RemoteError (as a rejection); the device is then without a peer
+   */
+  async reconnect(transport: Transport): Promise<void> {
+    this.close();
+    let told = false;
+    const connection = new Connection(transport, {
+      maxMessageBytes: this.#maxTransfer + 4096,
+      timeoutMillis: this.#timeout,
+      command: (message) => this.#command(message),
+      failed: (error) => {
+        if (this.#connection !== connection) return;
+        this.#lowerLines();
+        if (told) this.#options.onError?.(error);
+      },
+    });
+    this.#connection = connection;
+    connection.open();
+    try {
+      await this.#negotiate(connection);
+    } catch (error) {
+      // A refusal or an answer that makes no sense leaves nothing to work with.
+      if (error instanceof RemoteError) connection.fail(error);
+      else connection.close();
+      throw connection.error ?? error;
+    }
+    told = true;
+  }
+
+  async #negotiate(connection: Connection): Promise<void> {
+    const { Command } = wire;
+    const memory = this.#options.memory;
+    const proposed: wire.Version = {
+      major: 0,
+      minor: 1,
+      capabilities: {
+        maxDataXferSize: this.#maxTransfer,
+        maxDmaMaps: 65535,
+        pageSizes: 4096,
+        writeMultiple: true,
+        irqMessages: true,
+      },
+    };
+    const version = wire.decodeVersion(await connection.request(Command.VERSION, wire.encodeVersion(proposed)));
+    if (version.major !== 0 || version.minor > 1)
+      throw new RemoteError('unsupported-version', `version ${version.major}.${version.minor}: here is 0.1`);
+    const info = wire.decodeDeviceInfo(
+      await connection.request(Command.DEVICE_GET_INFO, wire.encodeDeviceInfo({ flags: 0, regions: 0, irqs: 0 })),
+    );
+    if (info.regions > mostRegions) throw new RemoteError('bad-message', `a device with ${info.regions} regions`);
+    const regions: wire.RegionInfo[] = [];
+    for (let index = 0; index < info.regions; index++) {
+      const request = wire.encodeRegionInfo({ flags: 0, index, size: 0 });
+      const region = wire.decodeRegionInfo(await connection.request(Command.DEVICE_GET_REGION_INFO, request));
+      if (region.index !== index) throw new RemoteError('bad-message', `region ${region.index} instead of ${index}`);
+      regions.push(region);
+    }
+    let lines = 0;
+    if (info.irqs > 0) {
+      const request = wire.encodeIrqInfo({ flags: 0, index: 0, count: 0 });
+      lines = wire.decodeIrqInfo(await connection.request(Command.DEVICE_GET_IRQ_INFO, request)).count;
+      if (lines > mostLines) throw new RemoteError('bad-message', `a device with ${lines} interrupt lines`);
+    }
+    this.#server = version.capabilities;
+    this.#regions = regions;
+    this.#peerLines = lines;
+    this.#resets = (info.flags & wire.DEVICE_FLAGS_RESET) !== 0;
+    this.#mapped = [];
+    this.#posted = 0;
+    this.#fences = 0;
+    if (memory !== undefined) {
+      for (const range of memory.ranges()) await connection.request(Command.DMA_MAP, mapOf(range));
+      this.#mapped = [...memory.ranges()];
+      this.#unwatch ??= memory.watch(() => this.#memoryChanged());
+    }
+    if (lines > 0 && version.capabilities.irqMessages) {
+      const flags = wire.IRQ_SET_DATA_NONE | wire.IRQ_SET_ACTION_UNMASK;
+      const request = wire.encodeIrqSet({ flags, index: 0, start: 0, count: lines, data: none });
+      await connection.request(Command.DEVICE_SET_IRQS, request);
+    }
+  }
+
+  /** Why there is no peer; null: there is one. */
+  get error(): RemoteError | null {
+    if (this.#connection === null) return new RemoteError('not-connected', `${this.name}: no peer`);
+    return this.#connection.error;
+  }
+  /** Bytes of region 0. */
+  get size(): number {
+    return this.#regions[0]?.size ?? 0;
+  }
+  /** Regions of the peer. */
+  get regionCount(): number {
+    return this.#regions.length;
+  }
+  /** Interrupt lines of the peer. */
+  get lineCount(): number {
+    return this.#peerLines;
+  }
+  /** Reads may be made within an instruction. */
+  get blocks(): boolean {
+    return this.#connection?.blocks ?? false;
+  }
+
+  /**
+   * One of the peer's regions; this object itself is region 0.
+   * @throws ConfigurationError `bad-option` if the peer has no such region
+   */
+  region(index: number): RemoteRegion {
+    const info = this.#regions[index];
+    if (info === undefined)
+      throw new ConfigurationError('bad-option', `${this.name}: region ${index} of ${this.#regions.length}`);
+    return {
+      name: `${this.name}.${index}`,
+      size: info.size,
+      read: (offset, size) => this.#read(index, offset, size),
+      write: (offset, size, value) => this.#write(index, offset, size, value),
+      startRead: (offset, size) => this.#startRead(index, offset, size),
+      startWrite: (offset, size, value) => this.#startWrite(index, offset, size, value),
+    };
+  }
+
+  /** Waits for the answer; all ones if there is none, and where this thread may not wait (`would-block`). */
+  read(offset: number, size: AccessSize): number {
+    return this.#read(0, offset, size);
+  }
+  /** Posts the write. */
+  write(offset: number, size: AccessSize, value: number): void {
+    this.#write(0, offset, size, value);
+  }
+  /**
+   * Begins a read: the value where it can be had at once (there is no peer, or the thread may block), else a promise of it,
+   * which never rejects: all ones if the peer fails.
+   */
+  startRead(offset: number, size: AccessSize): number | Promise<number> {
+    return this.#startRead(0, offset, size);
+  }
+  /** Posts the write. A promise means that the peer lags behind: the guest should go on only when it is settled. */
+  startWrite(offset: number, size: AccessSize, value: number): void | Promise<void> {
+    return this.#startWrite(0, offset, size, value);
+  }
+
+  /**
+   * Resets the device.
+   * @throws RemoteError (as a rejection) `peer-refused` if it cannot be reset, or what ended the connection
+   */
+  async reset(): Promise<void> {
+    const connection = this.#living();
+    if (!this.#resets) throw new RemoteError('peer-refused', `${this.name}: the device has no reset`);
+    await connection.request(wire.Command.DEVICE_RESET);
+  }
+
+  /** Masks or unmasks one of the peer's lines; masked, it says nothing, and says its level again when unmasked. */
+  async maskLine(line: number, masked: boolean): Promise<void> {
+    const action = masked ? wire.IRQ_SET_ACTION_MASK : wire.IRQ_SET_ACTION_UNMASK;
+    const flags = wire.IRQ_SET_DATA_NONE | action;
+    const request = wire.encodeIrqSet({ flags, index: 0, start: line, count: 1, data: none });
+    await this.#living().request(wire.Command.DEVICE_SET_IRQS, request);
+  }
+
+  /** Takes what the peer has sent (interrupts, requests for memory) without waiting: between two runs of the guest. */
+  poll(): void {
+    this.#connection?.poll();
+  }
+
+  /** Leaves the peer. Registers read all ones from then on. */
+  close(): void {
+    this.#unwatch?.();
+    this.#unwatch = null;
+    const connection = this.#connection;
+    this.#connection = null;
+    connection?.close();
+    this.#settleFences();
+    this.#lowerLines();
+  }
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #living(): Connection {
+    if (this.#connection === null) throw new RemoteError('not-connected', `${this.name}: no peer`);
+    return this.#connection;
+  }
+
+  /** The connection, if an access of its region can be made. */
+  #reach(region: number, offset: number, size: number): Connection | null {
+    const connection = this.#connection;
+    const info = this.#regions[region];
+    if (connection === null || connection.error !== null || info === undefined) return null;
+    return offset >= 0 && offset + size <= info.size ? connection : null;
+  }
+
+  #read(region: number, offset: number, size: AccessSize): number {
+    const connection = this.#reach(region, offset, size);
+    if (connection === null) return allOnes(size);
+    try {
+      const request = wire.encodeRegionAccess(offset, region, size);
+      return numberFrom(connection.requestBlocking(wire.Command.REGION_READ, request), size);
+    } catch (error) {
+      return this.#failedRead(connection, error, size);
+    }
+  }
+
+  #startRead(region: number, offset: number, size: AccessSize): number | Promise<number> {
+    const connection = this.#reach(region, offset, size);
+    if (connection === null) return allOnes(size);
+    if (connection.blocks) return this.#read(region, offset, size);
+    const request = wire.encodeRegionAccess(offset, region, size);
+    return connection.request(wire.Command.REGION_READ, request).then(
+      (payload) => {
+        try {
+          return numberFrom(payload, size);
+        } catch (error) {
+          return this.#failedRead(connection, error, size);
+        }
+      },
+      (error) => this.#failedRead(connection, error, size),
+    );
+  }
+
+  #failedRead(connection: Connection, error: unknown, size: AccessSize): number {
+    this.#report(connection, error);
+    return allOnes(size);
+  }
+
+  /** A refusal is told; what ended the connection has been; an answer that makes no sense ends it. */
+  #report(connection: Connection, error: unknown): void {
+    if (!(error instanceof RemoteError)) throw error;
+    if (connection.error !== null) return;
+    if (error.code === 'peer-refused' || error.code === 'would-block') this.#options.onError?.(error);
+    else connection.fail(error);
+  }
+
+  #write(region: number, offset: number, size: AccessSize, value: number): void {
+    const connection = this.#reach(region, offset, size);
+    if (connection === null) return;
+    const payload = accessWith(region, offset, size, value);
+    if (++this.#posted < fenceInterval) {
+      connection.post(wire.Command.REGION_WRITE, payload);
+      return;
+    }
+    this.#posted = 0;
+    if (!connection.blocks) {
+      this.#fence(connection, payload);
+      return;
+    }
+    try {
+      connection.requestBlocking(wire.Command.REGION_WRITE, payload);
+    } catch (error) {
+      this.#report(connection, error);
+    }
+  }
+
+  #startWrite(region: number, offset: number, size: AccessSize, value: number): void | Promise<void> {
+    this.#write(region, offset, size, value);
+    if (this.#fences < fencesAhead) return;
+    this.#relief ??= new Promise((resolve) => {
+      this.#relieve = resolve;
+    });
+    return this.#relief;
+  }
+
+  /** A write whose answer shows how far the peer has come. */
+  #fence(connection: Connection, payload: Uint8Array): void {
+    this.#fences++;
+    if (this.#fences > mostFences) {
+      connection.fail(new RemoteError('overrun', `${this.name}: ${mostFences * fenceInterval} writes unanswered`));
+      return;
+    }
+    const answered = () => {
+      if (this.#connection !== connection) return;
+      this.#fences--;
+      if (this.#fences < fencesAhead) this.#settleFences();
+    };
+    connection.request(wire.Command.REGION_WRITE, payload).then(answered, (error) => {
+      answered();
+      this.#report(connection, error);
+    });
+  }
+  #settleFences(): void {
+    this.#relieve?.();
+    this.#relief = this.#relieve = null;
+  }
+
+  // --- what the peer asks
+
+  #command(message: wire.Message): Uint8Array | number {
+    const { Command, Errno } = wire;
+    const { payload } = message;
+    switch (message.command) {
+      case Command.DMA_READ: {
+        const access = wire.decodeDmaAccess(payload, false);
+        const { address, count } = access;
+        const memory = this.#memoryFor(access);
+        if (memory === null) return Errno.EFAULT;
+        const data = new Uint8Array(count);
+        memory.read(address, data);
+        return wire.encodeDmaAccess(address, count, data);
+      }
+      case Command.DMA_WRITE: {
+        const access = wire.decodeDmaAccess(payload, true);
+        const { address, count, data } = access;
+        const memory = this.#memoryFor(access, true);
+        if (memory === null) return Errno.EFAULT;
+        memory.write(address, data);
+        return wire.encodeDmaAccess(address, count);
+      }
+      case Command.DEVICE_SET_IRQS:
+        return this.#raise(wire.decodeIrqSet(payload));
+      default:
+        throw new RemoteError('bad-message', `${wire.commandName(message.command)} is the machine's to send`);
+    }
+  }
+
+  #memoryFor({ address, count }: wire.DmaAccess, write = false): GuestDma | null {
+    const { memory } = this.#options;
+    if (memory === undefined || count > this.#maxTransfer) return null;
+    // The machine's map of this moment, not what the peer was told.
+    const range = rangeOf(memory.ranges(), address, count);
+    return range !== undefined && (range.writable || !write) ? memory : null;
+  }
+
+  #raise({ flags, index, start, count, data }: wire.IrqSet): Uint8Array | number {
+    if (index !== 0 || start + count > mostLines || (flags & wire.IRQ_SET_ACTION_TRIGGER) === 0)
+      return wire.Errno.EINVAL;
+    for (let i = 0; i < count; i++) {
+      if (data.length === 0) {
+        this.#setLine(start + i, true);
+        this.#setLine(start + i, false);
+      } else this.#setLine(start + i, data[i] !== 0);
+    }
+    return none;
+  }
+  #setLine(line: number, high: boolean): void {
+    const target = this.#options.lines?.[line];
+    if (target === undefined) return;
+    this.#levels[line] = high ? 1 : 0;
+    target.set(high);
+  }
+  #lowerLines(): void {
+    for (let line = 0; line < this.#levels.length; line++) if (this.#levels[line] !== 0) this.#setLine(line, false);
+  }
+
+  /** Tells the peer what has become of guest memory. Its requests are judged by the map as it is in any case. */
+  #memoryChanged(): void {
+    const connection = this.#connection;
+    const { memory } = this.#options;
+    if (connection === null || memory === undefined || this.#server === null) return;
+    const now = memory.ranges();
+    const same = (a: DmaRange, b: DmaRange) =>
+      a.start === b.start && a.length === b.length && a.writable === b.writable;
+    for (const old of this.#mapped)
+      if (!now.some((range) => same(range, old)))
+        connection.post(wire.Command.DMA_UNMAP, wire.encodeDmaUnmap(old.start, old.length));
+    for (const range of now)
+      if (!this.#mapped.some((old) => same(range, old))) connection.post(wire.Command.DMA_MAP, mapOf(range));
+    this.#mapped = [...now];
+  }
+}
+
+function mapOf({ start, length, writable }: DmaRange): Uint8Array {
+  const flags = wire.DMA_READABLE | (writable ? wire.DMA_WRITABLE : 0);
+  return wire.encodeDmaMap({ flags, address: start, size: length });
+}
+
+function accessWith(region: number, offset: number, size: AccessSize, value: number): Uint8Array {
+  const payload = wire.encodeRegionAccess(offset, region, size, new Uint8Array(size));
+  for (let i = 0; i < size; i++) payload[16 + i] = value >>> (8 * i);
+  return payload;
+}
+
+function numberFrom(payload: Uint8Array, size: AccessSize): number {
+  const { count, data } = wire.decodeRegionAccess(payload, true);
+  if (count !== size) throw new RemoteError('bad-message', `REGION_READ: ${count} bytes for ${size}`);
+  let value = 0;
+  for (let i = size - 1; i >= 0; i--) value = value * 256 + data[i]!;
+  return value;
+}
