@@ -20,7 +20,7 @@ const examples: { readonly [Kind in ExitKind]: Extract<Exit, { kind: Kind }> } =
   shutdown: { kind: 'shutdown', cpu: 0, rip: 0x1000, vector: 8 },
   budget: { kind: 'budget', cpu: 0, limit: 'instructions' },
   kicked: { kind: 'kicked', cpu: 0 },
-  debug: { kind: 'debug', cpu: 0, reason: 'single-step', rip: 0x1000, dr6: 0x4000 },
+  debug: { kind: 'debug', cpu: 0, reason: 'single-step', rip: 0x1000, dr6: 0x4000, address: 0, write: false },
   msr: { kind: 'msr', cpu: 0, write: false, index: 0x10, low: 0, high: 0, fault: false },
   hypercall: {
     kind: 'hypercall',

@@ -70,9 +70,14 @@ export interface KickedExit extends ExitBase {
 export interface DebugExit extends ExitBase {
   readonly kind: 'debug';
   reason: 'single-step' | 'software-breakpoint' | 'hardware-breakpoint' | 'watchpoint';
+  /** The next instruction's, signed in 64-bit mode. */
   rip: number;
-  /** DR6 as the guest would see it (SDM 3B 17.2.3). */
+  /** DR6 as the guest would see it (SDM 3B 17.2.3). Of breakpoints the first four have bits. */
   dr6: number;
+  /** `watchpoint`: linear address of the first watched byte that was touched, signed in 64-bit mode. Else 0. */
+  address: number;
+  /** `watchpoint`: it was written to. */
+  write: boolean;
 }
 
 /** RDMSR or WRMSR of a register that the policy hands to the embedder. */

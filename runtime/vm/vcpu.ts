@@ -23,6 +23,7 @@ import { ConfigurationError } from '../errors.ts';
 import { type AccessingVcpu, EmbedderAccesses } from './embedder-accesses.ts';
 import { type EntryLimits, entryLimits } from './entry-limits.ts';
 import type { EnterOptions, Exit } from './exits.ts';
+import { GuestDebug } from './guest-debug.ts';
 
 const word = (name: string) => offsetOf(name) >> 2;
 const RIP = word('rip');
@@ -128,6 +129,8 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
   left = 0;
   /** What the embedder answers in the place of a device. */
   readonly accesses: EmbedderAccesses;
+  /** Single steps, breakpoints and watchpoints of the embedder's. */
+  readonly debug: GuestDebug;
   private readonly clock: VcpuClock;
   private limits: EntryLimits = entryLimits(Number.POSITIVE_INFINITY);
   private readonly exits;
@@ -174,7 +177,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
         flags: () => (engine === null ? 0 : engine.flags()),
         setFlags: (flags) => engine?.setFlags(flags),
         contextChanged: () => engine?.contextChanged(),
-        setBreakpoints: (list) => engine?.setBreakpoints(list),
+        setBreakpoints: (list) => engine?.breakpoints.set(list),
       },
       ports: parts.ports,
       tsc: parts.tsc,
@@ -195,6 +198,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
       code: this.code,
     });
     this.engine = engine;
+    this.debug = new GuestDebug(cpu, engine, this.cpu);
     this.code.onDrop = (block) => this.engine.blockDropped(block);
     this.cpu.stateReplaced();
   }
@@ -226,6 +230,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
       this.stopWanted ||
       u32[SHADOW] !== 0 ||
       u32[PENDING] !== 0 ||
+      this.mmu.watches.met ||
       (u32[RFLAGS]! & (TF | RF)) !== 0
     );
   }
@@ -316,6 +321,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
   get runnable(): boolean {
     const { u32 } = this.fields;
     const { events } = this;
+    if (this.debug.paused) return false;
     if (events.init || events.startUp >= 0) return true;
     if (this.waitsForStartUp) return false;
     if (u32[PENDING] !== 0 || (events.smi && u32[SMM] === 0)) return true;
@@ -335,9 +341,10 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
 
   /** Takes the events that can be taken now, in the order of SDM volume 3, table 7-2. */
   private takeEvents(): void {
-    const { events, cpu, pins } = this;
+    const { events, cpu } = this;
     const { u32 } = this.fields;
-    if (events.smi && !this.waitsForStartUp && cpu.deliverSmi()) events.smi = false;
+    const held = this.debug.holdsInterrupts;
+    if (events.smi && !held && !this.waitsForStartUp && cpu.deliverSmi()) events.smi = false;
     // In system-management mode INIT waits.
     if (events.init && u32[SMM] === 0) {
       events.init = false;
@@ -351,12 +358,18 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
       events.startUp = -1;
     }
     if (this.waitsForStartUp) return;
-    if (!this.letRepeat()) return;
+    if (!held && !this.letRepeat()) return;
     const { processor } = cpu;
     processor.repeats = this.engine.repeating || processor.stoppedInside;
     processor.stoppedInside = false;
     // Traps of the last instruction; MOV SS holds them back for one.
     if (u32[PENDING] !== 0 && u32[SHADOW] !== MOV_SS_SHADOW) cpu.deliverDebugTraps();
+    if (!held) this.takeInterrupts();
+    processor.repeats = false;
+  }
+  private takeInterrupts(): void {
+    const { events, cpu, pins } = this;
+    const { u32 } = this.fields;
     if (u32[SHUTDOWN] === 0 && events.nmi && cpu.deliverNmi()) events.nmi = false;
     if (u32[SHUTDOWN] === 0 && events.external >= 0 && cpu.interruptible) {
       const vector = events.external;
@@ -367,7 +380,6 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
       const vector = pins.acknowledge();
       if (vector >= 0) cpu.deliverInterrupt(vector);
     }
-    processor.repeats = false;
   }
   /**
    * An interrupt that arrives at a repeated string instruction lets it do one more element: then it is known that the
@@ -380,11 +392,12 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
     if (!waits || u32[HALTED] !== 0 || u32[PENDING] !== 0 || (u32[RFLAGS]! & TF) !== 0) return true;
     // Whatever has been executed before, and however: where an interrupt comes must not depend on how runs are cut up.
     if (!engine.atRepetition) return true;
-    if (this.left <= 0) return false;
+    if (this.left <= 0 || engine.breakpoints.stopsHere) return false;
     this.left--;
     engine.step(this.left);
     if (engine.givenUp) this.left++;
-    return this.accesses.exit === null && u32[PENDING] === 0 && u32[SHUTDOWN] === 0;
+    else this.debug.stepped = true;
+    return this.accesses.exit === null && u32[PENDING] === 0 && u32[SHUTDOWN] === 0 && !this.mmu.watches.met;
   }
 
   /**
@@ -412,7 +425,10 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
 
   private run(early: boolean): Exit {
     const { u32 } = this.fields;
-    const { accesses, limits, engine, givenUpAt, interrupts } = this;
+    const { accesses, limits, engine, givenUpAt, debug, interrupts } = this;
+    const { processor } = this.cpu;
+    const { deliveries } = processor;
+    debug.entered();
     let blocks = limits.blocks;
     let resumes = accesses.waiting;
     if (resumes && (u32[RIP] !== givenUpAt.low || u32[RIP + 1] !== givenUpAt.high)) {
@@ -426,13 +442,17 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
         u32[ATTENTION] = 0;
         givenUpAt.low = u32[RIP]!;
         givenUpAt.high = u32[RIP + 1]!;
+        if (engine.givenUp) this.mmu.watches.forget(); // met again when it is executed again
         return accesses.take(engine.givenUp);
       }
+      const met = resumes ? null : debug.take();
+      if (met !== null) return met;
       if (u32[SHUTDOWN] !== 0) {
         this.exits.shutdown.rip = Number(BigInt.asIntN(64, this.fields.get64('rip')));
         this.exits.shutdown.vector = this.fields.get32('faultVector');
         return this.exits.shutdown;
       }
+      if (debug.stepped && debug.singleStep) return debug.step();
       if (this.stopWanted) {
         this.stopWanted = false;
         u32[ATTENTION] = 0;
@@ -443,7 +463,9 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
       if (!resumes) {
         if (limits.interruptWindow && this.interruptible) return this.exits.window;
         this.takeEvents();
+        if (processor.deliveries !== deliveries) debug.stepped = true;
         if (u32[SHUTDOWN] !== 0 || accesses.exit !== null) continue; // the event could not be delivered
+        if (this.mmu.watches.met || (debug.stepped && debug.singleStep)) continue;
         if (u32[HALTED] !== 0 || this.waitsForStartUp) {
           return this.haltExit;
         }
@@ -453,9 +475,17 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
       let slice = hasDeadline ? this.untilDeadline(limits.deadline, leftAtDeadline) : this.left;
       if (interrupts.polls) slice = Math.min(slice, pollSlice);
       if (slice <= 0) return this.ended('deadline');
-      if (resumes || blocks !== Number.POSITIVE_INFINITY || u32[SHADOW] !== 0 || (u32[RFLAGS]! & (TF | RF)) !== 0) {
+      if (!resumes && engine.breakpoints.stopsHere) return debug.breakpoint();
+      if (
+        resumes ||
+        debug.singleStep ||
+        blocks !== Number.POSITIVE_INFINITY ||
+        u32[SHADOW] !== 0 ||
+        (u32[RFLAGS]! & (TF | RF)) !== 0
+      ) {
         if (resumes) accesses.resume();
         this.stepOnce(blocks !== Number.POSITIVE_INFINITY, resumes);
+        debug.stepped = !engine.givenUp;
         if (engine.endedBlock) blocks--;
         resumes = false;
         continue;

@@ -8,7 +8,6 @@ import { type FlushScope, WATCHED } from '../mmu/mmu.ts';
 import type { CpuState } from '../state/cpu-state.ts';
 import { offsetOf, profileEntries, profileOffset } from '../state/layout.ts';
 import { GP } from '../state/vectors.ts';
-import type { InstructionBreakpoint } from '../system/engine.ts';
 import { exitRequest } from '../system/exit-request.ts';
 import { BlockMaker, pageAfter } from './block-maker.ts';
 import { endsBasicBlock, isRepeated, takenBranchAt } from './branches.ts';
@@ -102,7 +101,11 @@ export class Engine {
   private linearHigh = 0;
   private runBudget = 0;
   private profilePatience = 1;
-  private readonly breakpoints = new Breakpoints();
+  readonly breakpoints = new Breakpoints({
+    linearRip: () => this.linearRip(),
+    stack: () => this.state.u64[RSP >> 1]!,
+    changed: () => this.jumps.forget(),
+  });
   private last: InterpreterBlock | null = null;
   /** It is a branch that was taken. */
   private taken = false;
@@ -196,6 +199,7 @@ export class Engine {
         if (early && !events && u32[ATTENTION] === 0) return { end: 'budget', left };
         // The next block is longer than what is left: one instruction at a time.
         while (left > 0 && !events && u32[ATTENTION] === 0) {
+          if (this.breakpoints.stopsHere) return { end: 'events', left };
           left--;
           events = this.step(left);
           if (this.givenUp) left++;
@@ -216,11 +220,8 @@ export class Engine {
     return Number(this.state.get64('translated'));
   }
 
-  /** Sets the instruction breakpoints. */
-  setBreakpoints(list: readonly InstructionBreakpoint[]): void {
-    if (this.breakpoints.set(list)) this.jumps.forget();
-  }
-  private linearRip(): bigint {
+  /** Linear address of the next instruction, unsigned. */
+  linearRip(): bigint {
     return BigInt.asUintN(64, linearOf(this.context, BigInt.asIntN(64, this.state.u64[RIP >> 1]!)));
   }
   /** Delivers the exception of breakpoints at rip, unless RF or a load of SS before it forbids that. */
@@ -263,6 +264,7 @@ export class Engine {
     if (block === null) return this.eventsAfterFault; // the fetch faulted and was delivered
     const { u32, i32, base } = this.state;
     const { mmu } = this.processor;
+    const linear = this.breakpoints.embedderActive ? this.linearRip() : -1n;
     const resumes = u32[RFLAGS]! & RF; // it covers one instruction
     u32[RFLAGS] = u32[RFLAGS]! & ~RF;
     i32[BUDGET] = 1;
@@ -280,9 +282,11 @@ export class Engine {
       return true;
     }
     // A string instruction that goes on is no new one: its breakpoint has been met.
-    if (block.repeats && (resumes !== 0 || this.breakpoints.active) && this.ripKey() === block.key)
-      u32[RFLAGS] = u32[RFLAGS]! | RF;
-    return events || u32[PENDING] !== 0;
+    const goesOn = block.repeats && this.ripKey() === block.key;
+    if (goesOn && (resumes !== 0 || this.breakpoints.guestActive)) u32[RFLAGS] = u32[RFLAGS]! | RF;
+    if (goesOn && linear >= 0n) this.breakpoints.pass();
+    else if (code !== leave.fault) this.breakpoints.executed(linear);
+    return events || u32[PENDING] !== 0 || mmu.watches.met;
   }
   /** A basic block ends with this one instruction, which is next. */
   private endsBlock(block: InterpreterBlock): boolean {
@@ -307,7 +311,9 @@ export class Engine {
   /** A repeated string instruction is next, as far as that can be told without a trace in the guest. */
   get atRepetition(): boolean {
     // Where breakpoints are, step() keeps RF itself, and they come after interrupts.
-    return !this.breakpoints.inPageOf(this.linearRip()) && isRepeated(this.codeAtRip(), this.context.codeSize === 64);
+    return (
+      !this.breakpoints.inGuestPageOf(this.linearRip()) && isRepeated(this.codeAtRip(), this.context.codeSize === 64)
+    );
   }
   /** The bytes of the next instruction and more, as far as they lie in a page that was fetched from before. */
   private codeAtRip(): Uint8Array {
@@ -440,7 +446,8 @@ export class Engine {
   private lookup(): boolean {
     const { i32 } = this.state;
     if (i32[BUDGET]! <= 0) return false; // the fetch, which may fault, is the next instruction's
-    if (this.breakpoints.active && this.breakpoints.inPageOf(this.linearRip())) return this.stepHere();
+    if (this.breakpoints.active && this.breakpoints.inPageOf(this.linearRip()))
+      return this.breakpoints.stopsHere || this.stepHere();
     if (this.restored()) return false;
     const key = this.ripKey();
     const region = this.regions !== null && this.isFetchable() ? this.regions.find(this.context, key) : null;

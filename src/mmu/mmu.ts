@@ -13,7 +13,7 @@ import { highOf, lowOf } from './linear.ts';
 import { indexOf, LookAside } from './look-aside.ts';
 import { PAGE_SLOW_WRITE, PAGE_WRITE_MAPPED, type PageWatcher, type PhysicalMemory } from './physical-memory.ts';
 import { PAGING_4_LEVEL, PAGING_5_LEVEL, PAGING_32, PAGING_OFF, PAGING_PAE, PageWalker } from './walk.ts';
-import { type Watch, WatchList } from './watch.ts';
+import { type EmbedderWatch, type Watch, WatchList } from './watch.ts';
 
 export type Intent = 'read' | 'write' | 'modify';
 export type Bytes = 1 | 2 | 4 | 8 | 16;
@@ -84,7 +84,7 @@ export class Mmu implements PageWatcher {
   private alignmentChecks = false;
   /** From the high half of a canonical address on, all bits are alike: bits 63-47, with 5-level paging 63-56. */
   private signShift = 15;
-  private readonly watches = new WatchList();
+  readonly watches = new WatchList();
   /** One instruction is executed by itself: data breakpoints that it meets are noted in `pendingDebug`. */
   collecting = false;
   /** Told about every flush: caches keyed by linear address go with the look-aside tables. */
@@ -196,16 +196,19 @@ export class Mmu implements PageWatcher {
   /** Sets the data breakpoints. */
   watch(list: readonly Watch[]): void {
     const { watches } = this;
-    if (list.length === 0 && !watches.active) return;
-    watches.set(list);
-    this.flushTables(false);
+    if (watches.set(list)) this.flushTables(false);
+  }
+  /** Sets the embedder's: what meets one stands in {@link watches}. */
+  watchForEmbedder(list: readonly EmbedderWatch[]): void {
+    if (this.watches.setEmbedders(list)) this.flushTables(false);
   }
   /** An access of the engines: false, with the vector {@link WATCHED}, if its instruction is to be executed by itself. */
-  private checkWatches(low: number, high: number, bytes: number, write: boolean): boolean {
-    const bits = this.watches.hits(low, high, bytes, write);
+  private checkWatches(low: number, high: number, bytes: number, read: boolean, write: boolean): boolean {
+    const { watches } = this;
+    const bits = watches.hits(low, high, bytes, read, write);
     if (bits === 0) return true;
     if (!this.collecting) return this.fault(WATCHED, 0);
-    this.u32[PENDING] = this.u32[PENDING]! | bits;
+    this.u32[PENDING] = this.u32[PENDING]! | watches.take(bits);
     return true;
   }
 
@@ -276,7 +279,7 @@ export class Mmu implements PageWatcher {
       return true;
     }
     if (!this.prepareData(low, high, bytes, intent !== 'read', stackSegment)) return false;
-    if (this.watches.active && !this.checkWatches(low >>> 0, high | 0, bytes, intent !== 'read')) return false;
+    if (this.watches.active && !this.checkWatches(low >>> 0, high | 0, bytes, true, intent !== 'read')) return false;
     this.transferIn(bytes);
     return true;
   }
@@ -289,7 +292,7 @@ export class Mmu implements PageWatcher {
       return true;
     }
     if (!this.prepareData(low, high, bytes, true, stackSegment)) return false;
-    if (this.watches.active && !this.checkWatches(low >>> 0, high | 0, bytes, true)) return false;
+    if (this.watches.active && !this.checkWatches(low >>> 0, high | 0, bytes, false, true)) return false;
     this.transferOut(bytes);
     return true;
   }
@@ -306,7 +309,7 @@ export class Mmu implements PageWatcher {
   probe(low: number, high: number, bytes: number, intent: Intent, stackSegment: boolean): boolean {
     if (!this.prepareData(low, high, bytes, intent !== 'read', stackSegment)) return false;
     if (!this.watches.active || this.collecting) return true;
-    return this.checkWatches(low >>> 0, high | 0, bytes, intent !== 'read');
+    return this.checkWatches(low >>> 0, high | 0, bytes, intent !== 'write', intent !== 'read');
   }
   /** What an access would meet: fills the look-aside table where it can, touches no device. */
   resolve(low: number, high: number, bytes: number, intent: Intent, stackSegment: boolean): Resolution {
@@ -547,7 +550,8 @@ export class Mmu implements PageWatcher {
     }
     this.hostDirect = -1;
     if (!this.prepare(low, high, bytes, write, user, smap, stack, !this.walker.smap)) return false;
-    if (this.watches.active) this.u32[PENDING] = this.u32[PENDING]! | this.watches.hits(low, high, bytes, write);
+    const { watches } = this;
+    if (watches.active) this.u32[PENDING]! |= watches.take(watches.hits(low, high, bytes, !write, write));
     return true;
   }
   /** Offset in the buffer of the prepared access, or -1 = it goes through physical memory. */

@@ -210,6 +210,7 @@ export function deliver(p: Processor, vector: number, kind: EventKind, errorCode
   if (kind === 'exception') {
     first = vector;
     p.state.u32[PENDING] = 0; // what an instruction has met that faults after all
+    p.mmu.watches.forget();
     if (vector === PF_FAULT) notePageFault(p);
     p.resumesAfterDebug = (p.debugCause & DR6_BD) !== 0;
     if (vector === DB) enterDebugException(p, p.debugCause);

@@ -149,6 +149,8 @@ export class Processor {
   watchedPorts: readonly PortBreakpoint[] = [];
   /** There are instruction breakpoints, so that RF matters. */
   keepsResumeFlag = false;
+  /** The INT3 at rip is the embedder's, who is told of it (guest debugging). */
+  embedderTakesInt3: () => boolean = () => false;
   /** SYSCALL or SYSRET has settled whether a single-step trap follows. */
   stepSettled = false;
   /** Events delivered so far: an instruction that has delivered one takes no single-step trap. */

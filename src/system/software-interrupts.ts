@@ -1,5 +1,6 @@
 /** INT n, INT3, INTO, INT1. SDM volume 2, INT; volume 3, sections 21.2 and 21.3. */
 import { BP, DB, NO_ERROR_CODE, OF_TRAP } from '../state/vectors.ts';
+import { exitRequest } from './exit-request.ts';
 import { generalProtection } from './fault.ts';
 import { deliver } from './interrupts.ts';
 import { CR4_VME, type Processor, RFLAGS_IF, RFLAGS_IOPL, RFLAGS_NT, RFLAGS_TF, RFLAGS_VIF } from './processor.ts';
@@ -56,6 +57,7 @@ export function int(p: Processor): void {
 }
 /** `int3`. */
 export function int3(p: Processor): void {
+  if (p.embedderTakesInt3()) throw exitRequest;
   deliver(p, BP, 'software', NO_ERROR_CODE, p.next);
 }
 /** `into`. */
