@@ -4,18 +4,16 @@
  */
 import assert from 'node:assert/strict';
 import { setImmediate as hostTurn } from 'node:timers/promises';
-import { translate } from '../../jit/translate.ts';
 import { VirtualClock } from '../../runtime/devices/clock.ts';
 import type { AccessSize, Device } from '../../runtime/devices/device.ts';
 import { loadFlatBinary } from '../../runtime/loaders/flat-binary.ts';
-import { Vm, type VmOptions } from '../../runtime/vm/vm.ts';
+import type { Vm } from '../../runtime/vm/vm.ts';
 import { type Assembler, dword } from '../engines/assembler.ts';
-import { vmModules } from '../engines/modules.ts';
+import { emptyVm, origin, type GuestOptions as VmParts } from './vm-harness.ts';
 
 export const engines = ['interpreter', 'translation'] as const;
 export type TestEngine = (typeof engines)[number];
 
-export const origin = 0x1000;
 const idt = 0x8000;
 /** Where handlers count, one word each. */
 export const counterAt = (n: number) => 0x9000 + n * 4;
@@ -65,7 +63,7 @@ export const registers = (space: 'pio' | 'mmio', base: number, length: number, d
   write: (offset, size, value) => device.write(offset, size, value),
 });
 
-export interface GuestOptions extends Partial<Omit<VmOptions, 'modules' | 'translate'>> {
+export interface GuestOptions extends Omit<VmParts, 'mode'> {
   readonly code: Assembler;
   /** Vectors and the labels of their handlers. */
   readonly vectors: Readonly<Record<number, string>>;
@@ -79,16 +77,10 @@ export class Guest {
 
   constructor(engine: TestEngine, { code, vectors, ...options }: GuestOptions) {
     const clock = this.clock;
-    this.vm = new Vm({
+    this.vm = emptyVm(engine, {
       memory: 1 << 20,
-      cpus: 1,
-      modules: vmModules(),
       clock: { now: () => clock.now(), instructionNanos: 1 },
       apic: { clock },
-      translate:
-        engine === 'interpreter'
-          ? false
-          : { way: { kind: 'first', translate }, cache: null, mode: { shared: false, x87: 'exact' } },
       ...options,
     });
     const { ram } = this.vm;
