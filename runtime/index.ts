@@ -33,3 +33,7 @@ export { createMachine } from './machines/bare-machine.ts';
 export * from './machines/machine.ts';
 export { createPcMachine } from './machines/pc-machine.ts';
 export * from './vm/exits.ts';
+export type { VmCreation, VmModules, VmOptions, VmTranslation } from './vm/options.ts';
+export type { RunOptions } from './vm/runner.ts';
+export { Vcpu } from './vm/vcpu.ts';
+export { Vm } from './vm/vm.ts';
