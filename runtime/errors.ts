@@ -24,10 +24,16 @@ export type ConfigurationCode =
   | 'already-entered'
   | 'bad-vector'
   | 'interrupt-pending'
+  | 'busy'
   | 'unsupported-host';
 
 /** The embedder asked for a machine, a region or an entry that cannot be. */
 export class ConfigurationError extends Jit86Error<ConfigurationCode> {}
+
+export type MemoryCode = 'unbacked' | 'read-only' | 'not-contiguous';
+
+/** An access of the embedder's to guest-physical memory that is not there, or not so; nothing was read or written. */
+export class MemoryError extends Jit86Error<MemoryCode> {}
 
 export type StateCode = 'unknown-register' | 'bad-register-size' | 'read-only-register' | 'bad-register-value';
 

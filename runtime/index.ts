@@ -15,6 +15,8 @@ export {
   Jit86Error,
   type LoaderCode,
   LoaderError,
+  type MemoryCode,
+  MemoryError,
   type StateCode,
   StateError,
 } from './errors.ts';
@@ -32,7 +34,9 @@ export { attachBareDevices, type BareMachineDevices, type BareMachineHost } from
 export { createMachine } from './machines/bare-machine.ts';
 export * from './machines/machine.ts';
 export { createPcMachine } from './machines/pc-machine.ts';
+export * from './vm/dirty-log.ts';
 export * from './vm/exits.ts';
+export * from './vm/guest-memory.ts';
 export type { VmCreation, VmModules, VmOptions, VmTranslation } from './vm/options.ts';
 export type { RunOptions } from './vm/runner.ts';
 export { Vcpu } from './vm/vcpu.ts';

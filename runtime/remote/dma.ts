@@ -28,11 +28,11 @@ export interface Dma {
 /** A machine's RAM, and its ROM to read. */
 export function physicalDma(memory: PhysicalMemory): GuestDma {
   return {
-    ranges: () => memory.regions.map(({ kind, start, length }) => ({ start, length, writable: kind === 'ram' })),
+    ranges: () => memory.regions.map(({ kind, start, length }) => ({ start, length, writable: kind !== 'rom' })),
     read: (physical, into) => memory.readBytes(physical, into),
     write: (physical, from) => memory.writeBytes(physical, from),
     watch(changed) {
-      const watcher: PageWatcher = { pageProtected() {}, mapChanged: changed };
+      const watcher: PageWatcher = { pageProtected() {}, writesProtected() {}, mapChanged: changed };
       memory.watchers.add(watcher);
       return () => void memory.watchers.delete(watcher);
     },

@@ -19,8 +19,10 @@ import { VmInterrupts } from '../interrupts/vm-interrupts.ts';
 import { IoMap } from '../io/io-map.ts';
 import type { InitialState } from '../loaders/initial-state.ts';
 import { MachineTranslation } from '../translation.ts';
+import { DirtyLog } from './dirty-log.ts';
 import type { EmbedderAccesses } from './embedder-accesses.ts';
 import type { Exit } from './exits.ts';
+import { GuestMemory } from './guest-memory.ts';
 import { enterInitialState } from './initial-entry.ts';
 import type { VmCreation, VmOptions } from './options.ts';
 import { cpuBase } from './places.ts';
@@ -54,6 +56,10 @@ export class Vm {
   /** Guest RAM. */
   readonly ram: Uint8Array;
   readonly physical: PhysicalMemory;
+  /** Guest-physical memory: its map, and accesses to it. */
+  readonly memory: GuestMemory;
+  /** Which of its pages were written. */
+  readonly dirty: DirtyLog;
   readonly contexts: Contexts;
   /** What translated regions call. */
   readonly arithmetic: WebAssembly.Exports;
@@ -126,6 +132,8 @@ export class Vm {
     this.ram = new Uint8Array(this.linear.buffer, ramBase, ramBytes);
     this.physical = new PhysicalMemory(this.linear.buffer);
     this.physical.add({ kind: 'ram', start: 0, length: ramBytes, hostOffset: ramBase });
+    this.memory = new GuestMemory(this.physical, this.ram);
+    this.dirty = new DirtyLog(this.physical);
     const arithmetic = new WebAssembly.Instance(modules.arithmetic).exports;
     this.arithmetic = arithmetic;
     const features = new Set<string>(definitions.map((d) => d.feature));

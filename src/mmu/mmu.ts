@@ -11,7 +11,7 @@ import { offsetOf, stackTlbBits, stackTlbOffsets, tlbNeverOffset, tlbOffsets } f
 import { AC, GP, PF_FAULT, SS_FAULT } from '../state/vectors.ts';
 import { highOf, lowOf } from './linear.ts';
 import { indexOf, LookAside } from './look-aside.ts';
-import { PAGE_SLOW_WRITE, PAGE_WRITE_MAPPED, type PageWatcher, type PhysicalMemory } from './physical-memory.ts';
+import type { PageWatcher, PhysicalMemory } from './physical-memory.ts';
 import { PAGING_4_LEVEL, PAGING_5_LEVEL, PAGING_32, PAGING_OFF, PAGING_PAE, PageWalker } from './walk.ts';
 import { type EmbedderWatch, type Watch, WatchList } from './watch.ts';
 
@@ -240,12 +240,16 @@ export class Mmu implements PageWatcher {
     this.fetchTags[slot] = Number.NaN;
     this.onFlush(page * 4096);
   }
-  /** A physical page's writes must be seen from now on. */
-  pageProtected(page: number): void {
-    const host = this.memory.hostOf(page);
+  /** Writes to a page, at this place in the host's memory, must be seen from now on. */
+  pageProtected(host: number): void {
     this.supervisorWrite.forget(host);
     this.userWrite.forget(host);
     for (const table of this.stackTables) table.forget(host);
+  }
+  writesProtected(): void {
+    this.supervisorWrite.flush(false);
+    this.userWrite.flush(false);
+    for (const table of this.stackTables) table.flush(false);
   }
   mapChanged(): void {
     this.takeSpace();
@@ -336,13 +340,11 @@ export class Mmu implements PageWatcher {
     const number = Math.floor(walker.physical / 4096);
     const host = memory.hostOf(number);
     if (host === -1) return false;
-    const at = memory.indexOf(number);
-    const flags = memory.pageFlags[at]!;
-    if (!walker.writable || !walker.dirty || (flags & PAGE_SLOW_WRITE) !== 0) return false;
+    if (!walker.writable || !walker.dirty) return false;
     // What SMAP lets through for the moment is no stack.
     if ((!user && walker.smap && walker.user) || (this.watches.active && this.watches.page(low, high))) return false;
+    if (!memory.mapWrites(number)) return false;
     table.set(page, high, (host - page) | 0, walker.global);
-    memory.pageFlags[at] = flags | PAGE_WRITE_MAPPED;
     return true;
   }
 
@@ -427,11 +429,8 @@ export class Mmu implements PageWatcher {
     const addend = (host - linear) | 0;
     (user ? this.userRead : this.supervisorRead).set(linear, high, addend, walker.global);
     if (!user && walker.smap && walker.user) this.smapLifted.push(linear, high);
-    const at = memory.indexOf(page);
-    const flags = memory.pageFlags[at]!;
-    if (walker.writable && walker.dirty && (flags & PAGE_SLOW_WRITE) === 0) {
+    if (walker.writable && walker.dirty && memory.mapWrites(page)) {
       (user ? this.userWrite : this.supervisorWrite).set(linear, high, addend, walker.global);
-      memory.pageFlags[at] = flags | PAGE_WRITE_MAPPED;
     } else {
       // An older entry of the same place may say otherwise (the page was remapped without a flush): it must not outlive this.
       const table = user ? this.userWrite : this.supervisorWrite;

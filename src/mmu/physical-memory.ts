@@ -6,20 +6,31 @@
  *
  * There are two address spaces: the normal one, and that of processors in system-management mode, which see SMRAM where
  * others see something else. What lies behind a page in that space alone has a page number of its own, beyond what a
- * processor can name ({@link PhysicalMemory.inSmm}): so code, flags and the dirty log of the two are never taken for each
- * other, and nobody but the page walk needs to know in which mode a processor is.
+ * processor can name ({@link PhysicalMemory.inSmm}): so the code of the two is never taken for each other's, and nobody but
+ * the page walk needs to know in which mode a processor is.
+ *
+ * Whether writes must be seen is a property of the memory, not of the place where it is shown: the flags are kept for the
+ * pages of the VM's linear memory, so that memory shown in two places is watched in both. Each space has its own dirty log.
  */
+import { DirtyLogs, type RemovedPages } from './dirty-logs.ts';
+import { changedPages, type FillPage, MemoryMap, type MemoryRegion, problemOf, showsTwice } from './memory-map.ts';
+import {
+  type AddressSpace,
+  PAGE_CODE,
+  PAGE_LOG,
+  PAGE_ROM,
+  PAGE_SLOW_WRITE,
+  PAGE_WRITE_MAPPED,
+  type PageWatcher,
+  spaces,
+} from './page-flags.ts';
 
-/** The page holds translated code: writes are announced. */
-export const PAGE_CODE = 1;
-/** Read-only: writes go to the MMIO handler, as KVM's read-only slots do. */
-export const PAGE_ROM = 2;
-/** The dirty log is on and the page is clean: the first write sets its bit in the log. */
-export const PAGE_LOG = 4;
-/** Some vCPU's look-aside tables may hold a write entry for the page. */
-export const PAGE_WRITE_MAPPED = 8;
-/** Flags that keep a page out of the look-aside tables for writes. */
-export const PAGE_SLOW_WRITE = PAGE_CODE | PAGE_ROM | PAGE_LOG;
+export type { FillPage, MemoryRegion } from './memory-map.ts';
+export { type AddressSpace, PAGE_CODE, PAGE_LOG, PAGE_ROM, type PageWatcher } from './page-flags.ts';
+
+/** In the low bits of an entry of `hostPage`: see PAGE_ROM; and a page of a lazy region that was not touched here yet. */
+const ENTRY_ROM = 1;
+const ENTRY_LAZY = 2;
 
 export type AccessBytes = 1 | 2 | 4;
 
@@ -29,31 +40,12 @@ const DEVICE_ALIAS = SMM_ALIAS + 2 ** 51;
 const aliasOffset = 2 ** 51;
 /** Page numbers of aliases begin here. */
 const firstAlias = SMM_ALIAS / 4096;
-
-/** Which processors see a map. */
-export type AddressSpace = 'normal' | 'smm';
-
+/** Pages from 16 GiB on, and aliases, are found by a map rather than by their number. */
+const densePages = 2 ** 22;
 /** What answers at physical addresses that are not RAM. Values are unsigned. */
 export interface MmioHandler {
   read(address: number, bytes: AccessBytes): number;
   write(address: number, bytes: AccessBytes, value: number): void;
-}
-
-/** Who keeps copies of the page table: the vCPUs' MMUs. */
-export interface PageWatcher {
-  /** Writes to this physical page must be seen from now on. */
-  pageProtected(page: number): void;
-  /** Regions or the A20 gate changed: nothing remembered holds. */
-  mapChanged(): void;
-}
-
-export interface MemoryRegion {
-  readonly kind: 'ram' | 'rom';
-  /** Guest-physical address and length in bytes, multiples of 4096. */
-  readonly start: number;
-  readonly length: number;
-  /** Byte offset in the VM's linear memory. */
-  readonly hostOffset: number;
 }
 
 /** Nobody is there: reads give all ones. */
@@ -62,108 +54,145 @@ export const openBus: MmioHandler = {
   write: () => {},
 };
 
-const inHex = (r: MemoryRegion) => `${r.kind} 0x${r.start.toString(16)}+0x${r.length.toString(16)}`;
-
 export class PhysicalMemory {
   readonly buffer: ArrayBufferLike;
   readonly u8: Uint8Array;
   readonly view: DataView;
   /**
-   * Index: physical page number up to the top of RAM, then the pages of SMRAM ({@link indexOf}). Byte offset in the buffer
-   * (mod 2^32), or -1 = not RAM.
+   * Index: physical page number up to the top of RAM, then the pages of SMRAM and of memory far up ({@link indexOf}). Byte
+   * offset in the buffer (mod 2^32) with ENTRY_ bits, or -1 = not RAM.
    */
   hostPage: Int32Array = new Int32Array(0);
-  /** By the same index; see the PAGE_ constants. */
-  pageFlags: Uint8Array = new Uint8Array(0);
-  /** One bit per page, by the same index, written while its PAGE_LOG flag was set. */
-  dirtyLog: Uint32Array = new Uint32Array(0);
-  regions: readonly MemoryRegion[] = [];
-  /** What processors in system-management mode see over the others' map. */
-  smmRegions: readonly MemoryRegion[] = [];
+  /** By page of the buffer; see the PAGE_ constants, except PAGE_ROM. */
+  readonly pageFlags: Uint8Array;
   mmio: MmioHandler;
   /** After a write to a page with PAGE_CODE. */
   onCodeWrite: (physical: number, bytes: number) => void = () => {};
   readonly watchers = new Set<PageWatcher>();
   /** How many vCPUs have code of a page. */
   readonly #codeUsers = new Map<number, number>();
-  /** Physical pages of the normal space. */
+  readonly #maps = { normal: new MemoryMap([]), smm: new MemoryMap([]) };
+  readonly logs: DirtyLogs;
+  /** For each fill function the pages of the buffer that it has filled. */
+  readonly #filled = new WeakMap<FillPage, Uint8Array>();
+  #fillsNow = 0;
+  /** Normal physical pages that are found by their number. */
   #pages = 0;
+  /** The smallest number of those that are not. */
+  #firstSparse = Number.POSITIVE_INFINITY;
+  #sparse = new Map<number, number>();
   /** In system-management mode: page -> the page that lies there. */
   #smmPages = new Map<number, number>();
-  /** Index of the pages that exist there alone. */
-  #aliases = new Map<number, number>();
+  /** Some memory is shown in more than one place. */
+  #shared = false;
   #a20 = true;
 
   constructor(buffer: ArrayBufferLike, mmio: MmioHandler = openBus) {
     this.buffer = buffer;
     this.u8 = new Uint8Array(buffer);
     this.view = new DataView(buffer);
+    this.pageFlags = new Uint8Array(Math.ceil(buffer.byteLength / 4096));
+    this.logs = new DirtyLogs(this.#maps, this.pageFlags, this.watchers);
     this.mmio = mmio;
   }
 
+  /** The normal map, sorted by address. */
+  get regions(): readonly MemoryRegion[] {
+    return this.#maps.normal.regions;
+  }
+  /** What processors in system-management mode see over the others' map. */
+  get smmRegions(): readonly MemoryRegion[] {
+    return this.#maps.smm.regions;
+  }
+  mapOf(space: AddressSpace): MemoryMap {
+    return this.#maps[space];
+  }
+
   /**
-   * Replaces the whole map of a space. In `smm`, regions lie over the normal map: a processor in system-management mode sees
-   * them, and where there are none what the others see.
+   * Replaces the whole map of a space at once, also in the middle of an instruction that has reached a device. In `smm`,
+   * regions lie over the normal map: a processor in system-management mode sees them, and where there are none what the
+   * others see.
+   * @returns what of the space's log was dirty and is not where it was any more; new pages are clean
    * @throws RangeError naming the region (or both) if one is not page-aligned, leaves the buffer or overlaps another of its
    *   space; then nothing has changed
    */
-  replace(regions: readonly MemoryRegion[], space: AddressSpace = 'normal'): void {
-    const sorted = [...regions].sort((a, b) => a.start - b.start);
-    for (const [i, region] of sorted.entries()) {
-      const { start, length, hostOffset } = region;
-      if (start % 4096 !== 0 || length % 4096 !== 0 || hostOffset % 4096 !== 0 || start < 0 || length <= 0)
-        throw new RangeError(`memory region ${inHex(region)} is not made of pages`);
-      if (hostOffset + length > this.u8.length)
-        throw new RangeError(`memory region ${inHex(region)} leaves the VM's memory of ${this.u8.length} bytes`);
-      const before = sorted[i - 1];
-      if (before !== undefined && before.start + before.length > start)
-        throw new RangeError(`memory region ${inHex(region)} overlaps ${inHex(before)}`);
-    }
-    if (space === 'smm') this.smmRegions = sorted;
-    else this.regions = sorted;
-    this.#rebuild();
-  }
-  #rebuild(): void {
-    const { regions, smmRegions } = this;
-    const last = regions.at(-1);
-    const pages = last === undefined ? 0 : (last.start + last.length) / 4096;
-    const smmPages = new Map<number, number>();
-    const aliases = new Map<number, number>();
-    for (const { kind, start, length, hostOffset } of smmRegions)
-      for (let done = 0; done < length; done += 4096) {
-        const host = hostOffset + done;
-        // Memory that the normal space shows as well is that page of it.
-        const shown = regions.find((r) => r.kind === kind && host >= r.hostOffset && host < r.hostOffset + r.length);
-        const page = (start + done) / 4096;
-        const target = shown === undefined ? firstAlias + page : (shown.start + host - shown.hostOffset) / 4096;
-        smmPages.set(page, target);
-        if (shown === undefined) aliases.set(target, pages + aliases.size);
-      }
-    const hostPage = new Int32Array(pages + aliases.size).fill(-1);
-    const pageFlags = new Uint8Array(hostPage.length);
-    for (const { kind, start, length, hostOffset } of regions) {
-      for (let done = 0; done < length; done += 4096) hostPage[(start + done) / 4096] = (hostOffset + done) | 0;
-      if (kind === 'rom') pageFlags.fill(PAGE_ROM, start / 4096, (start + length) / 4096);
-    }
-    for (const { kind, start, length, hostOffset } of smmRegions)
-      for (let done = 0; done < length; done += 4096) {
-        const index = aliases.get(firstAlias + (start + done) / 4096);
-        if (index === undefined) continue;
-        hostPage[index] = (hostOffset + done) | 0;
-        if (kind === 'rom') pageFlags[index] = PAGE_ROM;
-      }
-    const code = [...this.#codeUsers.keys()].map((page) => [page, this.hostOf(page)] as const);
-    this.hostPage = hostPage;
-    this.pageFlags = pageFlags;
-    this.dirtyLog = new Uint32Array(Math.ceil(hostPage.length / 32));
-    this.#pages = pages;
-    this.#smmPages = smmPages;
-    this.#aliases = aliases;
+  replace(regions: readonly MemoryRegion[], space: AddressSpace = 'normal'): RemovedPages {
+    const problem = problemOf(regions, this.u8.length);
+    if (problem !== null) throw new RangeError(problem.message);
+    if (this.filling) throw new Error('the memory map cannot change while a page of it is being filled');
+    const map = new MemoryMap(regions);
+    const maps = { ...this.#maps, [space]: map };
+    const tables = this.#tables(maps.normal, maps.smm);
+    const { log, removed } = this.logs.prepare(space, map, changedPages(this.#maps[space], map));
+    const code = [...this.#codeUsers.keys()].map((page) => [page, this.#entryOf(page)] as const);
+    // From here on nothing can fail.
+    for (const [page] of code) this.unprotect(page, PAGE_CODE);
+    this.#maps[space] = map;
+    this.logs.adopt(space, log);
+    this.hostPage = tables.hostPage;
+    this.#pages = tables.pages;
+    this.#smmPages = tables.smmPages;
+    this.#sparse = tables.sparse;
+    this.#firstSparse = tables.firstSparse;
+    this.#shared = showsTwice([maps.normal, maps.smm]);
     for (const watcher of this.watchers) watcher.mapChanged();
     // Code that was made from a page stays watched where the page is the same memory, and goes where it is not.
-    for (const [page, host] of code)
-      if (this.hostOf(page) !== host) this.onCodeWrite(page * 4096, 4096);
-      else if (host !== -1) this.protect(page, PAGE_CODE);
+    for (const [page, entry] of code) {
+      const now = this.#entryOf(page);
+      if (entry >> 12 !== now >> 12 || (entry === -1) !== (now === -1)) this.onCodeWrite(page * 4096, 4096);
+    }
+    for (const page of this.#codeUsers.keys()) this.protect(page, PAGE_CODE);
+    return removed;
+  }
+
+  /** The tables for two maps. */
+  #tables(normal: MemoryMap, smm: MemoryMap) {
+    const pages = Math.min(normal.slots.at(-1)?.to ?? 0, densePages);
+    const smmPages = new Map<number, number>();
+    const sparse = new Map<number, number>();
+    const entries: number[] = [];
+    let firstSparse = Number.POSITIVE_INFINITY;
+    const addSparse = (page: number, entry: number) => {
+      sparse.set(page, pages + entries.length);
+      entries.push(entry);
+      firstSparse = Math.min(firstSparse, page);
+    };
+    for (const { region, from, to, host } of smm.slots)
+      for (let page = from; page < to; page++) {
+        const at = host + page - from;
+        // Memory that the normal space shows as well is that page of it.
+        const shown = normal.slots.find(
+          (s) =>
+            s.region.kind === region.kind &&
+            s.region.fill === region.fill &&
+            at >= s.host &&
+            at - s.host < s.to - s.from,
+        );
+        if (shown === undefined) addSparse(firstAlias + page, this.#entry(region, at));
+        smmPages.set(page, shown === undefined ? firstAlias + page : shown.from + at - shown.host);
+      }
+    const dense = new Int32Array(pages).fill(-1);
+    for (const { region, from, to, host } of normal.slots)
+      for (let page = from; page < to; page++)
+        if (page < pages) dense[page] = this.#entry(region, host + page - from);
+        else addSparse(page, this.#entry(region, host + page - from));
+    let hostPage = dense;
+    if (entries.length > 0) {
+      hostPage = new Int32Array(pages + entries.length);
+      hostPage.set(dense);
+      hostPage.set(entries, pages);
+    }
+    return { hostPage, pages, smmPages, sparse, firstSparse };
+  }
+  /** @param host number of a page of the buffer */
+  #entry({ kind, fill }: MemoryRegion, host: number): number {
+    const rest = kind === 'rom' ? ENTRY_ROM : kind === 'lazy' && this.#filledBy(fill!)[host] === 0 ? ENTRY_LAZY : 0;
+    return (host * 4096) | rest;
+  }
+  #filledBy(fill: FillPage): Uint8Array {
+    let filled = this.#filled.get(fill);
+    if (filled === undefined) this.#filled.set(fill, (filled = new Uint8Array(this.pageFlags.length)));
+    return filled;
   }
 
   /** Adds one region to the map; see {@link replace}. */
@@ -194,31 +223,86 @@ export class PhysicalMemory {
   atDevice(physical: number): number {
     return physical + DEVICE_ALIAS;
   }
-  /** Index of a physical page in `hostPage` and `pageFlags`, or -1. */
+  /** Index of a physical page in `hostPage`, or -1. */
   indexOf(page: number): number {
     if (page < this.#pages) return page;
-    return page < firstAlias ? -1 : (this.#aliases.get(page) ?? -1);
+    return page < this.#firstSparse ? -1 : (this.#sparse.get(page) ?? -1);
   }
-  /** Byte offset of a physical page in the buffer, or -1 (not RAM or ROM). */
+  #entryOf(page: number): number {
+    const index = this.indexOf(page);
+    return index === -1 ? -1 : this.hostPage[index]!;
+  }
+  /** Byte offset of a physical page in the buffer, or -1 (not RAM or ROM). A lazy page is filled now. */
   hostOf(page: number): number {
     const index = page < this.#pages ? page : this.indexOf(page);
     if (index === -1) return -1;
-    const host = this.hostPage[index]!;
-    return host === -1 ? -1 : host >>> 0;
+    const entry = this.hostPage[index]!;
+    return (entry & 0xfff) === 0 ? entry >>> 0 : this.#special(page, index, entry);
+  }
+  #special(page: number, index: number, entry: number): number {
+    if (entry === -1) return -1;
+    if ((entry & ENTRY_LAZY) !== 0) {
+      const [map, number] = page < firstAlias ? [this.#maps.normal, page] : [this.#maps.smm, page - firstAlias];
+      const host = entry >>> 12;
+      const fill = map.at(number)!.region.fill!;
+      const filled = this.#filledBy(fill);
+      if (filled[host] === 0) {
+        filled[host] = 1;
+        this.#fillsNow++;
+        try {
+          fill(number, this.u8.subarray(host * 4096, host * 4096 + 4096));
+        } catch (error) {
+          filled[host] = 0;
+          throw error;
+        } finally {
+          this.#fillsNow--;
+        }
+      }
+      this.hostPage[index] = entry & ~ENTRY_LAZY;
+    }
+    return (entry & ~0xfff) >>> 0;
+  }
+  /** Is there RAM or ROM? Lazy pages stay as they are. */
+  isMemory(page: number): boolean {
+    return this.#entryOf(page) !== -1;
+  }
+  /** A page is being provided by the `fill` of its region. */
+  get filling(): boolean {
+    return this.#fillsNow > 0;
   }
   flagsOf(page: number): number {
+    const entry = this.#entryOf(page);
+    if (entry === -1) return 0;
+    return this.pageFlags[entry >>> 12]! | ((entry & ENTRY_ROM) !== 0 ? PAGE_ROM : 0);
+  }
+  /** Byte offset of a page that is written without further ado, or -1. */
+  #open(page: number): number {
     const index = page < this.#pages ? page : this.indexOf(page);
-    return index === -1 ? 0 : this.pageFlags[index]!;
+    if (index === -1) return -1;
+    const entry = this.hostPage[index]!;
+    if ((entry & 0xfff) !== 0 || (this.pageFlags[entry >>> 12]! & PAGE_SLOW_WRITE) !== 0) return -1;
+    return entry >>> 0;
+  }
+  /** May a look-aside table hold an entry for writes to the page? It does from now on. */
+  mapWrites(page: number): boolean {
+    const host = this.#open(page);
+    if (host === -1) return false;
+    this.pageFlags[host >>> 12]! |= PAGE_WRITE_MAPPED;
+    return true;
   }
   /** Announces writes to a page from now on: PAGE_CODE or PAGE_LOG. */
   protect(page: number, flag: number): void {
-    const flags = this.flagsOf(page);
+    const entry = this.#entryOf(page);
+    if (entry === -1) return;
+    const flags = this.pageFlags[entry >>> 12]!;
     if ((flags & flag) === flag) return;
-    this.pageFlags[this.indexOf(page)] = (flags | flag) & ~PAGE_WRITE_MAPPED;
-    if ((flags & PAGE_WRITE_MAPPED) !== 0) for (const watcher of this.watchers) watcher.pageProtected(page);
+    this.pageFlags[entry >>> 12] = (flags | flag) & ~PAGE_WRITE_MAPPED;
+    if ((flags & PAGE_WRITE_MAPPED) !== 0)
+      for (const watcher of this.watchers) watcher.pageProtected((entry & ~0xfff) >>> 0);
   }
   unprotect(page: number, flag: number): void {
-    this.pageFlags[this.indexOf(page)]! &= ~flag;
+    const entry = this.#entryOf(page);
+    if (entry !== -1) this.pageFlags[entry >>> 12]! &= ~flag;
   }
   /** A vCPU has made something of code in a page: writes to it are announced until the last one has let it go. */
   useCode(page: number): void {
@@ -227,11 +311,24 @@ export class PhysicalMemory {
   }
   releaseCode(page: number): void {
     const left = (this.#codeUsers.get(page) ?? 1) - 1;
-    if (left > 0) this.#codeUsers.set(page, left);
-    else {
-      this.#codeUsers.delete(page);
-      this.unprotect(page, PAGE_CODE);
+    if (left > 0) {
+      this.#codeUsers.set(page, left);
+      return;
     }
+    this.#codeUsers.delete(page);
+    if (this.#shared && this.#usersOf(this.#entryOf(page) >>> 12).length > 0) return;
+    this.unprotect(page, PAGE_CODE);
+  }
+  /** The pages with code that show a page of the buffer. */
+  #usersOf(host: number): number[] {
+    const pages = new Set<number>();
+    for (const space of spaces)
+      for (const slot of this.#maps[space].slots) {
+        const within = host - slot.host;
+        if (within < 0 || within >= slot.to - slot.from) continue;
+        pages.add(space === 'smm' ? this.#smmPages.get(slot.from + within)! : slot.from + within);
+      }
+    return [...pages].filter((page) => this.#codeUsers.has(page));
   }
 
   // --- numbers, little endian
@@ -259,8 +356,8 @@ export class PhysicalMemory {
   }
   write8(physical: number, value: number): void {
     const page = Math.floor(physical / 4096);
-    const host = this.hostOf(page);
-    if (host === -1 || (this.flagsOf(page) & PAGE_SLOW_WRITE) !== 0) this.#writeSlow(page, physical, 1, value & 0xff);
+    const host = this.#open(page);
+    if (host === -1) this.#writeSlow(page, physical, 1, value & 0xff);
     else this.u8[host + (physical & 0xfff)] = value;
   }
   write16(physical: number, value: number): void {
@@ -271,8 +368,8 @@ export class PhysicalMemory {
       this.write8(physical + 1, value >>> 8);
       return;
     }
-    const host = this.hostOf(page);
-    if (host === -1 || (this.flagsOf(page) & PAGE_SLOW_WRITE) !== 0) this.#writeSlow(page, physical, 2, value & 0xffff);
+    const host = this.#open(page);
+    if (host === -1) this.#writeSlow(page, physical, 2, value & 0xffff);
     else this.view.setUint16(host + within, value, true);
   }
   write32(physical: number, value: number): void {
@@ -283,8 +380,8 @@ export class PhysicalMemory {
       this.write16(physical + 2, value >>> 16);
       return;
     }
-    const host = this.hostOf(page);
-    if (host === -1 || (this.flagsOf(page) & PAGE_SLOW_WRITE) !== 0) this.#writeSlow(page, physical, 4, value >>> 0);
+    const host = this.#open(page);
+    if (host === -1) this.#writeSlow(page, physical, 4, value >>> 0);
     else this.view.setUint32(host + within, value, true);
   }
   write64(physical: number, value: bigint): void {
@@ -353,6 +450,21 @@ export class PhysicalMemory {
     }
   }
 
+  /** Bulk writes by loaders, within RAM and ROM alike. */
+  writeMemory(physical: number, from: Uint8Array): void {
+    for (let done = 0; done < from.length; ) {
+      const address = physical + done;
+      const part = Math.min(4096 - (address & 0xfff), from.length - done);
+      this.u8.set(from.subarray(done, done + part), this.hostOf(Math.floor(address / 4096)) + (address & 0xfff));
+      this.written(address, part);
+      done += part;
+    }
+  }
+  /** Bytes within one page of RAM or ROM have been written, or are about to be before anything is executed. */
+  written(physical: number, bytes: number): void {
+    this.#announce(Math.floor(physical / 4096), physical, bytes);
+  }
+
   #writeSlow(page: number, physical: number, bytes: AccessBytes, value: number): void {
     const host = this.hostOf(page);
     if (host === -1 || (this.flagsOf(page) & PAGE_ROM) !== 0) {
@@ -366,13 +478,12 @@ export class PhysicalMemory {
     this.#announce(page, physical, bytes);
   }
   #announce(page: number, physical: number, bytes: number): void {
-    const flags = this.flagsOf(page);
-    if ((flags & PAGE_LOG) !== 0) {
-      const index = this.indexOf(page);
-      this.dirtyLog[index >>> 5]! |= 1 << (index & 31);
-      this.pageFlags[index] = flags & ~PAGE_LOG;
-    }
-    if ((flags & PAGE_CODE) !== 0) this.onCodeWrite(physical, bytes);
+    const host = this.#entryOf(page) >>> 12;
+    const flags = this.pageFlags[host]!;
+    if ((flags & PAGE_LOG) !== 0) this.logs.noteWrite(host);
+    if ((flags & PAGE_CODE) === 0) return;
+    if (!this.#shared) this.onCodeWrite(physical, bytes);
+    else for (const user of this.#usersOf(host)) this.onCodeWrite(user * 4096 + (physical & 0xfff), bytes);
   }
 }
 

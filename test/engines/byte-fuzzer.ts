@@ -15,7 +15,6 @@ import {
 } from '../../runtime/lockstep/guest.ts';
 import { guestKinds } from '../../runtime/lockstep/program-fuzzer.ts';
 import type { Random } from '../../runtime/lockstep/random-numbers.ts';
-import { PAGE_LOG } from '../../src/mmu/physical-memory.ts';
 import { layout } from '../../src/state/layout.ts';
 import { vmModules } from './modules.ts';
 
@@ -63,6 +62,7 @@ class ByteGuest {
   instructions = 0;
   private readonly random: Random;
   private slot = 0;
+  private readonly dirty = new Uint32Array(RAM_BYTES / 4096);
   private readonly code: number;
   private readonly last: { bytes: Uint8Array; budget: number; offset: number; registers: BigUint64Array }[] = [];
 
@@ -75,7 +75,7 @@ class ByteGuest {
     this.guest.reset();
     this.guest.loaded();
     this.code = CODE_PAGES * 4096;
-    this.logWrites(Array(RAM_BYTES / 4096).keys());
+    this.guest.vm.physical.logs.start('normal', { from: 0, to: this.dirty.length });
   }
 
   private pick<T>(list: readonly T[]): T {
@@ -119,19 +119,13 @@ class ByteGuest {
   /** Pages that have been written since the last call. */
   private changedPages(): number[] {
     const { physical } = this.guest.vm;
-    const pages: number[] = [];
-    const { dirtyLog } = physical;
-    for (let word = 0; word < dirtyLog.length; word++) {
-      for (let bits = dirtyLog[word]!; bits !== 0; bits &= bits - 1)
-        pages.push(word * 32 + 31 - Math.clz32(bits & -bits));
-      dirtyLog[word] = 0;
-    }
-    return pages;
+    const count = physical.logs.collect('normal', 0, this.dirty.length, this.dirty, this.dirty.length, false);
+    return [...this.dirty.subarray(0, count)];
   }
   /** Writes are logged again, after everything was put right. */
-  private logWrites(pages: Iterable<number>): void {
-    const { physical } = this.guest.vm;
-    for (const page of pages) if (physical.hostOf(page) >= 0) physical.protect(page, PAGE_LOG);
+  private logWrites(): void {
+    const { dirty } = this;
+    this.guest.vm.physical.logs.collect('normal', 0, dirty.length, dirty, dirty.length, true);
   }
 
   /** Runs one sequence. */
@@ -152,7 +146,7 @@ class ByteGuest {
 
     const changed = this.changedPages();
     guest.resume(BigInt.asUintN(64, codeStart(kind) + BigInt(offset)), 'loaded', changed);
-    this.logWrites(changed);
+    this.logWrites();
     state.u64.set(registers, 0);
     for (let i = 0; i < 4; i++) state.u8[xmms + random(256)] = random(256);
     for (let i = 0; i < 4; i++) state.u8[fprs + random(128)] = random(256);

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Guest } from '../../runtime/lockstep/guest.ts';
-import { PAGE_LOG } from '../../src/mmu/physical-memory.ts';
+import type { AddressSpace } from '../../src/mmu/physical-memory.ts';
 import { dword } from './assembler.ts';
 import { vmModules } from './modules.ts';
 
@@ -113,17 +113,15 @@ test('what is written in one space changes neither code nor the dirty log of the
   const page = CODE / 4096;
   const behind = Math.floor(physical.inSmm(CODE) / 4096);
   assert.notEqual(behind, page);
-  for (const each of [page + 1, behind + 1]) physical.protect(each, PAGE_LOG);
-  const logged = (number: number): boolean => {
-    const index = physical.indexOf(number);
-    return ((physical.dirtyLog[index >>> 5]! >>> (index & 31)) & 1) !== 0;
-  };
+  for (const space of ['normal', 'smm'] as const) physical.logs.start(space, { from: page + 1, to: page + 2 });
+  const logged = (space: AddressSpace): boolean =>
+    physical.logs.collect(space, page + 1, page + 2, new Uint32Array(1), 1, false) === 1;
   guest.run(100);
-  assert.deepEqual([logged(page + 1), logged(behind + 1)], [false, true]);
+  assert.deepEqual([logged('normal'), logged('smm')], [false, true]);
   while (vcpu.fields.get32('smm') !== 0) guest.run(50);
   // A device overwrites the normal page: 3 becomes 5 only there.
   physical.writeBytes(DATA, Uint8Array.from(dword(5)));
-  assert.deepEqual([logged(page + 1), logged(behind + 1)], [true, true]);
+  assert.deepEqual([logged('normal'), logged('smm')], [true, true]);
   while (vcpu.fields.get64('rip') !== 0x8000n) guest.run(1);
   const before = view.getUint32(SUMS, true);
   guest.run(3 * 1000);
