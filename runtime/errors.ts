@@ -35,7 +35,13 @@ export type MemoryCode = 'unbacked' | 'read-only' | 'not-contiguous';
 /** An access of the embedder's to guest-physical memory that is not there, or not so; nothing was read or written. */
 export class MemoryError extends Jit86Error<MemoryCode> {}
 
-export type StateCode = 'unknown-register' | 'bad-register-size' | 'read-only-register' | 'bad-register-value';
+export type StateCode =
+  | 'unknown-register'
+  | 'duplicate-register'
+  | 'bad-register-size'
+  | 'bad-register-type'
+  | 'read-only-register'
+  | 'bad-register-value';
 
 /** A call of the state interface named something that is not there; the call as a whole changed nothing. */
 export class StateError extends Jit86Error<StateCode> {}

@@ -38,6 +38,13 @@ export * from './vm/dirty-log.ts';
 export * from './vm/exits.ts';
 export * from './vm/guest-memory.ts';
 export type { VmCreation, VmModules, VmOptions, VmTranslation } from './vm/options.ts';
+export {
+  type RegisterInfo,
+  type RegisterTuple,
+  type StateSet,
+  setNumbers,
+  type VcpuState,
+} from './vm/registers.ts';
 export type { RunOptions } from './vm/runner.ts';
 export { Vcpu } from './vm/vcpu.ts';
 export { Vm } from './vm/vm.ts';

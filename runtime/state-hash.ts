@@ -3,6 +3,7 @@
  * the same hash, whichever engine ran them. Lazy flags are made up first; look-aside tables and caches do not count.
  */
 import { layout } from '../src/state/layout.ts';
+import type { ApicKept } from '../src/system/local-apic.ts';
 import type { Vcpu } from './vm/vcpu.ts';
 
 /** First seed of each half: any two numbers that differ. */
@@ -35,7 +36,7 @@ class WordHash {
   }
 }
 
-/** The fields that a guest can see, as they stand in the layout, and the arithmetic flags. */
+/** The fields that a guest can see, as they stand in the layout, the arithmetic flags, and the local APIC. */
 export function visibleState(vcpu: Vcpu): Uint32Array {
   const { fields: state } = vcpu;
   const words: number[] = [vcpu.engine.flags()];
@@ -44,7 +45,26 @@ export function visibleState(vcpu: Vcpu): Uint32Array {
     const size = { u32: 1, u64: 2, v128: 4, f80: 3 }[type];
     for (let i = 0; i < size; i++) words.push(state.u32[(offset >> 2) + i]!);
   }
+  if (vcpu.apic !== null) words.push(...apicWords(vcpu.apic.keep()));
+  const { levels, acknowledge } = vcpu.pins.kept;
+  words.push(levels, acknowledge);
   return Uint32Array.from(words);
+}
+
+/** The local APIC's state; how far its timer has come is the clock's. */
+function apicWords({ isr, tmr, irr, lvt, timer, ...rest }: ApicKept): number[] {
+  const deadline = [Number(timer.deadline & 0xffff_ffffn), Number(timer.deadline >> 32n)];
+  return [
+    ...Object.values(rest),
+    ...isr,
+    ...tmr,
+    ...irr,
+    ...lvt,
+    timer.initial,
+    timer.divide,
+    timer.running,
+    ...deadline,
+  ];
 }
 
 /**

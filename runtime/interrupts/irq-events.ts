@@ -10,10 +10,8 @@ import type { EdgeResult } from './controller-connection.ts';
 export interface IrqCounter {
   /** Takes the events that are there; 0 = none. */
   take(): number;
-  /** Calls back when events are added on this thread. */
+  /** Calls back when events are added on this thread; those of other threads are found by polling. */
   onAdd?(listener: () => void): () => void;
-  /** Resolves with the next events of any thread, which it takes: wakes a VM that sleeps. */
-  next?(options: { readonly signal: AbortSignal }): Promise<number>;
 }
 /** What an end of interrupt is counted in. */
 export interface ResampleCounter {
@@ -39,8 +37,7 @@ interface IrqEvent extends IrqEventState {
   readonly counter: IrqCounter;
   readonly resample: ResampleCounter | null;
   readonly source: { high: boolean; set(high: boolean): void };
-  /** Ends what looks at the counter. */
-  readonly stop: AbortController;
+  readonly stop: () => void;
 }
 
 export class IrqEvents {
@@ -71,20 +68,16 @@ export class IrqEvents {
       resample: resample ?? null,
       pending: 0,
       source: this.#target.source(gsi),
-      stop: new AbortController(),
+      stop: counter.onAdd?.(() => this.#look(event)) ?? (() => {}),
     };
     this.#events.push(event);
-    const { signal } = event.stop;
-    const stopListening = counter.onAdd?.(() => this.#look(event));
-    if (stopListening !== undefined) signal.addEventListener('abort', stopListening);
     this.#look(event);
-    void this.#listen(event, signal);
     return {
       close: () => {
         const index = this.#events.indexOf(event);
         if (index < 0) return;
         this.#events.splice(index, 1);
-        event.stop.abort();
+        event.stop();
         event.source.set(false);
       },
     };
@@ -94,27 +87,12 @@ export class IrqEvents {
   poll(): void {
     for (const event of this.#events) this.#look(event);
   }
-  /** Other threads' events while nobody polls, since every processor sleeps. */
-  async #listen(event: IrqEvent, signal: AbortSignal): Promise<void> {
-    const { counter } = event;
-    if (counter.next === undefined) return;
-    while (!signal.aborted) {
-      try {
-        this.#take(event, await counter.next({ signal }));
-      } catch (error) {
-        if (!signal.aborted) throw error;
-      }
-    }
-  }
   #look(event: IrqEvent): void {
-    this.#take(event, event.counter.take());
-  }
-  #take(event: IrqEvent, count: number): void {
     if (event.resample !== null) {
-      if (count > 0) event.source.set(true);
+      if (event.counter.take() > 0) event.source.set(true);
       return;
     }
-    event.pending += count;
+    event.pending += event.counter.take();
     this.#send(event);
   }
   #send(event: IrqEvent): void {

@@ -24,6 +24,8 @@ import { type AccessingVcpu, EmbedderAccesses } from './embedder-accesses.ts';
 import { type EntryLimits, entryLimits } from './entry-limits.ts';
 import type { EnterOptions, Exit } from './exits.ts';
 import { GuestDebug } from './guest-debug.ts';
+import { PendingEvents } from './pending-events.ts';
+import { VcpuState } from './registers.ts';
 
 const word = (name: string) => offsetOf(name) >> 2;
 const RIP = word('rip');
@@ -35,6 +37,7 @@ const NMI_BLOCKED = word('nmiBlocked');
 const ATTENTION = word('attention');
 const PENDING = word('pendingDebug');
 const SMM = word('smm');
+const WAITS_FOR_START_UP = word('waitsForStartUp');
 const TF = 0x100;
 const RF = 1 << 16;
 const IF = 0x200;
@@ -109,6 +112,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
   readonly mmu: Mmu;
   readonly memory: PhysicalMemory;
   readonly index: number;
+  private registers: VcpuState | null = null;
   private entered = false;
   /** Where the instruction is that was given up for an exit. */
   private readonly givenUpAt = { low: 0, high: 0 };
@@ -121,10 +125,8 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
   private readonly interrupts: VcpuInterrupts;
   /** Answers for an interrupt at LINT0 that the embedder has raised itself. */
   private acknowledgeLint0: (() => number) | null = null;
-  /** Events that wait to be taken; a start-up vector of -1 is none. */
-  private readonly events = { nmi: false, smi: false, init: false, startUp: -1, external: -1 };
-  /** After INIT: nothing is executed until a start-up message comes. */
-  private waitsForStartUp = false;
+  /** Events that wait to be taken. */
+  private readonly events: PendingEvents;
   /** Instructions that the last `enter` did not execute. */
   left = 0;
   /** What the embedder answers in the place of a device. */
@@ -137,6 +139,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
 
   constructor(parts: VcpuParts) {
     this.fields = new CpuState(parts.memory.buffer, parts.base);
+    this.events = new PendingEvents(this.fields);
     this.memory = parts.physical;
     this.clock = parts.clock;
     const cpu = parts.index;
@@ -169,7 +172,6 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
           });
     if (this.apic !== null) apic?.bus.apics.push(this.apic);
     this.pins = this.apic ?? new InterruptPins({ acknowledgeExternal, listener: this });
-    this.waitsForStartUp = this.apic !== null && parts.index !== 0;
     // The architecture and the engine know each other; the architecture speaks only once the engine is there.
     let engine: Engine | null = null;
     this.cpu = new Cpu(this.fields, parts.physical, {
@@ -201,6 +203,19 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
     this.debug = new GuestDebug(cpu, engine, this.cpu);
     this.code.onDrop = (block) => this.engine.blockDropped(block);
     this.cpu.stateReplaced();
+  }
+
+  /** Registers, events and the local APIC, by the numbers of the VM API. */
+  get state(): VcpuState {
+    this.registers ??= new VcpuState(this);
+    return this.registers;
+  }
+  /** After INIT: nothing is executed until a start-up message comes. */
+  private get waitsForStartUp(): boolean {
+    return this.fields.u32[WAITS_FOR_START_UP] !== 0;
+  }
+  private set waitsForStartUp(waits: boolean) {
+    this.fields.u32[WAITS_FOR_START_UP] = waits ? 1 : 0;
   }
 
   // --- what the engine asks
@@ -324,7 +339,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
     if (this.debug.paused) return false;
     if (events.init || events.startUp >= 0) return true;
     if (this.waitsForStartUp) return false;
-    if (u32[PENDING] !== 0 || (events.smi && u32[SMM] === 0)) return true;
+    if (u32[PENDING] !== 0 || events.exception || (events.smi && u32[SMM] === 0)) return true;
     if (u32[HALTED] === 0) return true;
     if (events.nmi && u32[NMI_BLOCKED] === 0) return true;
     return this.interruptWaits && this.cpu.interruptible;
@@ -358,7 +373,8 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
       events.startUp = -1;
     }
     if (this.waitsForStartUp) return;
-    if (!held && !this.letRepeat()) return;
+    if (events.exception) cpu.deliverPending();
+    if (u32[SHUTDOWN] !== 0 || (!held && !this.letRepeat())) return;
     const { processor } = cpu;
     processor.repeats = this.engine.repeating || processor.stoppedInside;
     processor.stoppedInside = false;

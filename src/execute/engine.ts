@@ -106,7 +106,8 @@ export class Engine {
     stack: () => this.state.u64[RSP >> 1]!,
     changed: () => this.jumps.forget(),
   });
-  private last: InterpreterBlock | null = null;
+  /** What the last {@link step} executed; null = nothing is known of it, as after the state was replaced. */
+  last: InterpreterBlock | null = null;
   /** It is a branch that was taken. */
   private taken = false;
 

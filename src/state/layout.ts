@@ -10,12 +10,18 @@
 /** How a field is stored. `f80` is 16 bytes: significand (u64), sign and exponent (u16). */
 export type FieldType = 'u32' | 'u64' | 'v128' | 'f80';
 
+/** Who may write a register: the embedder and the guest, the embedder alone, nobody. */
+export type RegisterAccess = 'rw' | 'ro-for-guest' | 'ro';
+
 export interface Field {
   readonly name: string;
   readonly type: FieldType;
   readonly offset: number;
   /** Register set of the VM API, or null for a field that is internal to the engines. */
   readonly set: RegisterSet | null;
+  /** The register's number in its set: the rows of a set are counted, so a new one goes behind the others of its set. */
+  readonly number: number;
+  readonly access: RegisterAccess;
 }
 
 export type RegisterSet = 'gpr' | 'segment' | 'table' | 'control' | 'debug' | 'msr' | 'xcr' | 'x87' | 'sse' | 'event';
@@ -44,14 +50,15 @@ const gprNames = [
 export const segmentNames = ['es', 'cs', 'ss', 'ds', 'fs', 'gs', 'ldtr', 'tr'] as const;
 export type SegmentName = (typeof segmentNames)[number];
 
-type Row = readonly [name: string, type: FieldType, set: RegisterSet | null];
+type Row = readonly [name: string, type: FieldType, set: RegisterSet | null, access?: RegisterAccess];
 
 function rows(): Row[] {
   const table: Row[] = [];
   const add = (set: RegisterSet | null, type: FieldType, ...names: string[]) => {
     for (const name of names) table.push([name, type, set]);
   };
-  add('gpr', 'u64', ...gprNames, 'rip');
+  add('gpr', 'u64', ...gprNames);
+  add('event', 'u64', 'rip');
   // Lazy arithmetic flags, see src/ir/flags.ts: what produced them and from which operands.
   add(null, 'u64', 'flagA', 'flagB');
   add(null, 'u32', 'flagKind');
@@ -105,18 +112,32 @@ function rows(): Row[] {
     'pat',
     'miscEnable',
   );
-  add('msr', 'u64', 'sysenterCs', 'sysenterEsp', 'sysenterEip', 'mtrrDefType', 'debugCtl', 'featureControl');
+  add('msr', 'u64', 'sysenterCs', 'sysenterEsp', 'sysenterEip', 'mtrrDefType', 'debugCtl');
+  table.push(['featureControl', 'u64', 'msr', 'ro-for-guest']);
   add('msr', 'u64', 'biosSign', 'tscAdjust', 'mcgStatus');
   add('msr', 'u32', 'smbase');
   for (let i = 0; i < 11; i++) add('msr', 'u64', `mtrrFixed${i}`);
   for (let i = 0; i < 8; i++) add('msr', 'u64', `mtrrBase${i}`, `mtrrMask${i}`);
   // `shutdown` = 1 after a triple fault. `interruptShadow`: 1 = after STI, 2 = after MOV SS or POP SS, for one instruction.
   add('event', 'u32', 'shutdown');
-  add('event', 'u32', 'cpl', 'interruptShadow', 'halted', 'pendingVector', 'pendingErrorCode', 'nmiBlocked', 'smm');
+  add('event', 'u32', 'cpl', 'interruptShadow', 'halted', 'pendingException', 'pendingErrorCode', 'nmiBlocked', 'smm');
   // Debug traps that the instruction before has raised, in DR6's places: delivered before the next one.
   add('event', 'u32', 'pendingDebug');
   // The generator behind RDRAND, where it is not the host's.
   add('event', 'u64', 'randomState');
+  // Events that wait to be taken (0 or 1; `pendingStartUp`, `pendingExternal`: 100H and the vector), and whether only a start-up message ends
+  // the wait after INIT. `pendingException` is one that the embedder wants delivered next: as in VMX's interruption
+  // information, the vector, type 3 in bits 8-10, bit 11 = `pendingErrorCode` is pushed, bit 31 = valid.
+  add(
+    'event',
+    'u32',
+    'pendingNmi',
+    'pendingSmi',
+    'pendingInit',
+    'pendingStartUp',
+    'pendingExternal',
+    'waitsForStartUp',
+  );
   // Run control.
   add(null, 'u64', 'translated'); // instructions retired in translated regions
   add(null, 'u32', 'budget'); // instructions left in this slice (signed); regions and blocks count it down
@@ -138,12 +159,15 @@ function rows(): Row[] {
 
 function place(): ReadonlyMap<string, Field> {
   const fields = new Map<string, Field>();
+  const counts = new Map<RegisterSet | null, number>();
   let offset = 0;
-  for (const [name, type, set] of rows()) {
+  for (const [name, type, set, access = 'rw'] of rows()) {
     const size = sizes[type];
     offset = Math.ceil(offset / size) * size;
     if (fields.has(name)) throw new Error(`layout: field ${name} stands twice`);
-    fields.set(name, { name, type, offset, set });
+    const number = counts.get(set) ?? 0;
+    counts.set(set, number + 1);
+    fields.set(name, { name, type, offset, set, number, access });
     offset += size;
   }
   return fields;

@@ -15,6 +15,18 @@ export const TIMER_ONE_SHOT = 0;
 export const TIMER_PERIODIC = 1;
 export const TIMER_TSC_DEADLINE = 2;
 
+/** The timer's state; its mode is the LVT entry's. */
+export interface ApicTimerKept {
+  initial: number;
+  divide: number;
+  /** 1: counting down. */
+  running: number;
+  /** Nanoseconds since the countdown began. */
+  elapsed: number;
+  /** IA32_TSC_DEADLINE. */
+  deadline: bigint;
+}
+
 export class ApicTimer {
   private readonly clock: ApicClock;
   private readonly alarm: { set(deadline: number): void; cancel(): void };
@@ -34,6 +46,27 @@ export class ApicTimer {
     this.timeOfTsc = timeOfTsc;
     this.expired = expired;
     this.alarm = clock.alarm(() => this.ring());
+  }
+
+  keep(): ApicTimerKept {
+    return {
+      initial: this.initial,
+      divide: this.configuration,
+      running: this.running ? 1 : 0,
+      elapsed: this.running ? Math.round(this.clock.now() - this.start) : 0,
+      deadline: this.tscDeadline,
+    };
+  }
+  /** Takes back what {@link keep} gave: the countdown goes on from where it was, whatever the clock shows now. */
+  replace(mode: number, kept: ApicTimerKept): void {
+    this.mode = mode;
+    this.initial = kept.initial;
+    this.configuration = kept.divide;
+    this.running = kept.running !== 0;
+    this.start = this.running ? this.clock.now() - kept.elapsed : 0;
+    this.tscDeadline = kept.deadline;
+    if (mode === TIMER_TSC_DEADLINE) this.deadlineMoved();
+    else this.schedule();
   }
 
   reset(): void {

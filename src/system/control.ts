@@ -54,7 +54,8 @@ const CR4 = offsetOf('cr4') >> 2;
 const EFER = offsetOf('efer') >> 2;
 const HALTED = offsetOf('halted') >> 2;
 
-const CR0_KNOWN = CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG;
+export const CR0_KNOWN =
+  CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG;
 /** The bits of CR4 and the features that they belong to. */
 const cr4Bits: readonly (readonly [bit: number, feature: string])[] = [
   [CR4_VME, 'vme'],
@@ -80,7 +81,7 @@ const cr4Bits: readonly (readonly [bit: number, feature: string])[] = [
 const reservedHigh = -(2 ** (physicalAddressBits - 32)) >>> 0;
 
 /** The bits of CR4 that this CPU has. */
-function cr4Known(p: Processor): number {
+export function cr4Known(p: Processor): number {
   let known = 0;
   for (const [bit, feature] of cr4Bits) if (p.features.has(feature)) known |= bit;
   return known;
@@ -182,8 +183,8 @@ export function writeCr4(p: Processor, low: number, high: number): void {
 /** CR8 is the local APIC's task priority; without an APIC a register of its own. */
 export function writeCr8(p: Processor, low: number, high: number): void {
   if (high !== 0 || low > 15) throw generalProtection();
-  p.state.set32('cr8', low);
-  if (p.apic !== null) p.apic.taskPriority = low;
+  if (p.apic === null) p.state.set32('cr8', low);
+  else p.apic.taskPriority = low;
 }
 
 /** `mov-to-cr` (number, value). */
@@ -285,6 +286,9 @@ export function wbinvd(p: Processor): void {
 
 // --- debug registers
 const DR6_FIXED = 0xffff_0ff0;
+/** What DR6 and DR7 make of a value. */
+export const dr6Of = (low: number): number => ((low & 0xe00f) | DR6_FIXED) >>> 0;
+export const dr7Of = (low: number): number => ((low & 0xffff_23ff) | 0x400) >>> 0;
 
 function debugRegister(p: Processor, index: number): string {
   if (index === 4 || index === 5) {
@@ -306,8 +310,7 @@ export function movToDr(p: Processor): void {
   const high = p.argumentHigh(1);
   if (name === 'dr6' || name === 'dr7') {
     if (high !== 0) throw generalProtection();
-    const value = name === 'dr6' ? (low & 0xe00f) | DR6_FIXED : (low & 0xffff_23ff) | 0x400;
-    p.state.set64(name, BigInt(value >>> 0));
+    p.state.set64(name, BigInt(name === 'dr6' ? dr6Of(low) : dr7Of(low)));
   } else p.state.set64(name, p.argument64(1));
   if (name !== 'dr6') debugChanged(p);
   p.advance();

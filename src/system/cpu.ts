@@ -12,6 +12,9 @@ import { ACCESS_REAL, ACCESS_USABLE } from './segment-register.ts';
 import { refreshRanges } from './segments.ts';
 import { enterSystemManagement } from './system-management.ts';
 
+/** In the field `pendingException`. */
+const PENDING_HAS_CODE = 1 << 11;
+
 export class Cpu {
   readonly processor: Processor;
 
@@ -53,6 +56,8 @@ export class Cpu {
     state.set64('apicBase', 0xfee0_0000n | (p.apic === null ? 0n : 0x800n) | (p.index === 0 ? 0x100n : 0n));
     state.set64('miscEnable', 1n);
     state.set32('smbase', 0x3_0000);
+    // Application processors sleep until they are started.
+    state.set32('waitsForStartUp', p.apic !== null && p.index !== 0 ? 1 : 0);
     p.apic?.baseChanged(state.get64('apicBase'));
     p.apic?.reset();
     p.setRflags(2);
@@ -77,7 +82,8 @@ export class Cpu {
     const { state } = this.processor;
     const kept: [string, bigint][] = [];
     for (const { name, type, set } of layout.values()) {
-      if (set === 'x87' || set === 'sse' || set === 'msr' || set === 'xcr') {
+      const waits = name === 'pendingSmi' || name === 'pendingStartUp' || name === 'pendingExternal';
+      if (set === 'x87' || set === 'sse' || set === 'msr' || set === 'xcr' || waits) {
         if (type === 'u32') kept.push([name, BigInt(state.get32(name))]);
         else if (type === 'u64') kept.push([name, state.get64(name)]);
       }
@@ -123,6 +129,20 @@ export class Cpu {
     deliverException(p, p.state.get32('faultVector'), p.state.get32('faultErrorCode'));
   }
 
+  /** Delivers the exception that the embedder has put into the field `pendingException`. CR2 is what it says. */
+  deliverPending(): void {
+    const { processor: p } = this;
+    const { state } = p;
+    const information = state.get32('pendingException');
+    state.set32('pendingException', 0);
+    state.set64('faultAddress', state.get64('cr2'));
+    deliverException(
+      p,
+      information & 0xff,
+      (information & PENDING_HAS_CODE) !== 0 ? state.get32('pendingErrorCode') : NO_ERROR_CODE,
+    );
+    state.set32('pendingErrorCode', 0);
+  }
   /** Delivers the debug traps that the instruction before has raised (the field `pendingDebug`). */
   deliverDebugTraps(): void {
     const { processor: p } = this;

@@ -13,7 +13,20 @@ export interface InterruptSource {
   setPin(pin: 0 | 1, high: boolean): void;
   /** The vector for an acknowledge that could not be answered at once; -1 = there is none after all. */
   externalVector(vector: number): void;
+  /** What it keeps of its pins, for those who save and restore state. */
+  readonly kept: PinsKept;
+  /** Takes back what `kept` gave; nothing follows from it but what is requested now. */
+  replacePins(kept: PinsKept): void;
 }
+
+export interface PinsKept {
+  /** Levels of LINT0 (bit 0) and LINT1 (bit 1). */
+  readonly levels: number;
+  /** The acknowledge cycle: 0 = none, 1 = the answer is on its way, 100H and the vector = answered. */
+  readonly acknowledge: number;
+}
+const ANSWERED = 0x100;
+export const levelsOf = ([first, second]: readonly boolean[]): number => (first ? 1 : 0) | (second ? 2 : 0);
 
 /** The processor's half of the interrupt acknowledge cycle with the external controller (8259). */
 export class ExternalAcknowledge {
@@ -49,6 +62,14 @@ export class ExternalAcknowledge {
   reset(): void {
     this.awaited = false;
     this.vector = -1;
+  }
+  /** As in {@link PinsKept}. */
+  get kept(): number {
+    return this.vector >= 0 ? ANSWERED | this.vector : this.awaited ? 1 : 0;
+  }
+  set kept(value: number) {
+    this.awaited = value === 1;
+    this.vector = value >= ANSWERED ? value & 0xff : -1;
   }
 }
 
@@ -88,6 +109,15 @@ export class InterruptPins implements InterruptSource {
   }
   externalVector(vector: number): void {
     this.external.answer(vector);
+    this.update();
+  }
+  get kept(): PinsKept {
+    return { levels: levelsOf(this.pins), acknowledge: this.external.kept };
+  }
+  replacePins({ levels, acknowledge }: PinsKept): void {
+    this.pins[0] = (levels & 1) !== 0;
+    this.pins[1] = (levels & 2) !== 0;
+    this.external.kept = acknowledge;
     this.update();
   }
 }

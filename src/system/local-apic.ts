@@ -5,9 +5,9 @@
  * It knows no engine: what it has for its processor it says through `ApicListener`, and other APICs are reached through
  * `IpiSender` (apic-bus.ts).
  */
-import { type ApicClock, ApicTimer } from './apic-timer.ts';
+import { type ApicClock, ApicTimer, type ApicTimerKept } from './apic-timer.ts';
 import type { LocalApic as ApicForInstructions } from './engine.ts';
-import { ExternalAcknowledge, type InterruptSource } from './interrupt-pins.ts';
+import { ExternalAcknowledge, type InterruptSource, levelsOf, type PinsKept } from './interrupt-pins.ts';
 
 /** Delivery modes, as in the ICR, the LVT and I/O APIC entries. */
 export const delivery = { fixed: 0, lowest: 1, smi: 2, nmi: 4, init: 5, startUp: 6, external: 7 } as const;
@@ -75,17 +75,37 @@ const ACTIVE_LOW = 1 << 13;
 const SVR_ENABLED = 1 << 8;
 const SVR_NO_BROADCAST = 1 << 12;
 /** Version 14H, six LVT entries, EOI broadcasts can be suppressed. */
-const VERSION_VALUE = 0x0105_0014;
+export const VERSION_VALUE = 0x0105_0014;
 /** Bits of timer, thermal, performance, LINT0, LINT1 and error entries that can be written. */
-const lvtMasks = [0x7_00ff, 0x1_07ff, 0x1_07ff, 0x1_a7ff, 0x1_a7ff, 0x1_00ff] as const;
+export const lvtMasks = [0x7_00ff, 0x1_07ff, 0x1_07ff, 0x1_a7ff, 0x1_a7ff, 0x1_00ff] as const;
 const ERROR_SEND_VECTOR = 1 << 5;
 const ERROR_RECEIVE_VECTOR = 1 << 6;
 const ERROR_REGISTER = 1 << 7;
-const ICR_MASK = 0x000c_cfff;
+export const ICR_MASK = 0x000c_cfff;
 const TSC_DEADLINE_MSR = 0x6e0;
 
 const BASE_ENABLE = 1n << 11n;
 const BASE_X2APIC = 1n << 10n;
+
+/** The state of a local APIC, as unsigned words; what IA32_APIC_BASE says is not in it. */
+export interface ApicKept {
+  tpr: number;
+  ldr: number;
+  dfr: number;
+  svr: number;
+  esr: number;
+  /** Errors that the next write to the ESR shows. */
+  errors: number;
+  icrLow: number;
+  icrHigh: number;
+  /** An I/O APIC has passed on the external controller's request. */
+  externalLatched: number;
+  readonly isr: Uint32Array;
+  readonly tmr: Uint32Array;
+  readonly irr: Uint32Array;
+  readonly lvt: Uint32Array;
+  readonly timer: ApicTimerKept;
+}
 
 /** 256 bits, one for each vector. */
 class VectorSet {
@@ -156,6 +176,41 @@ export class LocalApic implements ApicForInstructions, InterruptSource {
     this.externalLatched = false;
     this.external.reset();
     this.ldr = this.x2 ? this.x2LogicalId() : 0;
+    this.update();
+  }
+
+  /** Everything that it keeps, as apic-registers.ts lists it. */
+  keep(): ApicKept {
+    const { tpr, ldr, dfr, svr, esr, errors, icrLow, icrHigh, externalLatched } = this;
+    return {
+      ...{ tpr, ldr, dfr, svr, esr, errors, icrLow, icrHigh },
+      externalLatched: externalLatched ? 1 : 0,
+      isr: this.isr.words.slice(),
+      tmr: this.tmr.words.slice(),
+      irr: this.irr.words.slice(),
+      lvt: Uint32Array.from(this.lvt),
+      timer: this.timer.keep(),
+    };
+  }
+  /** Takes back what {@link keep} gave, with IA32_APIC_BASE; nothing follows from it but what is requested now. */
+  replace(kept: ApicKept, base: bigint): void {
+    this.base = Number(base & 0xf_ffff_ffff_f000n);
+    this.enabled = (base & BASE_ENABLE) !== 0n;
+    this.x2 = this.enabled && (base & BASE_X2APIC) !== 0n;
+    this.isr.words.set(kept.isr);
+    this.tmr.words.set(kept.tmr);
+    this.irr.words.set(kept.irr);
+    this.lvt.set(kept.lvt);
+    this.tpr = kept.tpr;
+    this.ldr = kept.ldr;
+    this.dfr = kept.dfr;
+    this.svr = kept.svr;
+    this.esr = kept.esr;
+    this.errors = kept.errors;
+    this.icrLow = kept.icrLow;
+    this.icrHigh = kept.icrHigh;
+    this.externalLatched = kept.externalLatched !== 0;
+    this.timer.replace((kept.lvt[0]! >> 17) & 3, kept.timer);
     this.update();
   }
 
@@ -245,6 +300,15 @@ export class LocalApic implements ApicForInstructions, InterruptSource {
   }
   externalVector(vector: number): void {
     this.external.answer(vector);
+    this.update();
+  }
+  get kept(): PinsKept {
+    return { levels: levelsOf(this.pins), acknowledge: this.external.kept };
+  }
+  replacePins({ levels, acknowledge }: PinsKept): void {
+    this.pins[0] = (levels & 1) !== 0;
+    this.pins[1] = (levels & 2) !== 0;
+    this.external.kept = acknowledge;
     this.update();
   }
 

@@ -15,22 +15,23 @@ interface Msr {
 const canonical = (p: Processor, value: bigint): boolean => p.isCanonicalBase(addressOfBig(BigInt.asIntN(64, value)));
 const physicalMask = (1n << BigInt(physicalAddressBits)) - 1n;
 
+/** What fields of the layout take, by their names. */
+const takes = new Map<string, (p: Processor, value: bigint) => boolean>();
+const checked = (name: string, fits: (p: Processor, value: bigint) => boolean): Msr => {
+  takes.set(name, fits);
+  return {
+    read: (p) => p.state.get64(name),
+    write: (p, value) => {
+      if (!fits(p, value)) throw generalProtection();
+      p.state.set64(name, value);
+    },
+  };
+};
 /** A field of the layout; `allowed` = the bits that may be set. */
-const field = (name: string, allowed = 0xffff_ffff_ffff_ffffn): Msr => ({
-  read: (p) => p.state.get64(name),
-  write: (p, value) => {
-    if ((value & ~allowed) !== 0n) throw generalProtection();
-    p.state.set64(name, value);
-  },
-});
+const field = (name: string, allowed = 0xffff_ffff_ffff_ffffn): Msr =>
+  checked(name, (_p, value) => (value & ~allowed) === 0n);
 /** A field that holds a linear address. */
-const address = (name: string): Msr => ({
-  read: (p) => p.state.get64(name),
-  write: (p, value) => {
-    if (!canonical(p, value)) throw generalProtection();
-    p.state.set64(name, value);
-  },
-});
+const address = (name: string): Msr => checked(name, canonical);
 const constant = (value: bigint): Msr => ({ read: () => value });
 /** Can be written, reads as a constant: hardware switches that mean nothing here. */
 const ignored = (value = 0n): Msr => ({ read: () => value, write: () => {} });
@@ -45,17 +46,19 @@ const allBytes = (value: bigint, types: readonly bigint[]): boolean => {
   for (let i = 0n; i < 64n; i += 8n) if (!types.includes((value >> i) & 0xffn)) return false;
   return true;
 };
-const typed = (name: string, types: readonly bigint[]): Msr => ({
-  read: (p) => p.state.get64(name),
-  write: (p, value) => {
-    if (!allBytes(value, types)) throw generalProtection();
-    p.state.set64(name, value);
-  },
-});
+const typed = (name: string, types: readonly bigint[]): Msr => checked(name, (_p, value) => allBytes(value, types));
 
 const APIC_BASE_ENABLE = 1n << 11n;
 const APIC_BASE_X2APIC = 1n << 10n;
 const APIC_BASE_BSP = 1n << 8n;
+
+/** Can IA32_APIC_BASE have this value? x2APIC mode needs an enabled APIC. */
+export function isApicBase(p: Processor, value: bigint): boolean {
+  const x2apic = p.features.has('x2apic') ? APIC_BASE_X2APIC : 0n;
+  const allowed = (physicalMask & ~0xfffn) | APIC_BASE_ENABLE | APIC_BASE_BSP | x2apic;
+  if ((value & ~allowed) !== 0n) return false;
+  return (value & APIC_BASE_X2APIC) === 0n || (value & APIC_BASE_ENABLE) !== 0n;
+}
 
 const apicBase: Msr = {
   read: (p) => {
@@ -65,11 +68,8 @@ const apicBase: Msr = {
   write: (p, value) => {
     if (p.apic === null) throw generalProtection();
     const old = p.state.get64('apicBase');
-    const x2apic = p.features.has('x2apic') ? APIC_BASE_X2APIC : 0n;
-    const allowed = (physicalMask & ~0xfffn) | APIC_BASE_ENABLE | APIC_BASE_BSP | x2apic;
-    if ((value & ~allowed) !== 0n) throw generalProtection();
-    // x2APIC mode needs an enabled APIC, and is left only by disabling it.
-    if ((value & APIC_BASE_X2APIC) !== 0n && (value & APIC_BASE_ENABLE) === 0n) throw generalProtection();
+    if (!isApicBase(p, value)) throw generalProtection();
+    // x2APIC mode is left only by disabling the APIC.
     if ((old & APIC_BASE_X2APIC) !== 0n && (value & APIC_BASE_X2APIC) === 0n && (value & APIC_BASE_ENABLE) !== 0n)
       throw generalProtection();
     p.state.set64('apicBase', value);
@@ -133,6 +133,10 @@ for (let i = 0; i < 8; i++) {
 }
 
 const isApicRegister = (index: number): boolean => (index >= 0x800 && index < 0x840) || index === 0x6e0;
+
+/** Can the MSR that is this field of the layout have a value? True for fields that are no MSR. */
+export const msrFieldTakes = (p: Processor, name: string, value: bigint): boolean =>
+  takes.get(name)?.(p, value) ?? true;
 
 /** The features that registers come with. */
 const owners: readonly (readonly [first: number, last: number, feature: string])[] = [

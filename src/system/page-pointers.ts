@@ -8,6 +8,10 @@ const PRESENT = 1;
 const RESERVED_LOW = 0x1e6;
 const reservedHigh = -(2 ** (physicalAddressBits - 32)) >>> 0;
 
+/** Not present, or without reserved bits. */
+export const isPointer = (low: number, high: number): boolean =>
+  (low & PRESENT) === 0 || ((low & RESERVED_LOW) === 0 && (high & reservedHigh) === 0);
+
 /** The entries that CR3 points to, low and high halves alternating; null if a present one has a reserved bit set. */
 export function readPointers(p: Processor, cr3: number): number[] | null {
   const found: number[] = [];
@@ -15,7 +19,7 @@ export function readPointers(p: Processor, cr3: number): number[] | null {
   for (let i = 0; i < 8; i += 2) {
     const low = p.memory.read32(p.mmu.walker.place(table + i * 4));
     const high = p.memory.read32(p.mmu.walker.place(table + i * 4 + 4));
-    if ((low & PRESENT) !== 0 && ((low & RESERVED_LOW) !== 0 || (high & reservedHigh) !== 0)) return null;
+    if (!isPointer(low, high)) return null;
     found.push(low, high);
   }
   return found;

@@ -252,13 +252,16 @@ export function xgetbv(p: Processor): void {
   p.advance();
 }
 
+/** Can XCR0 have this value? */
+export const isXcr0 = (p: Processor, value: number): boolean =>
+  (value & ~supported(p)) === 0 && (value & X87) !== 0 && (value & (SSE | AVX)) !== AVX;
+
 /** `xsetbv`. */
 export function xsetbv(p: Processor): void {
   if ((p.cr4 & CR4_OSXSAVE) === 0) throw undefinedOpcode();
   p.requireCpl0();
   const value = p.gpr32(RAX);
-  const wrong = (value & ~supported(p)) !== 0 || (value & X87) === 0 || (value & (SSE | AVX)) === AVX;
-  if (p.gpr32(RCX) !== 0 || p.gpr32(RDX) !== 0 || wrong) throw generalProtection();
+  if (p.gpr32(RCX) !== 0 || p.gpr32(RDX) !== 0 || !isXcr0(p, value)) throw generalProtection();
   p.state.set64('xcr0', BigInt(value));
   p.engine.contextChanged();
   p.advance();
