@@ -10,8 +10,10 @@ import type { EdgeResult } from './controller-connection.ts';
 export interface IrqCounter {
   /** Takes the events that are there; 0 = none. */
   take(): number;
-  /** Calls back when events are added on this thread; those of other threads are found by polling. */
+  /** Calls back when events are added on this thread. */
   onAdd?(listener: () => void): () => void;
+  /** Resolves with the next events of any thread, which it takes: wakes a VM that sleeps. */
+  next?(options: { readonly signal: AbortSignal }): Promise<number>;
 }
 /** What an end of interrupt is counted in. */
 export interface ResampleCounter {
@@ -37,7 +39,8 @@ interface IrqEvent extends IrqEventState {
   readonly counter: IrqCounter;
   readonly resample: ResampleCounter | null;
   readonly source: { high: boolean; set(high: boolean): void };
-  readonly stop: () => void;
+  /** Ends what looks at the counter. */
+  readonly stop: AbortController;
 }
 
 export class IrqEvents {
@@ -68,16 +71,20 @@ export class IrqEvents {
       resample: resample ?? null,
       pending: 0,
       source: this.#target.source(gsi),
-      stop: counter.onAdd?.(() => this.#look(event)) ?? (() => {}),
+      stop: new AbortController(),
     };
     this.#events.push(event);
+    const { signal } = event.stop;
+    const stopListening = counter.onAdd?.(() => this.#look(event));
+    if (stopListening !== undefined) signal.addEventListener('abort', stopListening);
     this.#look(event);
+    void this.#listen(event, signal);
     return {
       close: () => {
         const index = this.#events.indexOf(event);
         if (index < 0) return;
         this.#events.splice(index, 1);
-        event.stop();
+        event.stop.abort();
         event.source.set(false);
       },
     };
@@ -87,12 +94,27 @@ export class IrqEvents {
   poll(): void {
     for (const event of this.#events) this.#look(event);
   }
+  /** Other threads' events while nobody polls, since every processor sleeps. */
+  async #listen(event: IrqEvent, signal: AbortSignal): Promise<void> {
+    const { counter } = event;
+    if (counter.next === undefined) return;
+    while (!signal.aborted) {
+      try {
+        this.#take(event, await counter.next({ signal }));
+      } catch (error) {
+        if (!signal.aborted) throw error;
+      }
+    }
+  }
   #look(event: IrqEvent): void {
+    this.#take(event, event.counter.take());
+  }
+  #take(event: IrqEvent, count: number): void {
     if (event.resample !== null) {
-      if (event.counter.take() > 0) event.source.set(true);
+      if (count > 0) event.source.set(true);
       return;
     }
-    event.pending += event.counter.take();
+    event.pending += count;
     this.#send(event);
   }
   #send(event: IrqEvent): void {

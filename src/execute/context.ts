@@ -81,7 +81,8 @@ export class Contexts {
     const bits =
       (long ? 1 : 0) |
       ((u32[CS_ACCESS]! & BIG) !== 0 ? 2 : 0) |
-      ((u32[SS_ACCESS]! & BIG) !== 0 ? 4 : 0) |
+      // Without effect in 64-bit code: where SS was loaded by SYSCALL and where by an interrupt it differs.
+      (!long && (u32[SS_ACCESS]! & BIG) !== 0 ? 4 : 0) |
       (flat ? 8 : 0) |
       (cpl << 4) |
       ((cr0 & 1) << 6) |
