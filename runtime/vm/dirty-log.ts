@@ -92,7 +92,7 @@ export class DirtyLog {
    * @throws ConfigurationError `bad-region`, `bad-option`; then nothing has changed
    */
   collect(options: CollectOptions): DirtyCursor {
-    const space = spaceOf(options);
+    const space = spaceOf(options ?? null);
     const { from, to } = pagesOf(options);
     const { into, clear = true } = options;
     if (!(into instanceof Uint32Array))

@@ -77,7 +77,7 @@ const inHex = (n: number) => `0x${n.toString(16)}`;
 const limit = 2 ** 40;
 
 /** The space that options name. */
-export function spaceOf(options: SpaceOption | undefined): AddressSpace {
+export function spaceOf(options: SpaceOption | null | undefined): AddressSpace {
   if (options !== undefined && (typeof options !== 'object' || options === null))
     throw new ConfigurationError('bad-option', `options ${String(options)}: not an object`);
   const space: unknown = options?.space ?? 'normal';
