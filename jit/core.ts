@@ -18,6 +18,7 @@ import { addFlagFunctions } from './flag-functions.ts';
 import { lower, type Reader } from './lower.ts';
 import { probe } from './probe.ts';
 import { callDepth } from './region-emitter.ts';
+import { addTimeStamp } from './time-stamp.ts';
 import './lower-families.ts';
 import { isX87 } from '../src/ir/x87-ops.ts';
 import { lowerX87 } from './lower-x87.ts';
@@ -39,9 +40,11 @@ class CoreBuilder implements Reader {
     e.importFunction('slowRead', 'env', ['i32', 'i32', 'i32'], 'i32');
     e.importFunction('slowWrite', 'env', ['i32', 'i32', 'i32', 'i32'], 'i32');
     e.importFunction('helper', 'env', ['i32', 'i32'], 'i32');
+    e.importFunction('hostTime', 'env', ['i32'], null);
     importLibrary(e);
     addFlagFunctions(this);
     addX87Functions(e);
+    addTimeStamp(e);
     e.addFunction('enter', ['i32', 'i32'], 'i32', () => this.enter(), true);
     e.validate();
     e.optimise(['simplify-locals', 'vacuum', 'coalesce-locals', 'reorder-locals']);
@@ -181,6 +184,9 @@ class CoreBuilder implements Reader {
     this.e.setState32('faultVector', vector);
     this.e.setState32('faultErrorCode', errorCode);
     this.fault();
+  }
+  budget(): Expr {
+    return this.e.state32('budget');
   }
   ifInexactClear(): void {
     throw new Error('core: only a region asks for this');

@@ -4,7 +4,8 @@
  */
 import type { CodeMemory, CodeUser } from '../src/execute/code-memory.ts';
 import type { Context } from '../src/execute/context.ts';
-import type { CoreExports, Engine } from '../src/execute/engine.ts';
+import type { Engine } from '../src/execute/engine.ts';
+import type { CoreExports } from '../src/execute/engine-parts.ts';
 import { linearOf } from '../src/execute/frontend.ts';
 import type { FoundRegion } from '../src/execute/jump-cache.ts';
 import { addressOfBig } from '../src/mmu/linear.ts';

@@ -22,6 +22,8 @@ export interface Reader {
    * interpreter raises `vector` with `errorCode` (-1 = none).
    */
   exitIf(condition: Expr, vector: number, errorCode?: number): void;
+  /** Instructions that are left, those of the block that is being executed paid for. */
+  budget(): Expr;
 }
 
 export type Arm = (reader: Reader, args: readonly Expr[], imm: readonly Immediate[]) => Expr;
@@ -87,6 +89,7 @@ const mulHigh =
   };
 
 const arms: Partial<Record<MicroOp, Arm>> = {
+  'time.stamp': (r) => r.e.call('timeStamp', [r.e.cpu(), r.budget()], 'i64'),
   'i64.mul_high_u': mulHigh(false),
   'i64.mul_high_s': mulHigh(true),
   'i32.const': ({ e }, _, [n]) => e.i32(n as number),

@@ -93,8 +93,7 @@ export class RegionEmitter implements Reader, BlockValues {
     this.frame.x87 = this.x87;
   }
 
-  /** Adds the region as an exported function. */
-  /** True if the way's state of the inexact flag makes a difference. */
+  /** Adds the region as an exported function. True if the way's state of the inexact flag makes a difference. */
   static add(e: Emitter, name: string, region: Region, way: RegionWay): boolean {
     let isThere = false;
     const body = () => {
@@ -143,6 +142,9 @@ export class RegionEmitter implements Reader, BlockValues {
     e.unreachable();
   }
 
+  budget(): Expr {
+    return this.frame.i32(this.frame.budget);
+  }
   get isInexactClear(): boolean {
     return this.float.isInexactClear;
   }

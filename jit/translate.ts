@@ -78,6 +78,7 @@ function build(regions: readonly Region[], { shared, x87, cpu }: TranslationMode
   e.importTable(1);
   e.importFunction('flagsWord', 'core', ['i32'], 'i32');
   e.importFunction('flagsTest', 'core', ['i32', 'i32'], 'i32');
+  e.offerFunction('timeStamp', 'core', ['i32', 'i32'], 'i64');
   importLibrary(e);
   offerF80Functions(e);
   const minds = regions.map((region, i) => RegionEmitter.add(e, regionName(i), region, { x87, inexact }));

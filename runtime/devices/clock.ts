@@ -93,7 +93,7 @@ abstract class AlarmClock implements Clock {
 /** Time of the host, from a monotonic source in nanoseconds such as `hosts/node`'s `monotonicNanos`. */
 export class HostClock extends AlarmClock {
   readonly #source: () => number;
-  readonly #origin: number;
+  #origin: number;
   #last = 0;
 
   constructor(source: () => number) {
@@ -105,6 +105,12 @@ export class HostClock extends AlarmClock {
   now(): number {
     this.#last = Math.max(this.#last, this.#source() - this.#origin);
     return this.#last;
+  }
+
+  /** Goes on from another time, which may lie in the past: a machine was restored. Nothing rings. */
+  moveTo(nanos: number): void {
+    this.#origin = this.#source() - nanos;
+    this.#last = nanos;
   }
 
   /** Rings what is due now, in order; at most one ring per alarm, so a device that lags behind cannot hold the loop. */
@@ -127,6 +133,11 @@ export class VirtualClock extends AlarmClock {
 
   now(): number {
     return this.#now + this.#since();
+  }
+
+  /** Goes on from another time, which may lie in the past: a machine was restored. Nothing rings. */
+  moveTo(nanos: number): void {
+    this.#now = nanos;
   }
 
   /**

@@ -33,7 +33,6 @@ export class BareRun implements GuestRun {
   said = '';
   retired = 0;
   end: string | null = null;
-  private running = 0;
 
   constructor(options: GuestRunOptions, how: 'interpreted' | 'translated') {
     const { memory, modules, load, when: kind, translate, x87 } = options;
@@ -44,7 +43,7 @@ export class BareRun implements GuestRun {
       cpus: 1,
       modules,
       ports: io.ports,
-      tsc: { read: () => BigInt(this.now()), hertz: 1_000_000_000 },
+      clock: 'virtual',
       x87,
       random: { seed: 0 },
       translate:
@@ -63,16 +62,12 @@ export class BareRun implements GuestRun {
     });
     vm.start(0, load(vm.ram));
   }
-  private now(): number {
-    return this.retired + (this.running > 0 ? this.running - this.side.vcpu.engine.left : 0);
-  }
   async runTo(instructions: number): Promise<void> {
     const { vcpu } = this.side;
     while (this.end === null && this.retired < instructions) {
-      this.running = instructions - this.retired;
-      const exit = vcpu.enter(this.running);
-      this.retired += this.running - vcpu.engine.left;
-      this.running = 0;
+      const budget = instructions - this.retired;
+      const exit = vcpu.enter(budget);
+      this.retired += budget - vcpu.left;
       if (exit.kind === 'halt' || exit.kind === 'shutdown') this.end ??= exit.kind;
     }
   }

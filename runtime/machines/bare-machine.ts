@@ -21,8 +21,6 @@ const firstSlice = 50_000;
 /** Without threads the run is cut at the same instructions each time, whatever the time. */
 const fixedSlice = 2_000_000;
 const longestSlice = 100_000_000;
-/** The time-stamp counter's rate. */
-const tscHertz = 1_000_000_000;
 
 class BareMachine implements Machine {
   private readonly vm: Vm;
@@ -47,7 +45,6 @@ class BareMachine implements Machine {
     this.adaptsSlices = options.engine === 'auto';
     this.slice = this.adaptsSlices ? firstSlice : fixedSlice;
     const io = new IoMap();
-    const started = host.monotonicNanos();
     this.vm = new Vm({
       mmio: openBus,
       memory: options.memory,
@@ -55,7 +52,8 @@ class BareMachine implements Machine {
       model: options.cpu ?? 'max',
       modules,
       ports: io.ports,
-      tsc: { read: () => BigInt(Math.floor(host.monotonicNanos() - started)), hertz: tscHertz },
+      clock: 'host',
+      monotonicNanos: () => host.monotonicNanos(),
       x87: options.x87,
       translate: translation?.forVm ?? false,
     });
@@ -80,7 +78,7 @@ class BareMachine implements Machine {
     this.devices.serial.receive(bytes);
   }
   instructions(): number {
-    return this.retired + (this.running > 0 ? this.running - this.vcpu.engine.left : 0);
+    return this.retired + (this.running > 0 ? this.running - this.vcpu.remaining : 0);
   }
 
   async run({ maxInstructions = Number.POSITIVE_INFINITY, signal }: RunLimits): Promise<RunEnd> {

@@ -4,6 +4,7 @@
  */
 import type { CpuModelName } from '../../src/system/cpu-models.ts';
 import type { GuestRam, InitialState } from '../loaders/initial-state.ts';
+import type { ClockKind } from '../vm/vm-time.ts';
 
 export const engines = ['auto', 'interpreter', 'jit'] as const;
 /** `auto` interprets and translates what is hot; `jit` translates at the first execution. */
@@ -18,15 +19,15 @@ export const machineKinds = ['bare', 'pc'] as const;
 /** `bare`: a processor, RAM and four ports. `pc`: with interrupt controllers, timers, clock and ACPI. */
 export type MachineKind = (typeof machineKinds)[number];
 
-export const clockKinds = ['virtual', 'host'] as const;
-/** `virtual`: time is the number of instructions executed, so a run is a function of its inputs. `host`: the host's time. */
-export type ClockKind = (typeof clockKinds)[number];
+export { type ClockKind, clockKinds } from '../vm/vm-time.ts';
 
 export interface MachineOptions {
   /** Which machine; `bare` if nothing is said. */
   readonly machine?: MachineKind;
   /** The PC's time; `virtual` if nothing is said. */
   readonly clock?: ClockKind;
+  /** The rate of the PC's time-stamp counter as the guest sees it; 1 GHz if nothing is said. */
+  readonly tscHertz?: number;
   /** Bytes of RAM from guest-physical address 0. */
   readonly memory: number;
   readonly cpus: number;

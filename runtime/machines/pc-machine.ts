@@ -6,7 +6,7 @@
  * exactly at the next alarm, so that a run is a function of its inputs, whatever executes it.
  */
 
-import { HostClock, VirtualClock } from '../devices/clock.ts';
+import { VirtualClock } from '../devices/clock.ts';
 import { ConfigurationError } from '../errors.ts';
 import type { Host } from '../hosts/host.ts';
 import { IoMap } from '../io/io-map.ts';
@@ -14,6 +14,7 @@ import type { InitialState } from '../loaders/initial-state.ts';
 import type { MachineTranslation } from '../translation.ts';
 import type { Vcpu } from '../vm/vcpu.ts';
 import { Vm } from '../vm/vm.ts';
+import { VmTime } from '../vm/vm-time.ts';
 import { writeAcpiTables } from './acpi-tables.ts';
 import { listBlocks } from './block-listing.ts';
 import type { BlockListing, Machine, MachineOptions, MachineStatistics, RunEnd, RunLimits } from './machine.ts';
@@ -30,9 +31,6 @@ const hostMillis = 10;
 const shortHostMillis = 3;
 const firstSlice = 100_000;
 const longestSlice = 20_000_000;
-const tscHertz = 1_000_000_000;
-/** The date at which virtual time begins. */
-const virtualEpoch = Date.UTC(2026, 0, 1);
 /** RAM must end below the I/O APIC. */
 const mostMemory = 0xfec0_0000;
 
@@ -41,8 +39,7 @@ export class PcMachine implements Machine {
   private readonly devices: PcDevices;
   private readonly host: Host;
   private readonly translation: MachineTranslation | null;
-  private readonly virtual: VirtualClock | null;
-  private readonly clock: VirtualClock | HostClock;
+  private readonly time: VmTime;
   private retired = 0;
   /** The processor that is being run, its budget, and what is left of its turn. */
   private current = 0;
@@ -68,9 +65,12 @@ export class PcMachine implements Machine {
     }
     this.host = host;
     this.translation = translation;
-    this.virtual = options.clock === 'host' ? null : new VirtualClock(() => this.executed());
-    const clock = this.virtual ?? new HostClock(() => host.monotonicNanos());
-    this.clock = clock;
+    this.time = new VmTime({
+      clock: options.clock ?? 'virtual',
+      tscHertz: options.tscHertz ?? 1e9,
+      monotonicNanos: () => host.monotonicNanos(),
+    });
+    const { clock, kind, epoch } = this.time;
     const io = new IoMap();
     this.vm = new Vm({
       memory: options.memory,
@@ -80,8 +80,8 @@ export class PcMachine implements Machine {
       ports: io.ports,
       mmio: io.memory,
       apic: { clock },
-      tsc: { read: () => BigInt(Math.floor(clock.now())), hertz: tscHertz },
-      random: this.virtual === null ? 'host' : { seed: 0 },
+      time: this.time,
+      random: kind === 'host' ? 'host' : { seed: 0 },
       x87: options.x87,
       translate: translation?.forVm ?? false,
     });
@@ -92,7 +92,7 @@ export class PcMachine implements Machine {
     };
     this.devices = attachPcDevices(io, {
       clock,
-      epoch: this.virtual === null ? Date.now() : virtualEpoch,
+      epoch,
       memory: options.memory,
       serial: options.serial,
       debugcon: options.debugcon,
@@ -104,10 +104,6 @@ export class PcMachine implements Machine {
       },
       interrupts: vm.irq,
     });
-    clock.onEarlier = () => {
-      // A deadline within what is being run: the rest of it is run later.
-      if (this.active !== null && clock.nextDeadline() < clock.now() + this.active.engine.left) this.active.kick();
-    };
   }
 
   get ram() {
@@ -124,7 +120,7 @@ export class PcMachine implements Machine {
   }
   /** Instructions of the present entry that are executed. */
   private executed(): number {
-    return this.active === null ? 0 : this.budget - this.active.engine.left;
+    return this.active === null ? 0 : this.budget - this.active.remaining;
   }
   instructions(): number {
     return this.retired + this.executed();
@@ -169,38 +165,29 @@ export class PcMachine implements Machine {
     return null;
   }
 
-  /** Runs a processor up to the next alarm, the end of its turn or of the slice. */
+  /** Runs a processor up to the end of its turn or of the slice. */
   private enter(vcpu: Vcpu, limit: number): RunEnd | null {
-    const { clock, virtual } = this;
     let budget = Math.min(limit, this.slice);
     if (this.vm.vcpus.length > 1) budget = Math.min(budget, this.turn);
-    if (virtual !== null) budget = Math.min(budget, Math.max(0, Math.ceil(virtual.nextDeadline() - virtual.now())));
     this.budget = budget;
-    let done = 0;
-    if (budget > 0) {
-      this.active = vcpu;
-      try {
-        const exit = vcpu.enter(budget);
-        done = budget - vcpu.left;
-        const end = endOfRun(exit);
-        if (end !== null && end !== 'waits') return end;
-      } finally {
-        this.active = null;
-        this.retired += done;
-        this.turn -= done;
-      }
+    this.active = vcpu;
+    try {
+      const end = endOfRun(vcpu.enter(budget));
+      return end === 'waits' ? null : end;
+    } finally {
+      const done = budget - vcpu.left;
+      this.active = null;
+      this.retired += done;
+      this.turn -= done;
     }
-    if (virtual !== null) virtual.advanceTo(virtual.now() + done);
-    else (clock as HostClock).runDue();
-    return null;
   }
 
   /** Every processor waits: time goes on to the next alarm, or the host brings something. */
   private async idle(signal: AbortSignal | undefined): Promise<RunEnd | null> {
-    const { clock, virtual } = this;
+    const { clock } = this.time;
     const deadline = clock.nextDeadline();
-    if (virtual !== null && deadline !== Number.POSITIVE_INFINITY) {
-      virtual.advanceTo(Math.max(deadline, virtual.now()));
+    if (clock instanceof VirtualClock && deadline !== Number.POSITIVE_INFINITY) {
+      clock.advanceTo(Math.max(deadline, clock.now()));
       await this.hostTurn();
       return null;
     }
@@ -209,7 +196,7 @@ export class PcMachine implements Machine {
       return { reason: 'halt', rip: Number(BigInt.asIntN(64, this.vm.vcpu(0).fields.get64('rip'))) };
     }
     await this.sleep(deadline - clock.now(), signal);
-    (clock as HostClock).runDue?.();
+    if (!(clock instanceof VirtualClock)) clock.runDue();
     return null;
   }
   /** Until so many nanoseconds have passed, input comes, or the run is aborted. */

@@ -4,7 +4,8 @@ import type { MmioHandler } from '../../src/mmu/physical-memory.ts';
 import type { CpuModelName } from '../../src/system/cpu-models.ts';
 import type { Ports, TimeStampCounter } from '../../src/system/engine.ts';
 import type { Engine } from '../machines/machine.ts';
-import type { ApicMachine, VcpuClock } from './vcpu.ts';
+import type { ApicMachine } from './vcpu.ts';
+import type { VmTime, VmTimeOptions } from './vm-time.ts';
 
 /** The modules that the build made. */
 export interface VmModules {
@@ -12,7 +13,7 @@ export interface VmModules {
   readonly arithmetic: WebAssembly.Module;
 }
 
-export interface VmOptions {
+export interface VmOptions extends VmTimeOptions {
   /** Bytes of guest RAM from guest-physical address 0, a multiple of 4096. */
   readonly memory: number;
   readonly cpus: number;
@@ -21,10 +22,10 @@ export interface VmOptions {
   readonly modules: VmModules;
   /** The I/O ports, if `vm.io` is not to have them. */
   readonly ports?: Ports;
-  /** The time-stamp counter; without one it follows the clock. */
-  readonly tsc?: TimeStampCounter;
-  /** Time; the host's if nothing is said. */
-  readonly clock?: VcpuClock;
+  /** The VM's time, made beforehand, where devices need its clock; then {@link VmTimeOptions} do not count. */
+  readonly time?: VmTime;
+  /** A time-stamp counter of the embedder's own, before IA32_TSC_ADJUST; without one it follows the VM's clock. */
+  readonly tsc?: Pick<TimeStampCounter, 'read' | 'hertz'>;
   /**
    * What RDRAND and RDSEED give: the host's random numbers (the default), a function that gives 64 bits, or a generator
    * that begins at a seed and is part of each vCPU's state, so that a run can be had again.
@@ -35,8 +36,8 @@ export interface VmOptions {
   /** Gives each vCPU a local APIC. */
   readonly apic?: ApicMachine;
   /**
-   * `hidden`: no local APIC in CPUID, MSRs and memory; LINT0 takes ExtINT and LINT1 takes NMI. `visible`, which needs `apic`
-   * for its clock, is the default where that is given.
+   * `hidden`: no local APIC in CPUID, MSRs and memory; LINT0 takes ExtINT and LINT1 takes NMI. `visible`, the default where
+   * `apic` is given, takes its clock from there, else from the VM's time.
    */
   readonly lapic?: 'visible' | 'hidden';
   /** x87 arithmetic with 80 bits (the default), or inexact with plain doubles. A translation's mode must agree. */

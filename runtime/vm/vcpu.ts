@@ -19,6 +19,7 @@ import type { Ports, RandomNumbers, TimeStampCounter } from '../../src/system/en
 import type { HelperName } from '../../src/system/helpers.ts';
 import { InterruptPins, type InterruptSource } from '../../src/system/interrupt-pins.ts';
 import { type ApicListener, LocalApic } from '../../src/system/local-apic.ts';
+import { timeStamp } from '../../src/system/time.ts';
 import { ConfigurationError } from '../errors.ts';
 import { type AccessingVcpu, EmbedderAccesses } from './embedder-accesses.ts';
 import { type EntryLimits, entryLimits } from './entry-limits.ts';
@@ -26,6 +27,7 @@ import type { EnterOptions, Exit } from './exits.ts';
 import { GuestDebug } from './guest-debug.ts';
 import { PendingEvents } from './pending-events.ts';
 import { VcpuState } from './registers.ts';
+import type { TimedVcpu, VmTime } from './vm-time.ts';
 
 const word = (name: string) => offsetOf(name) >> 2;
 const RIP = word('rip');
@@ -75,6 +77,8 @@ export interface VcpuParts {
   readonly arithmetic: WebAssembly.Exports;
   readonly ports: Ports;
   readonly tsc: TimeStampCounter;
+  /** Keeps time for entries, and is the counter unless that is the embedder's own. */
+  readonly time: VmTime;
   readonly random: RandomNumbers;
   readonly model: CpuModel;
   readonly index: number;
@@ -82,19 +86,10 @@ export interface VcpuParts {
   /** null: the processor has no local APIC. */
   readonly apic: { readonly clock: ApicClock; readonly bus: ApicBus } | null;
   readonly interrupts: VcpuInterrupts;
-  /** Nanoseconds: what deadlines are of. */
-  readonly clock: VcpuClock;
   /** Told of each entry. */
   readonly entered: () => void;
   /** Told of each return. */
   readonly left: () => void;
-}
-
-/** The machine's clock. */
-export interface VcpuClock {
-  now(): number;
-  /** An instruction takes so many nanoseconds; null: time goes by itself. */
-  readonly instructionNanos: number | null;
 }
 
 /** Instructions between two looks at a clock that goes by itself. */
@@ -102,7 +97,7 @@ const deadlineSlice = 50_000;
 /** Instructions between two looks at what other threads have signalled. */
 const pollSlice = 20_000;
 
-export class Vcpu implements Processor, ApicListener, AccessingVcpu {
+export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
   readonly fields: CpuState;
   /** Translated regions' functions; each vCPU installs its own. */
   readonly table = new WebAssembly.Table({ element: 'anyfunc', initial: 4096 });
@@ -119,6 +114,10 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
   private readonly onEntered: () => void;
   private readonly onLeft: () => void;
   private stopWanted = false;
+  private readonly time: VmTime;
+  /** The entry's instructions beyond the next alarm. */
+  private later = 0;
+  private shortened = false;
   readonly apic: LocalApic | null;
   /** What maskable interrupts come from: the local APIC or, without one, the bare pins. */
   readonly pins: InterruptSource;
@@ -133,7 +132,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
   readonly accesses: EmbedderAccesses;
   /** Single steps, breakpoints and watchpoints of the embedder's. */
   readonly debug: GuestDebug;
-  private readonly clock: VcpuClock;
+  private blocks = 0;
   private limits: EntryLimits = entryLimits(Number.POSITIVE_INFINITY);
   private readonly exits;
 
@@ -141,7 +140,6 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
     this.fields = new CpuState(parts.memory.buffer, parts.base);
     this.events = new PendingEvents(this.fields);
     this.memory = parts.physical;
-    this.clock = parts.clock;
     const cpu = parts.index;
     this.index = cpu;
     this.accesses = new EmbedderAccesses(this, cpu);
@@ -158,6 +156,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
     this.onLeft = parts.left;
     this.interrupts = parts.interrupts;
     const acknowledgeExternal = () => this.acknowledgeLint0?.() ?? parts.interrupts.acknowledge(this.pins);
+    this.time = parts.time;
     this.apic =
       apic === null
         ? null
@@ -167,8 +166,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
             sender: apic.bus,
             listener: this,
             acknowledgeExternal,
-            timeOfTsc: (tsc) =>
-              Math.ceil((Number(BigInt.asUintN(64, tsc - this.fields.get64('tscOffset'))) * 1e9) / parts.tsc.hertz),
+            timeOfTsc: (tsc) => parts.tsc.nanosAt(BigInt.asUintN(64, tsc - this.fields.get64('tscOffset'))),
           });
     if (this.apic !== null) apic?.bus.apics.push(this.apic);
     this.pins = this.apic ?? new InterruptPins({ acknowledgeExternal, listener: this });
@@ -203,6 +201,47 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
     this.debug = new GuestDebug(cpu, engine, this.cpu);
     this.code.onDrop = (block) => this.engine.blockDropped(block);
     this.cpu.stateReplaced();
+    this.time.attach(this, parts.tsc === parts.time);
+  }
+
+  // --- time
+  timeStamp(): bigint {
+    return timeStamp(this.cpu.processor);
+  }
+  timeMoved(): void {
+    this.apic?.timeMoved();
+  }
+  shorten(): void {
+    this.shortened = true;
+    this.fields.u32[ATTENTION] = 1;
+  }
+  /** Instructions that the present entry has not executed yet; exact in a device's callback. */
+  get remaining(): number {
+    return this.later + this.engine.left;
+  }
+  /** From alarm to alarm. */
+  private runTimed(maxInstructions: number, early: boolean): Exit {
+    const { time } = this;
+    let total = maxInstructions;
+    for (;;) {
+      this.shortened = false;
+      const budget = time.begin(this, total);
+      this.left = budget;
+      this.later = total - budget;
+      const more = this.later > 0;
+      let exit: Exit;
+      try {
+        // Where a slice of host time ends is nobody's business.
+        exit = this.run(more ? time.kind === 'host' : early);
+      } finally {
+        const done = budget - this.left;
+        total -= done;
+        this.left = total;
+        time.ended(done);
+      }
+      if (exit.kind !== 'budget' || exit.limit !== 'instructions' || total <= 0) return exit;
+      if (!more && !this.shortened) return exit; // it was to end early
+    }
   }
 
   /** Registers, events and the local APIC, by the numbers of the VM API. */
@@ -431,8 +470,10 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
     this.entered = true;
     this.onEntered();
     this.left = this.limits.instructions;
+    this.blocks = this.limits.blocks;
+    this.debug.entered();
     try {
-      return this.run(early);
+      return this.runTimed(this.left, early);
     } finally {
       this.entered = false;
       this.onLeft();
@@ -444,8 +485,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
     const { accesses, limits, engine, givenUpAt, debug, interrupts } = this;
     const { processor } = this.cpu;
     const { deliveries } = processor;
-    debug.entered();
-    let blocks = limits.blocks;
+    const byBlock = limits.blocks !== Number.POSITIVE_INFINITY;
     let resumes = accesses.waiting;
     if (resumes && (u32[RIP] !== givenUpAt.low || u32[RIP + 1] !== givenUpAt.high)) {
       accesses.forget(); // the embedder has set another state
@@ -476,6 +516,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
       }
       u32[ATTENTION] = 0;
       if (interrupts.polls) interrupts.poll();
+      if (this.shortened) return this.ended('instructions');
       if (!resumes) {
         if (limits.interruptWindow && this.interruptible) return this.exits.window;
         this.takeEvents();
@@ -487,27 +528,21 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
         }
       }
       if (this.left <= 0) return this.ended('instructions');
-      if (blocks <= 0) return this.ended('blocks');
+      if (this.blocks <= 0) return this.ended('blocks');
       let slice = hasDeadline ? this.untilDeadline(limits.deadline, leftAtDeadline) : this.left;
       if (interrupts.polls) slice = Math.min(slice, pollSlice);
       if (slice <= 0) return this.ended('deadline');
       if (!resumes && engine.breakpoints.stopsHere) return debug.breakpoint();
-      if (
-        resumes ||
-        debug.singleStep ||
-        blocks !== Number.POSITIVE_INFINITY ||
-        u32[SHADOW] !== 0 ||
-        (u32[RFLAGS]! & (TF | RF)) !== 0
-      ) {
+      if (resumes || debug.singleStep || byBlock || u32[SHADOW] !== 0 || (u32[RFLAGS]! & (TF | RF)) !== 0) {
         if (resumes) accesses.resume();
-        this.stepOnce(blocks !== Number.POSITIVE_INFINITY, resumes);
+        this.stepOnce(byBlock, resumes);
         debug.stepped = !engine.givenUp;
-        if (engine.endedBlock) blocks--;
+        if (engine.endedBlock) this.blocks--;
         resumes = false;
         continue;
       }
       const withheld = this.left - slice;
-      const { end, left } = engine.run(slice, early);
+      const { end, left } = engine.run(slice, early, withheld);
       this.left = left + withheld;
       if (early && end === 'budget' && withheld === 0) return this.ended('instructions');
     }
@@ -518,15 +553,14 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu {
   }
   /** What will be left when a time has come, if instructions take time. */
   private leftAt(deadline: number): number {
-    const { instructionNanos } = this.clock;
-    if (instructionNanos === null) return 0;
-    this.left = Math.min(this.left, Number.MAX_SAFE_INTEGER);
-    return this.left - Math.max(0, Math.ceil((deadline - this.clock.now()) / instructionNanos));
+    const { time } = this;
+    return time.kind === 'host' ? 0 : this.left - Math.max(0, Math.ceil(deadline - time.now()));
   }
   /** Instructions that can be executed before a time, or before the next look at the clock. */
   private untilDeadline(deadline: number, leftAtDeadline: number): number {
-    if (this.clock.instructionNanos !== null) return Math.min(this.left, this.left - leftAtDeadline);
-    return this.clock.now() >= deadline ? 0 : Math.min(this.left, deadlineSlice);
+    const { time } = this;
+    if (time.kind === 'virtual') return Math.min(this.left, this.left - leftAtDeadline);
+    return time.now() >= deadline ? 0 : Math.min(this.left, deadlineSlice);
   }
 
   /** One instruction, and the traps that follow it. */

@@ -10,7 +10,8 @@ import { type MmioHandler, PhysicalMemory } from '../../src/mmu/physical-memory.
 import { cpuBytes } from '../../src/state/layout.ts';
 import { ApicBus } from '../../src/system/apic-bus.ts';
 import { cpuModel } from '../../src/system/cpu-models.ts';
-import type { RandomNumbers } from '../../src/system/engine.ts';
+import type { RandomNumbers, TimeStampCounter } from '../../src/system/engine.ts';
+import { nanosOfTsc } from '../../src/system/tsc-scale.ts';
 import { ConfigurationError } from '../errors.ts';
 import type { Host } from '../hosts/host.ts';
 import type { EdgeResult } from '../interrupts/controller-connection.ts';
@@ -27,7 +28,8 @@ import { enterInitialState } from './initial-entry.ts';
 import type { VmCreation, VmOptions } from './options.ts';
 import { cpuBase } from './places.ts';
 import { Runner, type RunOptions } from './runner.ts';
-import { Vcpu, type VcpuClock } from './vcpu.ts';
+import { Vcpu } from './vcpu.ts';
+import { VmTime } from './vm-time.ts';
 import '../../src/isa/all.ts';
 
 const pageBytes = 65536;
@@ -37,18 +39,18 @@ const translatedBytes = 256 << 20;
 /** Local APIC ids of 8 bits, less the broadcast. */
 const mostCpus = 64;
 
-/** Nanoseconds of the host since the VM was made. */
-function hostClock(): VcpuClock {
-  const origin = performance.now();
-  return { now: () => (performance.now() - origin) * 1e6, instructionNanos: null };
-}
-
 function randomNumbers(source: NonNullable<VmOptions['random']>): RandomNumbers {
   if (typeof source === 'object') return null;
   if (typeof source === 'function') return source;
   const word = new BigUint64Array(1);
   return () => crypto.getRandomValues(word)[0]!;
 }
+
+const counterOf = ({ read, hertz }: NonNullable<VmOptions['tsc']>): TimeStampCounter => ({
+  read,
+  hertz,
+  nanosAt: (tsc) => nanosOfTsc(tsc, hertz),
+});
 
 export class Vm {
   /** The one WebAssembly memory of the VM: vCPUs, blocks, guest RAM. */
@@ -65,8 +67,6 @@ export class Vm {
   readonly arithmetic: WebAssembly.Exports;
   readonly vcpus: readonly Vcpu[];
   readonly translators: readonly Translator[];
-  /** The machine's time: what deadlines are of. */
-  readonly clock: VcpuClock;
   /** Devices, programs, doorbells: what answers accesses without an exit. Nobody there: an exit `pio` or `mmio`. */
   readonly io: IoMap = new IoMap({
     read: (space, address, size) =>
@@ -80,6 +80,8 @@ export class Vm {
   readonly apicBus = new ApicBus();
   /** Interrupts as GSIs, and the controllers on the APIC bus. */
   readonly irq: VmInterrupts;
+  /** The machine's time: what deadlines are of. */
+  readonly time: VmTime;
   /** The vCPU that was entered last: whose accesses reach devices. */
   private running = 0;
 
@@ -137,16 +139,15 @@ export class Vm {
     const arithmetic = new WebAssembly.Instance(modules.arithmetic).exports;
     this.arithmetic = arithmetic;
     const features = new Set<string>(definitions.map((d) => d.feature));
+    const { tsc: counter } = options;
+    this.time = options.time ?? new VmTime(options);
     const { lapic = options.apic === undefined ? 'hidden' : 'visible' } = options;
-    if ((lapic !== 'visible' && lapic !== 'hidden') || (lapic === 'visible' && options.apic === undefined))
-      throw new ConfigurationError('bad-option', `lapic: ${String(lapic)} is not to be had without \`apic\``);
-    const apic = lapic === 'visible' ? options.apic : undefined;
+    if (lapic !== 'visible' && lapic !== 'hidden')
+      throw new ConfigurationError('bad-option', `lapic: '${String(lapic)}' is neither 'visible' nor 'hidden'`);
+    const apic = lapic === 'visible' ? { clock: options.apic?.clock ?? this.time.clock } : undefined;
     this.irq = new VmInterrupts(this.apicBus, options.apic?.acknowledgeExternal);
     if (apic !== undefined) for (const feature of ['x2apic', 'tsc-deadline']) features.add(feature);
     const model = cpuModel(options.model ?? 'max', features);
-    const clock = options.clock ?? hostClock();
-    this.clock = clock;
-    const tsc = options.tsc ?? { read: () => BigInt(Math.floor(clock.now())), hertz: 1e9 };
     this.contexts = new Contexts(model.lacks, model.features.has('la57') ? 57 : 48);
     this.vcpus = Array.from(
       { length: cpus },
@@ -161,8 +162,8 @@ export class Vm {
           core: modules.core,
           arithmetic,
           ports: options.ports ?? this.io.ports,
-          tsc,
-          clock,
+          tsc: counter === undefined ? this.time : counterOf(counter),
+          time: this.time,
           random: randomNumbers(options.random ?? 'host'),
           model,
           index,

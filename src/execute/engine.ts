@@ -12,32 +12,17 @@ import { exitRequest } from '../system/exit-request.ts';
 import { BlockMaker, pageAfter } from './block-maker.ts';
 import { endsBasicBlock, isRepeated, takenBranchAt } from './branches.ts';
 import { Breakpoints } from './breakpoints.ts';
+import { BudgetTime } from './budget-time.ts';
 import type { CodeMemory, InterpreterBlock } from './code-memory.ts';
 import { CodePages, highHalf, lowHalf } from './code-pages.ts';
 import type { Context, Contexts } from './context.ts';
+import type { CoreExports, EngineParts } from './engine-parts.ts';
 import { linearOf } from './frontend.ts';
 import { type FoundRegion, JumpCache } from './jump-cache.ts';
 import { hotThreshold, leave } from './leave.ts';
 import type { Processor } from './processor.ts';
 import { kindOf } from './records.ts';
 import type { Regions } from './regions.ts';
-
-/** The exports of the core module. */
-export interface CoreExports {
-  enter(cpu: number, block: number): number;
-  flagsWord(cpu: number): number;
-}
-
-export interface EngineParts {
-  readonly processor: Processor;
-  readonly memory: WebAssembly.Memory;
-  readonly table: WebAssembly.Table;
-  readonly coreModule: WebAssembly.Module;
-  /** Exports of the arithmetic library. */
-  readonly arithmetic: WebAssembly.Exports;
-  readonly contexts: Contexts;
-  readonly code: CodeMemory;
-}
 
 /** Why `run` came back: the budget is used up, or the vCPU's events want a look. */
 export type RunEnd = 'budget' | 'events';
@@ -99,7 +84,8 @@ export class Engine {
   private eventsAfterFault = false;
   private linearLow = 0;
   private linearHigh = 0;
-  private runBudget = 0;
+  /** What `run` has beside the field `budget`, and the time. */
+  readonly beside: BudgetTime;
   private profilePatience = 1;
   readonly breakpoints = new Breakpoints({
     linearRip: () => this.linearRip(),
@@ -115,6 +101,7 @@ export class Engine {
     const { processor, memory, table, coreModule, arithmetic, contexts, code } = parts;
     this.processor = processor;
     this.state = processor.fields;
+    this.beside = new BudgetTime(this.state);
     this.contexts = contexts;
     this.code = code;
     this.jumps = new JumpCache(this.state);
@@ -140,6 +127,9 @@ export class Engine {
           return this.access(record, () => mmu.slowWrite(low, high, bytes as 1, 'write', stack !== 0));
         },
         helper: (_cpu: number, index: number): number => this.helper(index),
+        hostTime: (): void => {
+          this.state.u64[RESULT0 >> 1] = processor.timeStamp();
+        },
       },
       arith: arithmetic,
     });
@@ -182,8 +172,9 @@ export class Engine {
    * Runs until `budget` instructions are retired or events want a look (the attention word, a helper's wish). Returns
    * what is left of the budget.
    * @param early ends where the next block does not fit: what is left are some instructions fewer than it has
+   * @param beyond instructions that {@link left} counts beside the budget
    */
-  run(budget: number, early = false): { end: RunEnd; left: number } {
+  run(budget: number, early = false, beyond = 0): { end: RunEnd; left: number } {
     const { u32, i32, base } = this.state;
     let left = budget;
     this.last = null;
@@ -191,7 +182,7 @@ export class Engine {
     while (left > 0) {
       const slice = Math.min(left, largestSlice);
       i32[BUDGET] = slice;
-      this.runBudget = left - slice;
+      this.beside.set(left - slice + beyond);
       const code = this.core.enter(base, 0);
       let events = this.leave(code);
       const rest = i32[BUDGET]!;
@@ -202,7 +193,7 @@ export class Engine {
         while (left > 0 && !events && u32[ATTENTION] === 0) {
           if (this.breakpoints.stopsHere) return { end: 'events', left };
           left--;
-          events = this.step(left);
+          events = this.step(left + beyond);
           if (this.givenUp) left++;
         }
       }
@@ -213,7 +204,7 @@ export class Engine {
 
   /** Instructions that `run` still has, exact in a helper (a device's callback). */
   get left(): number {
-    return this.runBudget + this.state.i32[BUDGET]!;
+    return this.beside.instructions + this.state.i32[BUDGET]!;
   }
 
   /** Instructions retired in translated regions. */
@@ -237,9 +228,9 @@ export class Engine {
   private stepHere(): boolean {
     const { i32 } = this.state;
     const budget = i32[BUDGET]!;
-    const { runBudget } = this;
+    const runBudget = this.beside.instructions;
     const events = this.step(runBudget + budget - 1);
-    this.runBudget = runBudget;
+    this.beside.set(runBudget);
     i32[BUDGET] = this.givenUp ? budget : budget - 1;
     return events;
   }
@@ -256,7 +247,7 @@ export class Engine {
    * @param forBlocks {@link endedBlock} will be asked for
    */
   step(rest = 0, forBranches = false, forBlocks = false): boolean {
-    this.runBudget = rest;
+    this.beside.set(rest);
     this.taken = false;
     this.last = null;
     this.givenUp = false;

@@ -16,4 +16,6 @@ export interface Processor {
   deliverFault(): boolean;
   /** Delivers the debug exception of instruction breakpoints at rip, by their bits in DR6. True: as above. */
   deliverBreakpoint(bits: number): boolean;
+  /** The time-stamp counter as the guest sees it, where it does not follow from the instruction count. */
+  timeStamp(): bigint;
 }

@@ -161,6 +161,9 @@ const stateOps = {
   'flags.get': spec('read', '>i'),
   // [condition code 0-15] -> 0 or 1
   'flags.test': spec('read', '>i'),
+  // The time-stamp counter as the guest sees it. The instruction that reads it is the last of its block: then the budget
+  // says how many instructions have been executed.
+  'time.stamp': spec('read', '>l'),
 } as const;
 
 const memoryOps = {

@@ -3,8 +3,8 @@
  * and fence instructions. SDM volume 2. Most are one helper of src/system; what is simple is recorded directly.
  */
 import type { Builder } from '../ir/builder.ts';
-import type { MemoryOperand, NumberedOperand, RegisterOperand } from '../ir/operand.ts';
-import { SS } from '../ir/operand.ts';
+import type { Insn, MemoryOperand, NumberedOperand, RegisterOperand } from '../ir/operand.ts';
+import { RAX, RCX, RDX, SS } from '../ir/operand.ts';
 import type { Value } from '../ir/types.ts';
 import { define, type Feature, GP, UD } from './define.ts';
 
@@ -23,6 +23,7 @@ const privileged = (name: string, forms: readonly string[], helper: string, feat
     },
     feature,
   );
+const CR4_TSD = 1 << 2;
 const CR4_UMIP = 1 << 11;
 /** #GP(0) outside CPL 0 where CR4.UMIP keeps programs from reading what only systems need. */
 function hidden(b: Builder): void {
@@ -35,8 +36,18 @@ const further = (b: Builder, address: Value<'i64'>, bytes: number) =>
 
 // --- processor identification, time, MSRs
 define('CPUID', ['0F A2'], (b, x) => b.call('cpuid', x));
-define('RDTSC', ['0F 31'], (b, x) => b.call('rdtsc', x), 'tsc');
-define('RDTSCP', ['0F 01 F9'], (b, x) => b.call('rdtscp', x), 'rdtscp');
+/** The block ends here: what time it is follows from the instructions that are paid for. */
+function readTime(b: Builder, { next }: Insn, processor: boolean): void {
+  const { cpl, protectedMode } = b.context;
+  if (protectedMode && cpl !== 0) b.raiseIf(b.ne(b.and(b.wrap(b.state64('cr4')), b.i32(CR4_TSD)), b.i32(0)), GP, 0);
+  const now = b.emit<'i64'>('time.stamp', []);
+  b.setRegister(RAX, 32, b.wrap(now));
+  b.setRegister(RDX, 32, b.wrap(b.shrU(now, b.i64(32)) as Value<'i64'>));
+  if (processor) b.setRegister(RCX, 32, b.wrap(b.state64('tscAux')));
+  b.jump(b.i64(next));
+}
+define('RDTSC', ['0F 31'], (b, x) => readTime(b, x, false), 'tsc');
+define('RDTSCP', ['0F 01 F9'], (b, x) => readTime(b, x, true), 'rdtscp');
 define(
   'RDPID',
   ['F3 0F C7 /7! Rq x64', 'F3 0F C7 /7! Rd i64'],

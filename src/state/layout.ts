@@ -139,6 +139,10 @@ function rows(): Row[] {
     'waitsForStartUp',
   );
   // Run control.
+  // Time, where the instruction count is its measure (system/time.ts): `timeEnd` is when the field `budget` will be 0, in
+  // nanoseconds since `tscBase`; `timeVirtual` = 0: the host is asked.
+  add(null, 'u32', 'timeVirtual');
+  add(null, 'u64', 'timeEnd', 'tscBase', 'tscHertz');
   add(null, 'u64', 'translated'); // instructions retired in translated regions
   add(null, 'u32', 'budget'); // instructions left in this slice (signed); regions and blocks count it down
   add(null, 'u32', 'attention'); // set from anywhere: leave at the next region head, back edge or block end

@@ -29,6 +29,8 @@ export interface Ports {
 export interface TimeStampCounter {
   read(): bigint;
   readonly hertz: number;
+  /** Nanoseconds of the machine's clock at which it shows a value. */
+  nanosAt(tsc: bigint): number;
 }
 
 /** What RDRAND and RDSEED give, 64 bits at a time; null = the generator whose state is the field `randomState`. */

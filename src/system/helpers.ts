@@ -32,7 +32,6 @@ import { int, int1, int3, into } from './software-interrupts.ts';
 import { swapgs, syscall, sysenter, sysexit, sysret } from './syscall.ts';
 import { rsm } from './system-management.ts';
 import { lar, lgdt, lidt, lldt, lsl, ltr, verr, verw } from './tables.ts';
-import { rdtsc, rdtscp } from './time.ts';
 import { farCall, farJump, farReturn } from './transfers.ts';
 import { fldenv, fnsave, fnstenv, frstor } from './x87-environment.ts';
 import { xgetbv, xrstor, xrstors, xsave, xsavec, xsaveopt, xsaves, xsetbv } from './xsave.ts';
@@ -81,8 +80,6 @@ export const helpers = {
   rdmsr,
   wrmsr,
   cpuid,
-  rdtsc,
-  rdtscp,
   random,
   syscall,
   sysret,

@@ -1,10 +1,5 @@
-/** The time-stamp counter: RDTSC, RDTSCP and what its MSRs add. SDM volume 3, section 19.17. */
-import { generalProtection } from './fault.ts';
-import { CR4_TSD, type Processor } from './processor.ts';
-
-const RAX = 0;
-const RCX = 1;
-const RDX = 2;
+/** The time-stamp counter and what its MSRs add; RDTSC reads it in generated code (jit/time-stamp.ts). SDM volume 3, section 19.17. */
+import type { Processor } from './processor.ts';
 
 /** What RDTSC and IA32_TIME_STAMP_COUNTER show. */
 export function timeStamp(p: Processor): bigint {
@@ -22,22 +17,4 @@ export function setTimeStampAdjust(p: Processor, value: bigint): void {
   p.state.set64('tscOffset', BigInt.asUintN(64, p.state.get64('tscOffset') + by));
   p.state.set64('tscAdjust', value);
   p.apic?.timeMoved();
-}
-
-function read(p: Processor): void {
-  if ((p.cr4 & CR4_TSD) !== 0 && p.cpl !== 0 && p.protectedMode) throw generalProtection();
-  const now = timeStamp(p);
-  p.setGpr(RAX, 64, Number(now & 0xffff_ffffn));
-  p.setGpr(RDX, 64, Number(now >> 32n));
-}
-/** `rdtsc`. */
-export function rdtsc(p: Processor): void {
-  read(p);
-  p.advance();
-}
-/** `rdtscp`. */
-export function rdtscp(p: Processor): void {
-  read(p);
-  p.setGpr(RCX, 64, p.state.get32('tscAux'));
-  p.advance();
 }

@@ -41,6 +41,7 @@ function addFunction(e: Emitter, name: string, op: MicroOp, imm: readonly number
     e,
     inRegion,
     isInexactClear: false,
+    budget: () => e.state32('budget'),
     ifInexactClear: (body) => e.if(e.op('i32.eqz', e.op('i32.and', e.state32('mxcsr'), e.i32(0x20))), body),
     exitIf: (condition, vector) => {
       e.if(condition, () => {

@@ -102,7 +102,7 @@ export function machine(model: CpuModelName = 'max') {
   memory.replace([{ kind: 'ram', start: 0, length: ramBytes, hostOffset: cpuBytes }]);
   const engine = new FakeEngine();
   const ports = new PortRecorder();
-  const tsc = { now: 1000n, hertz: 1_000_000_000, read: () => tsc.now };
+  const tsc = { now: 1000n, hertz: 1_000_000_000, read: () => tsc.now, nanosAt: Number };
   const cpu = new Cpu(state, memory, {
     engine,
     ports,

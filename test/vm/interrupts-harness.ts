@@ -71,18 +71,20 @@ export interface GuestOptions extends Omit<VmParts, 'mode'> {
 
 export class Guest {
   readonly vm: Vm;
-  readonly clock = new VirtualClock();
+  readonly clock: VirtualClock;
   readonly devices: Registers[] = [];
   readonly #view: DataView;
 
   constructor(engine: TestEngine, { code, vectors, ...options }: GuestOptions) {
-    const clock = this.clock;
     this.vm = emptyVm(engine, {
       memory: 1 << 20,
-      clock: { now: () => clock.now(), instructionNanos: 1 },
-      apic: { clock },
+      clock: 'virtual',
+      lapic: 'visible',
       ...options,
     });
+    const { clock } = this.vm.time;
+    assert.ok(clock instanceof VirtualClock);
+    this.clock = clock;
     const { ram } = this.vm;
     this.#view = new DataView(ram.buffer, ram.byteOffset, ram.byteLength);
     const bytes = code.finish();
@@ -117,12 +119,9 @@ export class Guest {
     const vcpu = this.vm.vcpu(0);
     for (let left = instructions; left > 0; ) {
       if (done()) return 'done';
-      const deadline = Math.max(1, Math.ceil(this.clock.nextDeadline() - this.clock.now()));
-      const budget = Math.min(left, slice, deadline);
+      const budget = Math.min(left, slice);
       const exit = vcpu.enter({ maxInstructions: budget });
-      const executed = budget - vcpu.left;
-      left -= executed;
-      this.clock.advanceTo(this.clock.now() + executed);
+      left -= budget - vcpu.left;
       switch (exit.kind) {
         case 'pio':
         case 'mmio': {

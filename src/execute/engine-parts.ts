@@ -1,0 +1,21 @@
+/** What an engine is made from. */
+import type { CodeMemory } from './code-memory.ts';
+import type { Contexts } from './context.ts';
+import type { Processor } from './processor.ts';
+
+/** The exports of the core module. */
+export interface CoreExports {
+  enter(cpu: number, block: number): number;
+  flagsWord(cpu: number): number;
+}
+
+export interface EngineParts {
+  readonly processor: Processor;
+  readonly memory: WebAssembly.Memory;
+  readonly table: WebAssembly.Table;
+  readonly coreModule: WebAssembly.Module;
+  /** Exports of the arithmetic library. */
+  readonly arithmetic: WebAssembly.Exports;
+  readonly contexts: Contexts;
+  readonly code: CodeMemory;
+}
