@@ -104,3 +104,17 @@ export type RemoteCode =
 
 /** A device behind a transport, or the peer that it serves: gone, silent, or not to be understood. */
 export class RemoteError extends Jit86Error<RemoteCode> {}
+
+export type ProgramCode =
+  | 'bad-program'
+  | 'no-program'
+  | 'foreign-import'
+  | 'no-access-export'
+  | 'program-too-big'
+  | 'unsupported-instruction'
+  | 'out-of-fuel'
+  | 'trap'
+  | 'bad-state';
+
+/** A device program that cannot be attached, or that has failed while the guest ran. What a verifier refuses is a `BpfError`. */
+export class ProgramError extends Jit86Error<ProgramCode> {}

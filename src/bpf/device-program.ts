@@ -9,7 +9,7 @@ import {
   type BpfRegion,
   mapHelpers,
 } from './environment.ts';
-import { type PlacedContext, setUint64 } from './placement.ts';
+import type { PlacedContext } from './placement.ts';
 import type { BpfProgram } from './program.ts';
 
 /** What a program returns. */
@@ -37,7 +37,7 @@ export const deviceAccess: BpfContextLayout = {
 const number = { kind: 'number' } as const;
 
 /** Numbers 1, 2 and 5 are Linux's; what Linux has no number for begins at 256. */
-const helpersFor = (events: number, lines: number): Readonly<Record<number, BpfHelper>> => ({
+const helpersFor = (events: number, lines: number, interrupts: number): Readonly<Record<number, BpfHelper>> => ({
   ...mapHelpers,
   5: { name: 'time', arguments: [], result: number, by: 'number' },
   256: { name: 'muldiv64', arguments: [number, number, number], result: number, by: 'muldiv64' },
@@ -56,6 +56,12 @@ const helpersFor = (events: number, lines: number): Readonly<Record<number, BpfH
     result: { kind: 'none' },
     by: 'number',
   },
+  259: {
+    name: 'inject',
+    arguments: [{ kind: 'number', max: BigInt(Math.max(0, interrupts - 1)) }],
+    result: { kind: 'none' },
+    by: 'number',
+  },
 });
 
 /** What the embedder's device offers to its programs. */
@@ -66,13 +72,21 @@ export interface DeviceOffer {
   readonly events?: number;
   /** Interrupt lines that `set_line` may name. */
   readonly lines?: number;
+  /** Interrupts that `inject` may name: messages, where a line is a level. */
+  readonly interrupts?: number;
   /** Further memory, with fields behind `device_access` that point to it. */
   readonly regions?: Readonly<Record<string, BpfRegion>>;
 }
 
 /** The environment that such programs are verified for. */
-export function deviceEnvironment({ stateBytes, events = 0, lines = 0, regions = {} }: DeviceOffer): BpfEnvironment {
-  const { 257: signal, 258: setLine, ...always } = helpersFor(events, lines);
+export function deviceEnvironment({
+  stateBytes,
+  events = 0,
+  lines = 0,
+  interrupts = 0,
+  regions = {},
+}: DeviceOffer): BpfEnvironment {
+  const { 257: signal, 258: setLine, 259: inject, ...always } = helpersFor(events, lines, interrupts);
   const names = Object.keys(regions);
   return {
     context: {
@@ -91,7 +105,12 @@ export function deviceEnvironment({ stateBytes, events = 0, lines = 0, regions =
       ],
     },
     regions: { ...regions, state: { size: stateBytes, read: true, write: true } },
-    helpers: { ...always, ...(events > 0 ? { 257: signal! } : {}), ...(lines > 0 ? { 258: setLine! } : {}) },
+    helpers: {
+      ...always,
+      ...(events > 0 ? { 257: signal! } : {}),
+      ...(lines > 0 ? { 258: setLine! } : {}),
+      ...(interrupts > 0 ? { 259: inject! } : {}),
+    },
     result: { min: BigInt(deviceResults.pass), max: BigInt(deviceResults.done) },
   };
 }
@@ -102,6 +121,7 @@ export interface DeviceCalls {
   readonly time: () => number;
   readonly signal?: (event: number) => void;
   readonly set_line?: (line: number, level: number) => void;
+  readonly inject?: (interrupt: number) => void;
 }
 
 /** Puts accesses to a program. */
@@ -109,32 +129,37 @@ export class DeviceProgram {
   private readonly program: BpfProgram;
   private readonly context: PlacedContext;
   private readonly time: () => number;
+  /** Places of the fields, in words of 32 bits. */
   private readonly at: Readonly<Record<'address' | 'value' | 'time' | 'size' | 'write', number>>;
+  private words: Uint32Array;
 
   /** @param time nanoseconds, read once for each access */
   constructor(program: BpfProgram, context: PlacedContext, time: () => number) {
     this.program = program;
     this.context = context;
     this.time = time;
-    const at = (name: string) => context.address(name);
+    const at = (name: string) => context.address(name) >> 2;
     this.at = { address: at('address'), value: at('value'), time: at('time'), size: at('size'), write: at('write') };
+    this.words = new Uint32Array(context.memory.buffer);
   }
 
+  /**
+   * Puts a read of up to four bytes to the program.
+   * @returns what it answered, unsigned, or -1 if the access is not for it
+   */
+  readSmall(address: number, size: 1 | 2 | 4): number {
+    if (!this.access(address, size, 0, 0)) return -1;
+    const value = this.words[this.at.value]!;
+    return size === 4 ? value : size === 2 ? value & 0xffff : value & 0xff;
+  }
   /** @returns what the program answered, rounded to 53 bits, or null if the access is not for it */
   read(address: number, size: 1 | 2 | 4 | 8): number | null {
-    if (!this.access(address, size, 0, 0)) return null;
-    const view = this.context.data();
-    const { value } = this.at;
-    switch (size) {
-      case 1:
-        return view.getUint8(value);
-      case 2:
-        return view.getUint16(value, true);
-      case 4:
-        return view.getUint32(value, true);
-      default:
-        return view.getUint32(value + 4, true) * 2 ** 32 + view.getUint32(value, true);
+    if (size === 8) {
+      if (!this.access(address, size, 0, 0)) return null;
+      return this.words[this.at.value + 1]! * 2 ** 32 + this.words[this.at.value]!;
     }
+    const value = this.readSmall(address, size);
+    return value < 0 ? null : value;
   }
   /**
    * @param value not negative
@@ -147,12 +172,20 @@ export class DeviceProgram {
   private access(address: number, size: number, write: number, value: number): boolean {
     const { at, context } = this;
     const now = this.time();
-    const view = context.data();
-    setUint64(view, at.address, address);
-    setUint64(view, at.value, value);
-    setUint64(view, at.time, now);
-    view.setUint32(at.size, size, true);
-    view.setUint32(at.write, write, true);
+    let { words } = this;
+    // A memory that has grown has taken the words away.
+    if (words.length === 0) words = this.words = new Uint32Array(context.memory.buffer);
+    words[at.address] = address;
+    words[at.address + 1] = upper(address);
+    words[at.value] = value;
+    words[at.value + 1] = upper(value);
+    words[at.time] = now;
+    words[at.time + 1] = upper(now);
+    words[at.size] = size;
+    words[at.write] = write;
     return this.program.runSmall(context) === deviceResults.done;
   }
 }
+
+/** Bits 32 and up of a safe integer that is not negative. */
+const upper = (value: number): number => (value < 2 ** 32 ? 0 : Math.floor(value / 2 ** 32));

@@ -1,0 +1,108 @@
+/**
+ * A BPF program made ready to answer accesses: loaded (bare instructions or clang's object), verified, given a memory of its
+ * own with the area that it shares with the embedder, and translated.
+ */
+import { TranslatedBpfProgram } from '../../jit/bpf-program.ts';
+import { DeviceProgram, deviceEnvironment } from '../../src/bpf/device-program.ts';
+import type { BpfEnvironment, BpfMap } from '../../src/bpf/environment.ts';
+import { valueStride } from '../../src/bpf/environment.ts';
+import { BpfInterpreter } from '../../src/bpf/interpreter.ts';
+import { Arena, PlacedContext, PlacedMaps, placeRegions } from '../../src/bpf/placement.ts';
+import type { BpfLinkage, BpfProgram } from '../../src/bpf/program.ts';
+import { type BpfProgramSource, type VerifiedProgram, verify } from '../../src/bpf/verifier.ts';
+import type { AccessSize } from '../devices/device.ts';
+import { ProgramError } from '../errors.ts';
+import { loadBpfObject } from '../loaders/bpf-object.ts';
+import { isElf } from '../loaders/elf.ts';
+import type { IoHandler } from './io-space.ts';
+import type { HelperOffer, PreparedProgram } from './program-parts.ts';
+
+const pageBytes = 65536;
+/** Nothing lies at address 0; the context, its stack, descriptors and what alignment takes. */
+const start = 64;
+const contextBytes = 8192;
+
+/** What programs of an offer may use. */
+export function environmentOf({ shared, events, lines, interrupts }: HelperOffer): BpfEnvironment {
+  return deviceEnvironment({
+    stateBytes: shared,
+    events: events.length,
+    lines: lines.length,
+    interrupts: interrupts.length,
+  });
+}
+
+function sourceOf(bytes: Uint8Array, name: string | undefined, wanted: string | undefined): BpfProgramSource {
+  if (!isElf(bytes)) return { name: name ?? 'program', bytes, maps: [] };
+  const { programs } = loadBpfObject(bytes);
+  const names = programs.map((program) => program.name).join(', ');
+  if (wanted === undefined && programs.length > 1)
+    throw new ProgramError('no-program', `the object has several programs, say which: ${names}`);
+  const found = wanted === undefined ? programs[0] : programs.find((program) => program.name === wanted);
+  if (found === undefined) throw new ProgramError('no-program', `the object has no program ${wanted}, but ${names}`);
+  return found;
+}
+
+function memoryFor(maps: readonly BpfMap[], shared: number): { memory: WebAssembly.Memory; pages: number } {
+  const mapBytes = maps.reduce((sum, map) => sum + map.maxEntries * valueStride(map) + 64, 0);
+  const pages = Math.ceil((start + contextBytes + mapBytes + shared) / pageBytes);
+  const isShared = typeof SharedArrayBuffer === 'function';
+  return { memory: new WebAssembly.Memory({ initial: pages, maximum: pages, shared: isShared }), pages };
+}
+
+async function runnable(program: VerifiedProgram, linkage: BpfLinkage, pages: number): Promise<BpfProgram> {
+  const { translateBpf } = await import('../../jit/bpf-translate.ts');
+  const limits = { initial: pages, maximum: pages, shared: typeof SharedArrayBuffer === 'function' };
+  const bytes = translateBpf(program, { limits, maps: linkage.maps, regions: linkage.regions });
+  return new TranslatedBpfProgram(program, linkage, await WebAssembly.compile(bytes as BufferSource));
+}
+
+class BpfHandler implements IoHandler {
+  readonly name: string;
+  private readonly device: DeviceProgram;
+
+  constructor(name: string, device: DeviceProgram) {
+    this.name = name;
+    this.device = device;
+  }
+  read(address: number, size: AccessSize): number {
+    return this.device.readSmall(address, size);
+  }
+  write(address: number, size: AccessSize, value: number): boolean {
+    return this.device.write(address, size, value);
+  }
+}
+
+/**
+ * @throws BpfError with the instruction's number if the verifier refuses it, LoaderError for a damaged object, ProgramError
+ *   `no-program`
+ */
+export async function prepareBpf(bytes: Uint8Array, offer: HelperOffer): Promise<PreparedProgram> {
+  const environment = environmentOf(offer);
+  const source = sourceOf(bytes, offer.name, offer.program);
+  const program = verify(source, environment);
+  const { memory, pages } = memoryFor(program.maps, offer.shared);
+  const arena = new Arena(memory, start, pages * pageBytes);
+  const maps = new PlacedMaps(program.maps, arena);
+  const regions = placeRegions(environment, arena);
+  const context = new PlacedContext(environment.context, regions, arena);
+  const { events, lines, interrupts, time } = offer;
+  const calls = {
+    time,
+    signal: (event: number) => events[event]!.add(1),
+    set_line: (line: number, level: number) => lines[line]!.set(level !== 0),
+    inject: (interrupt: number) => interrupts[interrupt]!(),
+  };
+  const linkage: BpfLinkage = { memory, maps, regions, calls };
+  const run =
+    offer.engine === 'interpreter' ? new BpfInterpreter(program, linkage) : await runnable(program, linkage, pages);
+  const state = regions.state!;
+  const areas = [state, ...maps.values];
+  return {
+    handler: new BpfHandler(offer.name ?? source.name, new DeviceProgram(run, context, time)),
+    memory,
+    shared: new Uint8Array(memory.buffer, state.address, offer.shared),
+    areas,
+    map: (name, index) => maps.value(name, index),
+  };
+}

@@ -1,0 +1,37 @@
+/** What device programs of both kinds (BPF and WebAssembly) are prepared with, and what comes of it. */
+import type { IrqLine } from '../devices/irq-line.ts';
+import type { ProgramError } from '../errors.ts';
+import type { EventCounter } from './event-counter.ts';
+import type { IoHandler } from './io-space.ts';
+
+/** What a program is given; all of it checked. */
+export interface HelperOffer {
+  /** Stands in messages. */
+  readonly name: string | undefined;
+  /** Which program of an object. */
+  readonly program: string | undefined;
+  /** Bytes of the shared area. */
+  readonly shared: number;
+  readonly events: readonly EventCounter[];
+  readonly lines: readonly IrqLine[];
+  readonly interrupts: readonly (() => void)[];
+  /** Nanoseconds. */
+  readonly time: () => number;
+  readonly engine: 'translation' | 'interpreter';
+  /** Loop turns and calls of one access; WebAssembly. */
+  readonly fuel: number;
+  /** Pages of 64 KiB that a module may ask for. */
+  readonly memoryPages: number;
+  /** Told when a program fails while the guest runs. */
+  readonly failed: (error: ProgramError) => void;
+}
+
+export interface PreparedProgram {
+  readonly handler: IoHandler;
+  readonly memory: WebAssembly.Memory;
+  readonly shared: Uint8Array;
+  /** What of its memory is state. */
+  readonly areas: readonly { readonly address: number; readonly size: number }[];
+  /** A value of a map. */
+  map(name: string, index: number): Uint8Array;
+}
