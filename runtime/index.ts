@@ -17,6 +17,8 @@ export {
   LoaderError,
   type MemoryCode,
   MemoryError,
+  type ProgramCode,
+  ProgramError,
   type StateCode,
   StateError,
 } from './errors.ts';
@@ -26,6 +28,13 @@ export { type DoorbellRange, IoMap, type ProgramAccess } from './io/io-map.ts';
 export type { Attachment, IoRange, IoSpaceName } from './io/io-range.ts';
 export { type IoHandler, PASSED, type Unclaimed } from './io/io-space.ts';
 export type { WriteBatch, WritesReceiver } from './io/posted-writes.ts';
+export {
+  type AttachedProgram,
+  attachProgram,
+  type ProgramOptions,
+  type ProgramRange,
+  programHeader,
+} from './io/program.ts';
 export type { FlatBinaryOptions } from './loaders/flat-binary.ts';
 export { type GuestRam, gpr, type InitialMode, type InitialState } from './loaders/initial-state.ts';
 export { type GuestFormat, guestFormat, type LoadedGuest, type LoadOptions, loadGuest } from './loaders/load.ts';

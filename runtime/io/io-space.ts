@@ -23,7 +23,7 @@ export interface IoHandler {
 
 /** What is left when nobody inside the machine claims an access. */
 export interface Unclaimed {
-  /** @returns unsigned, of `size` bytes */
+  /** @returns unsigned, of `size` bytes; NaN: the instruction is given up */
   read(space: IoSpaceName, address: number, size: AccessSize): number;
   write(space: IoSpaceName, address: number, size: AccessSize, value: number): void;
 }
@@ -211,7 +211,9 @@ export class IoSpace {
     } else if (this.#posted.waiting) this.#posted.drain();
     if (size === 1 || !this.#isShared(address, size)) return this.#unclaimed.read(this.name, address, size);
     let value = 0;
-    for (let index = 0; index < size; index++) value += this.read(this.#at(address + index), 1) * 2 ** (index * 8);
+    // NaN: the instruction was given up for the embedder's answer, and makes the access once more.
+    for (let index = 0; index < size && !Number.isNaN(value); index++)
+      value += this.read(this.#at(address + index), 1) * 2 ** (index * 8);
     return value;
   }
 

@@ -18,6 +18,7 @@ import type { EdgeResult } from '../interrupts/controller-connection.ts';
 import type { Routes } from '../interrupts/routes.ts';
 import { VmInterrupts } from '../interrupts/vm-interrupts.ts';
 import { IoMap } from '../io/io-map.ts';
+import { type AttachedProgram, attachProgram, type ProgramOptions, type ProgramRange } from '../io/program.ts';
 import type { InitialState } from '../loaders/initial-state.ts';
 import { MachineTranslation } from '../translation.ts';
 import { DirtyLog } from './dirty-log.ts';
@@ -241,6 +242,14 @@ export class Vm {
   /** A message-signalled interrupt; see `VmInterrupts.msi`. */
   msi(address: number | bigint, data: number): EdgeResult {
     return this.irq.msi(address, data);
+  }
+
+  /**
+   * Puts a program (BPF, or a WebAssembly module) next to the processors: it answers accesses to a range without an exit, or
+   * passes them on. See `attachProgram` in runtime/io/program.ts for what it may be and what is refused.
+   */
+  program(range: ProgramRange, code: Uint8Array, options: ProgramOptions = {}): Promise<AttachedProgram> {
+    return attachProgram(this.io, range, code, options, () => this.clock.now());
   }
 
   vcpu(index: number): Vcpu {

@@ -1,58 +1,29 @@
-/** A VM with an I/O map for tests of it: what nobody claims becomes an exit, and the guest is a few instructions. */
-import { translate } from '../../jit/translate.ts';
-import { IoMap } from '../../runtime/io/io-map.ts';
-import { loadGuest } from '../../runtime/loaders/load.ts';
+/** A VM for tests of its I/O map: a guest of some instructions, and time that is the count of instructions. */
+import { VirtualClock } from '../../runtime/devices/clock.ts';
 import type { Exit } from '../../runtime/vm/exits.ts';
-import { cpuBase } from '../../runtime/vm/places.ts';
-import { Vm } from '../../runtime/vm/vm.ts';
-import type { Assembler } from '../engines/assembler.ts';
-import { vmModules } from '../engines/modules.ts';
+import type { Vm } from '../../runtime/vm/vm.ts';
+import { Assembler } from '../engines/assembler.ts';
+import { guest, origin, type TestEngine } from './vm-harness.ts';
 
-export const engines = ['interpreter', 'translation'] as const;
-export type EngineName = (typeof engines)[number];
-export const CODE = 0x1_0000;
+export const code = (): Assembler => new Assembler(BigInt(origin));
 
 export class IoGuest {
   readonly vm: Vm;
-  readonly io: IoMap;
-  /** Instructions that were executed in earlier entries. */
+  /** An instruction is a nanosecond. */
+  readonly clock: VirtualClock;
   private retired = 0;
   private budget = 0;
 
-  /** @param code in 32-bit protected mode, at {@link CODE} */
-  constructor(engine: EngineName, code: Assembler, kind: 'first' | 'hot' = 'first') {
-    const accesses = () => this.vm.vcpu(0).accesses;
-    this.io = new IoMap({
-      read: (space, address, size) =>
-        space === 'port' ? accesses().readPort(address, size) : accesses().readMemory(address, size),
-      write: (space, address, size, value) =>
-        space === 'port' ? accesses().writePort(address, size, value) : accesses().writeMemory(address, size, value),
-    });
-    this.vm = new Vm({
-      memory: 0x80000,
-      cpus: 1,
-      modules: vmModules(),
-      ports: this.io.ports,
-      mmio: this.io.memory,
+  /** @param program in 32-bit protected mode, up to its HLT */
+  constructor(engine: TestEngine, program: Assembler) {
+    this.clock = new VirtualClock(() => (this.budget === 0 ? 0 : this.budget - this.vm.vcpu(0).engine.left));
+    this.vm = guest(engine, program.finish(), {
+      clock: { now: () => this.clock.now(), instructionNanos: 1 },
       random: { seed: 1 },
-      tsc: { read: () => BigInt(this.now()), hertz: 1e9 },
-      translate:
-        engine === 'interpreter'
-          ? false
-          : { way: { kind, translate }, cache: null, mode: { shared: false, x87: 'exact', cpu: cpuBase } },
     });
-    const options = {
-      name: 'guest',
-      commandLine: '',
-      modules: [],
-      flat: { address: CODE, mode: 'protected' },
-    } as const;
-    this.vm.start(0, loadGuest(code.finish(), { bytes: this.vm.ram }, options).state);
   }
-
-  /** Instructions executed, exact within a device's access: the guest's time in nanoseconds. */
-  now(): number {
-    return this.retired + (this.budget > 0 ? this.budget - this.vm.vcpu(0).engine.left : 0);
+  get io() {
+    return this.vm.io;
   }
 
   /** Runs to the HLT; other exits go to `answer`. @returns the kinds of exits on the way, counted */
@@ -62,9 +33,10 @@ export class IoGuest {
     for (;;) {
       this.budget = 1_000_000_000;
       const exit = vcpu.enter(this.budget);
-      this.retired += this.budget - vcpu.left;
+      const done = this.budget - vcpu.left;
+      this.retired += done;
       this.budget = 0;
-      this.io.drain();
+      this.clock.advanceTo(this.retired);
       if (exit.kind === 'halt') return counts;
       counts[exit.kind] = (counts[exit.kind] ?? 0) + 1;
       if (exit.kind !== 'pio' && exit.kind !== 'mmio') throw new Error(`the guest ended with ${exit.kind}`);
