@@ -45,6 +45,7 @@ export * from './machines/machine.ts';
 export { createPcMachine } from './machines/pc-machine.ts';
 export * from './vm/dirty-log.ts';
 export * from './vm/exits.ts';
+export { GuestDebug, type GuestDebugOptions, type Watchpoint, type WatchpointKind } from './vm/guest-debug.ts';
 export * from './vm/guest-memory.ts';
 export type { VmCreation, VmModules, VmOptions, VmTranslation } from './vm/options.ts';
 export {

@@ -162,6 +162,26 @@ export class PageWalker {
     return found;
   }
 
+  /** The physical page that a linear address leads to, whoever may go there; -1 = none. For debuggers: it leaves no trace. */
+  look(low: number, high: number): number {
+    const { mode } = this;
+    const signs = mode === PAGING_5_LEVEL ? high >> 24 : mode === PAGING_4_LEVEL ? high >> 15 : high;
+    if (signs !== 0 && (mode < PAGING_4_LEVEL || signs !== -1)) return -1;
+    if (mode === PAGING_OFF) return this.place((low & ~0xfff) >>> 0);
+    this.entries = 0;
+    this.passive = true;
+    const flags =
+      mode === PAGING_32
+        ? this.walk32(low)
+        : mode === PAGING_PAE
+          ? this.walkPae(low)
+          : mode === PAGING_4_LEVEL
+            ? this.walk4Level(this.root, low, high, 0)
+            : this.walk5Level(low, high);
+    this.passive = false;
+    return flags < 0 ? -1 : this.place(this.physical);
+  }
+
   private fail(cause: number, write: boolean, user: boolean, fetch: boolean): false {
     this.errorCode =
       cause |
@@ -194,6 +214,8 @@ export class PageWalker {
   /** Notes an entry on the way; returns its low half. */
   private entry(address: number): number {
     const place = this.place(address);
+    // A table in a device: who only looks does not ask it.
+    if (this.passive && this.memory.hostOf(Math.floor(place / 4096)) < 0) return 0;
     const low = this.memory.read32(place) | 0;
     this.entryAddress[this.entries] = place;
     this.entryLow[this.entries++] = low;
