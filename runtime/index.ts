@@ -12,6 +12,8 @@ export { Serial16550 } from './devices/serial-16550.ts';
 export {
   type ConfigurationCode,
   ConfigurationError,
+  type InterruptCode,
+  InterruptError,
   Jit86Error,
   type LoaderCode,
   LoaderError,
@@ -23,6 +25,25 @@ export {
   StateError,
 } from './errors.ts';
 export type { Host, HostWorker } from './hosts/host.ts';
+export {
+  type Channel,
+  type ControllerEnd,
+  type ControllerMessage,
+  channelPair,
+  checkControllerMessage,
+  checkMachineMessage,
+  controllerPort,
+  type MachineEnd,
+  type MachineMessage,
+  machinePort,
+  type PortLike,
+} from './interrupts/apic-bus-channel.ts';
+export type { EdgeResult } from './interrupts/controller-connection.ts';
+export { ioApicOn, picPairOn } from './interrupts/controllers.ts';
+export type { IrqCounter, IrqEventState, ResampleCounter } from './interrupts/irq-events.ts';
+export { decodeMsi } from './interrupts/msi.ts';
+export { type ControllerRoute, gsiCount, type MsiRoute, type Route, type Routes } from './interrupts/routes.ts';
+export type { InterruptState, VmInterrupts } from './interrupts/vm-interrupts.ts';
 export { EventCounter, type EventCounterOptions } from './io/event-counter.ts';
 export { type DoorbellRange, IoMap, type ProgramAccess } from './io/io-map.ts';
 export type { Attachment, IoRange, IoSpaceName } from './io/io-range.ts';

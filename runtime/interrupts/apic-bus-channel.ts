@@ -10,7 +10,7 @@ import { InterruptError } from '../errors.ts';
 
 /** A controller to the local APICs. */
 export type ControllerMessage =
-  /** An interrupt; fields as a redirection entry of an I/O APIC holds them. */
+  /** An interrupt; fields as a redirection entry of an I/O APIC holds them. `pulsed`: a `pulse` has caused it. */
   | {
       readonly kind: 'deliver';
       readonly destination: number;
@@ -18,6 +18,7 @@ export type ControllerMessage =
       readonly mode: number;
       readonly vector: number;
       readonly level: boolean;
+      readonly pulsed: boolean;
     }
   /** The output of an 8259: INTR, which goes to LINT0. */
   | { readonly kind: 'intr'; readonly high: boolean }
@@ -25,14 +26,14 @@ export type ControllerMessage =
   | { readonly kind: 'acknowledged'; readonly vector: number }
   /** The interrupt of an input was ended (of an I/O APIC: a level-triggered one); the input is looked at again next. */
   | { readonly kind: 'ended'; readonly pin: number }
-  /** What became of a pulse: it found the last one still waiting, or the input masked. Nothing is said of others. */
-  | { readonly kind: 'pulsed'; readonly pin: number; readonly result: 'merged' | 'ignored' };
+  /** What became of a pulse, after what it has caused: `merged` if it found the last one still waiting. */
+  | { readonly kind: 'pulsed'; readonly result: 'sent' | 'merged' | 'ignored' };
 
 /** The machine to a controller. */
 export type MachineMessage =
   /** The level of an input. */
   | { readonly kind: 'line'; readonly pin: number; readonly high: boolean }
-  /** One edge at an input that is low. */
+  /** One edge at an input that is low; each is answered by `pulsed`. */
   | { readonly kind: 'pulse'; readonly pin: number }
   /** A local APIC has ended a level-triggered interrupt; goes to every controller. */
   | { readonly kind: 'eoi'; readonly vector: number }
@@ -98,11 +99,12 @@ const controllerFields: Readonly<
     mode: (value) => isByte(value) && (value as number) < 8,
     vector: isByte,
     level: isBoolean,
+    pulsed: isBoolean,
   },
   intr: { high: isBoolean },
   acknowledged: { vector: isByte },
   ended: { pin: isPin },
-  pulsed: { pin: isPin, result: (value) => value === 'merged' || value === 'ignored' },
+  pulsed: { result: (value) => value === 'sent' || value === 'merged' || value === 'ignored' },
 };
 const machineFields: Readonly<Record<MachineMessage['kind'], Readonly<Record<string, (value: unknown) => boolean>>>> = {
   line: { pin: isPin, high: isBoolean },

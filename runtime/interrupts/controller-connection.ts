@@ -27,7 +27,8 @@ export class ControllerConnection {
   readonly #listener: ConnectionListener;
   /** Processors that wait for a vector, in the order in which they asked. */
   readonly #askers: InterruptSource[] = [];
-  #pulse: EdgeResult | null = null;
+  /** Edges whose fate is not known yet, in the order in which they were sent. */
+  readonly #pulses: { result: EdgeResult | null; readonly done: (result: EdgeResult) => void }[] = [];
   #open = true;
 
   constructor(name: string, pins: number, channel: MachineEnd, listener: ConnectionListener) {
@@ -53,7 +54,8 @@ export class ControllerConnection {
     switch (message.kind) {
       case 'deliver': {
         const result = this.#listener.deliver(message);
-        if (this.#pulse !== null) this.#pulse = result;
+        const pulse = this.#pulses[0];
+        if (message.pulsed && pulse !== undefined) pulse.result = result;
         return;
       }
       case 'intr':
@@ -64,9 +66,10 @@ export class ControllerConnection {
         return this.#listener.acknowledged();
       case 'ended':
         return this.#listener.ended(this, message.pin);
-      case 'pulsed':
-        if (this.#pulse !== null) this.#pulse = message.result;
-        return;
+      case 'pulsed': {
+        const pulse = this.#pulses.shift();
+        return pulse?.done(message.result === 'sent' ? (pulse.result ?? 'sent') : message.result);
+      }
       default:
         return message satisfies never;
     }
@@ -86,13 +89,11 @@ export class ControllerConnection {
   note(pin: number, up: number): void {
     this.#up[pin] = up;
   }
-  /** One edge. What becomes of it in another thread is not known here: `sent`. */
-  pulse(pin: number): EdgeResult {
-    this.#pulse = 'sent';
+  /** One edge. @param done told at once what became of it, or later by a controller of another thread */
+  pulse(pin: number, done: (result: EdgeResult) => void): void {
+    if (!this.#open) return done('ignored');
+    this.#pulses.push({ result: null, done });
     this.#post({ kind: 'pulse', pin });
-    const result = this.#pulse;
-    this.#pulse = null;
-    return result;
   }
   endOfInterrupt(vector: number): void {
     this.#post({ kind: 'eoi', vector });
@@ -112,6 +113,7 @@ export class ControllerConnection {
     this.#open = false;
     this.#channel.close();
     for (const asker of this.#askers.splice(0)) asker.externalVector(-1);
+    for (const { done } of this.#pulses.splice(0)) done('ignored');
     if (!this.intr) return;
     this.intr = false;
     this.#listener.intrChanged();

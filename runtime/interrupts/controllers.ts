@@ -14,16 +14,18 @@ interface Controller {
   acknowledge?(): number;
 }
 
-function serve(channel: ControllerEnd, controller: Controller): void {
+/** @param pulses is set while an edge is being sent */
+function serve(channel: ControllerEnd, controller: Controller, pulses: { now: boolean }): void {
   channel.receive((given) => {
     const message = checkMachineMessage(given);
     switch (message.kind) {
       case 'line':
         return controller.set(message.pin, message.high);
       case 'pulse': {
+        pulses.now = true;
         const result = controller.pulse(message.pin);
-        if (result !== 'sent') channel.post({ kind: 'pulsed', pin: message.pin, result });
-        return;
+        pulses.now = false;
+        return channel.post({ kind: 'pulsed', result });
       }
       case 'eoi':
         return controller.endOfInterrupt?.(message.vector);
@@ -39,12 +41,13 @@ function serve(channel: ControllerEnd, controller: Controller): void {
 
 /** An I/O APIC on the bus; map its registers (`read`, `write`) wherever the machine has them. */
 export function ioApicOn(channel: ControllerEnd): IoApic {
+  const pulses = { now: false };
   const ioApic = new IoApic(
     ({ destination, logical, mode, vector, level }) =>
-      channel.post({ kind: 'deliver', destination, logical, mode, vector, level }),
+      channel.post({ kind: 'deliver', destination, logical, mode, vector, level, pulsed: pulses.now }),
     (pin) => channel.post({ kind: 'ended', pin }),
   );
-  serve(channel, ioApic);
+  serve(channel, ioApic, pulses);
   return ioApic;
 }
 
@@ -53,6 +56,6 @@ export function picPairOn(channel: ControllerEnd): PicPair {
   const pic = new PicPair({ set: (high) => channel.post({ kind: 'intr', high }) }, (pin) =>
     channel.post({ kind: 'ended', pin }),
   );
-  serve(channel, pic);
+  serve(channel, pic, { now: false });
   return pic;
 }

@@ -22,8 +22,8 @@ export interface ResampleCounter {
 
 /** What events do to GSIs. */
 export interface EventTarget {
-  /** One edge; null: the GSI has no route. */
-  edge(gsi: number): EdgeResult | null;
+  /** One edge. @param done told what became of it, at once or later; @returns false: there is no route, nobody is told */
+  edge(gsi: number, done: (result: EdgeResult) => void): boolean;
   /** A new wire to the GSI. */
   source(gsi: number): { high: boolean; set(high: boolean): void };
 }
@@ -38,6 +38,8 @@ export interface IrqEventState {
 interface IrqEvent extends IrqEventState {
   readonly counter: IrqCounter;
   readonly resample: ResampleCounter | null;
+  /** An edge is on its way, and what becomes of it not known yet. */
+  underWay: boolean;
   readonly source: { high: boolean; set(high: boolean): void };
   /** Ends what looks at the counter. */
   readonly stop: AbortController;
@@ -70,6 +72,7 @@ export class IrqEvents {
       counter,
       resample: resample ?? null,
       pending: 0,
+      underWay: false,
       source: this.#target.source(gsi),
       stop: new AbortController(),
     };
@@ -118,13 +121,21 @@ export class IrqEvents {
     this.#send(event);
   }
   #send(event: IrqEvent): void {
-    while (event.pending > 0) {
-      const result = this.#target.edge(event.gsi);
-      if (result === null || result === 'merged') {
-        this.#waiting = true;
-        return;
-      }
-      event.pending--;
+    for (let goesOn = true; goesOn && event.pending > 0 && !event.underWay; ) {
+      let returned = false;
+      event.underWay = true;
+      const routed = this.#target.edge(event.gsi, (result) => {
+        event.underWay = false;
+        goesOn = result !== 'merged';
+        if (goesOn) event.pending--;
+        else this.#waiting = true;
+        if (returned && goesOn) this.#send(event);
+      });
+      returned = true;
+      if (routed) continue;
+      event.underWay = false;
+      this.#waiting = true;
+      return;
     }
   }
   /** There may be room for edges that wait. */
@@ -133,10 +144,10 @@ export class IrqEvents {
     this.#waiting = false;
     for (const event of this.#events) if (event.pending > 0) this.#send(event);
   }
-  /** The interrupt of a GSI was ended. */
-  ended(gsi: number): void {
+  /** The interrupt of some GSIs was ended. */
+  ended(concerns: (gsi: number) => boolean | undefined): void {
     for (const event of this.#events) {
-      if (event.gsi !== gsi || event.resample === null || !event.source.high) continue;
+      if (event.resample === null || !event.source.high || concerns(event.gsi) !== true) continue;
       event.source.set(false);
       event.resample.add(1);
       this.#look(event); // what has come since

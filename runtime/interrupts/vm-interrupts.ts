@@ -75,7 +75,7 @@ export class VmInterrupts implements ConnectionListener {
   constructor(bus: ApicBus, fallback: (() => number) | undefined) {
     this.#bus = bus;
     this.#fallback = fallback ?? (() => floatingVector);
-    this.#events = new IrqEvents({ edge: (gsi) => this.#edge(gsi), source: (gsi) => this.#wire(gsi) });
+    this.#events = new IrqEvents({ edge: (gsi, done) => this.#edge(gsi, done), source: (gsi) => this.#wire(gsi) });
     bus.onTaken = () => this.#events.retry();
     bus.onEndOfInterrupt.push((vector) => this.#endOfInterrupt(vector));
   }
@@ -144,8 +144,9 @@ export class VmInterrupts implements ConnectionListener {
   }
   ended(connection: ControllerConnection, pin: number): void {
     if (!this.#events.active) return;
-    for (const [gsi, targets] of this.#table.targets)
-      if (targets.some((target) => target.connection === connection && target.pin === pin)) this.#events.ended(gsi);
+    this.#events.ended((gsi) =>
+      this.#table.targets.get(gsi)?.some((target) => target.connection === connection && target.pin === pin),
+    );
     this.#events.retry();
   }
   failed(connection: ControllerConnection, error: InterruptError): void {
@@ -155,8 +156,9 @@ export class VmInterrupts implements ConnectionListener {
   #endOfInterrupt(vector: number): void {
     for (const connection of this.#connections.values()) connection.endOfInterrupt(vector);
     if (!this.#events.active) return;
-    for (const [gsi, targets] of this.#table.targets)
-      if (targets.some(({ message }) => message?.level === true && message.vector === vector)) this.#events.ended(gsi);
+    this.#events.ended((gsi) =>
+      this.#table.targets.get(gsi)?.some(({ message }) => message?.level === true && message.vector === vector),
+    );
     this.#events.retry();
   }
   /** A processor takes an ExtINT. @returns the vector; -1 = it is told later */
@@ -222,17 +224,31 @@ export class VmInterrupts implements ConnectionListener {
     checkGsi(gsi);
     return this.#events.add(counter, gsi, resample);
   }
-  #edge(gsi: number): EdgeResult | null {
+  /**
+   * One edge of a GSI that is low, whatever becomes of it; `event` is for edges that must not be lost.
+   * @param done told what became of it, at once unless a controller of another thread has to answer
+   * @throws InterruptError `bad-gsi`
+   */
+  pulse(gsi: number, done: (result: EdgeResult) => void = () => {}): void {
+    checkGsi(gsi);
+    if (!this.#edge(gsi, done)) done('ignored');
+  }
+  /** @returns false if there is no route; nobody is told anything then */
+  #edge(gsi: number, done: (result: EdgeResult) => void): boolean {
     const targets = this.#table.targets.get(gsi);
-    if (targets === undefined) return null;
+    if (targets === undefined) return false;
     let best: EdgeResult = 'ignored';
-    for (const { connection, pin, message } of targets) {
-      let result: EdgeResult = 'ignored';
-      if (connection !== null) result = connection.pulse(pin);
-      else if (message !== null) result = edgeOf(this.#bus.message(message));
+    let left = targets.length;
+    const one = (result: EdgeResult) => {
       if (result === 'sent' || (result === 'merged' && best === 'ignored')) best = result;
+      left--;
+      if (left === 0) done(best);
+    };
+    for (const { connection, pin, message } of targets) {
+      if (connection !== null) connection.pulse(pin, one);
+      else one(message === null ? 'ignored' : edgeOf(this.#bus.message(message)));
     }
-    return best;
+    return true;
   }
   /**
    * A message-signalled interrupt, as a device's write to memory is one.
