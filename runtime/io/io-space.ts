@@ -209,7 +209,8 @@ export class IoSpace {
       }
       if (device !== null && end <= device.end) return device.device.read(address - device.start, size);
     } else if (this.#posted.waiting) this.#posted.drain();
-    if (size === 1 || !this.#isShared(address, size)) return this.#unclaimed.read(this.name, address, size);
+    if (isPassedOn(segment, end) || !this.#isShared(address, size))
+      return this.#unclaimed.read(this.name, address, size);
     let value = 0;
     // NaN: the instruction was given up for the embedder's answer, and makes the access once more.
     for (let index = 0; index < size && !Number.isNaN(value); index++)
@@ -237,7 +238,8 @@ export class IoSpace {
       if (this.#posted.waiting) this.#posted.drain();
       if (this.#toDevice(segment, address, size, value)) return;
     } else if (this.#posted.waiting) this.#posted.drain();
-    if (size === 1 || !this.#isShared(address, size)) return this.#unclaimed.write(this.name, address, size, value);
+    if (isPassedOn(segment, end) || !this.#isShared(address, size))
+      return this.#unclaimed.write(this.name, address, size, value);
     for (let index = 0; index < size; index++) {
       this.write(this.#at(address + index), 1, (value >>> (index * 8)) & 0xff);
     }
@@ -269,6 +271,7 @@ export class IoSpace {
   }
   /** Whether some byte of an access that its first byte's owner cannot do alone belongs to a device. */
   #isShared(address: number, size: number): boolean {
+    if (size === 1) return false;
     for (let index = 0; index < size; index++) if (this.claims(this.#at(address + index))) return true;
     return false;
   }
@@ -276,6 +279,11 @@ export class IoSpace {
   #at(address: number): number {
     return address < this.#limit ? address : address - this.#limit;
   }
+}
+
+/** A device elsewhere, which is alone there, had the whole access and let it go on. */
+function isPassedOn(segment: Segment | null, end: number): boolean {
+  return segment !== null && segment.device === null && segment.remote !== null && end <= segment.remote.end;
 }
 
 function put(segment: Segment, part: PlacedPart): void {

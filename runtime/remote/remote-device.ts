@@ -50,6 +50,12 @@ const none = new Uint8Array(0);
 export interface RemoteRegion extends Device {
   /** Bytes. */
   readonly size: number;
+  /** Reads may be made within an instruction. */
+  readonly blocks: boolean;
+  /** Too many writes are on their way: the next should wait for its `startWrite`. */
+  readonly lags: boolean;
+  /** Takes what the peer has sent. */
+  poll(): void;
   /** A read that need not block; see {@link RemoteDevice.startRead}. */
   startRead(offset: number, size: AccessSize): number | Promise<number>;
   /** A write after which the guest may have to wait; see {@link RemoteDevice.startWrite}. */
@@ -198,9 +204,14 @@ export class RemoteDevice implements RemoteRegion {
   get lineCount(): number {
     return this.#peerLines;
   }
-  /** Reads may be made within an instruction. */
+  /** Reads may be made within an instruction: this thread may wait, or there is nobody to wait for. */
   get blocks(): boolean {
-    return this.#connection?.blocks ?? false;
+    const connection = this.#connection;
+    return connection === null || connection.error !== null || connection.blocks;
+  }
+  /** Too many writes are on their way: the next should wait for its {@link startWrite}. */
+  get lags(): boolean {
+    return this.#fences >= fencesAhead;
   }
 
   /**
@@ -208,12 +219,21 @@ export class RemoteDevice implements RemoteRegion {
    * @throws ConfigurationError `bad-option` if the peer has no such region
    */
   region(index: number): RemoteRegion {
-    const info = this.#regions[index];
-    if (info === undefined)
+    if (this.#regions[index] === undefined)
       throw new ConfigurationError('bad-option', `${this.name}: region ${index} of ${this.#regions.length}`);
+    const device = this;
     return {
       name: `${this.name}.${index}`,
-      size: info.size,
+      get size() {
+        return device.#regions[index]?.size ?? 0;
+      },
+      get blocks() {
+        return device.blocks;
+      },
+      get lags() {
+        return device.lags;
+      },
+      poll: () => this.poll(),
       read: (offset, size) => this.#read(index, offset, size),
       write: (offset, size, value) => this.#write(index, offset, size, value),
       startRead: (offset, size) => this.#startRead(index, offset, size),
@@ -354,7 +374,7 @@ export class RemoteDevice implements RemoteRegion {
 
   #startWrite(region: number, offset: number, size: AccessSize, value: number): void | Promise<void> {
     this.#write(region, offset, size, value);
-    if (this.#fences < fencesAhead) return;
+    if (!this.lags) return;
     this.#relief ??= new Promise((resolve) => {
       this.#relieve = resolve;
     });

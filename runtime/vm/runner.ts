@@ -17,6 +17,10 @@ export interface RunSurroundings {
   nextTurn(): Promise<void>;
   /** Before the first instruction. */
   prepare(): Promise<void>;
+  /** Answers an access of a device elsewhere; null: the exit is none of those. */
+  finish(exit: Exit): Promise<void> | null;
+  /** Takes what devices elsewhere have sent. */
+  poll(): void;
   /** Translations are under way, and the guest should be interrupted often to take them. */
   translating(): boolean;
 }
@@ -67,6 +71,13 @@ export class Runner {
         const budget = this.vcpus.length > 1 ? Math.min(this.turn, this.slice) : this.slice;
         const exit = vcpu.enter(budget);
         this.turn -= budget - vcpu.left;
+        this.around.poll();
+        const answer = this.around.finish(exit);
+        if (answer !== null) {
+          await answer;
+          await this.hostTurn();
+          continue;
+        }
         const counts = exit.kind !== 'budget' && exit.kind !== 'halt' && !(exit.kind === 'kicked' && aborted());
         if (counts) yield exit;
         await this.hostTurn();

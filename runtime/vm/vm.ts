@@ -20,6 +20,7 @@ import { VmInterrupts } from '../interrupts/vm-interrupts.ts';
 import { IoMap } from '../io/io-map.ts';
 import { type AttachedProgram, attachProgram, type ProgramOptions, type ProgramRange } from '../io/program.ts';
 import type { InitialState } from '../loaders/initial-state.ts';
+import { RemoteRegions } from '../remote/remote-regions.ts';
 import { MachineTranslation } from '../translation.ts';
 import { DirtyLog } from './dirty-log.ts';
 import type { EmbedderAccesses } from './embedder-accesses.ts';
@@ -77,6 +78,8 @@ export class Vm {
         ? this.accesses.writePort(address, size, value)
         : this.accesses.writeMemory(address, size, value),
   });
+  /** Devices in other threads and processes. */
+  readonly remote = new RemoteRegions(this.io);
   /** What joins the local APICs. */
   readonly apicBus = new ApicBus();
   /** Interrupts as GSIs, and the controllers on the APIC bus. */
@@ -207,6 +210,8 @@ export class Vm {
       nextTurn: host === null ? () => new Promise((resolve) => setTimeout(resolve)) : () => host.nextTurn(),
       prepare: async () => translation?.load(this.vcpus[0]!),
       translating: () => translation?.pending === true,
+      finish: (exit) => this.remote.finish(exit),
+      poll: () => this.remote.poll(),
     });
     this.physical.mmio = this.mmioOf(options.mmio ?? this.io.memory);
     this.physical.onCodeWrite = (physical, bytes) => {

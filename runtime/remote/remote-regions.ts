@@ -1,0 +1,94 @@
+/**
+ * Where a machine's remote devices lie in its ports and memory. Where the thread may block, an access of theirs is made
+ * within the instruction, as if the device were here. Where it may not, it leaves the guest as an exit `pio` or `mmio`, and
+ * {@link RemoteRegions.finish} answers it; `vm.run()` does so by itself, and an embedder that enters vCPUs does:
+ *
+ *     const exit = vcpu.enter();
+ *     const answer = vm.remote.finish(exit);
+ *     if (answer !== null) await answer; // enter again
+ */
+import type { AccessSize } from '../devices/device.ts';
+import type { IoMap } from '../io/io-map.ts';
+import type { Attachment, IoRange } from '../io/io-range.ts';
+import { type IoHandler, PASSED } from '../io/io-space.ts';
+import type { Exit } from '../vm/exits.ts';
+import type { RemoteRegion } from './remote-device.ts';
+
+interface Place {
+  readonly range: IoRange;
+  readonly region: RemoteRegion;
+}
+
+export class RemoteRegions {
+  readonly #io: IoMap;
+  #places: Place[] = [];
+
+  constructor(io: IoMap) {
+    this.#io = io;
+  }
+
+  /**
+   * Puts a region of a remote device at a range; its registers' offsets count from there.
+   * @throws ConfigurationError `region-overlap`, `bad-region`; then nothing has changed
+   */
+  attach(range: IoRange, region: RemoteRegion): Attachment {
+    const place: Place = { range, region };
+    const attachment = this.#io.attachRemote(range, handlerOf(place));
+    this.#places.push(place);
+    const detach = () => {
+      attachment.detach();
+      this.#places = this.#places.filter((other) => other !== place);
+    };
+    return { ...attachment, detach, [Symbol.dispose]: detach };
+  }
+
+  /** Answers an access that has left the guest; null if the exit is none of a remote device. The promise never rejects. */
+  finish(exit: Exit): Promise<void> | null {
+    if (exit.kind !== 'pio' && exit.kind !== 'mmio') return null;
+    const address = exit.kind === 'pio' ? exit.port : exit.physical;
+    const space = exit.kind === 'pio' ? 'port' : 'memory';
+    const place = this.#places.find(
+      ({ range }) => range.space === space && address >= range.address && address < range.address + range.length,
+    );
+    if (place === undefined) return null;
+    const { region } = place;
+    const offset = address - place.range.address;
+    if (exit.kind === 'pio') return finishPio(exit, region, offset);
+    return finishMmio(exit, region, offset);
+  }
+
+  /** Takes what the devices have sent, without waiting: between two runs of the guest. */
+  poll(): void {
+    for (const { region } of this.#places) region.poll();
+  }
+}
+
+function handlerOf({ range, region }: Place): IoHandler {
+  return {
+    name: region.name,
+    read: (address, size) => (region.blocks ? region.read(address - range.address, size) : PASSED),
+    write(address, size, value) {
+      if (region.lags && !region.blocks) return false;
+      region.write(address - range.address, size, value);
+      return true;
+    },
+  };
+}
+
+async function finishPio(exit: Extract<Exit, { kind: 'pio' }>, region: RemoteRegion, offset: number): Promise<void> {
+  if (exit.write) await region.startWrite(offset, exit.size, exit.value);
+  else exit.value = await region.startRead(offset, exit.size);
+}
+
+async function finishMmio(exit: Extract<Exit, { kind: 'mmio' }>, region: RemoteRegion, offset: number): Promise<void> {
+  const { size, write } = exit;
+  const part: AccessSize = size === 8 ? 4 : size;
+  if (write) {
+    const { low, high } = exit;
+    await region.startWrite(offset, part, low);
+    if (size === 8) await region.startWrite(offset + 4, 4, high);
+    return;
+  }
+  exit.low = await region.startRead(offset, part);
+  if (size === 8) exit.high = await region.startRead(offset + 4, 4);
+}

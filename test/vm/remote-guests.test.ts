@@ -1,0 +1,45 @@
+/** A driver in a guest uses the device, wherever it is: the same results in interpreter and translation. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { PAGE_LOG } from '../../src/mmu/physical-memory.ts';
+import { BUFFER, BUFFER_BYTES, countOf, DeviceGuest, machineWith, resultsOf, runToEnd } from './remote-guest.ts';
+import { otherProcess, type Place, sameThread, webStreams, workerThread } from './remote-places.ts';
+import { pattern } from './remote-test-device.ts';
+import { engines } from './vm-harness.ts';
+
+const places: Readonly<Record<string, () => Promise<Place>>> = {
+  'messages in one thread': sameThread,
+  'Web Streams': webStreams,
+  'worker, shared memory': () => workerThread(true),
+  'worker, messages alone': () => workerThread(false),
+  'other process': () => otherProcess(true),
+  'other process, not waiting': () => otherProcess(false),
+};
+
+for (const [name, open] of Object.entries(places))
+  test(`row 14: a guest's driver of a device: ${name}`, async (t) => {
+    const place = await open();
+    t.after(() => place.close());
+    for (const engine of engines)
+      await t.test(engine, async () => {
+        const driver = new DeviceGuest();
+        const code = driver.driver();
+        const { vm, device } = await machineWith(engine, code, await place.connect());
+        await device.reset();
+        driver.setVectors(vm);
+        const pages = Array.from({ length: 5 }, (_, i) => BUFFER / 4096 - 1 + i);
+        for (const page of pages) vm.physical.protect(page, PAGE_LOG);
+        await runToEnd(vm);
+        const buffer = Uint8Array.from({ length: BUFFER_BYTES }, (_, i) => pattern(BUFFER + i));
+        const expected = [...driver.expected];
+        expected[expected.length - 2] = new DataView(buffer.buffer).getUint32(BUFFER_BYTES - 4, true);
+        expected[expected.length - 1] = buffer.reduce((sum, byte) => sum + byte, 0);
+        assert.deepEqual(resultsOf(vm, expected.length), expected);
+        assert.deepEqual(vm.ram.slice(BUFFER, BUFFER + BUFFER_BYTES), buffer);
+        assert.deepEqual([countOf(vm, 0), countOf(vm, 1)], [2, 10]);
+        // The device's writes are in the dirty log, and no page more.
+        const dirty = pages.filter((page) => (vm.physical.flagsOf(page) & PAGE_LOG) === 0);
+        assert.deepEqual(dirty, pages.slice(1));
+        device.close();
+      });
+  });
