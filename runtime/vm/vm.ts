@@ -254,7 +254,7 @@ export class Vm {
    * passes them on. See `attachProgram` in runtime/io/program.ts for what it may be and what is refused.
    */
   program(range: ProgramRange, code: Uint8Array, options: ProgramOptions = {}): Promise<AttachedProgram> {
-    return attachProgram(this.io, range, code, options, () => this.clock.now());
+    return attachProgram(this.io, range, code, options, () => this.time.now());
   }
 
   vcpu(index: number): Vcpu {
