@@ -61,6 +61,7 @@ function failureOf(end: RunEnd, output: string): string | null {
       return null;
     case 'reset':
       return `the guest reset the machine${quoted}`;
+    case 'debug': // nobody debugs it
     case 'aborted':
       return `given up at the time limit${quoted}`;
     case 'instructions':

@@ -2,9 +2,17 @@
  * `jit86 run GUEST`: runs a guest with its serial port on the terminal, and ends with the guest's exit status.
  */
 import { basename } from 'node:path';
+import type { GdbArchitecture } from '../gdb/registers.ts';
 import { type ByteSink, fileSink, monotonicNanos, streamSink, threadSeconds } from '../hosts/node.ts';
 import { guestFormat } from '../loaders/load.ts';
-import { clockKinds, type Machine, type MachineStatistics, machineKinds, type RunEnd } from '../machines/machine.ts';
+import {
+  clockKinds,
+  type Machine,
+  type MachineStatistics,
+  machineKinds,
+  type RunEnd,
+  type RunLimits,
+} from '../machines/machine.ts';
 import { readModule, readNamedFile, startGuest } from './guest-file.ts';
 import {
   engineOption,
@@ -43,11 +51,19 @@ ended it, ${shutdownStatus} after a triple fault, ${internalErrorStatus} for a b
     serial: { value: 'stdio|none|FILE', help: 'where the serial port at 0x3F8 leads (stdio)' },
     debugcon: { value: 'stdio|none|FILE', help: 'where the debug console at 0xE9 leads (stdio)' },
     'max-instructions': { value: 'N', help: 'stop after exactly N instructions' },
+    gdb: { value: 'PORT', help: 'wait for gdb at this port of 127.0.0.1 (0: a free one), which runs the guest' },
+    'gdb-architecture': {
+      value: 'i386|x86-64',
+      help: "what gdb is told (x86-64 for a 64-bit ELF file, else the processor's mode)",
+    },
     timeout: { value: 'SECONDS', help: 'stop after this time' },
     stats: { help: 'print figures at the end, on the standard error stream' },
     json: { help: 'print end and figures as JSON; the guest writes to the standard error stream' },
   },
 };
+
+/** Most of what such a guest executes is 64-bit code, although it may begin in another mode. */
+const isElf64 = (file: Uint8Array): boolean => file[0] === 0x7f && file[1] === 0x45 && file[4] === 2;
 
 /** A place for a device's bytes; `stdio` is shared, so it is flushed and never closed. */
 async function openSink(option: string, word: string, stdio: NodeJS.WritableStream): Promise<ByteSink> {
@@ -92,6 +108,7 @@ export function describeEnd(
       return { status: resetStatus, line: 'the guest reset the machine' };
     case 'instructions':
       return { status: limitStatus, line: 'stopped: --max-instructions are executed' };
+    case 'debug': // only between gdb's commands
     case 'aborted':
       return because.interrupted
         ? { status: interruptedStatus, line: 'interrupted' }
@@ -120,6 +137,40 @@ function printStatistics(statistics: MachineStatistics, seconds: number, error: 
   );
 }
 
+/**
+ * Runs a machine as gdb says, until gdb kills it, or detaches: then to its end.
+ * @param announce told where gdb can connect
+ */
+async function runUnderGdb(
+  machine: Machine,
+  { port, architecture }: { readonly port: number; readonly architecture: GdbArchitecture | undefined },
+  limits: RunLimits & { readonly signal: AbortSignal },
+  announce: (text: string) => void,
+): Promise<RunEnd> {
+  const [{ listenForGdb }, { machineTarget }] = await Promise.all([
+    import('../hosts/node-gdb.ts'),
+    import('../gdb/machine-target.ts'),
+  ]);
+  const { signal, ...others } = limits;
+  const target = machineTarget(machine, others);
+  const listener = await listenForGdb(target, { port, ...(architecture && { architecture }) }).catch(
+    (error: unknown) => {
+      throw new UsageError(`--gdb ${port}: ${error instanceof Error ? error.message : String(error)}`);
+    },
+  );
+  announce(`jit86: waiting for gdb: target remote 127.0.0.1:${listener.port}\n`);
+  const stop = () => void listener.close();
+  signal.addEventListener('abort', stop);
+  try {
+    const end = await listener.session();
+    if (end === 'killed' || signal.aborted) return { reason: 'aborted' };
+  } finally {
+    signal.removeEventListener('abort', stop);
+    await listener.close();
+  }
+  return target.end ?? machine.run(limits);
+}
+
 /** The command. */
 export async function run(args: readonly string[], output: Output): Promise<number> {
   const parsed = parseCommand(spec, args);
@@ -130,9 +181,18 @@ export async function run(args: readonly string[], output: Output): Promise<numb
   const path = parsed.operands[0]!;
   const maxInstructions = parsed.integer('max-instructions', 1);
   const timeout = parsed.seconds('timeout');
+  const gdbPort = parsed.integer('gdb', 0, 65535);
+  const gdbArchitecture = parsed.choice('gdb-architecture', ['auto', 'i386', 'x86-64'], 'auto');
   const json = parsed.flag('json');
   const flat = readFlatOptions(parsed);
   const file = readNamedFile(path);
+  const wide = gdbArchitecture === 'x86-64' || (gdbArchitecture === 'auto' && isElf64(file));
+  const architecture: GdbArchitecture | undefined = wide
+    ? 'i386:x86-64'
+    : gdbArchitecture === 'i386'
+      ? 'i386'
+      : undefined;
+  const gdb = gdbPort === undefined ? null : { port: gdbPort, architecture };
   const fitting = flat.flat === undefined && guestFormat(file) === 'bzimage' ? 'pc' : 'bare';
   const options = {
     ...readMachineOptions(parsed),
@@ -172,7 +232,10 @@ export async function run(args: readonly string[], output: Output): Promise<numb
     const threadStarted = threadSeconds();
     let end: RunEnd;
     try {
-      end = await machine.run({ ...(maxInstructions === undefined ? {} : { maxInstructions }), signal: stop.signal });
+      const limits = { ...(maxInstructions === undefined ? {} : { maxInstructions }), signal: stop.signal };
+      end = await (gdb === null ? machine.run(limits) : runUnderGdb(machine, gdb, limits, output.error));
+      // gdb's kill is the user's wish.
+      interrupted ||= gdb !== null && end.reason === 'aborted' && !stop.signal.aborted;
     } finally {
       clearTimeout(timer);
       clearInterval(flusher);

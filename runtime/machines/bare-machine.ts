@@ -71,6 +71,9 @@ class BareMachine implements Machine {
   get ram() {
     return { bytes: this.vm.ram };
   }
+  get vcpus(): readonly Vcpu[] {
+    return [this.vcpu];
+  }
   start(state: InitialState): void {
     this.vm.start(0, state);
   }

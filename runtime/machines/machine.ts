@@ -4,6 +4,8 @@
  */
 import type { CpuModelName } from '../../src/system/cpu-models.ts';
 import type { GuestRam, InitialState } from '../loaders/initial-state.ts';
+import type { DebugExit } from '../vm/exits.ts';
+import type { Vcpu } from '../vm/vcpu.ts';
 import type { ClockKind } from '../vm/vm-time.ts';
 
 export const engines = ['auto', 'interpreter', 'jit'] as const;
@@ -64,6 +66,8 @@ export type RunEnd =
   | { readonly reason: 'reset' }
   | { readonly reason: 'instructions' }
   | { readonly reason: 'aborted' }
+  /** A vCPU has met what `vcpu.debug` was set to; the guest can go on. */
+  | { readonly reason: 'debug'; readonly exit: DebugExit }
   | { readonly reason: 'internal-error'; readonly rip: number; readonly message: string };
 
 /** What the engines have done since the machine was made. */
@@ -100,6 +104,8 @@ export interface BlockListing {
 
 export interface Machine {
   readonly ram: GuestRam;
+  /** The processors that it runs; while it does not, the embedder may look at their state and debug them. */
+  readonly vcpus: readonly Vcpu[];
   /** Puts processor 0 into the state that a loader asks for. */
   start(state: InitialState): void;
   /** Runs until the guest ends or a limit is reached; may be called again after a limit. */

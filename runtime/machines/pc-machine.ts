@@ -104,11 +104,13 @@ export class PcMachine implements Machine {
       },
       interrupts: vm.irq,
     });
-    for (const vcpu of vm.vcpus) vcpu.onEvent = () => this.wake?.();
   }
 
   get ram() {
     return { bytes: this.vm.ram };
+  }
+  get vcpus(): readonly Vcpu[] {
+    return this.vm.vcpus;
   }
   start(state: InitialState): void {
     writeAcpiTables(this.vm.ram, { ...pcLayout, cpus: this.vm.vcpus.length });

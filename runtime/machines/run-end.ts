@@ -12,9 +12,10 @@ export function endOfRun(exit: Exit): RunEnd | 'waits' | null {
       return 'waits';
     case 'shutdown':
       return { reason: 'shutdown', rip: exit.rip, vector: exit.vector };
+    case 'debug':
+      return { reason: 'debug', exit: { ...exit } };
     case 'pio':
     case 'mmio':
-    case 'debug':
     case 'msr':
     case 'hypercall':
     case 'interrupt-window':

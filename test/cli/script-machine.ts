@@ -52,6 +52,7 @@ export async function runScripted(
     });
     return {
       ram,
+      vcpus: [],
       start(initial) {
         state = initial;
       },
