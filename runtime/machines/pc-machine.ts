@@ -104,6 +104,7 @@ export class PcMachine implements Machine {
       },
       interrupts: vm.irq,
     });
+    for (const vcpu of vm.vcpus) vcpu.onEvent = () => this.wake?.();
   }
 
   get ram() {

@@ -6,6 +6,7 @@ import { InterruptError } from '../../runtime/errors.ts';
 import { ioApicOn } from '../../runtime/interrupts/controllers.ts';
 import { decodeMsi } from '../../runtime/interrupts/msi.ts';
 import type { Route } from '../../runtime/interrupts/routes.ts';
+import { randomNumbers } from '../../runtime/lockstep/random-numbers.ts';
 import { Assembler, dword, to } from '../engines/assembler.ts';
 import { engines, Guest, handler, hlt, loadIdt, registers, sti, store } from './interrupts-harness.ts';
 import { MsixDevice } from './msix-device.ts';
@@ -192,6 +193,47 @@ test('row 11: a GSI that is up keeps its interrupt over a replacement, and loses
   vm.routes.replace([message(20, 3), message(20, 2), message(9, 4)]);
   assert.equal(await guest.run(1000), 'halt');
   assert.deepEqual([guest.runs(2), guest.runs(3), guest.runs(4)], [1, 1, 0]);
+});
+
+test('row 11: whatever rises, falls and is re-routed, an input is up exactly while a GSI that leads to it is', () => {
+  const { vm } = new Guest('interpreter', { code: new Assembler(0x1000n).put(hlt), vectors: {} });
+  const ioApic = ioApicOn(vm.irq.attach('io-apic', ioApicPins));
+  const second = ioApicOn(vm.irq.attach('io-apic 2', ioApicPins));
+  const below = randomNumbers(11);
+  const wires = Array.from({ length: 40 }, (_, i) => ({ gsi: i % 16, line: vm.irq.line(i % 16), high: false }));
+  let routes: Route[] = [];
+  let refused = 0;
+  for (let step = 0; step < 3000; step++) {
+    if (below(4) === 0) {
+      const wanted = Array.from({ length: below(20) }, (): Route => {
+        const gsi = below(16);
+        const pin = below(below(50) === 0 ? 30 : 24);
+        return below(5) === 0 ? message(gsi, below(8)) : { gsi, controller: below(2) ? 'io-apic' : 'io-apic 2', pin };
+      });
+      try {
+        vm.routes.replace(wanted);
+        routes = wanted;
+      } catch (error) {
+        assert.ok(error instanceof InterruptError && error.code === 'bad-route');
+        refused++;
+      }
+    } else {
+      const wire = wires[below(wires.length)]!;
+      wire.high = below(2) === 1;
+      wire.line.set(wire.high);
+    }
+    for (const [name, device] of [
+      ['io-apic', ioApic],
+      ['io-apic 2', second],
+    ] as const) {
+      let expected = 0;
+      for (const route of routes)
+        if ('controller' in route && route.controller === name && wires.some((w) => w.high && w.gsi === route.gsi))
+          expected |= 1 << route.pin;
+      assert.equal(device.state.pins, expected, `step ${step}`);
+    }
+  }
+  assert.ok(refused > 20, 'some tables were refused');
 });
 
 /**
