@@ -35,6 +35,8 @@ export type MachineMessage =
   | { readonly kind: 'line'; readonly pin: number; readonly high: boolean }
   /** One edge at an input that is low; each is answered by `pulsed`. */
   | { readonly kind: 'pulse'; readonly pin: number }
+  /** Whether an input falls by itself when its interrupt ends, before it is looked at again: what raised it is asked first. */
+  | { readonly kind: 'resample'; readonly pin: number; readonly on: boolean }
   /** A local APIC has ended a level-triggered interrupt; goes to every controller. */
   | { readonly kind: 'eoi'; readonly vector: number }
   /** ExtINT acknowledge: the processor takes the interrupt and asks for its vector. */
@@ -109,6 +111,7 @@ const controllerFields: Readonly<
 const machineFields: Readonly<Record<MachineMessage['kind'], Readonly<Record<string, (value: unknown) => boolean>>>> = {
   line: { pin: isPin, high: isBoolean },
   pulse: { pin: isPin },
+  resample: { pin: isPin, on: isBoolean },
   eoi: { vector: isByte },
   acknowledge: {},
 };

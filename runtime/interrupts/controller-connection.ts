@@ -23,6 +23,8 @@ export class ControllerConnection {
   intr = false;
   /** For each input the number of interrupts that are routed to it and up. */
   readonly #up: Uint16Array;
+  /** For each input whether it falls by itself at the end of its interrupt. */
+  readonly #resampled: Uint8Array;
   readonly #channel: MachineEnd;
   readonly #listener: ConnectionListener;
   /** Processors that wait for a vector, in the order in which they asked. */
@@ -35,6 +37,7 @@ export class ControllerConnection {
     this.name = name;
     this.pins = pins;
     this.#up = new Uint16Array(pins);
+    this.#resampled = new Uint8Array(pins);
     this.#channel = channel;
     this.#listener = listener;
     channel.receive((message) => this.#receive(message));
@@ -65,7 +68,11 @@ export class ControllerConnection {
         this.#askers.shift()?.externalVector(message.vector);
         return this.#listener.acknowledged();
       case 'ended':
-        return this.#listener.ended(this, message.pin);
+        this.#listener.ended(this, message.pin);
+        // Somebody else holds the input that has fallen.
+        if (this.#resampled[message.pin] === 1 && this.#up[message.pin]! > 0)
+          this.#post({ kind: 'line', pin: message.pin, high: true });
+        return;
       case 'pulsed': {
         const pulse = this.#pulses.shift();
         return pulse?.done(message.result === 'sent' ? (pulse.result ?? 'sent') : message.result);
@@ -84,6 +91,12 @@ export class ControllerConnection {
     const before = this.#up[pin]! > 0;
     this.#up[pin] = up;
     if (up > 0 !== before) this.#post({ kind: 'line', pin, high: up > 0 });
+  }
+  /** Whether the input falls by itself when its interrupt ends. */
+  resample(pin: number, on: boolean): void {
+    if ((this.#resampled[pin] === 1) === on) return;
+    this.#resampled[pin] = on ? 1 : 0;
+    this.#post({ kind: 'resample', pin, on });
   }
   /** As `place`, where the controller knows it already: its state was restored. */
   note(pin: number, up: number): void {

@@ -14,19 +14,30 @@ interface Controller {
   acknowledge?(): number;
 }
 
-/** @param pulses is set while an edge is being sent */
-function serve(channel: ControllerEnd, controller: Controller, pulses: { now: boolean }): void {
+/** What is known of a controller besides its own state. */
+class Service {
+  /** An edge is being sent. */
+  pulsing = false;
+  /** Inputs that fall when their interrupt ends. */
+  readonly resampled = new Set<number>();
+}
+
+function serve(channel: ControllerEnd, controller: Controller, service: Service): void {
   channel.receive((given) => {
     const message = checkMachineMessage(given);
     switch (message.kind) {
       case 'line':
         return controller.set(message.pin, message.high);
       case 'pulse': {
-        pulses.now = true;
+        service.pulsing = true;
         const result = controller.pulse(message.pin);
-        pulses.now = false;
+        service.pulsing = false;
         return channel.post({ kind: 'pulsed', result });
       }
+      case 'resample':
+        if (message.on) service.resampled.add(message.pin);
+        else service.resampled.delete(message.pin);
+        return;
       case 'eoi':
         return controller.endOfInterrupt?.(message.vector);
       case 'acknowledge':
@@ -41,21 +52,26 @@ function serve(channel: ControllerEnd, controller: Controller, pulses: { now: bo
 
 /** An I/O APIC on the bus; map its registers (`read`, `write`) wherever the machine has them. */
 export function ioApicOn(channel: ControllerEnd): IoApic {
-  const pulses = { now: false };
-  const ioApic = new IoApic(
+  const service = new Service();
+  const ioApic: IoApic = new IoApic(
     ({ destination, logical, mode, vector, level }) =>
-      channel.post({ kind: 'deliver', destination, logical, mode, vector, level, pulsed: pulses.now }),
-    (pin) => channel.post({ kind: 'ended', pin }),
+      channel.post({ kind: 'deliver', destination, logical, mode, vector, level, pulsed: service.pulsing }),
+    (pin) => {
+      if (service.resampled.has(pin)) ioApic.set(pin, false);
+      channel.post({ kind: 'ended', pin });
+    },
   );
-  serve(channel, ioApic, pulses);
+  serve(channel, ioApic, service);
   return ioApic;
 }
 
 /** A pair of 8259s on the bus; map its `first`, `second` and `triggers`. */
 export function picPairOn(channel: ControllerEnd): PicPair {
-  const pic = new PicPair({ set: (high) => channel.post({ kind: 'intr', high }) }, (pin) =>
-    channel.post({ kind: 'ended', pin }),
-  );
-  serve(channel, pic, { now: false });
+  const service = new Service();
+  const pic: PicPair = new PicPair({ set: (high) => channel.post({ kind: 'intr', high }) }, (pin) => {
+    if (service.resampled.has(pin)) pic.set(pin, false);
+    channel.post({ kind: 'ended', pin });
+  });
+  serve(channel, pic, service);
   return pic;
 }

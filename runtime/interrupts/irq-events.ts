@@ -59,6 +59,11 @@ export class IrqEvents {
     return this.#events.length > 0;
   }
 
+  /** GSIs whose interrupts' ends are wanted. */
+  get resampled(): ReadonlySet<number> {
+    return new Set(this.#events.filter(({ resample }) => resample !== null).map(({ gsi }) => gsi));
+  }
+
   /** @throws InterruptError `bad-event` */
   add(counter: IrqCounter, gsi: number, resample: ResampleCounter | undefined): { close(): void } {
     if (typeof counter?.take !== 'function')

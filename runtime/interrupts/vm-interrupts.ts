@@ -67,6 +67,8 @@ export class VmInterrupts implements ConnectionListener {
   /** The embedder's own wires, by GSI. */
   readonly #own = new Map<number, Wire>();
   readonly #events: IrqEvents;
+  /** Some event wants ends of interrupts. */
+  #resamples = false;
   /** The controller whose INTR rose last: it answers when none is up. */
   #lastIntr: ControllerConnection | null = null;
   readonly routes: Routes = { replace: (routes) => this.#replace(routes), list: () => [...this.#table.routes] };
@@ -222,7 +224,31 @@ export class VmInterrupts implements ConnectionListener {
     { resample }: { readonly resample?: ResampleCounter } = {},
   ): { close(): void } {
     checkGsi(gsi);
-    return this.#events.add(counter, gsi, resample);
+    const event = this.#events.add(counter, gsi, resample);
+    if (resample === undefined) return event;
+    this.#markResampled();
+    return {
+      close: () => {
+        event.close();
+        this.#markResampled();
+      },
+    };
+  }
+  /** Tells controllers which inputs fall when their interrupts end. */
+  #markResampled(): void {
+    const { resampled } = this.#events;
+    const inputs = new Map<ControllerConnection, Set<number>>();
+    for (const gsi of resampled) {
+      for (const { connection, pin } of this.#table.targets.get(gsi) ?? []) {
+        if (connection === null) continue;
+        const pins = inputs.get(connection) ?? new Set();
+        inputs.set(connection, pins.add(pin));
+      }
+    }
+    this.#resamples = resampled.size > 0;
+    for (const connection of this.#connections.values())
+      for (let pin = 0; pin < connection.pins; pin++)
+        connection.resample(pin, inputs.get(connection)?.has(pin) === true);
   }
   /**
    * One edge of a GSI that is low, whatever becomes of it; `event` is for edges that must not be lost.
@@ -264,6 +290,7 @@ export class VmInterrupts implements ConnectionListener {
     const old = this.#table;
     const table = routingTable(routes, this.#connections);
     this.#table = table;
+    if (this.#resamples) this.#markResampled();
     const after = this.#inputs(table);
     const fallen: [ControllerConnection, number][] = [];
     for (const [connection, ups] of after) {
@@ -332,6 +359,7 @@ export class VmInterrupts implements ConnectionListener {
       if (wire.high) this.#levels[wire.gsi]!++;
     }
     this.#table = table;
+    if (this.#resamples) this.#markResampled();
     for (const [connection, ups] of this.#inputs(table))
       for (let pin = 0; pin < connection.pins; pin++) connection.note(pin, ups[pin]!);
     for (const { name, intr } of controllers) this.#connections.get(name)!.intr = intr;

@@ -66,3 +66,39 @@ test('a masked entry sends nothing; unmasked, a level that is up is sent and an 
   write(0x24, 0x46);
   assert.deepEqual(vectors(), [0x45]);
 });
+
+test('a pulse is one edge, and says what became of it', () => {
+  const { apic, write, vectors } = controller();
+  assert.equal(apic.pulse(2), 'ignored', 'masked');
+  write(0x14, 0x31);
+  assert.equal(apic.pulse(2), 'sent');
+  apic.set(2, true);
+  assert.equal(apic.pulse(2), 'merged', 'the input is up');
+  apic.set(2, false);
+  assert.equal(apic.pulse(2), 'sent');
+  assert.deepEqual(vectors(), [0x31, 0x31, 0x31]);
+  write(0x22, 0x8045);
+  assert.equal(apic.pulse(9), 'sent');
+  assert.equal(apic.pulse(9), 'merged', 'the last one has not ended');
+  apic.endOfInterrupt(0x45);
+  assert.equal(apic.pulse(9), 'sent');
+  assert.equal(apic.state.pins, 0);
+});
+
+test('the end of a level is told before its input is looked at again', () => {
+  const sent: number[] = [];
+  const ended: number[] = [];
+  const apic: IoApic = new IoApic(
+    ({ vector }) => void sent.push(vector),
+    (pin) => {
+      ended.push(pin);
+      apic.set(pin, false);
+    },
+  );
+  apic.write(0, 4, 0x22);
+  apic.write(0x10, 4, 0x8045);
+  apic.set(9, true);
+  apic.endOfInterrupt(0x45);
+  apic.endOfInterrupt(0x45);
+  assert.deepEqual([sent, ended], [[0x45], [9]]);
+});

@@ -135,3 +135,54 @@ test('polling takes an interrupt without INTA; the special mask mode lets lower 
   pic.first.write(0, 1, 0x68);
   assert.equal(raised(), true);
 });
+
+test('a pulse holds its input until the acknowledge, and says what became of it', () => {
+  const { pic, raised } = pair();
+  assert.equal(pic.pulse(4), 'sent');
+  assert.equal(pic.pulse(4), 'merged');
+  assert.equal(raised(), true);
+  assert.equal(pic.acknowledge(), 0x24);
+  assert.equal(pic.pulse(4), 'sent', 'while the first is in service');
+  assert.equal(raised(), false);
+  pic.first.write(0, 1, 0x20);
+  assert.equal(pic.acknowledge(), 0x24);
+  pic.first.write(0, 1, 0x20);
+  assert.equal(raised(), false);
+  pic.first.write(1, 1, 0x10);
+  assert.equal(pic.pulse(4), 'ignored', 'masked, but kept');
+  pic.first.write(1, 1, 0);
+  assert.equal(pic.acknowledge(), 0x24);
+  pic.first.write(0, 1, 0x20);
+  assert.equal(pic.pulse(12), 'sent');
+  assert.equal(pic.acknowledge(), 0x2c);
+});
+
+test('ends of interrupts are told by input: named or not, automatic, of either controller', () => {
+  const ended: number[] = [];
+  const pic = new PicPair({ set() {} }, (irq) => void ended.push(irq));
+  for (const [chip, base, last] of [
+    [pic.first, 0x20, 1],
+    [pic.second, 0x28, 3],
+  ] as const)
+    for (const [offset, value] of [
+      [0, 0x11],
+      [1, base],
+      [1, 4],
+      [1, last],
+      [1, 0],
+    ] as const)
+      chip.write(offset, 1, value);
+  pic.set(3, true);
+  pic.acknowledge();
+  pic.first.write(0, 1, 0x64); // end of 4, which is not in service
+  assert.deepEqual(ended, []);
+  pic.first.write(0, 1, 0x63);
+  assert.deepEqual(ended, [3]);
+  pic.first.write(0, 1, 0x20);
+  assert.deepEqual(ended, [3]);
+  pic.set(9, true); // the second one ends by itself
+  assert.equal(pic.acknowledge(), 0x29);
+  assert.deepEqual(ended, [3, 9]);
+  pic.first.write(0, 1, 0x20);
+  assert.deepEqual(ended, [3, 9, 2]);
+});

@@ -167,6 +167,20 @@ for (const engine of engines) {
         vm.irq.set(9, true);
         await guest.until('it comes again with the line', () => guest.runs(1) > runs);
         vm.irq.set(9, false);
+        await quiet(guest);
+
+        const before = guest.runs(1);
+        const level = new EventCounter();
+        const resample = new EventCounter();
+        const resampling = vm.irq.event(level, 9, { resample });
+        for (let i = 1; i <= 10; i++) {
+          level.add(1);
+          await guest.until(`resample ${i}`, () => resample.take() === 1);
+          assert.equal(guest.runs(1), before + i);
+        }
+        await quiet(guest);
+        assert.equal(guest.runs(1), before + 10, 'row 12: the line was low before it was looked at again');
+        resampling.close();
 
         for (let i = 1; i <= 5; i++) {
           vm.irq.set(3, true);
