@@ -118,3 +118,18 @@ export type ProgramCode =
 
 /** A device program that cannot be attached, or that has failed while the guest ran. What a verifier refuses is a `BpfError`. */
 export class ProgramError extends Jit86Error<ProgramCode> {}
+export type SnapshotCode =
+  | 'foreign-snapshot'
+  | 'unsupported-version'
+  | 'bad-chunk'
+  | 'bad-checksum'
+  | 'truncated-snapshot'
+  | 'missing-chunk'
+  | 'different-machine'
+  | 'different-base'
+  | 'bad-device-state'
+  | 'access-pending'
+  | 'migration-failed';
+
+/** A snapshot that cannot be taken, read or put into this VM, or a migration that came to nothing: the VM is as it was. */
+export class SnapshotError extends Jit86Error<SnapshotCode> {}
