@@ -1,0 +1,102 @@
+/**
+ * Everything of a VM but its memory: vCPUs' registers, interrupts, devices, time. Snapshots, forks and migrations all carry
+ * this.
+ */
+import type { Device } from '../devices/device.ts';
+import { SnapshotError } from '../errors.ts';
+import type { RegisterTuple } from '../vm/registers.ts';
+import type { Vcpu } from '../vm/vcpu.ts';
+import { decodePlain, encodePlain, misfit, putPlain } from './plain-state.ts';
+
+/** What must be equal on both sides: another machine could not go on from there. */
+export interface MachineKind {
+  readonly memory: number;
+  readonly cpus: number;
+  readonly model: string;
+  readonly x87: 'exact' | 'fast';
+  readonly lapic: 'visible' | 'hidden';
+}
+
+/** The VM, as far as its state is concerned. */
+export interface StatefulVm {
+  readonly kind: MachineKind;
+  readonly vcpus: readonly Vcpu[];
+  readonly irq: { state: object };
+  /** Devices that are attached, each once. */
+  readonly devices: readonly Device[];
+  /** What of time is the machine's; null: nothing. */
+  readonly time: { state: object } | null;
+}
+
+export interface MachineState {
+  readonly kind: MachineKind;
+  readonly registers: readonly (readonly RegisterTuple[])[];
+  /** As text, so that nothing of it goes on changing. */
+  readonly irq: string;
+  readonly time: string | null;
+  readonly devices: readonly { readonly name: string; readonly state: string }[];
+}
+
+/** @throws SnapshotError `access-pending` if a vCPU is in the middle of an instruction; `bad-device-state` */
+export function machineState(vm: StatefulVm): MachineState {
+  for (const { accesses, index } of vm.vcpus)
+    if (accesses.halfDone)
+      throw new SnapshotError('access-pending', `vCPU ${index} has made a part of an instruction's accesses: enter it once more`);
+  return {
+    kind: vm.kind,
+    registers: vm.vcpus.map(({ state }) => state.get()),
+    irq: encodePlain('interrupts', vm.irq.state),
+    time: vm.time === null ? null : encodePlain('time', vm.time.state),
+    devices: withState(vm.devices).map(({ name, state }) => ({ name, state: encodePlain(`device ${name}`, state) })),
+  };
+}
+
+const withState = (devices: readonly Device[]) =>
+  devices.filter((device): device is Device & { state: object } => device.state !== undefined);
+
+/**
+ * Puts the state into a VM that was put together in the same way: devices are found by their names, and among those of one
+ * name by the order in which they were attached.
+ * @throws SnapshotError `different-machine`, `bad-device-state`, `bad-chunk`; StateError, InterruptError: nothing is changed
+ */
+export function putMachineState(vm: StatefulVm, saved: MachineState): void {
+  for (const name of Object.keys(vm.kind) as (keyof MachineKind)[])
+    if (vm.kind[name] !== saved.kind[name])
+      throw new SnapshotError('different-machine', `${name}: the snapshot has ${saved.kind[name]}, this VM ${vm.kind[name]}`);
+  const devices = withState(vm.devices);
+  const free = [...devices];
+  const placed = saved.devices.map(({ name, state }) => {
+    const at = free.findIndex((device) => device.name === name);
+    if (at < 0) throw new SnapshotError('different-machine', `device ${name}: this VM has none, or fewer`);
+    const [device] = free.splice(at, 1);
+    const plain = decodePlain(`device ${name}`, state) as object;
+    const wrong = misfit(device!.state, plain, name);
+    if (wrong !== null) throw new SnapshotError('bad-device-state', `device ${name}: ${wrong}`);
+    return { device: device!, plain };
+  });
+  if (free.length > 0) throw new SnapshotError('different-machine', `device ${free[0]!.name}: the snapshot has none, or fewer`);
+  const irq = decodePlain('interrupts', saved.irq) as object;
+  const time = saved.time === null ? null : (decodePlain('time', saved.time) as object);
+  // Each of these takes all or nothing; what was taken before one that refuses is put back.
+  const before = machineState(vm);
+  const done: (() => void)[] = [];
+  try {
+    for (const [i, vcpu] of vm.vcpus.entries()) {
+      vcpu.accesses.forget();
+      vcpu.state.set(saved.registers[i]!);
+      done.push(() => vcpu.state.set(before.registers[i]!));
+    }
+    vm.irq.state = irq;
+    done.push(() => {
+      vm.irq.state = decodePlain('interrupts', before.irq) as object;
+    });
+    if (vm.time !== null && time !== null) vm.time.state = time;
+  } catch (error) {
+    for (const undo of done.reverse()) undo();
+    throw error;
+  }
+  for (const { device, plain } of placed) {
+    putPlain(device.state, plain);
+    device.restored?.();
+  }
+}
