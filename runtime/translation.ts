@@ -61,6 +61,7 @@ export class MachineTranslation {
   readonly forVm: VmTranslation;
   private readonly thread: CompilerThread | null;
   private readonly storage: Storage | null;
+  private users = 1;
   private blob: string | null = null;
   private maker: BlockMaker | null = null;
 
@@ -133,11 +134,18 @@ export class MachineTranslation {
     return this.thread?.compiler.failure ?? null;
   }
 
+  /** One more VM uses it: it is closed when all of them have done so. */
+  share(): this {
+    this.users++;
+    return this;
+  }
+
   /**
    * Ends the compiler's thread and writes the cache.
    * @throws what the host says if it cannot be written
    */
   async close(): Promise<void> {
+    if (--this.users > 0) return;
     await this.thread?.end();
     this.storage?.cache.takeMachineCode();
     if (this.storage === null || this.blob === null) return;

@@ -11,6 +11,8 @@ export interface Device {
   readonly name: string;
   /** Everything that a snapshot must keep, as one plain object; a device without it has no state. */
   state?: object;
+  /** Another state was put in the place of `state`, field by field: alarms and lines follow it from now on. */
+  restored?(): void;
   /**
    * @param offset distance from the start of the region that was accessed
    * @returns the value, unsigned, of `size` bytes

@@ -59,6 +59,10 @@ export class IoMap {
     this.ports.removeDevice(device);
     this.memory.removeDevice(device);
   }
+  /** The devices that are attached, each once, in that order. */
+  get devices(): Device[] {
+    return [...new Set([...this.ports.devices(), ...this.memory.devices()])];
+  }
   /** Whether a device answers at this address. */
   claims(space: IoSpaceName, address: number): boolean {
     return this.space(space).claims(address);

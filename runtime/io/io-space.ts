@@ -128,6 +128,10 @@ export class IoSpace {
     this.#parts.splice(0, this.#parts.length, ...kept);
     this.#rebuild();
   }
+  /** Devices in the order in which their regions were attached. */
+  devices(): Device[] {
+    return this.#parts.flatMap((part) => (part.layer === 'device' ? [part.device] : []));
+  }
   /** Whether a device, here or elsewhere, answers at this address. */
   claims(address: number): boolean {
     const segment = this.#find(address);

@@ -41,7 +41,10 @@ export interface MachineState {
 export function machineState(vm: StatefulVm): MachineState {
   for (const { accesses, index } of vm.vcpus)
     if (accesses.halfDone)
-      throw new SnapshotError('access-pending', `vCPU ${index} has made a part of an instruction's accesses: enter it once more`);
+      throw new SnapshotError(
+        'access-pending',
+        `vCPU ${index} has made a part of an instruction's accesses: enter it once more`,
+      );
   return {
     kind: vm.kind,
     registers: vm.vcpus.map(({ state }) => state.get()),
@@ -62,7 +65,10 @@ const withState = (devices: readonly Device[]) =>
 export function putMachineState(vm: StatefulVm, saved: MachineState): void {
   for (const name of Object.keys(vm.kind) as (keyof MachineKind)[])
     if (vm.kind[name] !== saved.kind[name])
-      throw new SnapshotError('different-machine', `${name}: the snapshot has ${saved.kind[name]}, this VM ${vm.kind[name]}`);
+      throw new SnapshotError(
+        'different-machine',
+        `${name}: the snapshot has ${saved.kind[name]}, this VM ${vm.kind[name]}`,
+      );
   const devices = withState(vm.devices);
   const free = [...devices];
   const placed = saved.devices.map(({ name, state }) => {
@@ -74,7 +80,8 @@ export function putMachineState(vm: StatefulVm, saved: MachineState): void {
     if (wrong !== null) throw new SnapshotError('bad-device-state', `device ${name}: ${wrong}`);
     return { device: device!, plain };
   });
-  if (free.length > 0) throw new SnapshotError('different-machine', `device ${free[0]!.name}: the snapshot has none, or fewer`);
+  if (free.length > 0)
+    throw new SnapshotError('different-machine', `device ${free[0]!.name}: the snapshot has none, or fewer`);
   const irq = decodePlain('interrupts', saved.irq) as object;
   const time = saved.time === null ? null : (decodePlain('time', saved.time) as object);
   // Each of these takes all or nothing; what was taken before one that refuses is put back.

@@ -32,7 +32,8 @@ export function decodePlain(what: string, text: string): unknown {
       if (typeof item !== 'object' || item === null) return item;
       if ('$number' in item) return Number(item.$number);
       if ('$bigint' in item) return BigInt(`0x${String(item.$bigint)}`);
-      if ('$typed' in item && 'values' in item) return typedArrays[item.$typed as TypedName].from(item.values as number[]);
+      if ('$typed' in item && 'values' in item)
+        return typedArrays[item.$typed as TypedName].from(item.values as number[]);
       return item;
     });
   } catch (error) {
@@ -61,7 +62,11 @@ export function misfit(live: unknown, saved: unknown, path: string): string | nu
   for (const key of new Set([...Object.keys(live), ...Object.keys(saved)])) {
     if (!(key in saved)) return `${path}.${key} is missing`;
     if (!(key in live)) return `${path}.${key} is unknown`;
-    const found = misfit((live as Record<string, unknown>)[key], (saved as Record<string, unknown>)[key], `${path}.${key}`);
+    const found = misfit(
+      (live as Record<string, unknown>)[key],
+      (saved as Record<string, unknown>)[key],
+      `${path}.${key}`,
+    );
     if (found !== null) return found;
   }
   return null;

@@ -71,6 +71,12 @@ export class EmbedderAccesses {
   get answered(): number {
     return this.count;
   }
+  /** An instruction has made accesses and is not done: nothing but that access can come next. */
+  get halfDone(): boolean {
+    return (
+      this.count > 0 || (this.asked?.kind !== 'msr' && this.asked?.kind !== 'hypercall' && this.asked?.write === true)
+    );
+  }
   /** An instruction was given up for the exit that the embedder has. */
   get waiting(): boolean {
     return this.asked !== null;

@@ -12,6 +12,7 @@ import { ApicBus } from '../../src/system/apic-bus.ts';
 import { cpuModel } from '../../src/system/cpu-models.ts';
 import type { RandomNumbers, TimeStampCounter } from '../../src/system/engine.ts';
 import { nanosOfTsc } from '../../src/system/tsc-scale.ts';
+import type { Device } from '../devices/device.ts';
 import { ConfigurationError } from '../errors.ts';
 import type { Host } from '../hosts/host.ts';
 import type { EdgeResult } from '../interrupts/controller-connection.ts';
@@ -21,6 +22,9 @@ import { IoMap } from '../io/io-map.ts';
 import { type AttachedProgram, attachProgram, type ProgramOptions, type ProgramRange } from '../io/program.ts';
 import type { InitialState } from '../loaders/initial-state.ts';
 import { RemoteRegions } from '../remote/remote-regions.ts';
+import { inherit } from '../snapshot/fork.ts';
+import type { MachineKind } from '../snapshot/machine-state.ts';
+import { type RestoreOptions, restoreSnapshot, type SnapshotOptions, takeSnapshot } from '../snapshot/snapshot.ts';
 import { MachineTranslation } from '../translation.ts';
 import { DirtyLog } from './dirty-log.ts';
 import type { EmbedderAccesses } from './embedder-accesses.ts';
@@ -80,6 +84,8 @@ export class Vm {
   });
   /** Devices in other threads and processes. */
   readonly remote = new RemoteRegions(this.io);
+  /** Id of the snapshot that a diff would be to; null: there is none. */
+  base: string | null = null;
   /** What joins the local APICs. */
   readonly apicBus = new ApicBus();
   /** Interrupts as GSIs, and the controllers on the APIC bus. */
@@ -92,6 +98,8 @@ export class Vm {
   /** Null: hot code is not translated, or on this thread, without a cache. */
   private readonly translation: MachineTranslation | null;
   private readonly runner: Runner;
+  private readonly options: VmOptions;
+  private readonly host: Pick<Host, 'nextTurn'> | null;
 
   /**
    * Makes a VM on a host: `nodeHost` of `jit86/node` or `browserHost` of `jit86/browser`. Close it when it is done with.
@@ -124,6 +132,8 @@ export class Vm {
     host: Pick<Host, 'nextTurn'> | null = null,
   ) {
     this.translation = translation;
+    this.options = options;
+    this.host = host;
     const { memory: ramBytes, cpus, modules } = options;
     if (!Number.isInteger(ramBytes) || ramBytes <= 0 || ramBytes % 4096 !== 0)
       throw new ConfigurationError('bad-memory-size', `memory of ${ramBytes} bytes: not a positive multiple of 4096`);
@@ -275,6 +285,46 @@ export class Vm {
    */
   run(options: RunOptions = {}): AsyncGenerator<Exit, void, void> {
     return this.runner.run(options);
+  }
+
+  /** What another VM must be like to take this one's state. */
+  get kind(): MachineKind {
+    const { model = 'max', x87 = 'exact', memory, cpus } = this.options;
+    return { memory, cpus, model, x87, lapic: this.vcpus[0]!.apic === null ? 'hidden' : 'visible' };
+  }
+  /** The devices on `vm.io`, each once. */
+  get devices(): readonly Device[] {
+    return this.io.devices;
+  }
+  /** What of time is saved with the VM. */
+  get time(): { state: object } | null {
+    return null;
+  }
+
+  /**
+   * All of the VM as bytes that any host reads: versioned chunks, without pages of zeros. Between two entries only.
+   * @throws SnapshotError `access-pending`, `bad-device-state`, `different-base`
+   */
+  snapshot(options?: SnapshotOptions): Uint8Array {
+    return takeSnapshot(this, options);
+  }
+  /**
+   * Puts a snapshot of a VM of the same kind, with the same devices, into this one.
+   * @throws SnapshotError, StateError, InterruptError naming what is wrong; the VM is as it was
+   */
+  restore(snapshot: Uint8Array, options?: RestoreOptions): void {
+    restoreSnapshot(this, snapshot, options);
+  }
+  /**
+   * A VM of its own that goes on from where this one is. Memory is copied when it is first used on either side.
+   * @param attach puts together the child's devices, as this VM's were; their state follows
+   * @throws SnapshotError as {@link snapshot} and {@link restore}
+   */
+  fork(attach: (child: Vm) => void = () => {}): Vm {
+    const child = new Vm(this.options, this.translation?.share() ?? null, this.host);
+    attach(child);
+    inherit(this, child);
+    return child;
   }
 
   /** Ends the VM's threads and writes the translation cache. */

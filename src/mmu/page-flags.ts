@@ -11,8 +11,10 @@ export const PAGE_ROM = 2;
 export const PAGE_LOG = 4;
 /** Some vCPU's look-aside tables may hold a write entry for the page. */
 export const PAGE_WRITE_MAPPED = 8;
+/** Somebody wants to know of the page before it is written again. */
+export const PAGE_FROZEN = 16;
 /** Flags that keep a page out of the look-aside tables for writes. */
-export const PAGE_SLOW_WRITE = PAGE_CODE | PAGE_ROM | PAGE_LOG;
+export const PAGE_SLOW_WRITE = PAGE_CODE | PAGE_ROM | PAGE_LOG | PAGE_FROZEN;
 
 /** Which processors see a map. */
 export type AddressSpace = 'normal' | 'smm';

@@ -17,6 +17,7 @@ import { changedPages, type FillPage, MemoryMap, type MemoryRegion, problemOf, s
 import {
   type AddressSpace,
   PAGE_CODE,
+  PAGE_FROZEN,
   PAGE_LOG,
   PAGE_ROM,
   PAGE_SLOW_WRITE,
@@ -75,6 +76,7 @@ export class PhysicalMemory {
   readonly logs: DirtyLogs;
   /** For each fill function the pages of the buffer that it has filled. */
   readonly #filled = new WeakMap<FillPage, Uint8Array>();
+  #onThaw: (host: number) => void = () => {};
   #fillsNow = 0;
   /** Normal physical pages that are found by their number. */
   #pages = 0;
@@ -304,6 +306,31 @@ export class PhysicalMemory {
     const entry = this.#entryOf(page);
     if (entry !== -1) this.pageFlags[entry >>> 12]! &= ~flag;
   }
+  /**
+   * From now on somebody is told before a page of the buffer that the maps show is written: once, with its number.
+   * @param onWrite takes the place of the one before, and must do for that one, too
+   */
+  freeze(onWrite: (host: number) => void): void {
+    this.#onThaw = onWrite;
+    for (const space of spaces)
+      for (const { region, from, to, host } of this.#maps[space].slots) {
+        if (region.kind === 'rom') continue;
+        for (let page = host; page < host + to - from; page++)
+          this.pageFlags[page] = (this.pageFlags[page]! | PAGE_FROZEN) & ~PAGE_WRITE_MAPPED;
+      }
+    for (const watcher of this.watchers) watcher.writesProtected();
+  }
+  /** A page is about to be written. */
+  #thaw(host: number): void {
+    const flags = this.pageFlags[host]!;
+    if ((flags & PAGE_FROZEN) === 0) return;
+    this.pageFlags[host] = flags & ~PAGE_FROZEN;
+    this.#onThaw(host);
+  }
+  /** Whether a page of the buffer has been provided by a `fill`. */
+  isFilledBy(fill: FillPage, host: number): boolean {
+    return this.#filledBy(fill)[host] !== 0;
+  }
   /** A vCPU has made something of code in a page: writes to it are announced until the last one has let it go. */
   useCode(page: number): void {
     this.#codeUsers.set(page, (this.#codeUsers.get(page) ?? 0) + 1);
@@ -410,6 +437,7 @@ export class PhysicalMemory {
     const host = this.hostOf(page);
     if (host !== -1 && (this.flagsOf(page) & PAGE_ROM) === 0) {
       const to = host + (physical & 0xfff);
+      this.#thaw(host >>> 12);
       for (let i = 0; i < bytes; i++) this.u8[to + i] = from[at + i]!;
       if ((this.flagsOf(page) & PAGE_SLOW_WRITE) !== 0) this.#announce(page, physical, bytes);
       return;
@@ -443,6 +471,7 @@ export class PhysicalMemory {
       const host = this.hostOf(page);
       if (host === -1 || (this.flagsOf(page) & PAGE_ROM) !== 0) this.writeFrom(address, part, from, done);
       else {
+        this.#thaw(host >>> 12);
         this.u8.set(from.subarray(done, done + part), host + (address & 0xfff));
         if ((this.flagsOf(page) & PAGE_SLOW_WRITE) !== 0) this.#announce(page, address, part);
       }
@@ -455,7 +484,9 @@ export class PhysicalMemory {
     for (let done = 0; done < from.length; ) {
       const address = physical + done;
       const part = Math.min(4096 - (address & 0xfff), from.length - done);
-      this.u8.set(from.subarray(done, done + part), this.hostOf(Math.floor(address / 4096)) + (address & 0xfff));
+      const host = this.hostOf(Math.floor(address / 4096));
+      this.#thaw(host >>> 12);
+      this.u8.set(from.subarray(done, done + part), host + (address & 0xfff));
       this.written(address, part);
       done += part;
     }
@@ -472,6 +503,7 @@ export class PhysicalMemory {
       return;
     }
     const at = host + (physical & 0xfff);
+    this.#thaw(host >>> 12);
     if (bytes === 1) this.u8[at] = value;
     else if (bytes === 2) this.view.setUint16(at, value, true);
     else this.view.setUint32(at, value, true);
@@ -479,6 +511,7 @@ export class PhysicalMemory {
   }
   #announce(page: number, physical: number, bytes: number): void {
     const host = this.#entryOf(page) >>> 12;
+    this.#thaw(host);
     const flags = this.pageFlags[host]!;
     if ((flags & PAGE_LOG) !== 0) this.logs.noteWrite(host);
     if ((flags & PAGE_CODE) === 0) return;

@@ -1,0 +1,296 @@
+/**
+ * A VM as bytes and back: versioned, self-describing chunks (chunks.ts) that any host reads. Zero pages are left out; a diff
+ * has only what was written since the snapshot before. Restoring, a VM takes all of it or, if something is wrong, nothing.
+ *
+ *   META  id of this snapshot, and of the one that it is a diff to
+ *   MACH  the kind of machine, interrupts, time, devices        VCPU  registers of one vCPU
+ *   MAPS  memory maps of both address spaces                    PAGE  a run of pages of the backing store
+ */
+import { SnapshotError } from '../errors.ts';
+import type { GuestRegion } from '../vm/guest-memory.ts';
+import type { RegisterTuple } from '../vm/registers.ts';
+import { type Chunk, doneChunk, encodeChunk, readChunks, snapshotHeader } from './chunks.ts';
+import { type MachineState, machineState, putMachineState, type StatefulVm } from './machine-state.ts';
+import {
+  contentsReplaced,
+  fillLazyPages,
+  type MemoryOwner,
+  type SavedMaps,
+  savedMaps,
+  spaces,
+  startLogs,
+  takeDirtyPages,
+} from './memory-image.ts';
+import { allPages, decodeRun, encodeRun, type PageRun, pageBytes, pageRuns } from './pages.ts';
+
+export interface SnapshotOptions {
+  /**
+   * `full` (the default): all of the VM. `base`: the same, and from now on the VM's dirty logs note what a later `diff` needs:
+   * what was written since the last `base` or `diff`.
+   */
+  readonly kind?: 'full' | 'base' | 'diff';
+}
+
+export interface RestoreOptions {
+  /** Pages are copied when they are first touched; the snapshot's bytes must stay as they are meanwhile. */
+  readonly lazily?: boolean;
+}
+
+/** What of a VM is saved. */
+export interface SavedVm extends StatefulVm, MemoryOwner {
+  /** Id of the snapshot that a diff would be to; null: there is none. */
+  base: string | null;
+}
+
+const text = (value: unknown): Uint8Array => new TextEncoder().encode(JSON.stringify(value));
+
+function newId(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
+export function encodeRegisters(index: number, tuples: readonly RegisterTuple[]): Chunk {
+  const payload = new Uint8Array(8 + tuples.length * 24);
+  const view = new DataView(payload.buffer);
+  view.setUint32(0, index, true);
+  view.setUint32(4, tuples.length, true);
+  for (const [i, [id, value]] of tuples.entries()) {
+    view.setUint32(8 + i * 24, id, true);
+    view.setBigUint64(8 + i * 24 + 8, BigInt.asUintN(64, value), true);
+    view.setBigUint64(8 + i * 24 + 16, value >> 64n, true);
+  }
+  return { type: 'VCPU', payload };
+}
+function decodeRegisters(payload: Uint8Array): { index: number; tuples: RegisterTuple[] } {
+  const view = new DataView(payload.buffer, payload.byteOffset, payload.length);
+  const count = payload.length < 8 ? -1 : view.getUint32(4, true);
+  if (payload.length !== 8 + count * 24)
+    throw new SnapshotError('bad-chunk', `registers: ${count} of them in ${payload.length} bytes`);
+  const tuples = Array.from({ length: count }, (_, i): RegisterTuple => {
+    const at = 8 + i * 24;
+    return [view.getUint32(at, true), view.getBigUint64(at + 8, true) | (view.getBigUint64(at + 16, true) << 64n)];
+  });
+  return { index: view.getUint32(0, true), tuples };
+}
+
+/** The chunks of everything but memory contents. */
+export function* stateChunks(vm: SavedVm): Generator<Chunk> {
+  const { registers, ...machine } = machineState(vm);
+  yield { type: 'MACH', payload: text(machine) };
+  for (const [index, tuples] of registers.entries()) yield encodeRegisters(index, tuples);
+  yield { type: 'MAPS', payload: text(savedMaps(vm)) };
+}
+
+/**
+ * The parts of a snapshot, one after the other. The VM must not run in between.
+ * @throws SnapshotError `access-pending`, `bad-device-state`; `different-base` for a diff without a base
+ */
+export function* snapshotParts(vm: SavedVm, { kind = 'full' }: SnapshotOptions = {}): Generator<Uint8Array> {
+  if (kind !== 'full' && kind !== 'base' && kind !== 'diff')
+    throw new SnapshotError('different-base', `snapshot of the kind ${String(kind)}: full, base or diff`);
+  if (kind === 'diff' && vm.base === null) throw new SnapshotError('different-base', 'a diff needs a base before it');
+  fillLazyPages(vm);
+  const id = newId();
+  let count = 0;
+  const encoded = (chunk: Chunk) => {
+    count++;
+    return encodeChunk(chunk);
+  };
+  const state = [...stateChunks(vm)];
+  yield snapshotHeader();
+  yield encoded({ type: 'META', payload: text({ id, base: kind === 'diff' ? vm.base : null }) });
+  for (const chunk of state) yield encoded(chunk);
+  const pages = kind === 'diff' ? takeDirtyPages(vm) : allPages(vm.ram);
+  for (const run of pageRuns(vm.ram, pages, kind === 'diff' ? 'keep' : 'leave-out')) yield encoded(encodeRun(run));
+  if (kind === 'base') startLogs(vm);
+  if (kind !== 'full') vm.base = id;
+  yield encodeChunk(doneChunk(count));
+}
+
+/** All of it in one piece; see {@link snapshotParts}. */
+export function takeSnapshot(vm: SavedVm, options?: SnapshotOptions): Uint8Array {
+  const parts = [...snapshotParts(vm, options)];
+  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
+}
+
+/** A snapshot that was read and makes sense by itself. */
+export interface ReadSnapshot {
+  readonly id: string;
+  readonly base: string | null;
+  readonly machine: MachineState;
+  readonly maps: SavedMaps;
+  readonly runs: readonly PageRun[];
+}
+
+function json(type: string, chunks: readonly Chunk[]): Record<string, unknown> {
+  const found = chunks.filter((chunk) => chunk.type === type);
+  if (found.length !== 1) throw new SnapshotError('missing-chunk', `the snapshot has ${found.length} chunks ${type}`);
+  try {
+    const value: unknown = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(found[0]!.payload));
+    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
+  } catch {
+    // said below
+  }
+  throw new SnapshotError('bad-chunk', `chunk ${type}: not what it should hold`);
+}
+
+const isNumber = (value: unknown): value is number => typeof value === 'number';
+const isText = (value: unknown): value is string => typeof value === 'string';
+
+function decodeMachine(chunks: readonly Chunk[]): MachineState {
+  const { kind, irq, time, devices } = json('MACH', chunks);
+  const isDevice = (device: unknown) =>
+    typeof device === 'object' &&
+    device !== null &&
+    'name' in device &&
+    isText(device.name) &&
+    'state' in device &&
+    isText(device.state);
+  if (
+    typeof kind !== 'object' ||
+    kind === null ||
+    !isText(irq) ||
+    !(time === null || isText(time)) ||
+    !Array.isArray(devices) ||
+    !devices.every(isDevice)
+  )
+    throw new SnapshotError('bad-chunk', 'chunk MACH: not what it should hold');
+  const registers: RegisterTuple[][] = [];
+  for (const { type, payload } of chunks) {
+    if (type !== 'VCPU') continue;
+    const { index, tuples } = decodeRegisters(payload);
+    if (index !== registers.length)
+      throw new SnapshotError('bad-chunk', `registers of vCPU ${index} stand at place ${registers.length}`);
+    registers.push(tuples);
+  }
+  const { cpus } = kind as { cpus?: unknown };
+  if (cpus !== registers.length)
+    throw new SnapshotError('missing-chunk', `registers of ${registers.length} vCPUs for ${String(cpus)}`);
+  return { kind: kind as MachineState['kind'], irq, time, devices: devices as MachineState['devices'], registers };
+}
+
+function decodeMaps(chunks: readonly Chunk[]): SavedMaps {
+  const maps = json('MAPS', chunks);
+  for (const space of spaces) {
+    const list = maps[space];
+    const fits =
+      Array.isArray(list) &&
+      list.every((region: unknown) => {
+        if (typeof region !== 'object' || region === null) return false;
+        const { kind, start, length, backing } = region as Record<string, unknown>;
+        return (kind === 'ram' || kind === 'rom') && isNumber(start) && isNumber(length) && isNumber(backing);
+      });
+    if (!fits) throw new SnapshotError('bad-chunk', `chunk MAPS: no map of the ${space} space`);
+  }
+  return maps as unknown as SavedMaps;
+}
+
+/** @throws SnapshotError naming what is wrong */
+export function readSnapshot(bytes: Uint8Array, ramBytes: number): ReadSnapshot {
+  if (!(bytes instanceof Uint8Array)) throw new SnapshotError('foreign-snapshot', `${String(bytes)} is no Uint8Array`);
+  return decodeSnapshot(readChunks(bytes), ramBytes);
+}
+
+export function decodeSnapshot(chunks: readonly Chunk[], ramBytes: number): ReadSnapshot {
+  const known = new Set(['META', 'MACH', 'VCPU', 'MAPS', 'PAGE']);
+  for (const { type } of chunks)
+    if (!known.has(type) && type[0]! < 'a') throw new SnapshotError('bad-chunk', `chunk ${type}: not known here`);
+  const { id, base } = json('META', chunks);
+  if (!isText(id) || !(base === null || isText(base))) throw new SnapshotError('bad-chunk', 'chunk META: it has no id');
+  const machine = decodeMachine(chunks);
+  if (machine.kind.memory !== ramBytes)
+    throw new SnapshotError(
+      'different-machine',
+      `memory: the snapshot has ${machine.kind.memory}, this VM ${ramBytes}`,
+    );
+  const runs = chunks.filter(({ type }) => type === 'PAGE').map(({ payload }) => decodeRun(payload, ramBytes));
+  return { id, base, machine, maps: decodeMaps(chunks), runs };
+}
+
+/**
+ * Puts a snapshot into a VM of the same kind that was put together in the same way.
+ * @throws SnapshotError, StateError, InterruptError, ConfigurationError naming what is wrong; the VM is as it was
+ */
+export function restoreSnapshot(vm: SavedVm, bytes: Uint8Array, options: RestoreOptions = {}): void {
+  putSnapshot(vm, readSnapshot(bytes, vm.ram.length), options);
+}
+
+export function putSnapshot(vm: SavedVm, snapshot: ReadSnapshot, { lazily = false }: RestoreOptions): void {
+  const { base, id, maps, runs } = snapshot;
+  if (base !== null && base !== vm.base)
+    throw new SnapshotError('different-base', `a diff to snapshot ${base}: this VM stands at ${vm.base ?? 'none'}`);
+  if (base !== null) fillLazyPages(vm);
+  const fill = base === null && lazily ? fillFrom(runs, vm.ram) : null;
+  putState(vm, snapshot, fill);
+  if (base === null) putPages(vm.ram, runs, fill === null ? () => false : lazyPages(maps));
+  else for (const { first, bytes } of runs) vm.ram.set(bytes, first * pageBytes);
+  contentsReplaced(vm);
+  vm.base = id;
+}
+
+/** All pages of the backing store but those that are put there later: the saved ones, and zeros. */
+function putPages(ram: Uint8Array, runs: readonly PageRun[], isLater: (page: number) => boolean): void {
+  const saved = savedPages(runs);
+  for (let page = 0; page < ram.length / pageBytes; page++) {
+    if (isLater(page)) continue;
+    const bytes = saved.get(page);
+    if (bytes === undefined) ram.fill(0, page * pageBytes, (page + 1) * pageBytes);
+    else ram.set(bytes, page * pageBytes);
+  }
+}
+function savedPages(runs: readonly PageRun[]): ReadonlyMap<number, Uint8Array> {
+  const places = new Map<number, Uint8Array>();
+  for (const { first, bytes } of runs)
+    for (let i = 0; i * pageBytes < bytes.length; i++)
+      places.set(first + i, bytes.subarray(i * pageBytes, (i + 1) * pageBytes));
+  return places;
+}
+/** Pages of the backing store that lazy regions have. */
+function lazyPages(maps: SavedMaps): (page: number) => boolean {
+  const pages = new Set<number>();
+  for (const space of spaces)
+    for (const { kind, length, backing } of maps[space])
+      if (kind === 'ram') for (let at = 0; at < length; at += pageBytes) pages.add((backing + at) / pageBytes);
+  return (page) => pages.has(page);
+}
+
+type Fill = (page: number, bytes: Uint8Array) => void;
+
+/** Maps and everything but memory contents; both or, if one is refused, neither. @param fill makes all RAM lazy */
+export function putState(
+  vm: SavedVm,
+  { machine, maps }: Pick<ReadSnapshot, 'machine' | 'maps'>,
+  fill: Fill | null,
+): void {
+  const before = spaces.map((space) => [space, vm.memory.regions({ space })] as const);
+  try {
+    for (const space of spaces)
+      vm.memory.replace(
+        maps[space].map(
+          ({ kind, ...place }): GuestRegion =>
+            kind === 'ram' && fill !== null ? { kind: 'lazy', ...place, fill } : { kind, ...place },
+        ),
+        { space },
+      );
+    putMachineState(vm, machine);
+  } catch (error) {
+    for (const [space, regions] of before) vm.memory.replace(regions, { space });
+    throw error;
+  }
+}
+
+/** Gives pages out of runs; those that are in none are zero. */
+function fillFrom(runs: readonly PageRun[], ram: Uint8Array): Fill {
+  const saved = savedPages(runs);
+  return (_page, bytes) => {
+    const page = saved.get((bytes.byteOffset - ram.byteOffset) / pageBytes);
+    if (page === undefined) bytes.fill(0);
+    else bytes.set(page);
+  };
+}
