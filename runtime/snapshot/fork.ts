@@ -21,6 +21,15 @@ class Inheritance {
     this.to = to;
     this.taken = new Uint8Array(from.length / pageBytes);
   }
+  /** The child has a page from elsewhere. */
+  has(page: number): void {
+    this.taken[page] = 1;
+  }
+  /** A page as the child has it, or would. */
+  source(page: number): Uint8Array {
+    const side = this.taken[page] === 0 ? this.from : this.to;
+    return side.subarray(page * pageBytes, (page + 1) * pageBytes);
+  }
   /** Copies a page of the backing store, unless the child has it. */
   take(page: number): void {
     if (this.taken[page] !== 0) return;
@@ -60,10 +69,14 @@ export function inherit(parent: ForkedVm, child: ForkedVm): void {
         return region;
       }
       const fill: FillPage = (page, bytes) => {
-        const place = (bytes.byteOffset - child.ram.byteOffset) / pageBytes;
+        const place = (bytes.byteOffset - child.ram.byteOffset) / pageBytes; // the same in every VM of this kind
+        const isOurs = bytes.buffer === child.ram.buffer;
         // A page that the parent has not asked for itself comes from where its would.
-        if (kind === 'lazy' && !parent.physical.isFilledBy(region.fill, first + place)) region.fill(page, bytes);
-        else heir.take(place);
+        if (kind === 'lazy' && !parent.physical.isFilledBy(region.fill, first + place)) {
+          region.fill(page, bytes);
+          if (isOurs) heir.has(place);
+        } else if (isOurs) heir.take(place);
+        else bytes.set(heir.source(place)); // a child of the child asks
       };
       return { kind: 'lazy' as const, start, length, backing, fill };
     });

@@ -6,6 +6,7 @@ import type { Device } from '../devices/device.ts';
 import { SnapshotError } from '../errors.ts';
 import type { RegisterTuple } from '../vm/registers.ts';
 import type { Vcpu } from '../vm/vcpu.ts';
+import type { SavedTime, TimePolicy, VmTime } from '../vm/vm-time.ts';
 import { decodePlain, encodePlain, misfit, putPlain } from './plain-state.ts';
 
 /** What must be equal on both sides: another machine could not go on from there. */
@@ -24,8 +25,7 @@ export interface StatefulVm {
   readonly irq: { state: object };
   /** Devices that are attached, each once. */
   readonly devices: readonly Device[];
-  /** What of time is the machine's; null: nothing. */
-  readonly time: { state: object } | null;
+  readonly time: Pick<VmTime, 'save' | 'restore'>;
 }
 
 export interface MachineState {
@@ -33,7 +33,7 @@ export interface MachineState {
   readonly registers: readonly (readonly RegisterTuple[])[];
   /** As text, so that nothing of it goes on changing. */
   readonly irq: string;
-  readonly time: string | null;
+  readonly time: string;
   readonly devices: readonly { readonly name: string; readonly state: string }[];
 }
 
@@ -49,7 +49,7 @@ export function machineState(vm: StatefulVm): MachineState {
     kind: vm.kind,
     registers: vm.vcpus.map(({ state }) => state.get()),
     irq: encodePlain('interrupts', vm.irq.state),
-    time: vm.time === null ? null : encodePlain('time', vm.time.state),
+    time: encodePlain('time', vm.time.save()),
     devices: withState(vm.devices).map(({ name, state }) => ({ name, state: encodePlain(`device ${name}`, state) })),
   };
 }
@@ -62,7 +62,7 @@ const withState = (devices: readonly Device[]) =>
  * name by the order in which they were attached.
  * @throws SnapshotError `different-machine`, `bad-device-state`, `bad-chunk`; StateError, InterruptError: nothing is changed
  */
-export function putMachineState(vm: StatefulVm, saved: MachineState): void {
+export function putMachineState(vm: StatefulVm, saved: MachineState, policy: TimePolicy = 'continue'): void {
   for (const name of Object.keys(vm.kind) as (keyof MachineKind)[])
     if (vm.kind[name] !== saved.kind[name])
       throw new SnapshotError(
@@ -83,21 +83,19 @@ export function putMachineState(vm: StatefulVm, saved: MachineState): void {
   if (free.length > 0)
     throw new SnapshotError('different-machine', `device ${free[0]!.name}: the snapshot has none, or fewer`);
   const irq = decodePlain('interrupts', saved.irq) as object;
-  const time = saved.time === null ? null : (decodePlain('time', saved.time) as object);
+  const time = decodePlain('time', saved.time) as SavedTime;
   // Each of these takes all or nothing; what was taken before one that refuses is put back.
   const before = machineState(vm);
   const done: (() => void)[] = [];
   try {
+    vm.time.restore(time, policy);
+    done.push(() => vm.time.restore(decodePlain('time', before.time) as SavedTime));
     for (const [i, vcpu] of vm.vcpus.entries()) {
       vcpu.accesses.forget();
       vcpu.state.set(saved.registers[i]!);
       done.push(() => vcpu.state.set(before.registers[i]!));
     }
     vm.irq.state = irq;
-    done.push(() => {
-      vm.irq.state = decodePlain('interrupts', before.irq) as object;
-    });
-    if (vm.time !== null && time !== null) vm.time.state = time;
   } catch (error) {
     for (const undo of done.reverse()) undo();
     throw error;

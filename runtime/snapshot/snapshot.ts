@@ -9,6 +9,7 @@
 import { SnapshotError } from '../errors.ts';
 import type { GuestRegion } from '../vm/guest-memory.ts';
 import type { RegisterTuple } from '../vm/registers.ts';
+import type { TimePolicy } from '../vm/vm-time.ts';
 import { type Chunk, doneChunk, encodeChunk, readChunks, snapshotHeader } from './chunks.ts';
 import { type MachineState, machineState, putMachineState, type StatefulVm } from './machine-state.ts';
 import {
@@ -34,6 +35,8 @@ export interface SnapshotOptions {
 export interface RestoreOptions {
   /** Pages are copied when they are first touched; the snapshot's bytes must stay as they are meanwhile. */
   readonly lazily?: boolean;
+  /** Guest time goes on where it stood (`continue`, the default), or the host's time since then has passed. */
+  readonly time?: TimePolicy;
 }
 
 /** What of a VM is saved. */
@@ -156,7 +159,7 @@ function decodeMachine(chunks: readonly Chunk[]): MachineState {
     typeof kind !== 'object' ||
     kind === null ||
     !isText(irq) ||
-    !(time === null || isText(time)) ||
+    !isText(time) ||
     !Array.isArray(devices) ||
     !devices.every(isDevice)
   )
@@ -221,13 +224,17 @@ export function restoreSnapshot(vm: SavedVm, bytes: Uint8Array, options: Restore
   putSnapshot(vm, readSnapshot(bytes, vm.ram.length), options);
 }
 
-export function putSnapshot(vm: SavedVm, snapshot: ReadSnapshot, { lazily = false }: RestoreOptions): void {
+export function putSnapshot(
+  vm: SavedVm,
+  snapshot: ReadSnapshot,
+  { lazily = false, time = 'continue' }: RestoreOptions,
+): void {
   const { base, id, maps, runs } = snapshot;
   if (base !== null && base !== vm.base)
     throw new SnapshotError('different-base', `a diff to snapshot ${base}: this VM stands at ${vm.base ?? 'none'}`);
   if (base !== null) fillLazyPages(vm);
   const fill = base === null && lazily ? fillFrom(runs, vm.ram) : null;
-  putState(vm, snapshot, fill);
+  putState(vm, snapshot, fill, time);
   if (base === null) putPages(vm.ram, runs, fill === null ? () => false : lazyPages(maps));
   else for (const { first, bytes } of runs) vm.ram.set(bytes, first * pageBytes);
   contentsReplaced(vm);
@@ -267,6 +274,7 @@ export function putState(
   vm: SavedVm,
   { machine, maps }: Pick<ReadSnapshot, 'machine' | 'maps'>,
   fill: Fill | null,
+  time: TimePolicy,
 ): void {
   const before = spaces.map((space) => [space, vm.memory.regions({ space })] as const);
   try {
@@ -278,7 +286,7 @@ export function putState(
         ),
         { space },
       );
-    putMachineState(vm, machine);
+    putMachineState(vm, machine, time);
   } catch (error) {
     for (const [space, regions] of before) vm.memory.replace(regions, { space });
     throw error;

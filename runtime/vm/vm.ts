@@ -296,10 +296,6 @@ export class Vm {
   get devices(): readonly Device[] {
     return this.io.devices;
   }
-  /** What of time is saved with the VM. */
-  get time(): { state: object } | null {
-    return null;
-  }
 
   /**
    * All of the VM as bytes that any host reads: versioned chunks, without pages of zeros. Between two entries only.
@@ -321,7 +317,10 @@ export class Vm {
    * @throws SnapshotError as {@link snapshot} and {@link restore}
    */
   fork(attach: (child: Vm) => void = () => {}): Vm {
-    const child = new Vm(this.options, this.translation?.share() ?? null, this.host);
+    const { time: _, ...options } = this.options;
+    const { kind, hertz, epoch } = this.time;
+    const like = { ...options, clock: kind, tscHertz: hertz, epoch };
+    const child = new Vm(like, this.translation?.share() ?? null, this.host);
     attach(child);
     inherit(this, child);
     return child;
