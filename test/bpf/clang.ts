@@ -43,3 +43,29 @@ export function compile(source: string, header: string, ...options: string[]): U
     rmSync(folder, { recursive: true });
   }
 }
+
+const linker = spawnSync('wasm-ld', ['--version'], { encoding: 'utf8' });
+/** A reason to skip what needs modules out of C, or false. */
+export const withoutWasmClang =
+  targets.status === 0 && targets.stdout.includes('wasm32') && linker.status === 0
+    ? false
+    : 'clang cannot make WebAssembly here';
+
+/**
+ * The same sources as WebAssembly modules that import their memory.
+ * @param header becomes `device.h`
+ */
+export function compileWasm(source: string, header: string, ...options: string[]): Uint8Array {
+  const folder = mkdtempSync(join(tmpdir(), 'wasm-'));
+  try {
+    writeFileSync(join(folder, 'device.h'), header);
+    const input = source.includes('\n') ? join(folder, 'source.c') : programPath(source);
+    if (source.includes('\n')) writeFileSync(input, source);
+    const output = join(folder, 'a.wasm');
+    const fixed = ['--target=wasm32', '-O2', '-Wall', '-nostdlib', '-Wl,--no-entry,--import-memory,-z,stack-size=4096'];
+    execFileSync('clang', [...fixed, ...options, '-I', folder, input, '-o', output], { stdio: 'pipe' });
+    return readFileSync(output);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
