@@ -25,7 +25,14 @@ export interface EventTarget {
   /** One edge. @param done told what became of it, at once or later; @returns false: there is no route, nobody is told */
   edge(gsi: number, done: (result: EdgeResult) => void): boolean;
   /** A new wire to the GSI. */
-  source(gsi: number): { high: boolean; set(high: boolean): void };
+  source(gsi: number): EventSource;
+}
+/** The wire of a level-triggered event. */
+export interface EventSource {
+  readonly high: boolean;
+  set(high: boolean): void;
+  /** Takes the wire away. */
+  remove(): void;
 }
 
 /** What a snapshot keeps of one event. */
@@ -38,9 +45,10 @@ export interface IrqEventState {
 interface IrqEvent extends IrqEventState {
   readonly counter: IrqCounter;
   readonly resample: ResampleCounter | null;
+  /** Null: edges. */
+  readonly source: EventSource | null;
   /** An edge is on its way, and what becomes of it not known yet. */
   underWay: boolean;
-  readonly source: { high: boolean; set(high: boolean): void };
   /** Ends what looks at the counter. */
   readonly stop: AbortController;
 }
@@ -78,7 +86,7 @@ export class IrqEvents {
       resample: resample ?? null,
       pending: 0,
       underWay: false,
-      source: this.#target.source(gsi),
+      source: resample === undefined ? null : this.#target.source(gsi),
       stop: new AbortController(),
     };
     this.#events.push(event);
@@ -93,7 +101,7 @@ export class IrqEvents {
         if (index < 0) return;
         this.#events.splice(index, 1);
         event.stop.abort();
-        event.source.set(false);
+        event.source?.remove();
       },
     };
   }
@@ -118,7 +126,7 @@ export class IrqEvents {
     this.#take(event, event.counter.take());
   }
   #take(event: IrqEvent, count: number): void {
-    if (event.resample !== null) {
+    if (event.source !== null) {
       if (count > 0) event.source.set(true);
       return;
     }
@@ -152,9 +160,10 @@ export class IrqEvents {
   /** The interrupt of some GSIs was ended. */
   ended(concerns: (gsi: number) => boolean | undefined): void {
     for (const event of this.#events) {
-      if (event.resample === null || !event.source.high || concerns(event.gsi) !== true) continue;
-      event.source.set(false);
-      event.resample.add(1);
+      const { source, resample } = event;
+      if (source?.high !== true || concerns(event.gsi) !== true) continue;
+      source.set(false);
+      resample?.add(1);
       this.#look(event); // what has come since
     }
   }

@@ -74,8 +74,11 @@ export function routingTable(
     const gsi = given.gsi as number;
     checkGsi(gsi);
     const { route, target } = made(given, gsi, connections);
-    const key = JSON.stringify(route, (_, value) => (typeof value === 'bigint' ? Number(value) : value));
-    if (seen.has(key)) throw new InterruptError('bad-route', `GSI ${gsi}: the same route twice, ${key}`);
+    const key =
+      'controller' in route
+        ? `${gsi} to ${route.pin} of ${route.controller}`
+        : `${gsi} to 0x${route.address.toString(16)}, 0x${route.data.toString(16)}`;
+    if (seen.has(key)) throw new InterruptError('bad-route', `GSI ${key}: the same route twice`);
     seen.add(key);
     copies.push(route);
     const list = targets.get(gsi);

@@ -10,7 +10,13 @@ import type { IrqLine } from '../devices/irq-line.ts';
 import { InterruptError } from '../errors.ts';
 import { type ControllerEnd, channelPair, type MachineEnd } from './apic-bus-channel.ts';
 import { type ConnectionListener, ControllerConnection, type EdgeResult } from './controller-connection.ts';
-import { type IrqCounter, type IrqEventState, IrqEvents, type ResampleCounter } from './irq-events.ts';
+import {
+  type EventSource,
+  type IrqCounter,
+  type IrqEventState,
+  IrqEvents,
+  type ResampleCounter,
+} from './irq-events.ts';
 import { decodeMsi } from './msi.ts';
 import {
   checkGsi,
@@ -77,7 +83,7 @@ export class VmInterrupts implements ConnectionListener {
   constructor(bus: ApicBus, fallback: (() => number) | undefined) {
     this.#bus = bus;
     this.#fallback = fallback ?? (() => floatingVector);
-    this.#events = new IrqEvents({ edge: (gsi, done) => this.#edge(gsi, done), source: (gsi) => this.#wire(gsi) });
+    this.#events = new IrqEvents({ edge: (gsi, done) => this.#edge(gsi, done), source: (gsi) => this.#removable(gsi) });
     bus.onTaken = () => this.#events.retry();
     bus.onEndOfInterrupt.push((vector) => this.#endOfInterrupt(vector));
   }
@@ -201,6 +207,19 @@ export class VmInterrupts implements ConnectionListener {
     this.#wires.push(wire);
     return wire;
   }
+  #removable(gsi: number): EventSource {
+    const wire = this.#wire(gsi);
+    return {
+      get high() {
+        return wire.high;
+      },
+      set: (high) => wire.set(high),
+      remove: () => {
+        wire.set(false);
+        this.#wires.splice(this.#wires.indexOf(wire), 1);
+      },
+    };
+  }
   #changed({ gsi, high }: Wire): void {
     const before = this.#levels[gsi]!;
     const now = before + (high ? 1 : -1);
@@ -212,8 +231,9 @@ export class VmInterrupts implements ConnectionListener {
     }
   }
   /**
-   * Each event of the counter is one edge of the GSI (KVM_IRQFD); none is merged with the one before it. Counters of other
-   * threads are looked at every few thousand instructions and before each entry.
+   * Each event of the counter is one edge of the GSI (KVM_IRQFD); none is merged with the one before it, and they wait
+   * while the GSI has no route. An edge at a masked input is lost as it is in hardware. Counters of other threads are looked
+   * at every few thousand instructions and before each entry.
    * @param options `resample`: the GSI is level-triggered; at its end of interrupt it falls and this counter gets one event
    * @returns what ends it
    * @throws InterruptError `bad-gsi`, `bad-event`

@@ -94,7 +94,7 @@ test('row 11: a table with an error in it changes nothing', async () => {
     [{ gsi: 9, controller: 'io-apic', pin: 1, address: 0xfee0_0000, data: 1 }, 'bad-route', /GSI 9: either/],
     [{ gsi: 9, address: 0x1000, data: 0x41 }, 'bad-msi', /GSI 9: MSI address 0x1000/],
     [{ gsi: 9, address: 0xfee0_0000 }, 'bad-msi', /GSI 9: MSI data undefined/],
-    [good, 'bad-route', /GSI 7: the same route twice/],
+    [good, 'bad-route', /GSI 7 to 0xfee00000, 0x51: the same route twice/],
     [null, 'bad-route', /null/],
     [5, 'bad-route', /5/],
   ] as [Route, string, RegExp][]) {
