@@ -44,6 +44,8 @@ export type MachineMessage =
 
 /** One end of a duplex connection. */
 export interface Channel<Out, In> {
+  /** Whether what comes must be checked: another thread may say anything. */
+  readonly foreign: boolean;
   post(message: Out): void;
   /** Who gets what the other end posts; set once. */
   receive(listener: (message: In) => void): void;
@@ -56,6 +58,7 @@ export type MachineEnd = Channel<MachineMessage, ControllerMessage>;
 export type ControllerEnd = Channel<ControllerMessage, MachineMessage>;
 
 class PairEnd<Out, In> implements Channel<Out, In> {
+  readonly foreign = false;
   peer: PairEnd<In, Out> | null = null;
   private listener: ((message: In) => void) | null = null;
 
@@ -138,6 +141,7 @@ export const checkMachineMessage = (message: unknown) => checked<MachineMessage>
 
 function portChannel<Out, In>(port: PortLike): Channel<Out, In> {
   return {
+    foreign: true,
     post: (message) => port.postMessage(message),
     receive(listener) {
       port.onmessage = (event) => listener(event.data as In);

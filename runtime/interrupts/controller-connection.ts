@@ -47,7 +47,7 @@ export class ControllerConnection {
     if (!this.#open) return;
     let message: ControllerMessage;
     try {
-      message = checkControllerMessage(given);
+      message = this.#channel.foreign ? checkControllerMessage(given) : given;
     } catch (error) {
       if (!(error instanceof InterruptError)) throw error;
       this.close();

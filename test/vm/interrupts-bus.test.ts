@@ -5,12 +5,7 @@ import { test } from 'node:test';
 import { type Transferable, Worker } from 'node:worker_threads';
 import type { AccessSize } from '../../runtime/devices/device.ts';
 import { ioApicPins } from '../../runtime/devices/io-apic.ts';
-import {
-  channelPair,
-  checkMachineMessage,
-  machinePort,
-  type PortLike,
-} from '../../runtime/interrupts/apic-bus-channel.ts';
+import { checkMachineMessage, machinePort, type PortLike } from '../../runtime/interrupts/apic-bus-channel.ts';
 import { ioApicOn, picPairOn } from '../../runtime/interrupts/controllers.ts';
 import { EventCounter } from '../../runtime/io/event-counter.ts';
 import type { Vm } from '../../runtime/vm/vm.ts';
@@ -31,6 +26,7 @@ import {
   store,
 } from './interrupts-harness.ts';
 import type { RegisterAccess } from './interrupts-worker.ts';
+import { hashOf } from './vm-harness.ts';
 
 interface Controllers {
   readonly registers: readonly Registers[];
@@ -209,6 +205,9 @@ test('row 10: a controller that sends nonsense is hung up on, its INTR falls, an
   const guest = new Guest('interpreter', { code: code(), vectors });
   const { vm } = guest;
   const vcpu = vm.vcpu(0);
+  vcpu.apic!.write(0xf0, 4, 0x1ff);
+  vcpu.apic!.write(0x350, 4, 0x700); // LINT0: ExtINT
+  const before = hashOf(vm);
   const garbage = [
     null,
     5,
@@ -224,14 +223,18 @@ test('row 10: a controller that sends nonsense is hung up on, its INTR falls, an
   ];
   for (const [i, message] of garbage.entries()) {
     const errors: string[] = [];
-    const [machine, controller] = channelPair();
-    vm.irq.connect(`bad ${i}`, 4, machine, (error) => errors.push(`${error.code} ${error.message}`));
-    controller.post({ kind: 'intr', high: true });
-    controller.post(message as never);
+    const port: PortLike = { postMessage() {}, onmessage: null, close() {} };
+    vm.irq.connect(`bad ${i}`, 4, machinePort(port), (error) => errors.push(`${error.code} ${error.message}`));
+    const say = port.onmessage!;
+    say({ data: { kind: 'intr', high: true } } as MessageEvent);
+    assert.equal(vcpu.pins.requesting, true);
+    say({ data: message } as MessageEvent);
     assert.equal(errors.length, 1, JSON.stringify(message));
     assert.match(errors[0]!, new RegExp(`^bad-message controller bad ${i}: `));
-    controller.post({ kind: 'intr', high: true }); // nobody listens
-    assert.equal(vcpu.runnable && vcpu.pins.requesting, false, 'INTR has fallen');
+    say({ data: { kind: 'intr', high: true } } as MessageEvent); // nobody listens
+    assert.equal(vcpu.pins.requesting, false, 'INTR has fallen');
+    assert.equal(port.onmessage, null);
+    assert.equal(hashOf(vm), before);
     vm.irq.disconnect(`bad ${i}`);
   }
   assert.throws(() => checkMachineMessage({ kind: 'line', pin: -1, high: true }), { code: 'bad-message' });
