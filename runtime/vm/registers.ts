@@ -76,9 +76,9 @@ interface Register extends RegisterInfo {
 }
 
 const sizes: Readonly<Record<FieldType, number>> = { u32: 4, u64: 8, f80: 10, v128: 16 };
-/** Sets on which address translation, privilege or breakpoints depend. */
-const decisive: ReadonlySet<StateSet> = new Set(['segment', 'table', 'control', 'debug', 'xcr']);
-const decisiveEvents: ReadonlySet<string> = new Set(['rflags', 'cpl', 'smm', 'apicBase']);
+/** Sets on which address translation, privilege, breakpoints or the APIC's place depend. */
+const decisive: ReadonlySet<StateSet> = new Set(['segment', 'table', 'control', 'debug', 'msr', 'xcr']);
+const decisiveEvents: ReadonlySet<string> = new Set(['rflags', 'cpl', 'smm']);
 /** Registers of the set `event` that are no fields. */
 const INSIDE_REPEAT = 0x1000;
 const SHUTDOWN_VECTOR = 0x1001;
@@ -253,26 +253,23 @@ export class VcpuState {
   }
 
   /**
-   * The value of a register.
+   * The value of a register. While an exit waits for its answer the state is that before its instruction, which the next
+   * `enter` finishes; state that goes elsewhere then brings the same exit there once more.
    * @throws StateError `unknown-register`; ConfigurationError `already-entered` while the guest runs
    */
   get(id: number): bigint;
-  /** Some registers in the order of their ids in the list, or all of them. */
+  /** Some registers in the order asked for, or all of them by rising id. */
   get(ids?: Iterable<number>): RegisterTuple[];
   get(wanted?: number | Iterable<number>): bigint | RegisterTuple[] {
     this.mustRest();
     if (typeof wanted === 'number') return this.known(wanted).read();
     const registers = wanted === undefined ? this.registers : this.all(wanted);
-    let kept: ApicKept | null = null;
-    const { apic } = this.vcpu;
-    const tuples: RegisterTuple[] = [];
-    for (const register of registers) {
-      if (register.apic !== null) {
-        kept ??= apic!.keep();
-        tuples.push([register.id, register.apic.read(kept, apic!.id)]);
-      } else tuples.push([register.id, register.read()]);
-    }
-    return tuples;
+    const kept = registers.some(({ apic }) => apic !== null) ? this.vcpu.apic!.keep() : null;
+    return registers.map((register) => [register.id, this.present(register, kept)]);
+  }
+  /** @param kept the local APIC's state, if its registers are asked for */
+  private present(register: Register, kept: ApicKept | null): bigint {
+    return register.apic !== null && kept !== null ? register.apic.read(kept, this.vcpu.apic!.id) : register.read();
   }
   private all(ids: Iterable<number>): Register[] {
     if (typeof ids !== 'object' || ids === null || !(Symbol.iterator in ids))
@@ -303,7 +300,8 @@ export class VcpuState {
   set(tuples: Iterable<RegisterTuple>): void {
     this.mustRest();
     const named = this.judged(tuples);
-    const changed = named.filter(([register, value]) => register.read() !== value);
+    const kept = named.some(([{ apic }]) => apic !== null) ? this.vcpu.apic!.keep() : null;
+    const changed = named.filter(([register, value]) => this.present(register, kept) !== value);
     if (changed.length === 0) return;
     for (const [{ name, id, attributes }, value] of changed)
       if (attributes === 'ro')

@@ -4,13 +4,14 @@
  *
  * The area lies from SMBASE + 8000H on in the memory that processors in the mode see (src/mmu/physical-memory.ts).
  */
+import { physicalAddressBits } from '../mmu/walk.ts';
 import { offsetOf } from '../state/layout.ts';
-import { controlsAgree } from './control.ts';
+import { CR0_KNOWN, controlsAgree, dr6Of, dr7Of } from './control.ts';
 import { debugChanged } from './debug.ts';
 import { undefinedOpcode } from './fault.ts';
 import { readPointers, setPointers } from './page-pointers.ts';
-import { CR0_EM, CR0_PE, CR0_PG, CR0_TS, CR4_PAE, EFER_LMA, type Processor } from './processor.ts';
-import { ACCESS_REAL, ACCESS_USABLE, LDTR, type SegmentRegister, TR } from './segment-register.ts';
+import { CR0_EM, CR0_PE, CR0_PG, CR0_TS, CR4_PAE, EFER_LMA, type Processor, RFLAGS_VM } from './processor.ts';
+import { ACCESS_DB, ACCESS_REAL, ACCESS_USABLE, LDTR, type SegmentRegister, TR } from './segment-register.ts';
 import { refreshRanges } from './segments.ts';
 
 const SMM = offsetOf('smm') >> 2;
@@ -204,6 +205,17 @@ function replaced(p: Processor): void {
   p.engine.contextChanged();
 }
 
+const canonical = (p: Processor, address: bigint): bigint => BigInt.asUintN(64, BigInt.asIntN(p.baseBits, address));
+/** What a register makes of a saved value: bits that it does not have are lost. */
+function possible(p: Processor, field: string, value: bigint): bigint {
+  const low = Number(value & 0xffff_ffffn);
+  if (field === 'dr6') return BigInt(dr6Of(low));
+  if (field === 'dr7') return BigInt(dr7Of(low));
+  if (field === 'cr0') return (value & ~0xffff_ffffn) | BigInt((low & CR0_KNOWN) >>> 0);
+  if (field === 'cr3') return BigInt.asUintN(physicalAddressBits, value);
+  return field === 'rip' ? canonical(p, value) : value;
+}
+
 /** `rsm`: back to what was interrupted; a state that cannot be is a shutdown. */
 export function rsm(p: Processor): void {
   const { state } = p;
@@ -211,7 +223,9 @@ export function rsm(p: Processor): void {
   if ((u32[SMM]! & ACTIVE) === 0) throw undefinedOpcode();
   const format = formatOf(p);
   const area = new Area(p, state.get32('smbase'));
-  const values = new Map(format.registers.map(([field, offset]) => [field, area.readWide(offset, format.wide)]));
+  const values = new Map(
+    format.registers.map(([field, offset]) => [field, possible(p, field, area.readWide(offset, format.wide))]),
+  );
   if (!controlsAgree(p, values.get('cr0')!, values.get('cr4')!, values.get('efer') ?? 0n)) {
     u32[SHUTDOWN] = 1;
     return;
@@ -223,8 +237,8 @@ export function rsm(p: Processor): void {
   p.mmu.takeSpace();
   for (const [field, value] of values) state.set64(field, value);
   for (const [table, base, limit] of format.tables) {
-    state.set64(`${table}Base`, area.readWide(base, format.wide));
-    state.set32(`${table}Limit`, area.read32(limit));
+    state.set64(`${table}Base`, canonical(p, area.readWide(base, format.wide)));
+    state.set32(`${table}Limit`, area.read16(limit));
   }
   for (const [index, s] of p.segments.entries()) {
     const [selector, rights, limit, base] = format.segment(index);
@@ -232,7 +246,7 @@ export function rsm(p: Processor): void {
     s.access = area.read16(rights) & 0xf0ff;
     if ((s.access & 0x80) !== 0) s.access |= ACCESS_USABLE;
     s.limit = area.read32(limit);
-    state.set64(`${s.name}Base`, area.readWide(base, format.wide));
+    state.set64(`${s.name}Base`, canonical(p, area.readWide(base, format.wide)));
   }
   if (paging && (p.cr4 & CR4_PAE) !== 0 && (p.efer & EFER_LMA) === 0) {
     const pointers = readPointers(p, u32[offsetOf('cr3') >> 2]!);
@@ -246,7 +260,11 @@ export function rsm(p: Processor): void {
   u32[PENDING] = entered >>> PENDING_SHIFT;
   u32[HALTED] = area.read8(format.haltAt) & 1;
   state.set32('smbase', area.read32(format.baseAt));
-  p.setRflags(area.read32(format.rflagsAt));
+  if (!p.code64) state.set64('rip', state.get64('rip') & 0xffff_ffffn);
+  else p.cs.access &= ~ACCESS_DB;
+  // Virtual-8086 mode is there only in legacy protected mode.
+  const flags = area.read32(format.rflagsAt);
+  p.setRflags((cr0 & CR0_PE) !== 0 && !p.longMode ? flags : flags & ~RFLAGS_VM);
   p.setCpl(p.virtual8086 ? 3 : (cr0 & CR0_PE) === 0 ? 0 : p.ss.dpl);
   replaced(p);
 }
