@@ -71,6 +71,11 @@ test('two seeds, and two vCPUs of one seed, have different numbers', () => {
       random: { seed },
       translate: false,
     });
+    // RESET and INIT are the guest's.
+    for (const { cpu } of vm.vcpus) {
+      cpu.reset();
+      cpu.init();
+    }
     return vm.vcpus.map(({ fields: state }) => nextRandom(state.get64('randomState')).value);
   });
   assert.equal(new Set(states).size, 4);

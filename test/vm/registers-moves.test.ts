@@ -187,6 +187,37 @@ testEngines('row 5: in system-management mode, with an NMI and an SMI that wait'
   assert.equal(get(other, 'rip'), 0x1801n, 'and then the NMI');
 });
 
+testEngines('row 5: whatever RSM finds in SMRAM, what it makes of it can be moved', (engine) => {
+  const random = randomNumbers(0xbad);
+  const other = emptyVm(engine);
+  const vm = real(engine, Uint8Array.of(HLT));
+  const first = vm.vcpu(0).state.get();
+  vm.physical.writeBytes(0x3_8000, Uint8Array.of(0x90, 0x90, 0x0f, 0xaa)); // nop; nop; rsm
+  for (let round = 0; round < 40; round++) {
+    vm.vcpu(0).state.set(first);
+    // In half of the rounds it comes from IA-32e mode.
+    if ((round & 1) !== 0) put(vm, { cr0: 0x8000_0011n, cr4: 0x20n, efer: 0x500n, cr3: 0x8000n });
+    vm.vcpu(0).smi();
+    vm.vcpu(0).enter(2);
+    assert.deepEqual([get(vm, 'smm'), get(vm, 'rip')], [1n, 0x8002n]);
+    sameAgain(vm);
+    // Noise: segments and tables; CR3; debug registers, RFLAGS and RIP.
+    for (const [start, end] of [
+      [0x7e00, 0x7ea0],
+      [0x7f50, 0x7f58],
+      [0x7f60, 0x7f80],
+    ] as const)
+      vm.physical.writeBytes(
+        0x3_8000 + start,
+        Uint8Array.from({ length: end - start }, () => random(256)),
+      );
+    vm.vcpu(0).cpu.runHelper('rsm', 0x8004n);
+    assert.deepEqual([get(vm, 'smm'), get(vm, 'shutdown')], [0n, 0n]);
+    sameAgain(vm);
+    move(vm, other);
+  }
+});
+
 testEngines('row 5: debug registers that are set take effect, and RF is kept', (engine) => {
   const vm = real(engine, asm().put(0x43, 0x43, 0x43, 0x43, HLT).finish());
   put(vm, { dr0: 0x1002n, dr7: 0x402n });
