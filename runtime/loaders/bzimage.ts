@@ -8,7 +8,7 @@
  *   high           the initial RAM disk, as high as the kernel says it may lie
  */
 import { LoaderError } from '../errors.ts';
-import { type GuestRam, gpr, type InitialState, registers } from './initial-state.ts';
+import { clear, type GuestRam, gpr, type InitialState, place, registers } from './initial-state.ts';
 import { findLowMemory, lowMemoryEnd } from './low-memory.ts';
 import type { BootOptions } from './multiboot.ts';
 
@@ -107,7 +107,7 @@ function placeRamdisk(ram: GuestRam, kernel: KernelHeader, options: BootOptions)
   }
   let at = start;
   for (const bytes of parts) {
-    ram.bytes.set(bytes, at);
+    place(ram, bytes, at);
     at += (bytes.length + 3) & ~3;
   }
   return { start, length };
@@ -171,21 +171,21 @@ export function loadBzImage(file: Uint8Array, ram: GuestRam, options: BootOption
       `the kernel needs memory up to ${hex(end)}, beyond the RAM of ${hex(ram.bytes.length)} bytes`,
     );
   }
-  ram.bytes.set(kernel.kernel, kernelAddress);
+  place(ram, kernel.kernel, kernelAddress);
   const ramdisk = placeRamdisk(ram, kernel, options);
 
   const commandPages = Math.ceil((commandLine.length + 1) / pageSize);
   const tablePages = kernel.entry64 ? 2 + directories : 0;
   const pages = 3 + commandPages + tablePages;
   const base = findLowMemory(ram.bytes.length, [], pages * pageSize, 'the boot parameters');
-  ram.bytes.fill(0, base, base + pages * pageSize);
+  clear(ram, base, base + pages * pageSize);
   const [zeroPage, gdt, stack] = [base, base + pageSize, base + 3 * pageSize];
   const commandAt = stack;
   const pageTables = kernel.entry64 ? commandAt + commandPages * pageSize : null;
   const view = viewOf(ram.bytes);
 
-  ram.bytes.set(kernel.bytes, zeroPage + header.start);
-  ram.bytes.set(commandLine, commandAt);
+  place(ram, kernel.bytes, zeroPage + header.start);
+  place(ram, commandLine, commandAt);
   view.setUint8(zeroPage + header.loaderType, unnamedLoader);
   view.setUint32(zeroPage + header.code32Start, kernelAddress, true);
   view.setUint32(zeroPage + header.ramdisk, ramdisk.start, true);

@@ -7,7 +7,7 @@
  */
 import { LoaderError } from '../errors.ts';
 import { flatEntry } from './flat-entry.ts';
-import type { GuestRam, InitialState } from './initial-state.ts';
+import { clear, type GuestRam, type InitialState, place } from './initial-state.ts';
 import type { Range } from './low-memory.ts';
 
 /** A part of the file that is to be in memory. */
@@ -192,8 +192,8 @@ export function parseElf(file: Uint8Array, ramSize: number): ElfFile {
 /** Copies the segments of a parsed ELF into RAM; answers the ranges they occupy. */
 export function placeElf(file: Uint8Array, elf: ElfFile, ram: GuestRam): Range[] {
   return elf.segments.map(({ fileOffset, fileSize, physical, memorySize }) => {
-    ram.bytes.set(file.subarray(fileOffset, fileOffset + fileSize), physical);
-    ram.bytes.fill(0, physical + fileSize, physical + memorySize);
+    place(ram, file.subarray(fileOffset, fileOffset + fileSize), physical);
+    clear(ram, physical + fileSize, physical + memorySize);
     return { start: physical, end: physical + memorySize };
   });
 }

@@ -4,7 +4,7 @@
  */
 import { LoaderError } from '../errors.ts';
 import { flatEntry } from './flat-entry.ts';
-import { type GuestRam, gpr, type InitialMode, type InitialState, registers } from './initial-state.ts';
+import { type GuestRam, gpr, type InitialMode, type InitialState, place, registers } from './initial-state.ts';
 
 /** Where a PC's firmware puts a boot sector. */
 export const bootSectorAddress = 0x7c00;
@@ -46,7 +46,7 @@ export function loadFlatBinary(file: Uint8Array, ram: GuestRam, options: FlatBin
   if (mode === 'real' && address >= 0x10_0000) {
     throw new LoaderError('bad-address', `real mode cannot enter a binary at ${hex(address)}, above 1 MiB`);
   }
-  ram.bytes.set(file, address);
+  place(ram, file, address);
   if (mode !== 'real') return flatEntry(ram, [{ start: address, end }], mode, address);
   const low = address < 0x1_0000;
   return {

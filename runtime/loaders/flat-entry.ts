@@ -6,7 +6,7 @@
  *   +0x1000  GDT: null, 0x08 code, 0x10 data
  *   +0x2000  PML4, PDPT, four page directories of 2 MiB pages (long mode only)
  */
-import { type GuestRam, gpr, type InitialState, registers } from './initial-state.ts';
+import { clear, type GuestRam, gpr, type InitialState, registers } from './initial-state.ts';
 import { findLowMemory, type Range } from './low-memory.ts';
 
 const pageSize = 0x1000;
@@ -32,7 +32,7 @@ export function flatEntry(
 ): InitialState {
   const pages = mode === 'long' ? 2 + 2 + directories : 2;
   const base = findLowMemory(ram.bytes.length, taken, pages * pageSize, 'the descriptor and page tables');
-  ram.bytes.fill(0, base, base + pages * pageSize);
+  clear(ram, base, base + pages * pageSize);
   const view = new DataView(ram.bytes.buffer, ram.bytes.byteOffset, ram.bytes.length);
 
   const gdt = base + pageSize;

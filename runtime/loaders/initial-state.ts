@@ -34,6 +34,20 @@ export interface InitialState {
 /** Guest RAM as a loader sees it: contiguous from guest-physical address 0. */
 export interface GuestRam {
   readonly bytes: Uint8Array;
+  /** Told of each range just before it is written: dirty logs and those who hold translated code want to know. */
+  readonly writing?: (start: number, length: number) => void;
+}
+
+/** Puts bytes into RAM. */
+export function place(ram: GuestRam, bytes: Uint8Array, at: number): void {
+  ram.writing?.(at, bytes.length);
+  ram.bytes.set(bytes, at);
+}
+/** Fills RAM with zeroes up to `end`, by which a range is also opened for smaller writes. */
+export function clear(ram: GuestRam, start: number, end: number): void {
+  if (end <= start) return;
+  ram.writing?.(start, end - start);
+  ram.bytes.fill(0, start, end);
 }
 
 /** The sixteen registers with some of them set, by number. */

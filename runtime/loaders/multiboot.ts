@@ -7,7 +7,7 @@
  */
 import { LoaderError } from '../errors.ts';
 import { isElf, parseElf, placeElf } from './elf.ts';
-import { type GuestRam, gpr, type InitialState, registers } from './initial-state.ts';
+import { clear, type GuestRam, gpr, type InitialState, place, registers } from './initial-state.ts';
 import { findLowMemory, lowMemoryEnd, type Range } from './low-memory.ts';
 
 /** A file that is handed to the guest beside its kernel. */
@@ -136,8 +136,8 @@ function placeByAddresses(file: Uint8Array, header: MultibootHeader, ram: GuestR
       `entry_addr ${hex(entry)} lies outside of the image ${hex(load)}-${hex(end)}`,
     );
   }
-  ram.bytes.set(file.subarray(fileStart, fileStart + length), load);
-  ram.bytes.fill(0, loaded, end);
+  place(ram, file.subarray(fileStart, fileStart + length), load);
+  clear(ram, loaded, end);
   return { entry, ranges: [{ start: load, end }] };
 }
 
@@ -169,7 +169,7 @@ function placeModules(modules: readonly BootModule[], kernel: Placed, ram: Guest
         `module ${index} (${string}) at ${hex(start)}-${hex(end)} lies outside of the RAM of ${hex(ram.bytes.length)} bytes`,
       );
     }
-    ram.bytes.set(bytes, start);
+    place(ram, bytes, start);
     next = end;
     return { start, end, string };
   });
@@ -208,13 +208,13 @@ function writeInformation(
     return { at, bytes };
   });
   const base = findLowMemory(ram.bytes.length, placed.ranges, length, 'the multiboot information');
-  ram.bytes.fill(0, base, base + length);
+  clear(ram, base, base + length);
   const view = new DataView(ram.bytes.buffer, ram.bytes.byteOffset + base, length);
   const put = (at: number, ...values: number[]) => {
     for (const [index, value] of values.entries()) view.setUint32(at + index * 4, value, true);
   };
 
-  for (const { at, bytes } of strings) ram.bytes.set(bytes, base + at);
+  for (const { at, bytes } of strings) place(ram, bytes, base + at);
   map.forEach(({ start, end, type }, index) => {
     put(offsets.map + index * 24, 20, start, 0, end - start, 0, type); // the size does not count itself
   });

@@ -69,7 +69,7 @@ class BareMachine implements Machine {
   }
 
   get ram() {
-    return { bytes: this.vm.ram };
+    return this.vm.memory.ram;
   }
   get vcpus(): readonly Vcpu[] {
     return [this.vcpu];

@@ -108,7 +108,7 @@ export class PcMachine implements Machine {
   }
 
   get ram() {
-    return { bytes: this.vm.ram };
+    return this.vm.memory.ram;
   }
   get vcpus(): readonly Vcpu[] {
     return this.vm.vcpus;

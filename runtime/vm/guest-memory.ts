@@ -8,6 +8,7 @@
 import { problemOf } from '../../src/mmu/memory-map.ts';
 import { type AddressSpace, type MemoryRegion, PAGE_ROM, type PhysicalMemory } from '../../src/mmu/physical-memory.ts';
 import { ConfigurationError, MemoryError } from '../errors.ts';
+import type { GuestRam } from '../loaders/initial-state.ts';
 
 export type { AddressSpace } from '../../src/mmu/physical-memory.ts';
 
@@ -89,12 +90,18 @@ export function spaceOf(options: SpaceOption | null | undefined): AddressSpace {
 export class GuestMemory {
   /** The VM's RAM, in which regions lie. What is written here directly no dirty log sees, and no processor's code. */
   readonly backing: Uint8Array;
+  /** The same for loaders, who say what they write: logs and processors see that. */
+  readonly ram: GuestRam;
   private readonly physical: PhysicalMemory;
 
   /** @param backing the part of the physical memory's buffer that is guest RAM, on a page's boundary */
   constructor(physical: PhysicalMemory, backing: Uint8Array) {
     this.physical = physical;
     this.backing = backing;
+    this.ram = {
+      bytes: backing,
+      writing: (start, length) => physical.writingAt(backing.byteOffset + start, length),
+    };
   }
 
   /** The map of a space, sorted by address. */

@@ -509,14 +509,26 @@ export class PhysicalMemory {
     else this.view.setUint32(at, value, true);
     this.#announce(page, physical, bytes);
   }
+  /** Bytes of the buffer are about to be written, before anything is executed, by somebody who knows where memory lies. */
+  writingAt(host: number, bytes: number): void {
+    for (let done = 0; done < bytes; ) {
+      const part = Math.min(4096 - ((host + done) & 0xfff), bytes - done);
+      this.#announceAt(Math.floor((host + done) / 4096), null, (host + done) & 0xfff, part);
+      done += part;
+    }
+  }
+
   #announce(page: number, physical: number, bytes: number): void {
-    const host = this.#entryOf(page) >>> 12;
+    this.#announceAt(this.#entryOf(page) >>> 12, page, physical & 0xfff, bytes);
+  }
+  /** @param page where a page of the buffer is shown; null: it is not known */
+  #announceAt(host: number, page: number | null, within: number, bytes: number): void {
     this.#thaw(host);
     const flags = this.pageFlags[host]!;
     if ((flags & PAGE_LOG) !== 0) this.logs.noteWrite(host);
     if ((flags & PAGE_CODE) === 0) return;
-    if (!this.#shared) this.onCodeWrite(physical, bytes);
-    else for (const user of this.#usersOf(host)) this.onCodeWrite(user * 4096 + (physical & 0xfff), bytes);
+    if (page !== null && !this.#shared) this.onCodeWrite(page * 4096 + within, bytes);
+    else for (const user of this.#usersOf(host)) this.onCodeWrite(user * 4096 + within, bytes);
   }
 }
 

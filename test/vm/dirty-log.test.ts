@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ConfigurationError } from '../../runtime/errors.ts';
+import { loadGuest } from '../../runtime/loaders/load.ts';
 import type { CollectOptions } from '../../runtime/vm/dirty-log.ts';
 import type { Vm } from '../../runtime/vm/vm.ts';
 import { MemoryMap } from '../../src/mmu/memory-map.ts';
@@ -117,6 +118,35 @@ testEngines('row 7: writes by the embedder and by loaders are logged like those 
   vm.memory.view(DATA, 8192, { access: 'read' });
   assert.deepEqual(collected(vm), []);
 });
+
+testEngines(
+  'row 7: what a loader writes is dirty, page by page, and what stood there is not executed any more',
+  (engine) => {
+    const image = (step: number) => {
+      // add eax, step; jmp to it; and something on the third page
+      const bytes = new Uint8Array(2 * 4096 + 100).fill(0x90);
+      bytes.set([0x83, 0xc0, step, 0xeb, 0xfb]);
+      return bytes;
+    };
+    const vm = guest(engine, [HLT]);
+    const load = (step: number, at: number) => {
+      const flat = { address: at, mode: 'protected' } as const;
+      const options = { name: 'image', commandLine: '', modules: [], flat };
+      vm.start(0, loadGuest(image(step), vm.memory.ram, options).state);
+    };
+    load(1, DATA);
+    vm.vcpu(0).enter({ maxInstructions: 3000 });
+    assert.equal(vm.vcpu(0).fields.get32('rax'), 1500);
+    vm.dirty.start();
+    load(7, DATA);
+    // The descriptor table and a page for the stack come with every image that is not for real mode.
+    assert.deepEqual(collected(vm, { start: DATA }), [0, 1, 2].map(page));
+    assert.equal(collected(vm).length, 2);
+    vm.vcpu(0).enter({ maxInstructions: 3000 });
+    assert.equal(vm.vcpu(0).fields.get32('rax'), 7 * 1500);
+    assert.deepEqual(collected(vm), []);
+  },
+);
 
 testEngines('row 7: logging is turned on and off by range', (engine) => {
   const { vm, touch } = toucher(engine);
