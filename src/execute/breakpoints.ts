@@ -40,7 +40,8 @@ export class Breakpoints {
   }
   /** The embedder's, by linear addresses. */
   setEmbedders(addresses: ReadonlySet<bigint>): void {
-    if (addresses.size === 0 && this.embedders.size === 0) return;
+    const { embedders } = this;
+    if (addresses.size === embedders.size && [...addresses].every((address) => embedders.has(address))) return;
     this.embedders = addresses;
     this.merge();
   }
