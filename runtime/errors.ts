@@ -23,6 +23,8 @@ export type ConfigurationCode =
   | 'bad-region'
   | 'already-entered'
   | 'bad-vector'
+  | 'bad-msr-rule'
+  | 'bad-cpuid'
   | 'interrupt-pending'
   | 'busy'
   | 'unsupported-host';

@@ -2,6 +2,7 @@
  * The public face of the package: what `import … from 'jit86'` gives. The hosts come as `jit86/node` and `jit86/browser`.
  */
 
+export { type CpuidPolicy, type CpuidRegisters, cpuidFeatureNames } from '../src/system/cpuid-policy.ts';
 export { type Alarm, type Clock, HostClock, VirtualClock } from './devices/clock.ts';
 export { Debugcon } from './devices/debugcon.ts';
 export type { AccessSize, Device } from './devices/device.ts';
@@ -68,6 +69,7 @@ export * from './vm/dirty-log.ts';
 export * from './vm/exits.ts';
 export { GuestDebug, type GuestDebugOptions, type Watchpoint, type WatchpointKind } from './vm/guest-debug.ts';
 export * from './vm/guest-memory.ts';
+export { type MsrAction, MsrPolicy, type MsrRule, type UnknownMsrAction } from './vm/msr-policy.ts';
 export type { VmCreation, VmModules, VmOptions, VmTranslation } from './vm/options.ts';
 export {
   type RegisterInfo,
@@ -79,3 +81,4 @@ export {
 export type { RunOptions } from './vm/runner.ts';
 export { Vcpu } from './vm/vcpu.ts';
 export { Vm } from './vm/vm.ts';
+export * from './vm/vm-time.ts';

@@ -28,6 +28,8 @@ export interface TranslationOptions {
   readonly x87: X87Mode;
   /** Which processor; `max` if nothing is said. */
   readonly cpu?: CpuModelName;
+  /** Features of instructions that it does not have. */
+  readonly lacks?: readonly string[];
   /** Where translations are kept: a folder in Node, the name of a database in a page; null: nowhere. */
   readonly cache: string | null;
 }
@@ -73,7 +75,7 @@ export class MachineTranslation {
 
   /** Begins at once, so that threads and files come while the machine is made; null: the machine only interprets. */
   static async start(options: TranslationOptions, host: Host): Promise<MachineTranslation | null> {
-    const { engine, cache: place, x87, cpu = 'max' } = options;
+    const { engine, cache: place, x87, cpu = 'max', lacks = [] } = options;
     if (engine === 'interpreter') return null;
     const mode = { shared: false, x87, ...(options.cpus === 1 ? { cpu: cpuBase } : {}) };
     const store = place === null ? null : host.openStore(place);
@@ -87,7 +89,7 @@ export class MachineTranslation {
     } else way = { kind: 'first', translate: (await import('../jit/translate.ts')).translate };
     let storage: Storage | null = null;
     if (store !== null) {
-      const identity = `${await host.translatorIdentity()} ${JSON.stringify(mode)} ${cpu}`;
+      const identity = `${await host.translatorIdentity()} ${JSON.stringify(mode)} ${cpu} ${lacks.join()}`;
       storage = {
         store,
         blocks: new BlockCache(identity),

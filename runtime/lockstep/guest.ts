@@ -13,6 +13,7 @@ import type { Regions } from '../../src/execute/regions.ts';
 import { openBus } from '../../src/mmu/physical-memory.ts';
 import { layout } from '../../src/state/layout.ts';
 import type { CpuModelName } from '../../src/system/cpu-models.ts';
+import type { CpuidPolicy } from '../../src/system/cpuid-policy.ts';
 import type { VmModules } from '../vm/options.ts';
 import { cpuBase } from '../vm/places.ts';
 import type { Vcpu } from '../vm/vcpu.ts';
@@ -157,6 +158,7 @@ export class Guest {
     modules: VmModules,
     model: CpuModelName = kind.paging === '5-level' ? 'max-la57' : 'max',
     translator: Translate = translateRegion,
+    cpuid: CpuidPolicy = {},
   ) {
     this.kind = kind;
     this.vm = new Vm({
@@ -164,6 +166,7 @@ export class Guest {
       memory: RAM_BYTES,
       cpus: 1,
       model,
+      cpuid,
       modules,
       ports: { read: () => 0xffffffff, write: () => {} },
       tsc: { read: () => 0x123456789n, hertz: 1e9 },

@@ -14,8 +14,15 @@ export interface MachineParts extends VmModules {
 
 /** Begins at once; the answer is for one machine. */
 export async function prepareMachine(options: MachineOptions, host: Host): Promise<MachineParts> {
+  const { cpuid, cpu, cpus, machine } = options;
+  let lacks: readonly string[] = [];
+  if (cpuid !== undefined) {
+    const { chooseCpu } = await import('../vm/cpu-choice.ts');
+    const lapic = machine === 'bare' ? 'hidden' : 'visible';
+    lacks = chooseCpu({ cpus, cpuid, lapic, ...(cpu && { model: cpu }) }).model.lacks;
+  }
   const [translation, core, arithmetic] = await Promise.all([
-    MachineTranslation.start(options, host),
+    MachineTranslation.start({ ...options, lacks }, host),
     host.readModule('core.wasm'),
     host.readModule('softfloat.wasm'),
   ]);

@@ -3,6 +3,7 @@
  * machine of plain script; `bare-machine.ts` makes the real one.
  */
 import type { CpuModelName } from '../../src/system/cpu-models.ts';
+import type { CpuidPolicy } from '../../src/system/cpuid-policy.ts';
 import type { GuestRam, InitialState } from '../loaders/initial-state.ts';
 import type { DebugExit } from '../vm/exits.ts';
 import type { Vcpu } from '../vm/vcpu.ts';
@@ -37,6 +38,10 @@ export interface MachineOptions {
   readonly x87: X87Mode;
   /** Which processor; `max`, the default, has everything that exists but 5-level paging. */
   readonly cpu?: CpuModelName;
+  /** A PC's CPUID: features taken away, other numbers and texts. */
+  readonly cpuid?: CpuidPolicy;
+  /** `kvm`: the PC has KVM's interface, with kvmclock. `none` if nothing is said. */
+  readonly paravirt?: 'none' | 'kvm';
   /** Where translations are kept: a folder in Node, the name of a database in a page; null: nowhere. */
   readonly cache: string | null;
   /** Takes each byte sent through the serial port. */

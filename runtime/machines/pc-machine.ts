@@ -76,6 +76,8 @@ export class PcMachine implements Machine {
       memory: options.memory,
       cpus: options.cpus,
       model: options.cpu ?? 'max',
+      paravirt: options.paravirt ?? 'none',
+      ...(options.cpuid && { cpuid: options.cpuid }),
       modules,
       ports: io.ports,
       mmio: io.memory,

@@ -2,9 +2,10 @@
 import type { TranslatorParts } from '../../jit/translator.ts';
 import type { MmioHandler } from '../../src/mmu/physical-memory.ts';
 import type { CpuModelName } from '../../src/system/cpu-models.ts';
+import type { CpuidPolicy } from '../../src/system/cpuid-policy.ts';
 import type { Ports, TimeStampCounter } from '../../src/system/engine.ts';
 import type { Engine } from '../machines/machine.ts';
-import type { ApicMachine } from './vcpu.ts';
+import type { ApicMachine } from './vcpu-parts.ts';
 import type { VmTime, VmTimeOptions } from './vm-time.ts';
 
 /** The modules that the build made. */
@@ -19,6 +20,15 @@ export interface VmOptions extends VmTimeOptions {
   readonly cpus: number;
   /** What kind of processor; `max` if left out. */
   readonly model?: CpuModelName;
+  /** What CPUID shows otherwise: features taken away, other numbers and texts. Never one that is not implemented. */
+  readonly cpuid?: CpuidPolicy;
+  /** `kvm`: KVM's interface, CPUID 40000000H and kvmclock. `none` is the default. */
+  readonly paravirt?: 'none' | 'kvm';
+  /**
+   * VMCALL and VMMCALL: #UD (`fault`, the default), an exit `hypercall` (at CPL 0; else the answer is -1), or the answer that
+   * KVM has for a call that it does not know (`kvm`, the default with KVM's interface).
+   */
+  readonly hypercalls?: 'fault' | 'exit' | 'kvm';
   readonly modules: VmModules;
   /** The I/O ports, if `vm.io` is not to have them. */
   readonly ports?: Ports;

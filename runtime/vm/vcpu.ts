@@ -3,23 +3,18 @@
  * entered on one thread at a time.
  */
 import { CodeMemory } from '../../src/execute/code-memory.ts';
-import type { Contexts } from '../../src/execute/context.ts';
 import { Engine } from '../../src/execute/engine.ts';
 import type { Processor } from '../../src/execute/processor.ts';
 import type { Mmu } from '../../src/mmu/mmu.ts';
 import type { PhysicalMemory } from '../../src/mmu/physical-memory.ts';
 import { CpuState } from '../../src/state/cpu-state.ts';
 import { offsetOf } from '../../src/state/layout.ts';
-import type { ApicBus } from '../../src/system/apic-bus.ts';
-import type { ApicClock } from '../../src/system/apic-timer.ts';
 import { Cpu } from '../../src/system/cpu.ts';
-import type { CpuModel } from '../../src/system/cpu-models.ts';
 import { DR6_BS } from '../../src/system/debug.ts';
-import type { Ports, RandomNumbers, TimeStampCounter } from '../../src/system/engine.ts';
 import type { HelperName } from '../../src/system/helpers.ts';
 import { InterruptPins, type InterruptSource } from '../../src/system/interrupt-pins.ts';
 import { type ApicListener, LocalApic } from '../../src/system/local-apic.ts';
-import { timeStamp } from '../../src/system/time.ts';
+import { timeMoved, timeStamp } from '../../src/system/time.ts';
 import { ConfigurationError } from '../errors.ts';
 import { type AccessingVcpu, EmbedderAccesses } from './embedder-accesses.ts';
 import { type EntryLimits, entryLimits } from './entry-limits.ts';
@@ -27,6 +22,7 @@ import type { EnterOptions, Exit } from './exits.ts';
 import { GuestDebug } from './guest-debug.ts';
 import { PendingEvents } from './pending-events.ts';
 import { VcpuState } from './registers.ts';
+import type { VcpuInterrupts, VcpuParts } from './vcpu-parts.ts';
 import type { TimedVcpu, VmTime } from './vm-time.ts';
 
 const word = (name: string) => offsetOf(name) >> 2;
@@ -46,51 +42,6 @@ const IF = 0x200;
 const MOV_SS_SHADOW = 2;
 /** IA32_APIC_BASE: this is the bootstrap processor. */
 const BSP = 0x100n;
-
-/** What the local APICs of a machine work with. */
-export interface ApicMachine {
-  /** Nanoseconds; the time-stamp counter must follow from it. */
-  readonly clock: ApicClock;
-  /** The vector of the external controller (8259), which takes the interrupt as acknowledged: for machines without one on
-   *  the APIC bus (`vm.irq`). */
-  readonly acknowledgeExternal?: () => number;
-}
-
-/** What a vCPU asks of the machine's interrupt routing. */
-export interface VcpuInterrupts {
-  /** The vector of the external controller; -1 = the processor is told later. */
-  acknowledge(processor: InterruptSource): number;
-  /** Whether `poll` is worth a call. */
-  readonly polls: boolean;
-  /** Looks at what other threads have signalled. */
-  poll(): void;
-}
-
-export interface VcpuParts {
-  readonly memory: WebAssembly.Memory;
-  readonly base: number;
-  readonly codeBase: number;
-  readonly codeBytes: number;
-  readonly physical: PhysicalMemory;
-  readonly contexts: Contexts;
-  readonly core: WebAssembly.Module;
-  readonly arithmetic: WebAssembly.Exports;
-  readonly ports: Ports;
-  readonly tsc: TimeStampCounter;
-  /** Keeps time for entries, and is the counter unless that is the embedder's own. */
-  readonly time: VmTime;
-  readonly random: RandomNumbers;
-  readonly model: CpuModel;
-  readonly index: number;
-  readonly cpus: number;
-  /** null: the processor has no local APIC. */
-  readonly apic: { readonly clock: ApicClock; readonly bus: ApicBus } | null;
-  readonly interrupts: VcpuInterrupts;
-  /** Told of each entry. */
-  readonly entered: () => void;
-  /** Told of each return. */
-  readonly left: () => void;
-}
 
 /** Instructions between two looks at a clock that goes by itself. */
 const deadlineSlice = 50_000;
@@ -186,6 +137,8 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
       model: parts.model,
       index: parts.index,
       cpus: parts.cpus,
+      ...parts.policy,
+      embedder: this.accesses,
     });
     this.mmu = this.cpu.processor.mmu;
     engine = new Engine({
@@ -209,7 +162,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
     return timeStamp(this.cpu.processor);
   }
   timeMoved(): void {
-    this.apic?.timeMoved();
+    timeMoved(this.cpu.processor);
   }
   shorten(): void {
     this.shortened = true;

@@ -5,12 +5,11 @@
 
 import { Translator } from '../../jit/translator.ts';
 import { Contexts } from '../../src/execute/context.ts';
-import { definitions } from '../../src/isa/define.ts';
 import { type MmioHandler, PhysicalMemory } from '../../src/mmu/physical-memory.ts';
 import { cpuBytes } from '../../src/state/layout.ts';
 import { ApicBus } from '../../src/system/apic-bus.ts';
-import { cpuModel } from '../../src/system/cpu-models.ts';
 import type { RandomNumbers, TimeStampCounter } from '../../src/system/engine.ts';
+import { MsrTable } from '../../src/system/msr-table.ts';
 import { nanosOfTsc } from '../../src/system/tsc-scale.ts';
 import type { Device } from '../devices/device.ts';
 import { ConfigurationError } from '../errors.ts';
@@ -26,17 +25,18 @@ import { inherit } from '../snapshot/fork.ts';
 import type { MachineKind } from '../snapshot/machine-state.ts';
 import { type RestoreOptions, restoreSnapshot, type SnapshotOptions, takeSnapshot } from '../snapshot/snapshot.ts';
 import { MachineTranslation } from '../translation.ts';
+import { chooseCpu } from './cpu-choice.ts';
 import { DirtyLog } from './dirty-log.ts';
 import type { EmbedderAccesses } from './embedder-accesses.ts';
 import type { Exit } from './exits.ts';
 import { GuestMemory } from './guest-memory.ts';
 import { enterInitialState } from './initial-entry.ts';
+import { MsrPolicy } from './msr-policy.ts';
 import type { VmCreation, VmOptions } from './options.ts';
 import { cpuBase } from './places.ts';
 import { Runner, type RunOptions } from './runner.ts';
 import { Vcpu } from './vcpu.ts';
 import { VmTime } from './vm-time.ts';
-import '../../src/isa/all.ts';
 
 const pageBytes = 65536;
 const codeBytes = 0x2000000;
@@ -90,6 +90,8 @@ export class Vm {
   readonly apicBus = new ApicBus();
   /** Interrupts as GSIs, and the controllers on the APIC bus. */
   readonly irq: VmInterrupts;
+  /** Which MSRs are the guest's. */
+  readonly msr: MsrPolicy;
   /** The machine's time: what deadlines are of. */
   readonly time: VmTime;
   /** The vCPU that was entered last: whose accesses reach devices. */
@@ -107,8 +109,9 @@ export class Vm {
    */
   static async create(options: VmCreation, host: Host): Promise<Vm> {
     const { engine = 'auto', x87 = 'exact', cache = null, model, ...others } = options;
+    const { lacks } = chooseCpu(options).model;
     const [translation, core, arithmetic] = await Promise.all([
-      MachineTranslation.start({ engine, x87, cache, cpus: options.cpus, ...(model && { cpu: model }) }, host),
+      MachineTranslation.start({ engine, x87, cache, cpus: options.cpus, lacks, ...(model && { cpu: model }) }, host),
       host.readModule('core.wasm'),
       host.readModule('softfloat.wasm'),
     ]);
@@ -152,16 +155,13 @@ export class Vm {
     this.dirty = new DirtyLog(this.physical);
     const arithmetic = new WebAssembly.Instance(modules.arithmetic).exports;
     this.arithmetic = arithmetic;
-    const features = new Set<string>(definitions.map((d) => d.feature));
     const { tsc: counter } = options;
+    const { model, lapic, hypercalls, kvm } = chooseCpu(options);
     this.time = options.time ?? new VmTime(options);
-    const { lapic = options.apic === undefined ? 'hidden' : 'visible' } = options;
-    if (lapic !== 'visible' && lapic !== 'hidden')
-      throw new ConfigurationError('bad-option', `lapic: '${String(lapic)}' is neither 'visible' nor 'hidden'`);
     const apic = lapic === 'visible' ? { clock: options.apic?.clock ?? this.time.clock } : undefined;
     this.irq = new VmInterrupts(this.apicBus, options.apic?.acknowledgeExternal);
-    if (apic !== undefined) for (const feature of ['x2apic', 'tsc-deadline']) features.add(feature);
-    const model = cpuModel(options.model ?? 'max', features);
+    const policy = { msrs: new MsrTable(), hypercalls, paravirt: kvm ? this.time : null };
+    this.msr = new MsrPolicy(policy.msrs);
     this.contexts = new Contexts(model.lacks, model.features.has('la57') ? 57 : 48);
     this.vcpus = Array.from(
       { length: cpus },
@@ -180,6 +180,7 @@ export class Vm {
           time: this.time,
           random: randomNumbers(options.random ?? 'host'),
           model,
+          policy,
           index,
           cpus,
           apic: apic === undefined ? null : { clock: apic.clock, bus: this.apicBus },

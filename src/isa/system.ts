@@ -70,6 +70,10 @@ for (const [name, extension, feature] of [
 privileged('RDMSR', ['0F 32'], 'rdmsr', 'msr');
 privileged('WRMSR', ['0F 30'], 'wrmsr', 'msr');
 
+// --- calls to the machine's maker: KVM takes either, whatever the processor's maker
+define('VMCALL', ['NP 0F 01 C1'], (b, x) => b.call('vmcall', x));
+define('VMMCALL', ['NP 0F 01 D9'], (b, x) => b.call('vmcall', x));
+
 // --- flags
 const IF = 0x200;
 define('CLI', ['FA'], (b, x) => {

@@ -118,6 +118,8 @@ function rows(): Row[] {
   add('msr', 'u32', 'smbase');
   for (let i = 0; i < 11; i++) add('msr', 'u64', `mtrrFixed${i}`);
   for (let i = 0; i < 8; i++) add('msr', 'u64', `mtrrBase${i}`, `mtrrMask${i}`);
+  // Where KVM's clock writes (kvm-clock.ts).
+  add('msr', 'u64', 'kvmWallClock', 'kvmSystemTime');
   // `shutdown` = 1 after a triple fault. `interruptShadow`: 1 = after STI, 2 = after MOV SS or POP SS, for one instruction.
   add('event', 'u32', 'shutdown');
   add('event', 'u32', 'cpl', 'interruptShadow', 'halted', 'pendingException', 'pendingErrorCode', 'nmiBlocked', 'smm');

@@ -34,6 +34,9 @@ const fiveLevels = 'la57';
 export const cpuModelNames = ['486', 'pentium3', 'core2', 'x86-64-v2', 'x86-64-v3', 'max', 'max-la57'] as const;
 export type CpuModelName = (typeof cpuModelNames)[number];
 
+/** By leaf and subleaf (`leafKey` of cpuid.ts): what a policy has put in the place of some registers' values. */
+export type ReplacedLeaves = ReadonlyMap<number, readonly (number | undefined)[]>;
+
 interface Description {
   /** Family, model and stepping, as CPUID 1 shows them in EAX. */
   readonly signature: number;
@@ -49,6 +52,8 @@ export interface CpuModel extends Omit<Description, 'features'> {
   readonly features: ReadonlySet<string>;
   /** Features of instructions that exist here but not in this processor. */
   readonly lacks: readonly string[];
+  /** What a policy shows in the place of the model's numbers and texts (cpuid-policy.ts). */
+  readonly replaced: ReplacedLeaves;
 }
 
 const i486 = ['base', 'fpu'];
@@ -144,5 +149,6 @@ export function cpuModel(name: CpuModelName, instructions: Iterable<string>): Cp
     typeof features === 'string' ? features === 'all' || f !== fiveLevels : features.includes(f),
   );
   const has = new Set(chosen);
-  return { ...description, name, features: has, lacks: [...existing].filter((f) => !has.has(f)).sort() };
+  const lacks = [...existing].filter((f) => !has.has(f)).sort();
+  return { ...description, name, features: has, lacks, replaced: new Map() };
 }

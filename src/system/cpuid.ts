@@ -1,6 +1,19 @@
 /** CPUID: reports exactly what the processor's model has of what exists (cpu-models.ts). SDM volume 2, CPUID. */
 import { physicalAddressBits } from '../mmu/walk.ts';
+import {
+  type Bits,
+  extended1Ecx,
+  extended1Edx,
+  extended7Edx,
+  leaf1Ecx,
+  leaf1Edx,
+  leaf7Ebx,
+  leaf7Ecx,
+  leaf7Edx,
+  leafDEax,
+} from './cpuid-features.ts';
 import { CR4_OSXSAVE, CR4_PKE, type Processor } from './processor.ts';
+import { tscRatio } from './tsc-scale.ts';
 import { areaBytes, componentBytes, components, supported } from './xsave.ts';
 
 /** EAX, EBX, ECX, EDX. */
@@ -9,6 +22,9 @@ export type Leaf = readonly [number, number, number, number];
 const zero: Leaf = [0, 0, 0, 0];
 const VENDOR = 'GenuineIntel';
 const HYPERVISOR = 'jit86jit86  ';
+/** The signature and features of KVM's interface: old and new clock registers, no delays at ports, one clock for all. */
+const KVM = 'KVMKVMKVM\0\0\0';
+const KVM_FEATURES = (1 << 0) | (1 << 1) | (1 << 3) | (1 << 24);
 const MAXIMUM_EXTENDED = 0x8000_0008;
 
 const text = (s: string, at: number): number => {
@@ -17,103 +33,23 @@ const text = (s: string, at: number): number => {
   return word >>> 0;
 };
 
-type Bits = readonly (readonly [feature: string, bit: number])[];
-const word = (p: Processor, bits: Bits): number => {
+/** What CPUID's answers depend on: a processor, or what is to become one. */
+export type CpuidSource = Pick<
+  Processor,
+  'model' | 'features' | 'cpus' | 'index' | 'cr4' | 'code64' | 'baseBits' | 'paravirt'
+> & {
+  /** null: there is no local APIC. */
+  readonly apic: object | null;
+  readonly tsc: { readonly hertz: number };
+  readonly state: { get64(field: 'xcr0'): bigint };
+};
+
+const word = (p: CpuidSource, bits: Bits): number => {
   let made = 0;
   for (const [feature, bit] of bits) if (p.features.has(feature)) made |= 1 << bit;
   return made >>> 0;
 };
-
-const leaf1Edx: Bits = [
-  ['fpu', 0],
-  ['vme', 1],
-  ['de', 2],
-  ['pse', 3],
-  ['tsc', 4],
-  ['msr', 5],
-  ['pae', 6],
-  ['mce', 7],
-  ['cx8', 8],
-  ['sep', 11],
-  ['mtrr', 12],
-  ['pge', 13],
-  ['mca', 14],
-  ['cmov', 15],
-  ['pat', 16],
-  ['pse36', 17],
-  ['clflush', 19],
-  ['mmx', 23],
-  ['fxsr', 24],
-  ['sse', 25],
-  ['sse2', 26],
-];
-const leaf1Ecx: Bits = [
-  ['sse3', 0],
-  ['pclmulqdq', 1],
-  ['ssse3', 9],
-  ['cx16', 13],
-  ['pcid', 17],
-  ['sse4.1', 19],
-  ['fma', 12],
-  ['sse4.2', 20],
-  ['movbe', 22],
-  ['popcnt', 23],
-  ['aes', 25],
-  ['rdrand', 30],
-  ['xsave', 26],
-  ['avx', 28],
-  ['f16c', 29],
-  ['hypervisor', 31],
-];
-const leaf7Ebx: Bits = [
-  ['fsgsbase', 0],
-  ['tsc-adjust', 1],
-  ['bmi1', 3],
-  ['avx2', 5],
-  ['smep', 7],
-  ['bmi2', 8],
-  ['invpcid', 10],
-  ['rdseed', 18],
-  ['adx', 19],
-  ['smap', 20],
-  ['clflushopt', 23],
-  ['clwb', 24],
-  ['sha', 29],
-];
-const leaf7Ecx: Bits = [
-  ['umip', 2],
-  ['pku', 3],
-  ['la57', 16],
-  ['rdpid', 22],
-  ['movdiri', 27],
-  ['movdir64b', 28],
-];
 const OSPKE = 1 << 4;
-const leaf7Edx: Bits = [
-  ['serialize', 14],
-  ['arch-capabilities', 29],
-];
-const extended1Edx: Bits = [
-  ['syscall', 11],
-  ['nx', 20],
-  ['gbpages', 26],
-  ['rdtscp', 27],
-  ['lm', 29],
-];
-const extended1Ecx: Bits = [
-  ['lahf64', 0],
-  ['lzcnt', 5],
-  ['prefetchw', 8],
-];
-const extended7Edx: Bits = [['invariant-tsc', 8]];
-
-const leafDEax: Bits = [
-  ['xsaveopt', 0],
-  ['xsavec', 1],
-  ['xsave', 2],
-  ['xsaves', 3],
-];
-
 const OSXSAVE = 1 << 27;
 const APIC = 1 << 9;
 const X2APIC = 1 << 21;
@@ -122,7 +58,7 @@ const HTT = 1 << 28;
 const CLFLUSH_LINE = 8;
 
 /** Deterministic cache parameters: 32 KiB L1 data and code, 256 KiB L2, 8 MiB L3, lines of 64 bytes. */
-function caches(p: Processor, subleaf: number): Leaf {
+function caches(p: CpuidSource, subleaf: number): Leaf {
   const make = (type: number, level: number, ways: number, sets: number, sharing: number): Leaf => [
     (type | (level << 5) | (1 << 8) | ((sharing - 1) << 14) | ((p.cpus - 1) << 26)) >>> 0,
     (63 | ((ways - 1) << 22)) >>> 0,
@@ -144,15 +80,21 @@ function caches(p: Processor, subleaf: number): Leaf {
 }
 
 /** Extended topology: one thread per core, all cores in one package. */
-function topology(p: Processor, subleaf: number): Leaf {
+function topology(p: CpuidSource, subleaf: number): Leaf {
   const coreBits = Math.ceil(Math.log2(p.cpus));
   if (subleaf === 0) return [0, 1, 0x100, p.index];
   if (subleaf === 1) return [coreBits, p.cpus, 0x201, p.index];
   return [0, 0, subleaf & 0xff, p.index];
 }
 
+/** The time-stamp counter's rate as a ratio of the crystal's clock, which is the local APIC timer's. */
+function timeLeaf(p: CpuidSource): Leaf {
+  const { numerator, denominator } = tscRatio(p.tsc.hertz);
+  return [denominator, numerator, 1e9, 0];
+}
+
 /** State components that XSAVE manages. */
-function extendedState(p: Processor, subleaf: number): Leaf {
+function extendedState(p: CpuidSource, subleaf: number): Leaf {
   if (!p.features.has('xsave')) return zero;
   const all = supported(p);
   const xcr0 = Number(p.state.get64('xcr0') & 0xffff_ffffn);
@@ -162,8 +104,17 @@ function extendedState(p: Processor, subleaf: number): Leaf {
   return component === undefined ? zero : [component.bytes, component.offset, 0, 0];
 }
 
+export const leafKey = (leaf: number, subleaf: number): number => leaf * 0x100 + subleaf;
+
 /** The answer to CPUID with EAX = leaf, ECX = subleaf. */
-export function cpuidLeaf(p: Processor, leaf: number, subleaf: number): Leaf {
+export function cpuidLeaf(p: CpuidSource, leaf: number, subleaf: number): Leaf {
+  const made = modelLeaf(p, leaf, subleaf);
+  const replaced = subleaf < 0x100 ? p.model.replaced.get(leafKey(leaf, subleaf)) : undefined;
+  if (replaced === undefined) return made;
+  return [replaced[0] ?? made[0], replaced[1] ?? made[1], replaced[2] ?? made[2], replaced[3] ?? made[3]];
+}
+
+function modelLeaf(p: CpuidSource, leaf: number, subleaf: number): Leaf {
   const { model } = p;
   const known =
     leaf < 0x4000_0000
@@ -205,13 +156,17 @@ export function cpuidLeaf(p: Processor, leaf: number, subleaf: number): Leaf {
     case 0xd:
       return extendedState(p, subleaf);
     case 0x15:
-      return [1, 1, p.tsc.hertz, 0];
+      return timeLeaf(p);
     case 0x16: {
       const megahertz = Math.min(0xffff, Math.round(p.tsc.hertz / 1e6));
       return [megahertz, megahertz, 100, 0];
     }
     case 0x4000_0000:
-      return [0x4000_0000, text(HYPERVISOR, 0), text(HYPERVISOR, 4), text(HYPERVISOR, 8)];
+      return p.paravirt === null
+        ? [0x4000_0000, text(HYPERVISOR, 0), text(HYPERVISOR, 4), text(HYPERVISOR, 8)]
+        : [0x4000_0001, text(KVM, 0), text(KVM, 4), text(KVM, 8)];
+    case 0x4000_0001:
+      return p.paravirt === null ? zero : [KVM_FEATURES, 0, 0, 0];
     case 0x8000_0000:
       return [MAXIMUM_EXTENDED, 0, 0, 0];
     case 0x8000_0001: {

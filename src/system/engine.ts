@@ -33,6 +33,30 @@ export interface TimeStampCounter {
   nanosAt(tsc: bigint): number;
 }
 
+/** What the embedder answers in the place of the processor (runtime/vm/embedder-accesses.ts). Each may throw `exitRequest`. */
+export interface Embedder {
+  /** RDMSR and WRMSR of registers that the policy hands over; `fault`: #GP(0) instead. */
+  readMsr(index: number): { readonly low: number; readonly high: number; readonly fault: boolean };
+  writeMsr(index: number, low: number, high: number): { readonly fault: boolean };
+  /** VMCALL; `registers` gives the halves of RAX, RBX, RCX, RDX and RSI, the answer is for RAX. */
+  hypercall(registers: (index: 0 | 1 | 2 | 3 | 4, half: 0 | 1) => number): {
+    readonly low: number;
+    readonly high: number;
+  };
+}
+
+/** What VMCALL and VMMCALL do: #UD, the embedder's, or what KVM answers to calls that it does not know. */
+export type Hypercalls = 'fault' | 'exit' | 'kvm';
+
+/** What the processor's KVM interface shows of the machine's time (kvm-clock.ts). */
+export interface Paravirt {
+  /** A moment in nanoseconds, and what the time-stamp counter showed then, before offsets. */
+  readonly reference: { readonly nanos: number; readonly tsc: bigint };
+  readonly hertz: number;
+  /** Milliseconds since 1970 at nanosecond 0. */
+  readonly epoch: number;
+}
+
 /** What RDRAND and RDSEED give, 64 bits at a time; null = the generator whose state is the field `randomState`. */
 export type RandomNumbers = (() => bigint) | null;
 

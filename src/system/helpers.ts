@@ -21,6 +21,7 @@ import { cpuid } from './cpuid.ts';
 import { GuestFault } from './fault.ts';
 import { clac, cli, popf, stac, sti } from './flags-register.ts';
 import { fxrstor, fxsave } from './fx-state.ts';
+import { vmcall } from './hypercall.ts';
 import { deliverException } from './interrupts.ts';
 import { iret } from './iret.ts';
 import { rdmsr, wrmsr } from './msr.ts';
@@ -81,6 +82,7 @@ export const helpers = {
   wrmsr,
   cpuid,
   random,
+  vmcall,
   syscall,
   sysret,
   sysenter,

@@ -3,6 +3,7 @@ import { addressOfBig } from '../mmu/linear.ts';
 import { physicalAddressBits } from '../mmu/walk.ts';
 import { writeEfer } from './efer.ts';
 import { generalProtection } from './fault.ts';
+import { setSystemTime, setWallClock } from './kvm-clock.ts';
 import type { Processor } from './processor.ts';
 import { setTimeStamp, setTimeStampAdjust, timeStamp } from './time.ts';
 
@@ -132,6 +133,16 @@ for (let i = 0; i < 8; i++) {
   table.set(0x201 + i * 2, field(`mtrrMask${i}`, (physicalMask & ~0xfffn) | 0x800n));
 }
 
+const wallClock: Msr = { read: (p) => p.state.get64('kvmWallClock'), write: setWallClock };
+const systemTime: Msr = { read: (p) => p.state.get64('kvmSystemTime'), write: setSystemTime };
+/** With KVM's interface: the numbers of KVM_FEATURE_CLOCKSOURCE2, and the older ones. */
+const kvmRegisters = new Map<number, Msr>([
+  [0x11, wallClock],
+  [0x12, systemTime],
+  [0x4b56_4d00, wallClock],
+  [0x4b56_4d01, systemTime],
+]);
+
 const isApicRegister = (index: number): boolean => (index >= 0x800 && index < 0x840) || index === 0x6e0;
 
 /** Can the MSR that is this field of the layout have a value? True for fields that are no MSR. */
@@ -156,8 +167,18 @@ const owners: readonly (readonly [first: number, last: number, feature: string])
 function find(p: Processor, index: number): Msr | undefined {
   for (const [first, last, feature] of owners)
     if (index >= first && index <= last && !p.features.has(feature)) return undefined;
-  return table.get(index);
+  return table.get(index) ?? (p.paravirt === null ? undefined : kvmRegisters.get(index));
 }
+const isKnown = (p: Processor, index: number): boolean => isApicRegister(index) || find(p, index) !== undefined;
+
+/** The embedder answers for this access; the processor if false. */
+function isHandedOver(p: Processor, index: number, write: boolean): boolean {
+  const action = p.msrs.action(index, write);
+  if (action === 'fault') throw generalProtection();
+  if (action === 'allow' && (p.msrs.unknown !== 'exit' || isKnown(p, index))) return false;
+  return p.embedder !== null;
+}
+const isIgnored = (p: Processor, index: number): boolean => p.msrs.unknown === 'ignore' && !isKnown(p, index);
 
 /** @throws GuestFault #GP(0) */
 export function readMsr(p: Processor, index: number): bigint {
@@ -189,15 +210,27 @@ const RDX = 2;
 /** `rdmsr`. */
 export function rdmsr(p: Processor): void {
   p.requireCpl0();
-  const value = readMsr(p, p.gpr32(RCX));
-  p.setGpr(RAX, 64, Number(value & 0xffff_ffffn));
-  p.setGpr(RDX, 64, Number(value >> 32n));
+  const index = p.gpr32(RCX);
+  if (isHandedOver(p, index, false)) {
+    const { low, high, fault } = p.embedder!.readMsr(index);
+    if (fault) throw generalProtection();
+    p.setGpr(RAX, 64, low);
+    p.setGpr(RDX, 64, high);
+  } else {
+    const value = isIgnored(p, index) ? 0n : readMsr(p, index);
+    p.setGpr(RAX, 64, Number(value & 0xffff_ffffn));
+    p.setGpr(RDX, 64, Number(value >> 32n));
+  }
   p.advance();
 }
 
 /** `wrmsr`. */
 export function wrmsr(p: Processor): void {
   p.requireCpl0();
-  writeMsr(p, p.gpr32(RCX), (BigInt(p.gpr32(RDX)) << 32n) | BigInt(p.gpr32(RAX)));
+  const index = p.gpr32(RCX);
+  const [low, high] = [p.gpr32(RAX), p.gpr32(RDX)];
+  if (isHandedOver(p, index, true)) {
+    if (p.embedder!.writeMsr(index, low, high).fault) throw generalProtection();
+  } else if (!isIgnored(p, index)) writeMsr(p, index, (BigInt(high) << 32n) | BigInt(low));
   p.advance();
 }

@@ -11,10 +11,20 @@ import type { CpuState } from '../state/cpu-state.ts';
 import { offsetOf, segmentNames } from '../state/layout.ts';
 import { UD } from '../state/vectors.ts';
 import type { CpuModel } from './cpu-models.ts';
-import type { Engine, LocalApic, Ports, RandomNumbers, TimeStampCounter } from './engine.ts';
+import type {
+  Embedder,
+  Engine,
+  Hypercalls,
+  LocalApic,
+  Paravirt,
+  Ports,
+  RandomNumbers,
+  TimeStampCounter,
+} from './engine.ts';
 import { GuestFault, generalProtection } from './fault.ts';
 import { FrameBuffer } from './frame-buffer.ts';
 import { LinearMemory } from './linear-memory.ts';
+import { MsrTable } from './msr-table.ts';
 import { ACCESS_DB, ACCESS_L, CS, FS, GS, LDTR, SegmentRegister, SS, TR } from './segment-register.ts';
 
 export const CR0_PE = 1 << 0;
@@ -112,6 +122,14 @@ export interface Surroundings {
   readonly apic: LocalApic | null;
   /** What this processor calls itself, and which features it has. */
   readonly model: CpuModel;
+  /** Which MSRs are handed over or kept from the guest; all are the guest's if left out. */
+  readonly msrs?: MsrTable;
+  /** Who answers for them, and hypercalls; nobody if left out, they fault then. */
+  readonly embedder?: Embedder;
+  /** #UD if left out. */
+  readonly hypercalls?: Hypercalls;
+  /** KVM's interface; there is none if left out. */
+  readonly paravirt?: Paravirt | null;
   /** Number of this CPU (its APIC id), and how many there are. */
   readonly index: number;
   readonly cpus: number;
@@ -130,6 +148,10 @@ export class Processor {
   readonly random: RandomNumbers;
   readonly apic: LocalApic | null;
   readonly model: CpuModel;
+  readonly msrs: MsrTable;
+  readonly embedder: Embedder | null;
+  readonly hypercalls: Hypercalls;
+  readonly paravirt: Paravirt | null;
   readonly features: ReadonlySet<string>;
   readonly index: number;
   readonly cpus: number;
@@ -173,6 +195,10 @@ export class Processor {
     this.apic = around.apic;
     this.model = around.model;
     this.features = around.model.features;
+    this.msrs = around.msrs ?? new MsrTable();
+    this.embedder = around.embedder ?? null;
+    this.hypercalls = around.hypercalls ?? 'fault';
+    this.paravirt = around.paravirt ?? null;
     this.mmu.walker.gigabytePages = this.features.has('gbpages');
     this.index = around.index;
     this.cpus = around.cpus;
@@ -208,6 +234,10 @@ export class Processor {
   /** The low 32 bits of a general register. */
   gpr32(index: number): number {
     return this.u32[GPR + index * 2]!;
+  }
+  /** The high 32 bits of a general register. */
+  gprHigh(index: number): number {
+    return this.u32[GPR + index * 2 + 1]!;
   }
   /** Writes a general register's low `width` bits as instructions do. */
   setGpr(index: number, width: 8 | 16 | 32 | 64, low: number, high = 0): void {

@@ -49,7 +49,7 @@ const XMM = offsetOf('xmm0');
 const FPR = offsetOf('fpr0');
 
 /** The components that XCR0 may enable. */
-export const supported = (p: Processor): number =>
+export const supported = (p: Pick<Processor, 'features'>): number =>
   components.reduce((all, { bit, feature }) => (p.features.has(feature) ? all | bit : all), X87 | SSE);
 /** Bytes of an area with components, in the standard format. */
 export const areaBytes = (mask: number): number =>
