@@ -106,6 +106,14 @@ export class IrqEvents {
     };
   }
 
+  /** Listens to nobody any more. */
+  close(): void {
+    for (const event of this.#events.splice(0)) {
+      event.stop.abort();
+      event.source?.remove();
+    }
+  }
+
   /** Takes what counters have, from whatever thread. */
   poll(): void {
     for (const event of this.#events) this.#look(event);

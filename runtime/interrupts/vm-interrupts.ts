@@ -135,6 +135,12 @@ export class VmInterrupts implements ConnectionListener {
     connection.close();
   }
 
+  /** Ends events and hangs up on every controller: ports and counters keep nothing alive. */
+  close(): void {
+    this.#events.close();
+    for (const connection of this.#connections.values()) connection.close();
+  }
+
   deliver(message: InterruptMessage): EdgeResult {
     return edgeOf(this.#bus.message(message));
   }

@@ -329,6 +329,7 @@ export class Vm {
 
   /** Ends the VM's threads and writes the translation cache. */
   async close(): Promise<void> {
+    this.irq.close();
     await this.translation?.close();
   }
   [Symbol.asyncDispose](): Promise<void> {

@@ -246,6 +246,21 @@ test('row 10: a controller that sends nonsense is hung up on, its INTR falls, an
   await guest.until('an edge', () => guest.runs(0) === 1);
 });
 
+test('row 10: a VM that is closed hangs up on its controllers and hears no more events', async () => {
+  const guest = new Guest('interpreter', { code: code(), vectors });
+  const { vm } = guest;
+  let closed = 0;
+  const port: PortLike = { postMessage() {}, onmessage: null, close: () => void closed++ };
+  vm.irq.connect('far', 4, machinePort(port));
+  const counter = new EventCounter();
+  vm.irq.event(counter, 4);
+  assert.equal(vm.irq.polls, true);
+  await vm.close();
+  await vm.close();
+  counter.add(1);
+  assert.deepEqual([closed, counter.take(), vm.irq.polls], [1, 1, false]);
+});
+
 test('row 10: names and inputs of controllers are checked; who waits for a vector when one goes gets none', () => {
   const guest = new Guest('interpreter', { code: code(), vectors, lapic: 'hidden' });
   const { irq, routes } = guest.vm;
