@@ -22,6 +22,8 @@ interface Place {
 export class RemoteRegions {
   readonly #io: IoMap;
   #places: Place[] = [];
+  /** Called within an instruction after an access that this thread has waited for. */
+  onWait: () => void = () => {};
 
   constructor(io: IoMap) {
     this.#io = io;
@@ -33,7 +35,10 @@ export class RemoteRegions {
    */
   attach(range: IoRange, region: RemoteRegion): Attachment {
     const place: Place = { range, region };
-    const attachment = this.#io.attachRemote(range, handlerOf(place));
+    const attachment = this.#io.attachRemote(
+      range,
+      handlerOf(place, () => this.onWait()),
+    );
     this.#places.push(place);
     const detach = () => {
       attachment.detach();
@@ -63,10 +68,15 @@ export class RemoteRegions {
   }
 }
 
-function handlerOf({ range, region }: Place): IoHandler {
+function handlerOf({ range, region }: Place, waited: () => void): IoHandler {
   return {
     name: region.name,
-    read: (address, size) => (region.blocks ? region.read(address - range.address, size) : PASSED),
+    read(address, size) {
+      if (!region.blocks) return PASSED;
+      const value = region.read(address - range.address, size);
+      waited();
+      return value;
+    },
     write(address, size, value) {
       if (region.lags && !region.blocks) return false;
       region.write(address - range.address, size, value);

@@ -21,6 +21,8 @@ export interface RunSurroundings {
   finish(exit: Exit): Promise<void> | null;
   /** Takes what devices elsewhere have sent. */
   poll(): void;
+  /** Says who is told, within an instruction, that a device elsewhere was waited for. */
+  onWait(listener: () => void): void;
   /** Translations are under way, and the guest should be interrupted often to take them. */
   translating(): boolean;
 }
@@ -47,6 +49,10 @@ export class Runner {
   constructor(vcpus: readonly Vcpu[], around: RunSurroundings) {
     this.vcpus = vcpus;
     this.around = around;
+    around.onWait(() => {
+      // Instructions that wait for another thread are no measure of time.
+      if (this.running && performance.now() - this.lastTurn > hostMillis) vcpus[this.current]!.shorten('for good');
+    });
     for (const vcpu of vcpus) vcpu.onEvent = () => this.wake?.();
   }
 

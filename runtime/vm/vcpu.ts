@@ -68,7 +68,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
   private readonly time: VmTime;
   /** The entry's instructions beyond the next alarm. */
   private later = 0;
-  private shortened = false;
+  private shortened: false | 'for an alarm' | 'for good' = false;
   readonly apic: LocalApic | null;
   /** What maskable interrupts come from: the local APIC or, without one, the bare pins. */
   readonly pins: InterruptSource;
@@ -164,8 +164,9 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
   timeMoved(): void {
     timeMoved(this.cpu.processor);
   }
-  shorten(): void {
-    this.shortened = true;
+  /** Ends the present run after the current instruction: to go on at once, or as if its budget were over. */
+  shorten(why: 'for an alarm' | 'for good' = 'for an alarm'): void {
+    this.shortened = why;
     this.fields.u32[ATTENTION] = 1;
   }
   /** Instructions that the present entry has not executed yet; exact in a device's callback. */
@@ -193,7 +194,8 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
         time.ended(done);
       }
       if (exit.kind !== 'budget' || exit.limit !== 'instructions' || total <= 0) return exit;
-      if (!more && !this.shortened) return exit; // it was to end early
+      const shortened = this.shortened as false | 'for an alarm' | 'for good';
+      if (shortened === 'for good' || (!more && shortened === false)) return exit; // it was to end early
     }
   }
 
@@ -469,7 +471,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
       }
       u32[ATTENTION] = 0;
       if (interrupts.polls) interrupts.poll();
-      if (this.shortened) return this.ended('instructions');
+      if (this.shortened !== false) return this.ended('instructions');
       if (!resumes) {
         if (limits.interruptWindow && this.interruptible) return this.exits.window;
         this.takeEvents();

@@ -223,6 +223,9 @@ export class Vm {
       translating: () => translation?.pending === true,
       finish: (exit) => this.remote.finish(exit),
       poll: () => this.remote.poll(),
+      onWait: (listener) => {
+        this.remote.onWait = listener;
+      },
     });
     this.physical.mmio = this.mmioOf(options.mmio ?? this.io.memory);
     this.physical.onCodeWrite = (physical, bytes) => {

@@ -152,6 +152,7 @@ export class TestDevice implements Device {
     const address = this.#address;
     const length = this.#length;
     try {
+      if (length > 1 << 20) throw new Error('no transfer is as long');
       if (command === 1) {
         const bytes = await this.#dma.read(address, length);
         this.#result = bytes.reduce((sum, byte) => (sum + byte) >>> 0, 0);
