@@ -31,11 +31,16 @@ import {
 /** What a read of the bus gives in an acknowledge cycle that nobody answers. */
 const floatingVector = 0xff;
 
-/** Everything of routing that a snapshot must keep; controllers and local APICs keep their own. */
+/**
+ * Everything of routing that a snapshot must keep; controllers and local APICs keep their own. What is on its way to or from
+ * a controller of another thread is not in it: such a controller should be at rest.
+ */
 export interface InterruptState {
   readonly routes: readonly Route[];
-  /** Levels of the wires, in the order in which they were made. */
+  /** Levels of the devices' wires, in the order in which they were made. */
   readonly wires: readonly { readonly gsi: number; readonly high: boolean }[];
+  /** GSIs that the embedder holds up. */
+  readonly held: readonly number[];
   /** The outputs of the controllers, by name. */
   readonly controllers: readonly { readonly name: string; readonly intr: boolean }[];
   readonly events: readonly IrqEventState[];
@@ -69,6 +74,7 @@ export class VmInterrupts implements ConnectionListener {
   #table: RoutingTable = { routes: [], targets: new Map() };
   /** How many wires of each GSI are up. */
   readonly #levels = new Uint16Array(gsiCount);
+  /** Of devices and of level-triggered events, in the order in which they were made. */
   readonly #wires: Wire[] = [];
   /** The embedder's own wires, by GSI. */
   readonly #own = new Map<number, Wire>();
@@ -195,7 +201,7 @@ export class VmInterrupts implements ConnectionListener {
     let wire = this.#own.get(gsi);
     if (wire === undefined) {
       if (!high) return;
-      wire = this.#wire(gsi);
+      wire = this.#newWire(gsi);
       this.#own.set(gsi, wire);
     }
     wire.set(high);
@@ -208,8 +214,11 @@ export class VmInterrupts implements ConnectionListener {
     checkGsi(gsi);
     return this.#wire(gsi);
   }
+  #newWire(gsi: number): Wire {
+    return new Wire(gsi, (changed) => this.#changed(changed));
+  }
   #wire(gsi: number): Wire {
-    const wire = new Wire(gsi, (changed) => this.#changed(changed));
+    const wire = this.#newWire(gsi);
     this.#wires.push(wire);
     return wire;
   }
@@ -358,6 +367,7 @@ export class VmInterrupts implements ConnectionListener {
     return {
       routes: this.routes.list(),
       wires: this.#wires.map(({ gsi, high }) => ({ gsi, high })),
+      held: [...this.#own.values()].filter(({ high }) => high).map(({ gsi }) => gsi),
       controllers: [...this.#connections.values()].map(({ name, intr }) => ({ name, intr })),
       events: this.#events.state,
     };
@@ -366,24 +376,24 @@ export class VmInterrupts implements ConnectionListener {
    * Of a VM that was put together in the same way; tells nobody, since controllers and local APICs restore their own.
    * @throws InterruptError `bad-interrupt-state`, `bad-route` and its kind; nothing is changed then
    */
-  set state({ routes, wires, controllers, events }: InterruptState) {
+  set state(saved: InterruptState) {
+    const { routes, wires, held, controllers, events } = checkedState(saved);
     const table = routingTable(routes, this.#connections);
-    // The embedder's wires are made when they are first used.
-    const missing = wires.slice(this.#wires.length);
-    if (!this.#wires.every((wire, i) => wires[i]?.gsi === wire.gsi))
+    if (wires.length !== this.#wires.length || !this.#wires.every((wire, i) => wires[i]!.gsi === wire.gsi))
       throw new InterruptError('bad-interrupt-state', `${wires.length} wires saved: this VM has others`);
-    for (const { gsi } of missing) checkGsi(gsi);
-    for (const { name } of controllers)
-      if (!this.#connections.has(name))
-        throw new InterruptError('bad-interrupt-state', `controller ${name}: not on the bus`);
+    for (const gsi of held) checkGsi(gsi);
+    const names = new Set(controllers.map(({ name }) => name));
+    for (const name of [...names, ...this.#connections.keys()])
+      if (!this.#connections.has(name) || !names.has(name))
+        throw new InterruptError('bad-interrupt-state', `controller ${name}: not on both buses`);
     if (!this.#events.fits(events))
       throw new InterruptError('bad-interrupt-state', `${events.length} events saved: this VM has others`);
-    for (const { gsi } of missing) this.#own.set(gsi, this.#wire(gsi));
+
+    for (const [i, wire] of this.#wires.entries()) wire.high = wires[i]!.high;
+    for (const gsi of held) if (!this.#own.has(gsi)) this.#own.set(gsi, this.#newWire(gsi));
+    for (const wire of this.#own.values()) wire.high = held.includes(wire.gsi);
     this.#levels.fill(0);
-    for (const [i, wire] of this.#wires.entries()) {
-      wire.high = wires[i]!.high;
-      if (wire.high) this.#levels[wire.gsi]!++;
-    }
+    for (const { gsi, high } of [...this.#wires, ...this.#own.values()]) if (high) this.#levels[gsi]!++;
     this.#table = table;
     if (this.#resamples) this.#markResampled();
     for (const [connection, ups] of this.#inputs(table))
@@ -391,6 +401,26 @@ export class VmInterrupts implements ConnectionListener {
     for (const { name, intr } of controllers) this.#connections.get(name)!.intr = intr;
     this.#events.restore(events);
   }
+}
+
+/** A snapshot may hold anything. */
+function checkedState(saved: InterruptState): InterruptState {
+  const isList = (value: unknown, fits: (item: Record<string, unknown>) => boolean) =>
+    Array.isArray(value) && value.every((item) => typeof item === 'object' && item !== null && fits(item));
+  const wrong =
+    typeof saved !== 'object' || saved === null
+      ? 'everything'
+      : !isList(saved.wires, ({ high }) => typeof high === 'boolean')
+        ? 'wires'
+        : !Array.isArray(saved.held)
+          ? 'held'
+          : !isList(saved.controllers, ({ name, intr }) => typeof name === 'string' && typeof intr === 'boolean')
+            ? 'controllers'
+            : !isList(saved.events, ({ pending }) => Number.isSafeInteger(pending) && (pending as number) >= 0)
+              ? 'events'
+              : null;
+  if (wrong !== null) throw new InterruptError('bad-interrupt-state', `saved interrupts: ${wrong} cannot be`);
+  return saved;
 }
 
 const isMessage = ({ message }: RouteTarget) => message !== null;

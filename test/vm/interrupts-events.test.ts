@@ -221,23 +221,37 @@ test('row 12: routing state is taken out and put into a VM that was put together
   const state = structuredClone(a.vm.irq.state);
   assert.equal(state.events[0]!.pending, 3, 'the line is up: edges wait');
   const b = make();
+  b.vm.irq.set(78, true);
   b.vm.irq.state = state;
   assert.deepEqual(b.vm.irq.state, state);
   b.vm.irq.set(77, false);
-  assert.deepEqual(b.vm.irq.state.wires.at(-1), { gsi: 77, high: false });
+  assert.deepEqual(b.vm.irq.state.held, []);
   const c = listener('interpreter');
   const empty = JSON.stringify(c.vm.irq.state);
-  assert.throws(
-    () => {
-      c.vm.irq.state = state;
-    },
-    { code: 'bad-interrupt-state' },
-  );
-  assert.throws(
-    () => {
-      b.vm.irq.state = { ...state, controllers: [{ name: 'none', intr: false }] };
-    },
-    { code: 'bad-interrupt-state' },
-  );
+  assert.throws(() => void (c.vm.irq.state = state), { code: 'bad-interrupt-state', message: /1 wires/ });
   assert.equal(JSON.stringify(c.vm.irq.state), empty);
+  b.vm.irq.state = state;
+  for (const [change, code] of [
+    [null, 'bad-interrupt-state'],
+    [5, 'bad-interrupt-state'],
+    [{}, 'bad-interrupt-state'],
+    [{ ...state, wires: undefined }, 'bad-interrupt-state'],
+    [{ ...state, wires: [] }, 'bad-interrupt-state'],
+    [{ ...state, wires: [{ gsi: 31, high: true }] }, 'bad-interrupt-state'],
+    [{ ...state, wires: [{ gsi: 30, high: 1 }] }, 'bad-interrupt-state'],
+    [{ ...state, held: 5 }, 'bad-interrupt-state'],
+    [{ ...state, held: [5000] }, 'bad-gsi'],
+    [{ ...state, controllers: [{ name: 'none', intr: false }] }, 'bad-interrupt-state'],
+    [{ ...state, controllers: [] }, 'bad-interrupt-state'],
+    [{ ...state, events: [] }, 'bad-interrupt-state'],
+    [{ ...state, events: [{ gsi: 30, pending: -1 }] }, 'bad-interrupt-state'],
+    [{ ...state, routes: [{ gsi: 1, controller: 'none', pin: 0 }] }, 'bad-route'],
+    [{ ...state, routes: 'all' }, 'bad-route'],
+  ] as const)
+    assert.throws(
+      () => void (b.vm.irq.state = change as never),
+      { code },
+      JSON.stringify(change, (_, v) => String(v)),
+    );
+  assert.deepEqual(b.vm.irq.state, state);
 });
