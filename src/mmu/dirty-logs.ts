@@ -3,7 +3,7 @@
  * page of the memory has PAGE_LOG while it is clean in some log that is on for it; the first write takes the flag away, and
  * whoever writes through a look-aside table has no entry for it until then. What is not logged costs nothing.
  */
-import type { MemoryMap, PageRange } from './memory-map.ts';
+import type { MemoryMap, PageRange, Slot } from './memory-map.ts';
 import { type AddressSpace, PAGE_LOG, PAGE_WRITE_MAPPED, type PageWatcher, spaces } from './page-flags.ts';
 import { PageLog, withoutRange, withRange } from './page-log.ts';
 
@@ -16,6 +16,13 @@ export interface RemovedPages {
   readonly pages: readonly number[];
   readonly hosts: readonly number[];
 }
+
+/** Pages of one space. */
+interface Within {
+  readonly space: AddressSpace;
+  readonly changed: readonly PageRange[];
+}
+const everything: PageRange = { from: 0, to: Number.POSITIVE_INFINITY };
 
 export class DirtyLogs {
   private readonly logs: Record<AddressSpace, PageLog>;
@@ -38,10 +45,24 @@ export class DirtyLogs {
     const log = new PageLog(map, this.logs[space].ranges);
     return { log, removed: carryOver(this.logs[space], log, changed) };
   }
-  adopt(space: AddressSpace, log: PageLog): void {
-    this.unwatch();
+  /** @param changed the pages to look at, where no memory is shown twice; null: all of every space */
+  adopt(space: AddressSpace, log: PageLog, changed: readonly PageRange[] | null): void {
+    const within = changed === null ? undefined : { space, changed };
+    this.unwatch(within);
     this.logs[space] = log;
-    this.watch();
+    this.watch(within);
+  }
+  /** Calls for the pieces of slots, in the spaces that have logs, that lie in a range. */
+  private forEachPiece(within: Within | undefined, each: (log: PageLog, slot: Slot, range: PageRange) => void): void {
+    for (const space of spaces) {
+      const log = this.logs[space];
+      if (log.ranges.length === 0 || (within !== undefined && within.space !== space)) continue;
+      for (const range of within?.changed ?? [everything])
+        for (let i = log.map.after(range.from); i < log.map.slots.length && log.map.slots[i]!.from < range.to; i++) {
+          const slot = log.map.slots[i]!;
+          each(log, slot, { from: Math.max(slot.from, range.from), to: Math.min(slot.to, range.to) });
+        }
+    }
   }
 
   /**
@@ -101,30 +122,28 @@ export class DirtyLogs {
     return count;
   }
   /** Sets PAGE_LOG where a write must be noted. True if some page that has it now was mapped for writes. */
-  watch(): boolean {
+  private watch(within?: Within): boolean {
     let mapped = 0;
     const { pageFlags } = this;
-    for (const space of spaces) {
-      const log = this.logs[space];
+    this.forEachPiece(within, (log, slot, piece) => {
+      const toIndex = slot.first - slot.from;
+      const toHost = slot.host - slot.from;
       for (const range of log.ranges)
-        for (const { from, to, host, first } of log.map.slots)
-          for (let page = Math.max(from, range.from); page < Math.min(to, range.to); page++) {
-            if (log.has(first + page - from)) continue;
-            const flags = pageFlags[host + page - from]!;
-            mapped |= flags & PAGE_WRITE_MAPPED;
-            pageFlags[host + page - from] = (flags | PAGE_LOG) & ~PAGE_WRITE_MAPPED;
-          }
-    }
+        for (let page = Math.max(piece.from, range.from); page < Math.min(piece.to, range.to); page++) {
+          if (log.has(page + toIndex)) continue;
+          const flags = pageFlags[page + toHost]!;
+          mapped |= flags & PAGE_WRITE_MAPPED;
+          pageFlags[page + toHost] = (flags | PAGE_LOG) & ~PAGE_WRITE_MAPPED;
+        }
+    });
     return mapped !== 0;
   }
-  unwatch(): void {
+  private unwatch(within?: Within): void {
     const { pageFlags } = this;
-    for (const space of spaces) {
-      const log = this.logs[space];
-      if (log.ranges.length === 0) continue;
-      for (const { from, to, host } of log.map.slots)
-        for (let at = host; at < host + to - from; at++) pageFlags[at]! &= ~PAGE_LOG;
-    }
+    this.forEachPiece(within, (_log, slot, { from, to }) => {
+      for (let host = slot.host + from - slot.from; host < slot.host + to - slot.from; host++)
+        pageFlags[host]! &= ~PAGE_LOG;
+    });
   }
   /** A page of the buffer has been written: it is dirty wherever it is shown. */
   noteWrite(host: number): void {

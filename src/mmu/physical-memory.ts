@@ -13,7 +13,15 @@
  * pages of the VM's linear memory, so that memory shown in two places is watched in both. Each space has its own dirty log.
  */
 import { DirtyLogs, type RemovedPages } from './dirty-logs.ts';
-import { changedPages, type FillPage, MemoryMap, type MemoryRegion, problemOf, showsTwice } from './memory-map.ts';
+import {
+  changedPages,
+  type FillPage,
+  MemoryMap,
+  type MemoryRegion,
+  type PageRange,
+  problemOf,
+  showsTwice,
+} from './memory-map.ts';
 import {
   type AddressSpace,
   PAGE_CODE,
@@ -124,19 +132,27 @@ export class PhysicalMemory {
     if (this.filling) throw new Error('the memory map cannot change while a page of it is being filled');
     const map = new MemoryMap(regions);
     const maps = { ...this.#maps, [space]: map };
-    const tables = this.#tables(maps.normal, maps.smm);
-    const { log, removed } = this.logs.prepare(space, map, changedPages(this.#maps[space], map));
+    const changed = changedPages(this.#maps[space], map);
+    const shared = showsTwice([maps.normal, maps.smm]);
+    // Where nothing is shown twice and the table keeps its size, only what changes needs a look.
+    const partly = space === 'normal' && !shared && !this.#shared && this.#fits(this.#maps.normal) && this.#fits(map);
+    for (const { fill } of regions) if (fill !== undefined) this.#filledBy(fill);
+    const tables = partly ? null : this.#tables(maps.normal, maps.smm);
+    const { log, removed } = this.logs.prepare(space, map, changed);
     const code = [...this.#codeUsers.keys()].map((page) => [page, this.#entryOf(page)] as const);
     // From here on nothing can fail.
     for (const [page] of code) this.unprotect(page, PAGE_CODE);
     this.#maps[space] = map;
-    this.logs.adopt(space, log);
-    this.hostPage = tables.hostPage;
-    this.#pages = tables.pages;
-    this.#smmPages = tables.smmPages;
-    this.#sparse = tables.sparse;
-    this.#firstSparse = tables.firstSparse;
-    this.#shared = showsTwice([maps.normal, maps.smm]);
+    this.logs.adopt(space, log, partly ? changed : null);
+    if (tables === null) this.#patch(map, changed);
+    else {
+      this.hostPage = tables.hostPage;
+      this.#pages = tables.pages;
+      this.#smmPages = tables.smmPages;
+      this.#sparse = tables.sparse;
+      this.#firstSparse = tables.firstSparse;
+    }
+    this.#shared = shared;
     for (const watcher of this.watchers) watcher.mapChanged();
     // Code that was made from a page stays watched where the page is the same memory, and goes where it is not.
     for (const [page, entry] of code) {
@@ -147,6 +163,22 @@ export class PhysicalMemory {
     return removed;
   }
 
+  /** Does a normal map end where the table does, with all its pages found by their number? */
+  #fits(map: MemoryMap): boolean {
+    const top = map.slots.at(-1)?.to ?? 0;
+    return top === this.#pages && top < densePages;
+  }
+  /** Puts what changed of the normal map into the table. */
+  #patch(map: MemoryMap, changed: readonly PageRange[]): void {
+    for (const { from, to } of changed) {
+      this.hostPage.fill(-1, from, to);
+      for (let i = map.after(from); i < map.slots.length && map.slots[i]!.from < to; i++) {
+        const slot = map.slots[i]!;
+        for (let page = Math.max(from, slot.from); page < Math.min(to, slot.to); page++)
+          this.hostPage[page] = this.#entry(slot.region, slot.host + page - slot.from);
+      }
+    }
+  }
   /** The tables for two maps. */
   #tables(normal: MemoryMap, smm: MemoryMap) {
     const pages = Math.min(normal.slots.at(-1)?.to ?? 0, densePages);
