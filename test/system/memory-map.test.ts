@@ -57,6 +57,8 @@ class Model {
 }
 
 test('maps, logs, writes and collections of both spaces are what a model says', () => {
+  let writes = 0;
+  let removals = 0;
   for (let seed = 1; seed <= 24; seed++) {
     const random = randomOf(seed);
     const memory = new PhysicalMemory(new ArrayBuffer(hostPages * 4096));
@@ -84,8 +86,6 @@ test('maps, logs, writes and collections of both spaces are what a model says', 
       }
       return regions;
     };
-    let writes = 0;
-    let removals = 0;
     for (let step = 0; step < (base === 0 ? 600 : 150); step++) {
       const space = sharing && random(3) === 0 ? 'smm' : 'normal';
       const from = base + random(pages);
@@ -145,8 +145,8 @@ test('maps, logs, writes and collections of both spaces are what a model says', 
       for (const each of spaces)
         assert.equal(memory.logs.count(each), model.dirty[each].size, `seed ${seed}, step ${step}`);
     }
-    assert.ok(writes > 20 && (removals > 0 || seed % 5 === 0));
   }
+  assert.ok(writes > 1000 && removals > 100, `${writes} writes, ${removals} removals`);
 });
 
 test('a pile of bitmaps finds, takes and clears what a set holds', () => {
