@@ -237,7 +237,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
       u32[HALTED] !== 0 ||
       u32[SHUTDOWN] !== 0 ||
       this.stopWanted ||
-      u32[SHADOW] !== 0 ||
+      u32[SHADOW] === MOV_SS_SHADOW || // what STI leaves, the engine looks after
       u32[PENDING] !== 0 ||
       this.mmu.watches.met ||
       (u32[RFLAGS]! & (TF | RF)) !== 0

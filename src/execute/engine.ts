@@ -44,6 +44,7 @@ const RFLAGS = word('rflagsRest');
 const PENDING = word('pendingDebug');
 const RF = 1 << 16;
 const SHADOW = word('interruptShadow');
+const STI_SHADOW = 1;
 const MOV_SS_SHADOW = 2;
 const largestSlice = 0x3fffffff;
 /** Thrown through the memory management unit, never through generated code. */
@@ -82,6 +83,8 @@ export class Engine {
   endedBlock = false;
   private readonly blockEnds = new WeakMap<InterpreterBlock, boolean>();
   private eventsAfterFault = false;
+  /** What was left when STI began a shadow; the run goes on, and less being left at its end, the shadow is over. */
+  private shadowAt = -1;
   private linearLow = 0;
   private linearHigh = 0;
   /** What `run` has beside the field `budget`, and the time. */
@@ -175,6 +178,12 @@ export class Engine {
    * @param beyond instructions that {@link left} counts beside the budget
    */
   run(budget: number, early = false, beyond = 0): { end: RunEnd; left: number } {
+    const ended = this.runSlices(budget, early, beyond);
+    const { u32 } = this.state;
+    if (u32[SHADOW] === STI_SHADOW && ended.left + beyond !== this.shadowAt) u32[SHADOW] = 0;
+    return ended;
+  }
+  private runSlices(budget: number, early: boolean, beyond: number): { end: RunEnd; left: number } {
     const { u32, i32, base } = this.state;
     let left = budget;
     this.last = null;
@@ -525,6 +534,7 @@ export class Engine {
     this.inHelper = true;
     try {
       const events = this.processor.runHelper(this.maker.helperNames[index]!, BigInt.asIntN(64, next));
+      if (this.state.u32[SHADOW] === STI_SHADOW) this.shadowAt = this.left;
       if (!this.givenUp) return events ? 1 : 0;
     } catch (thrown) {
       if (thrown !== exitRequest) throw thrown;

@@ -37,7 +37,7 @@ export const pageNumber = (low: number, high: number): number => high * 2 ** 20 
 
 /** Places of one kind that may be in force, and the linear pages that they rely on. */
 class Places {
-  readonly list = new Uint16Array(entries);
+  readonly list = new Uint32Array(entries);
   count = 0;
   readonly pages = new Set<number>();
 }

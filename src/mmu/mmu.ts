@@ -532,29 +532,32 @@ export class Mmu implements PageWatcher {
     const user = !implicit && this.u32[CPL] === 3;
     if (this.alignmentChecks && !implicit && bytes <= 8 && (low & (bytes - 1)) !== 0) return this.fault(AC, 0);
     const smap = implicit ? this.walker.smap : this.smapEnforced();
-    // The tables may answer, unless SMAP tells implicit accesses from others.
-    if ((low & 0xfff) + bytes <= 4096 && !this.walker.smap && !this.alignmentChecks) {
-      const table = user
-        ? write
-          ? this.userWrite
-          : this.userRead
-        : write
-          ? this.supervisorWrite
-          : this.supervisorRead;
-      const index = table.find((low & ~0xfff) >>> 0, high);
-      if (index >= 0) {
-        this.hostDirect = (table.addend(index) + low) >>> 0;
-        return true;
-      }
-    }
-    this.hostDirect = -1;
-    if (!this.prepare(low, high, bytes, write, user, smap, stack, !this.walker.smap)) return false;
+    this.hostDirect = this.inTables(low, high, bytes, write, user);
+    if (this.hostDirect !== -1) return true;
+    if (!this.prepare(low, high, bytes, write, user, smap, stack, true)) return false;
     const { watches } = this;
     if (watches.active) this.u32[PENDING]! |= watches.take(watches.hits(low, high, bytes, !write, write));
     return true;
   }
   /** Offset in the buffer of the prepared access, or -1 = it goes through physical memory. */
   private hostDirect = -1;
+
+  /**
+   * What the look-aside tables say, as an offset in the buffer, or -1. SMAP tells implicit accesses from others: where it is
+   * lifted, the supervisor's tables may hold pages that implicit accesses must not use, and answer nobody here.
+   */
+  private inTables(low: number, high: number, bytes: number, write: boolean, user: boolean): number {
+    if ((low & 0xfff) + bytes > 4096 || this.alignmentChecks || (!user && this.smapLifted.length > 0)) return -1;
+    const table = user ? (write ? this.userWrite : this.userRead) : write ? this.supervisorWrite : this.supervisorRead;
+    const index = table.find((low & ~0xfff) >>> 0, high);
+    return index < 0 ? -1 : (table.addend(index) + low) >>> 0;
+  }
+  /** Offset in the buffer of bytes that a helper may read or write there without looking further, or -1. */
+  direct(linear: number, bytes: number, write: boolean): number {
+    const high = highOf(linear) | 0;
+    if (high !== 0 && !(this.isCanonical(high) && this.isLongMode())) return -1;
+    return this.inTables(lowOf(linear), high, bytes, write, this.u32[CPL] === 3);
+  }
 
   private isLongMode(): boolean {
     return (this.u32[EFER]! & EFER_LMA) !== 0;

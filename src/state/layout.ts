@@ -212,24 +212,24 @@ export const tlbOffsets: Record<TlbKind, number> = {
  */
 export const stackTlbBits = 6;
 const stackTlbBytes = (1 << stackTlbBits) * tlbEntryBytes;
-export const stackTlbOffsets = { supervisor: 0x4c0000, user: 0x4c0000 + stackTlbBytes };
+export const stackTlbOffsets = { supervisor: 0x6c0000, user: 0x6c0000 + stackTlbBytes };
 /**
  * Jump cache: direct-mapped by linear instruction pointer. An entry is 32 bytes: rip (u64), context (u32), interpreter
  * block (u32, 0 = none), table slot of the translated region (u32, 0 = none), spare (12).
  */
-export const jumpCacheBits = 16;
+export const jumpCacheBits = 17;
 export const jumpCacheEntryBytes = 32;
 export const jumpCacheOffset = tlbOffset + 4 * tlbBytes;
 /** A look-aside table in which no entry is ever valid: in force while every access must be seen (alignment checks). */
-export const tlbNeverOffset = 0x420000;
+export const tlbNeverOffset = 0x620000;
 /**
  * Profile of indirect jumps: where translated regions went through a jump whose target they did not know. A ring of pairs
  * (instruction pointer of the jump, target; u64 each); the field `profileCount` counts them.
  */
-export const profileOffset = 0x4e0000;
+export const profileOffset = 0x6e0000;
 export const profileEntries = 1024;
 /** Size of a vCPU's block, a multiple of a look-aside table's size. */
-export const cpuBytes = 0x500000;
+export const cpuBytes = 0x700000;
 if (
   jumpCacheOffset + (1 << jumpCacheBits) * jumpCacheEntryBytes > tlbNeverOffset ||
   tlbNeverOffset + tlbBytes > stackTlbOffsets.supervisor ||

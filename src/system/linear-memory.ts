@@ -2,7 +2,7 @@
  * Guest memory by linear address as the helpers see it: a fault is thrown. `system…` accesses are the processor's own
  * (descriptor tables, TSS, IDT): supervisor accesses whatever the CPL; the others are made with the rights of the CPL.
  */
-import { addressOf, moved } from '../mmu/linear.ts';
+import { addressOf, lowOf, moved } from '../mmu/linear.ts';
 import type { Mmu } from '../mmu/mmu.ts';
 import type { CpuState } from '../state/cpu-state.ts';
 import { offsetOf } from '../state/layout.ts';
@@ -55,19 +55,39 @@ export class LinearMemory {
 
   /** Whole areas (an even number of bytes), with the rights of the CPL. */
   readBytes(linear: number, into: Uint8Array): void {
-    for (let i = 0; i < into.length; i += 4) {
+    for (let i = 0; i < into.length; ) {
+      const count = this.beforePageEnd(linear, i, into.length);
+      const host = this.mmu.direct(moved(linear, i), count, false);
+      if (host >= 0) {
+        into.set(this.mmu.memory.u8.subarray(host, host + count), i);
+        i += count;
+        continue;
+      }
       const bytes = into.length - i >= 4 ? 4 : 2;
       const value = this.load(moved(linear, i), bytes, false);
       for (let k = 0; k < bytes; k++) into[i + k] = value >>> (8 * k);
+      i += bytes;
     }
   }
   writeBytes(linear: number, from: Uint8Array): void {
-    for (let i = 0; i < from.length; i += 4) {
+    for (let i = 0; i < from.length; ) {
+      const count = this.beforePageEnd(linear, i, from.length);
+      const host = this.mmu.direct(moved(linear, i), count, true);
+      if (host >= 0) {
+        this.mmu.memory.u8.set(from.subarray(i, i + count), host);
+        i += count;
+        continue;
+      }
       const bytes = from.length - i >= 4 ? 4 : 2;
       let value = 0;
       for (let k = 0; k < bytes; k++) value |= from[i + k]! << (8 * k);
       this.store(moved(linear, i), bytes, value, 0, false);
+      i += bytes;
     }
+  }
+  /** Bytes of an area from `done` on that lie in one page. */
+  private beforePageEnd(linear: number, done: number, length: number): number {
+    return Math.min(length - done, 4096 - (lowOf(moved(linear, done)) & 0xfff));
   }
 
   system8(linear: number): number {

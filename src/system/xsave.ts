@@ -5,6 +5,7 @@
  *   0 legacy area, as FXSAVE's (fxsave.ts)   512 header: XSTATE_BV, XCOMP_BV, 48 bytes of zeros   576 the others
  */
 import { lowOf, moved } from '../mmu/linear.ts';
+import type { CpuState } from '../state/cpu-state.ts';
 import { offsetOf } from '../state/layout.ts';
 import { NM } from '../state/vectors.ts';
 import { GuestFault, generalProtection, undefinedOpcode } from './fault.ts';
@@ -66,6 +67,11 @@ function placeOf(p: Processor, { bit, bytes, offset }: Component, layout: number
 const enabled = (p: Processor): number => Number(p.state.get64('xcr0') & 0xffff_ffffn);
 const vectors = (p: Processor): 8 | 16 => (p.code64 ? 16 : 8);
 const isZero = (bytes: Uint8Array): boolean => bytes.every((byte) => byte === 0);
+/** The same of a part of the state, all of it words. */
+function isClear({ u32 }: CpuState, offset: number, bytes: number): boolean {
+  for (let i = offset >> 2; i < (offset + bytes) >> 2; i++) if (u32[i] !== 0) return false;
+  return true;
+}
 
 /** Components that are not in their initial configuration. */
 function inUse({ state }: Processor): number {
@@ -76,11 +82,11 @@ function inUse({ state }: Processor): number {
     state.get32('fop') === 0 &&
     [...pointers].every((name) => state.get64(name) === 0n) &&
     [...selectors].every((name) => state.get32(name) === 0) &&
-    isZero(state.u8.subarray(FPR, FPR + 128));
+    isClear(state, FPR, 128);
   return (
     (untouched ? 0 : X87) |
-    (isZero(state.u8.subarray(XMM, XMM + 256)) ? 0 : SSE) |
-    (isZero(state.u8.subarray(high[0]!, high[0]! + 256)) ? 0 : AVX) |
+    (isClear(state, XMM, 256) ? 0 : SSE) |
+    (isClear(state, high[0]!, 256) ? 0 : AVX) |
     (state.get32('pkru') === 0 ? 0 : PKRU)
   );
 }
