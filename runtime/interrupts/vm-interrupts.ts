@@ -39,7 +39,7 @@ export interface InterruptState {
   readonly routes: readonly Route[];
   /** Levels of the devices' wires, in the order in which they were made. */
   readonly wires: readonly { readonly gsi: number; readonly high: boolean }[];
-  /** GSIs that the embedder holds up. */
+  /** GSIs that the embedder holds up, in order. */
   readonly held: readonly number[];
   /** The outputs of the controllers, by name. */
   readonly controllers: readonly { readonly name: string; readonly intr: boolean }[];
@@ -367,7 +367,10 @@ export class VmInterrupts implements ConnectionListener {
     return {
       routes: this.routes.list(),
       wires: this.#wires.map(({ gsi, high }) => ({ gsi, high })),
-      held: [...this.#own.values()].filter(({ high }) => high).map(({ gsi }) => gsi),
+      held: [...this.#own.values()]
+        .filter(({ high }) => high)
+        .map(({ gsi }) => gsi)
+        .sort((one, other) => one - other),
       controllers: [...this.#connections.values()].map(({ name, intr }) => ({ name, intr })),
       events: this.#events.state,
     };

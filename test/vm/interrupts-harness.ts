@@ -12,7 +12,6 @@ import { type Assembler, dword } from '../engines/assembler.ts';
 import { emptyVm, origin, type GuestOptions as VmParts } from './vm-harness.ts';
 
 export const engines = ['interpreter', 'translation'] as const;
-export type TestEngine = (typeof engines)[number];
 
 const idt = 0x8000;
 /** Where handlers count, one word each. */

@@ -33,7 +33,7 @@ testEngines(
       .put(handler(0, end))
       .label('level')
       .put(handler(1, end));
-    const guest = new Guest(engine === 'hot' ? 'translation' : engine, { code, vectors: { 65: 'edge', 66: 'level' } });
+    const guest = new Guest(engine, { code, vectors: { 65: 'edge', 66: 'level' } });
     const { vm } = guest;
     const { here, there } = createRing();
     const bus = new MessageChannel();
