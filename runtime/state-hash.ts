@@ -47,7 +47,7 @@ export function visibleState(vcpu: Vcpu): Uint32Array {
   }
   if (vcpu.apic !== null) words.push(...apicWords(vcpu.apic.keep()));
   const { levels, acknowledge } = vcpu.pins.kept;
-  words.push(levels, acknowledge);
+  words.push(levels, acknowledge, vcpu.memory.a20 ? 1 : 0);
   return Uint32Array.from(words);
 }
 

@@ -7,6 +7,7 @@
  * A register's id is its set's number times 65536 plus its number in the set; it stays the same from version to version.
  */
 import type { Engine } from '../../src/execute/engine.ts';
+import type { PhysicalMemory } from '../../src/mmu/physical-memory.ts';
 import type { CpuState } from '../../src/state/cpu-state.ts';
 import { type Field, type FieldType, layout, type RegisterAccess, type RegisterSet } from '../../src/state/layout.ts';
 import { type ApicRegister, apicRefusal, apicRegisters } from '../../src/system/apic-registers.ts';
@@ -64,6 +65,7 @@ export interface RegisterOwner {
   readonly engine: Engine;
   readonly apic: LocalApic | null;
   readonly pins: InterruptSource;
+  readonly memory: PhysicalMemory;
   /** The guest runs. */
   readonly isEntered: boolean;
 }
@@ -84,6 +86,7 @@ const INSIDE_REPEAT = 0x1000;
 const SHUTDOWN_VECTOR = 0x1001;
 const PINS = 0x1002;
 const ACKNOWLEDGE = 0x1003;
+const A20 = 0x1004;
 const RFLAGS_RF = 1 << 16;
 const RFLAGS_ARITHMETIC = 0x8d5;
 
@@ -197,7 +200,19 @@ export class VcpuState {
   }
 
   private *madeUpPins(): Iterable<Register> {
-    const { pins } = this.vcpu;
+    const { pins, memory } = this.vcpu;
+    // The pin A20M#, all processors' in one: 1 = open.
+    yield this.register(
+      'event',
+      A20,
+      'a20',
+      4,
+      'ro-for-guest',
+      () => (memory.a20 ? 1n : 0n),
+      (value) => {
+        memory.a20 = value !== 0n;
+      },
+    );
     // The levels of LINT0 and LINT1, which without a local APIC are INTR and NMI.
     yield this.register(
       'event',
@@ -302,7 +317,9 @@ export class VcpuState {
     const named = this.judged(tuples);
     const kept = named.some(([{ apic }]) => apic !== null) ? this.vcpu.apic!.keep() : null;
     const changed = named.filter(([register, value]) => this.present(register, kept) !== value);
-    if (changed.length === 0) return;
+    // Whoever names such registers may have written page tables, too: what is remembered of them is dropped.
+    const refresh = named.some(([{ set, name }]) => decisive.has(set) || decisiveEvents.has(name));
+    if (changed.length === 0 && !refresh) return;
     for (const [{ name, id, attributes }, value] of changed)
       if (attributes === 'ro')
         throw new StateError('read-only-register', `register ${name} (${id}) is read-only and not ${hex(value)}`);
@@ -311,7 +328,7 @@ export class VcpuState {
     const refusal = stateRefusal(processor, changes, (name) => this.byName.get(name)!.read());
     if (refusal !== null) throw this.refused(refusal, changes);
     const apic = this.newApicState(named, changes);
-    this.write(changed, apic);
+    this.write(changed, apic, refresh);
   }
 
   /** What is wrong with the tuples themselves. */
@@ -368,18 +385,14 @@ export class VcpuState {
   }
 
   /** Nothing can fail from here on. */
-  private write(changed: readonly (readonly [Register, bigint])[], apicState: ApicKept | null): void {
+  private write(changed: readonly (readonly [Register, bigint])[], apicState: ApicKept | null, refresh: boolean): void {
     const { cpu, engine, apic, fields } = this.vcpu;
     const { processor } = cpu;
     const names = new Set(changed.map(([{ name }]) => name));
     // Where it is inside a repetition is lost with the instruction pointer, unless that is said, too.
     processor.stoppedInside = (engine.repeating || processor.stoppedInside) && !names.has('rip');
     engine.last = null;
-    let refresh = false;
-    for (const [register, value] of changed) {
-      register.write(value);
-      refresh ||= decisive.has(register.set) || decisiveEvents.has(register.name);
-    }
+    for (const [register, value] of changed) register.write(value);
     if (apicState !== null) apic!.replace(apicState, fields.get64('apicBase'));
     if (refresh) cpu.stateReplaced();
     else engine.contextChanged();

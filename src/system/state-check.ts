@@ -133,6 +133,7 @@ const rules = new Map<string, Rule>([
   ['insideRepeat', upTo(1n)],
   ['shutdownVector', upTo(255n)],
   ['interruptPins', upTo(3n)],
+  ['a20', upTo(1n)],
   ['externalAcknowledge', (p, v) => (v === 1n ? null : startsVector(p, v))],
   ['waitsForStartUp', (p, v) => (v > 1n || (v === 1n && p.apic === null) ? 'nobody could start it' : null)],
 ]);

@@ -280,6 +280,40 @@ testEngines('row 5: one call goes from real mode to 64-bit mode with paging, and
   assert.equal(get(vm, 'rip'), 0x1002n);
 });
 
+testEngines('row 5: the A20 gate moves with the processor', (engine) => {
+  // mov ax, -1; mov ds, ax; mov al, [10h]; hlt: linear 100000H, or 0
+  const code = asm().put(0xb8, 0xff, 0xff, 0x8e, 0xd8, 0xa0, 0x10, 0x00, HLT).finish();
+  for (const open of [0n, 1n]) {
+    const vm = real(engine, code);
+    vm.physical.writeBytes(0x10_0000, Uint8Array.of(0xab));
+    vm.physical.writeBytes(0, Uint8Array.of(0xcd));
+    put(vm, { a20: open });
+    const other = emptyVm(engine);
+    move(vm, other);
+    other.vcpu(0).enter(10);
+    assert.equal(get(other, 'rax') & 0xffn, open === 1n ? 0xabn : 0xcdn);
+  }
+});
+
+testEngines('row 5: page tables that were written from outside hold once a control register is named', (engine) => {
+  // mov rbx, [rsi]; inc rcx; jmp to itself
+  const code = asm().label('top').put(0x48, 0x8b, 0x1e, 0x48, 0xff, 0xc1, 0xeb, to('top', 1)).finish();
+  const vm = guest(engine, code, { mode: 'long' });
+  const table = Number(get(vm, 'cr3'));
+  const entry = (at: number) =>
+    Number(new DataView(vm.ram.buffer, vm.ram.byteOffset).getBigUint64(at, true) & 0xf_f000n);
+  const large = entry(entry(table)); // 2 MiB pages from 0 on
+  put(vm, { rsi: 0x20_5000n });
+  vm.physical.writeBytes(0x20_5000, Uint8Array.from(qword(1n)));
+  vm.physical.writeBytes(0x5000, Uint8Array.from(qword(2n)));
+  vm.vcpu(0).enter(300);
+  assert.equal(get(vm, 'rbx'), 1n);
+  vm.physical.writeBytes(large + 8, Uint8Array.from(qword(0x83n)));
+  put(vm, { cr3: BigInt(table) });
+  vm.vcpu(0).enter(300);
+  assert.equal(get(vm, 'rbx'), 2n);
+});
+
 testEngines('row 5: while the guest runs its registers can be neither read nor set', (engine) => {
   const codes: unknown[] = [];
   const attempt = (what: () => void) => {

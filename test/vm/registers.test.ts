@@ -8,7 +8,7 @@ import { StateError } from '../../runtime/index.ts';
 import { codeStart, Guest, type GuestKind } from '../../runtime/lockstep/guest.ts';
 import { guestKinds } from '../../runtime/lockstep/program-fuzzer.ts';
 import { stateHash } from '../../runtime/state-hash.ts';
-import type { RegisterTuple } from '../../runtime/vm/registers.ts';
+import { type RegisterTuple, type StateSet, setNumbers } from '../../runtime/vm/registers.ts';
 import { layout } from '../../src/state/layout.ts';
 import { vmModules } from '../engines/modules.ts';
 
@@ -20,53 +20,62 @@ const named = (guest: Guest, values: Record<string, bigint>): RegisterTuple[] =>
   Object.entries(values).map(([name, value]) => [guest.vcpu.state.idOf(name), value]);
 
 /** The first registers of each set and some later ones, by id: these numbers never change. */
-const known: Readonly<Record<number, readonly [name: string, size: number]>> = {
-  65536: ['rax', 8],
-  65540: ['rsp', 8],
-  65551: ['r15', 8],
-  131072: ['esBase', 8],
-  131073: ['esSelector', 4],
-  131077: ['csSelector', 4],
-  131103: ['trAccess', 4],
-  196608: ['gdtrBase', 8],
-  196611: ['idtrLimit', 4],
-  262144: ['cr0', 8],
-  262149: ['efer', 8],
-  262154: ['pdpte3', 8],
-  327685: ['dr7', 8],
-  393216: ['star', 8],
-  393225: ['miscEnable', 8],
-  393235: ['smbase', 4],
-  393262: ['mtrrMask7', 8],
-  458752: ['xcr0', 8],
-  524288: ['fcw', 4],
-  524296: ['fpr0', 10],
-  524303: ['fpr7', 10],
-  589824: ['xmm0', 16],
-  589840: ['ymmHigh0', 16],
-  589856: ['mxcsr', 4],
-  655360: ['rip', 8],
-  655361: ['rflags', 4],
-  655362: ['shutdown', 4],
-  655364: ['interruptShadow', 4],
-  655369: ['smm', 4],
-  655371: ['randomState', 8],
-  655377: ['waitsForStartUp', 4],
-  786432: ['cpuid.0.0', 16],
-  802816: ['cpuid.40000000.0', 16],
-  819216: ['cpuid.80000001.0', 16],
-};
+/** The sets' numbers, which never change either. */
+const sets = {
+  ...{ gpr: 1, segment: 2, table: 3, control: 4, debug: 5, msr: 6, xcr: 7, x87: 8, sse: 9, event: 10, apic: 11 },
+  cpuid: 12,
+} as const;
+const known: readonly (readonly [set: StateSet, number: number, name: string, size: number])[] = [
+  ['gpr', 0, 'rax', 8],
+  ['gpr', 4, 'rsp', 8],
+  ['gpr', 15, 'r15', 8],
+  ['segment', 0, 'esBase', 8],
+  ['segment', 1, 'esSelector', 4],
+  ['segment', 5, 'csSelector', 4],
+  ['segment', 31, 'trAccess', 4],
+  ['table', 0, 'gdtrBase', 8],
+  ['table', 3, 'idtrLimit', 4],
+  ['control', 0, 'cr0', 8],
+  ['control', 5, 'efer', 8],
+  ['control', 10, 'pdpte3', 8],
+  ['debug', 5, 'dr7', 8],
+  ['msr', 0, 'star', 8],
+  ['msr', 9, 'miscEnable', 8],
+  ['msr', 19, 'smbase', 4],
+  ['msr', 46, 'mtrrMask7', 8],
+  ['xcr', 0, 'xcr0', 8],
+  ['x87', 0, 'fcw', 4],
+  ['x87', 8, 'fpr0', 10],
+  ['x87', 15, 'fpr7', 10],
+  ['sse', 0, 'xmm0', 16],
+  ['sse', 16, 'ymmHigh0', 16],
+  ['sse', 32, 'mxcsr', 4],
+  ['event', 0, 'rip', 8],
+  ['event', 1, 'rflags', 4],
+  ['event', 2, 'shutdown', 4],
+  ['event', 4, 'interruptShadow', 4],
+  ['event', 9, 'smm', 4],
+  ['event', 11, 'randomState', 8],
+  ['event', 17, 'waitsForStartUp', 4],
+  ['event', 0x1000, 'insideRepeat', 4],
+  ['event', 0x1004, 'a20', 4],
+  ['cpuid', 0, 'cpuid.0.0', 16],
+  ['cpuid', 0x4000, 'cpuid.40000000.0', 16],
+  ['cpuid', 0x8010, 'cpuid.80000001.0', 16],
+];
 
 test('row 5: every register has an id that stays, a set, a size and attributes', () => {
   const { state } = guestOf(long).vcpu;
   const list = state.list();
   assert.equal(new Set(list.map(({ id }) => id)).size, list.length);
   assert.equal(new Set(list.map(({ name }) => name)).size, list.length);
-  for (const [id, [name, size]] of Object.entries(known)) {
-    const found = list.find((register) => register.id === Number(id));
-    assert.deepEqual([found?.name, found?.size], [name, size], `id ${Number(id).toString(16)}`);
-    assert.equal(state.idOf(name), Number(id));
+  for (const [set, number, name, size] of known) {
+    const id = sets[set] * 65536 + number;
+    const found = list.find((register) => register.id === id);
+    assert.deepEqual([found?.set, found?.number, found?.name, found?.size], [set, number, name, size]);
+    assert.equal(state.idOf(name), id);
   }
+  assert.deepEqual(setNumbers, sets);
   assert.deepEqual(
     [...new Set(list.map(({ set }) => set))],
     ['gpr', 'segment', 'table', 'control', 'debug', 'msr', 'xcr', 'x87', 'sse', 'event', 'cpuid'],
