@@ -15,6 +15,7 @@ import type { Cpu } from '../../src/system/cpu.ts';
 import type { InterruptSource } from '../../src/system/interrupt-pins.ts';
 import type { ApicKept, LocalApic } from '../../src/system/local-apic.ts';
 import { stateRefusal } from '../../src/system/state-check.ts';
+import { timeMoved } from '../../src/system/time.ts';
 import { ConfigurationError, StateError } from '../errors.ts';
 import { cpuidRegisters } from './cpuid-registers.ts';
 
@@ -328,7 +329,8 @@ export class VcpuState {
     const refusal = stateRefusal(processor, changes, (name) => this.byName.get(name)!.read());
     if (refusal !== null) throw this.refused(refusal, changes);
     const apic = this.newApicState(named, changes);
-    this.write(changed, apic, refresh);
+    const wholeClock = named.some(([{ name }]) => name === 'kvmSystemTime');
+    this.write(changed, apic, refresh, wholeClock);
   }
 
   /** What is wrong with the tuples themselves. */
@@ -385,7 +387,12 @@ export class VcpuState {
   }
 
   /** Nothing can fail from here on. */
-  private write(changed: readonly (readonly [Register, bigint])[], apicState: ApicKept | null, refresh: boolean): void {
+  private write(
+    changed: readonly (readonly [Register, bigint])[],
+    apicState: ApicKept | null,
+    refresh: boolean,
+    wholeClock: boolean,
+  ): void {
     const { cpu, engine, apic, fields } = this.vcpu;
     const { processor } = cpu;
     const names = new Set(changed.map(([{ name }]) => name));
@@ -398,6 +405,9 @@ export class VcpuState {
     else engine.contextChanged();
     // RF is there only while there are breakpoints.
     if (!processor.keepsResumeFlag) fields.set32('rflagsRest', fields.get32('rflagsRest') & ~RFLAGS_RF);
-    if (names.has('tscOffset')) processor.apic?.timeMoved();
+    if (!names.has('tscOffset')) return;
+    // A state that comes with KVM's clock comes with the memory in which that stands.
+    if (wholeClock) processor.apic?.timeMoved();
+    else timeMoved(processor);
   }
 }

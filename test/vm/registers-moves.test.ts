@@ -336,3 +336,20 @@ testEngines('row 5: while the guest runs its registers can be neither read nor s
   assert.deepEqual(codes, ['already-entered', 'already-entered']);
   assert.equal(get(vm, 'rax'), 0n);
 });
+
+test("row 5: KVM's clock follows an offset of the counter that is set alone, and stays as it is in a whole state", () => {
+  const clocked = () => {
+    const vm = real('interpreter', Uint8Array.of(HLT), { clock: 'virtual' });
+    put(vm, { kvmSystemTime: 0x6001n });
+    return vm;
+  };
+  const counter = (vm: Vm) => new DataView(vm.ram.buffer, vm.ram.byteOffset).getBigUint64(0x6008, true);
+  const vm = clocked();
+  put(vm, { tscOffset: 5000n });
+  assert.equal(counter(vm), 5000n);
+  const other = clocked();
+  move(vm, other);
+  assert.equal(counter(other), 5000n);
+  put(other, { tscOffset: 7000n });
+  assert.equal(counter(other), 7000n);
+});

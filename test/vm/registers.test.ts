@@ -19,12 +19,12 @@ const hashOf = (guest: Guest) => stateHash(guest.vcpu, guest.vm.ram);
 const named = (guest: Guest, values: Record<string, bigint>): RegisterTuple[] =>
   Object.entries(values).map(([name, value]) => [guest.vcpu.state.idOf(name), value]);
 
-/** The first registers of each set and some later ones, by id: these numbers never change. */
 /** The sets' numbers, which never change either. */
 const sets = {
   ...{ gpr: 1, segment: 2, table: 3, control: 4, debug: 5, msr: 6, xcr: 7, x87: 8, sse: 9, event: 10, apic: 11 },
   cpuid: 12,
 } as const;
+/** The first registers of each set and some later ones: their numbers never change. */
 const known: readonly (readonly [set: StateSet, number: number, name: string, size: number])[] = [
   ['gpr', 0, 'rax', 8],
   ['gpr', 4, 'rsp', 8],
