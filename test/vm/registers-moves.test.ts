@@ -339,7 +339,7 @@ testEngines('row 5: while the guest runs its registers can be neither read nor s
 
 test("row 5: KVM's clock follows an offset of the counter that is set alone, and stays as it is in a whole state", () => {
   const clocked = () => {
-    const vm = real('interpreter', Uint8Array.of(HLT), { clock: 'virtual' });
+    const vm = real('interpreter', Uint8Array.of(HLT), { clock: 'virtual', paravirt: 'kvm' });
     put(vm, { kvmSystemTime: 0x6001n });
     return vm;
   };
