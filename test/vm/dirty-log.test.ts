@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ConfigurationError } from '../../runtime/errors.ts';
+import { loadFlatBinary } from '../../runtime/loaders/flat-binary.ts';
 import { loadGuest } from '../../runtime/loaders/load.ts';
 import type { CollectOptions } from '../../runtime/vm/dirty-log.ts';
 import type { Vm } from '../../runtime/vm/vm.ts';
@@ -375,4 +376,29 @@ testEngines('row 7: a call that cannot be is refused, and everything is as it wa
   assert.equal(hashOf(vm), hash);
   touch([300 % dataPages]);
   assert.deepEqual(collected(vm), [1, 2, 3, 44].map(page));
+});
+
+testEngines('row 7: what several processors write is in one log, and each sees the page protected again', (engine) => {
+  // Each adds to the first word of the page in EDI.
+  const code = asm().label('top').put(0xff, 0x07, 0xe6, 0x10, 0xeb, to('top', 1)).finish(); // inc dword [edi]; out; jmp
+  const vm = guest(engine, code, { cpus: 3 });
+  const cpus = [0, 1, 2].map((index) => {
+    const vcpu = vm.vcpu(index);
+    if (index > 0) vm.start(index, loadFlatBinary(code, vm.memory.ram, { address: origin, mode: 'protected' }));
+    return vcpu;
+  });
+  const add = (cpu: number, index: number) => {
+    cpus[cpu]!.fields.set64('rdi', BigInt(DATA + index * 4096));
+    while (cpus[cpu]!.enter().kind !== 'pio');
+  };
+  for (const cpu of [0, 1, 2]) for (const index of [1, 2, 3]) add(cpu, index);
+  vm.dirty.start({ start: DATA });
+  for (let round = 0; round < 60; round++) {
+    const [a, b] = [round % 3, (round + 1 + (round % 2)) % 3];
+    add(a, 1);
+    add(b, 1);
+    add(b, 2 + (round % 2));
+    assert.deepEqual(collected(vm), [1, 2 + (round % 2)].map(page));
+    assert.deepEqual(collected(vm), []);
+  }
 });
