@@ -22,6 +22,8 @@ export {
   MemoryError,
   type ProgramCode,
   ProgramError,
+  type RemoteCode,
+  RemoteError,
   type StateCode,
   StateError,
 } from './errors.ts';

@@ -68,7 +68,7 @@ export type PumpReport = { readonly connected: true } | { readonly connected: fa
 
 /**
  * Connects to a device from a thread of its own, so that this thread can wait for its answers. The thread ends with the
- * connection and does not keep the process alive.
+ * connection.
  * @throws RemoteError (as a rejection) `connect-failed`
  */
 export async function connectBlockingSocket(path: string): Promise<Transport> {
@@ -83,19 +83,8 @@ export async function connectBlockingSocket(path: string): Promise<Transport> {
     worker.once('error', (error) => resolve({ connected: false, reason: String(error) }));
   });
   if (!report.connected) throw new RemoteError('connect-failed', `${path}: ${report.reason}`);
-  worker.unref();
-  const transport = ringTransport(here);
-  (here.port as { unref?: () => void }).unref?.();
-  return {
-    wait: transport.wait,
-    open(listener) {
-      transport.open(listener);
-      // Listening has put the process under the port's hold.
-      (here.port as { unref?: () => void }).unref?.();
-    },
-    send: (bytes) => transport.send(bytes),
-    close: () => transport.close(),
-  };
+  worker.unref(); // the port keeps the process alive until it is closed, as a socket does
+  return ringTransport(here);
 }
 
 /** A socket that is listened to. */

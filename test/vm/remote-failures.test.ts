@@ -8,7 +8,7 @@ import { RemoteDevice } from '../../runtime/remote/remote-device.ts';
 import { createRing, ringTransport } from '../../runtime/remote/ring-transport.ts';
 import { type Transport, transportPair } from '../../runtime/remote/transport.ts';
 import { countOf, DeviceGuest, machineWith, resultsOf, runToEnd } from './remote-guest.ts';
-import { otherProcess, type Place, workerThread } from './remote-places.ts';
+import { otherProcess, type Place, webSocket, workerThread } from './remote-places.ts';
 import { TestMemory, until } from './remote-suite.ts';
 import { ID, reg, testDeviceOptions } from './remote-test-device.ts';
 import { hashOf, loadCode, type TestEngine } from './vm-harness.ts';
@@ -20,6 +20,7 @@ const mortal: Readonly<Record<string, () => Promise<Place>>> = {
   'other process, not waiting': () => otherProcess(false),
   'worker, shared memory': () => workerThread(true),
   'worker, messages alone': () => workerThread(false),
+  WebSocket: webSocket,
 };
 
 for (const [name, open] of Object.entries(mortal))

@@ -3,13 +3,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PAGE_LOG } from '../../src/mmu/physical-memory.ts';
 import { BUFFER, BUFFER_BYTES, countOf, DeviceGuest, machineWith, resultsOf, runToEnd } from './remote-guest.ts';
-import { otherProcess, type Place, sameThread, webStreams, workerThread } from './remote-places.ts';
+import { otherProcess, type Place, sameThread, webSocket, webStreams, workerThread } from './remote-places.ts';
 import { pattern } from './remote-test-device.ts';
 import { engines } from './vm-harness.ts';
 
 const places: Readonly<Record<string, () => Promise<Place>>> = {
   'messages in one thread': sameThread,
   'Web Streams': webStreams,
+  WebSocket: webSocket,
   'worker, shared memory': () => workerThread(true),
   'worker, messages alone': () => workerThread(false),
   'other process': () => otherProcess(true),

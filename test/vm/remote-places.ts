@@ -13,8 +13,10 @@ import {
   streamTransport,
   type Transport,
   transportPair,
+  webSocketTransport,
 } from '../../runtime/remote/transport.ts';
 import { testDeviceOptions } from './remote-test-device.ts';
+import { webSocketServer } from './web-socket-server.ts';
 
 /** A running device; each transport is a new connection to it. */
 export interface Place {
@@ -52,6 +54,23 @@ export async function webStreams(): Promise<Place> {
     },
     kill: async () => server.close(),
     close: async () => server.close(),
+  };
+}
+
+/** Behind a WebSocket to this process. */
+export async function webSocket(): Promise<Place> {
+  const server = new DeviceServer(testDeviceOptions());
+  const listening = await webSocketServer((transport) => {
+    server.close();
+    server.accept(transport);
+  });
+  return {
+    connect: async () => webSocketTransport(new WebSocket(listening.url)),
+    kill: async () => listening.close(),
+    async close() {
+      server.close();
+      listening.close();
+    },
   };
 }
 
