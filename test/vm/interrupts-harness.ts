@@ -9,7 +9,7 @@ import type { AccessSize, Device } from '../../runtime/devices/device.ts';
 import { loadFlatBinary } from '../../runtime/loaders/flat-binary.ts';
 import type { Vm } from '../../runtime/vm/vm.ts';
 import { type Assembler, dword } from '../engines/assembler.ts';
-import { emptyVm, origin, type GuestOptions as VmParts } from './vm-harness.ts';
+import { emptyVm, origin, type TestEngine, type GuestOptions as VmParts } from './vm-harness.ts';
 
 export const engines = ['interpreter', 'translation'] as const;
 
