@@ -22,6 +22,7 @@ export type ConfigurationCode =
   | 'region-overlap'
   | 'bad-region'
   | 'already-entered'
+  | 'held'
   | 'bad-vector'
   | 'bad-msr-rule'
   | 'bad-cpuid'
@@ -131,7 +132,8 @@ export type SnapshotCode =
   | 'different-base'
   | 'bad-device-state'
   | 'access-pending'
-  | 'migration-failed';
+  | 'migration-failed'
+  | 'migration-uncertain';
 
 /** A snapshot that cannot be taken, read or put into this VM, or a migration that came to nothing: the VM is as it was. */
 export class SnapshotError extends Jit86Error<SnapshotCode> {}

@@ -241,6 +241,18 @@ export function putSnapshot(
   vm.base = id;
 }
 
+/**
+ * Finds out whether {@link putState} would take it.
+ * @throws what that throws
+ */
+export function tryState(vm: SavedVm, snapshot: Pick<ReadSnapshot, 'machine' | 'maps'>): void {
+  const before = spaces.map((space) => [space, vm.memory.regions({ space })] as const);
+  const machine = machineState(vm);
+  putState(vm, snapshot, null, 'continue');
+  for (const [space, regions] of before) vm.memory.replace(regions, { space });
+  putMachineState(vm, machine);
+}
+
 /** All pages of the backing store but those that are put there later: the saved ones, and zeros. */
 function putPages(ram: Uint8Array, runs: readonly PageRun[], isLater: (page: number) => boolean): void {
   const saved = savedPages(runs);

@@ -23,6 +23,10 @@ export interface RunSurroundings {
   poll(): void;
   /** Says who is told, within an instruction, that a device elsewhere was waited for. */
   onWait(listener: () => void): void;
+  /** When the next alarm of the VM's time rings; Infinity: no time will. */
+  nextAlarm(): number;
+  /** Moves virtual time to the next alarm. @returns nanoseconds that the host must wait for it; Infinity: there is none */
+  toNextAlarm(): number;
   /** Translations are under way, and the guest should be interrupted often to take them. */
   translating(): boolean;
 }
@@ -42,6 +46,8 @@ export class Runner {
   private turn = turnInstructions;
   private slice = firstSlice;
   private lastTurn = 0;
+  /** For how long the guest has run. */
+  millis = 0;
   private prepared = false;
   private running = false;
   private wake: (() => void) | null = null;
@@ -68,14 +74,20 @@ export class Runner {
       this.prepared = true;
       this.lastTurn = performance.now();
       while (!aborted()) {
+        if (this.vcpus[0]!.heldFor !== null) {
+          await this.sleep(Number.POSITIVE_INFINITY);
+          continue;
+        }
         const vcpu = this.next();
         if (vcpu === null) {
-          yield this.vcpus[this.current]!.haltExit;
-          while (!aborted() && !this.vcpus.some((v) => v.runnable)) await this.sleep();
+          if (this.around.nextAlarm() === Number.POSITIVE_INFINITY) yield this.vcpus[this.current]!.haltExit;
+          while (!aborted() && !this.vcpus.some((v) => v.runnable)) await this.idle();
           continue;
         }
         const budget = this.vcpus.length > 1 ? Math.min(this.turn, this.slice) : this.slice;
+        const started = performance.now();
         const exit = vcpu.enter(budget);
+        this.millis += performance.now() - started;
         this.turn -= budget - vcpu.left;
         this.around.poll();
         const answer = this.around.finish(exit);
@@ -112,13 +124,27 @@ export class Runner {
     }
     return null;
   }
-  /** Until a vCPU has something to do, or the run is aborted. */
-  private sleep(): Promise<void> {
+  /** Every vCPU waits: time goes on to the next alarm, or somebody brings something. */
+  private async idle(): Promise<void> {
+    const nanos = this.around.toNextAlarm();
+    if (nanos > 0) await this.sleep(nanos / 1e6);
+    else await this.hostTurn();
+  }
+  /** Lets vCPUs be entered again, or the run notice that they must not. */
+  heldChanged(): void {
+    this.wake?.();
+  }
+  /** Until something comes, the run is aborted, or so many milliseconds have passed. */
+  private sleep(millis: number): Promise<void> {
     return new Promise((resolve) => {
-      this.wake = () => {
+      const done = () => {
+        clearTimeout(timer);
         this.wake = null;
         resolve();
       };
+      const timer =
+        millis === Number.POSITIVE_INFINITY ? undefined : setTimeout(done, Math.min(Math.ceil(millis), 1000));
+      this.wake = done;
     });
   }
   /** The host's turn from time to time; slices follow the guest's speed. */

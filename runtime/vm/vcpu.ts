@@ -250,6 +250,8 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
     this.fields.u32[ATTENTION] = 1;
     this.onEvent();
   }
+  /** Why it cannot be entered; null: it can. */
+  heldFor: string | null = null;
   get isEntered(): boolean {
     return this.entered;
   }
@@ -417,9 +419,11 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
    * @param early may return up to a thousand instructions sooner, where that spares the stepping of single ones; `left`
    *   says how many were not executed
    * @returns one of the vCPU's exits, which the next `enter` uses again
-   * @throws ConfigurationError `already-entered` if it is running already, `bad-option` for a limit that is none
+   * @throws ConfigurationError `already-entered` if it is running already, `held` while the VM is being moved or has been,
+   *   `bad-option` for a limit that is none
    */
   enter(limits: EnterOptions | number = Number.POSITIVE_INFINITY, early = false): Exit {
+    if (this.heldFor !== null) throw new ConfigurationError('held', `vCPU ${this.index}: ${this.heldFor}`);
     if (this.entered) throw new ConfigurationError('already-entered', `vCPU ${this.index} is entered already`);
     this.limits = entryLimits(limits);
     this.entered = true;

@@ -199,6 +199,19 @@ export class VmTime implements TimeStampCounter {
     else clock.runDue();
   }
 
+  /** Every vCPU waits: virtual time goes on to the next alarm. @returns nanoseconds that the host is to wait for it */
+  idle(): number {
+    const { clock } = this;
+    const deadline = clock.nextDeadline();
+    if (clock instanceof HostClock) {
+      clock.runDue();
+      return Math.max(0, clock.nextDeadline() - clock.now());
+    }
+    if (deadline === Number.POSITIVE_INFINITY) return deadline;
+    clock.advanceTo(Math.max(deadline, clock.now()));
+    return 0;
+  }
+
   // --- saved and restored
   save(): SavedTime {
     return {

@@ -23,6 +23,13 @@ import type { InitialState } from '../loaders/initial-state.ts';
 import { RemoteRegions } from '../remote/remote-regions.ts';
 import { inherit } from '../snapshot/fork.ts';
 import type { MachineKind } from '../snapshot/machine-state.ts';
+import {
+  type ByteDuplex,
+  type MigrationOptions,
+  type MigrationReport,
+  migrateVm,
+  receiveVm,
+} from '../snapshot/migration.ts';
 import { type RestoreOptions, restoreSnapshot, type SnapshotOptions, takeSnapshot } from '../snapshot/snapshot.ts';
 import { MachineTranslation } from '../translation.ts';
 import { chooseCpu } from './cpu-choice.ts';
@@ -220,6 +227,8 @@ export class Vm {
     this.runner = new Runner(this.vcpus, {
       nextTurn: host === null ? () => new Promise((resolve) => setTimeout(resolve)) : () => host.nextTurn(),
       prepare: async () => translation?.load(this.vcpus[0]!),
+      nextAlarm: () => this.time.clock.nextDeadline(),
+      toNextAlarm: () => this.time.idle(),
       translating: () => translation?.pending === true,
       finish: (exit) => this.remote.finish(exit),
       poll: () => this.remote.poll(),
@@ -328,6 +337,37 @@ export class Vm {
     attach(child);
     inherit(this, child);
     return child;
+  }
+
+  /** Lets no vCPU be entered until {@link release}; resolves when none is. `vm.run()` waits meanwhile. */
+  async hold(why: string): Promise<void> {
+    for (const vcpu of this.vcpus) vcpu.heldFor ??= why;
+    while (this.vcpus.some(({ isEntered }) => isEntered)) {
+      for (const vcpu of this.vcpus) if (vcpu.isEntered) vcpu.kick();
+      await new Promise((resolve) => setTimeout(resolve));
+    }
+  }
+  get guestMillis(): number {
+    return this.runner.millis;
+  }
+  release(): void {
+    for (const vcpu of this.vcpus) vcpu.heldFor = null;
+    this.runner.heldChanged();
+  }
+  /**
+   * Moves this VM, whose guest goes on meanwhile, to the VM that receives it at the other end of a byte stream. Afterwards
+   * it cannot be entered any more.
+   * @throws SnapshotError naming what failed; the guest goes on here
+   */
+  migrate(duplex: ByteDuplex, options?: MigrationOptions): Promise<MigrationReport> {
+    return migrateVm(this, duplex, options);
+  }
+  /**
+   * Takes the VM that comes over a byte stream into this one, which was put together in the same way.
+   * @throws SnapshotError, StateError, ConfigurationError naming what is wrong; this VM is as it was
+   */
+  receive(duplex: ByteDuplex, options?: { signal?: AbortSignal }): Promise<void> {
+    return receiveVm(this, duplex, options);
   }
 
   /** Ends the VM's threads and writes the translation cache. */
