@@ -9,7 +9,7 @@ import { guestKinds } from '../../runtime/lockstep/program-fuzzer.ts';
 import { randomNumbers } from '../../runtime/lockstep/random-numbers.ts';
 import { assemble, dataOf, ProgramMaker } from '../../runtime/lockstep/random-program.ts';
 import type { Vm } from '../../runtime/vm/vm.ts';
-import { Assembler, qword, to } from '../engines/assembler.ts';
+import { Assembler, dword, qword, to } from '../engines/assembler.ts';
 import { vmModules } from '../engines/modules.ts';
 import { emptyVm, guest, hashOf, loadCode, origin, testEngines } from './vm-harness.ts';
 
@@ -352,4 +352,91 @@ test("row 5: KVM's clock follows an offset of the counter that is set alone, and
   assert.equal(counter(other), 5000n);
   put(other, { tscOffset: 7000n });
   assert.equal(counter(other), 7000n);
+});
+
+testEngines('row 5: between two elements of a repetition, where a trap waits, too', (engine) => {
+  // rep outsb of 10 bytes to port 10H, which has an I/O breakpoint and a device that stops the processor at the third.
+  const code = asm().put(0xba, dword(0x10), 0xb9, dword(10), 0xbe, dword(0x2000), 0xf3, 0x6e, HLT).finish();
+  const prepared = () => {
+    let writes = 0;
+    const ports = {
+      read: () => 0,
+      write: () => {
+        if (++writes === 3) vm.vcpu(0).kick();
+      },
+    };
+    const vm: Vm = guest(engine, code, { ports });
+    // Flat code and data, and an interrupt gate for #DB whose handler halts.
+    vm.physical.writeBytes(
+      0x3008,
+      Uint8Array.of(0xff, 0xff, 0, 0, 0, 0x9b, 0xcf, 0, 0xff, 0xff, 0, 0, 0, 0x93, 0xcf, 0),
+    );
+    vm.physical.writeBytes(0x4008, Uint8Array.of(0x00, 0x18, 0x08, 0, 0, 0x8e, 0, 0));
+    vm.physical.writeBytes(0x1800, Uint8Array.of(HLT));
+    put(vm, { gdtrBase: 0x3000n, gdtrLimit: 23n, idtrBase: 0x4000n, idtrLimit: 15n, csSelector: 8n, rsp: 0x7000n });
+    return vm;
+  };
+  for (const moved of [false, true]) {
+    let vm = prepared();
+    assert.equal(vm.vcpu(0).enter(3).kind, 'budget');
+    // From here on the breakpoint holds; the device stops the processor in the instruction.
+    assert.equal(vm.vcpu(0).enter().kind, 'kicked');
+    put(vm, { cr4: get(vm, 'cr4') | 8n, dr0: 0x10n, dr7: 0x2_0402n });
+    assert.equal(get(vm, 'insideRepeat'), 1n);
+    put(vm, { pendingDebug: 1n });
+    if (moved) {
+      const other = prepared();
+      move(vm, other);
+      vm = other;
+    }
+    assert.equal(get(vm, 'insideRepeat'), 1n);
+    assert.equal(vm.vcpu(0).enter(10).kind, 'halt');
+    const frame = new DataView(vm.ram.buffer, vm.ram.byteOffset + Number(get(vm, 'rsp')));
+    assert.equal(frame.getUint32(0, true), origin + 15, 'the instruction itself');
+    assert.equal(frame.getUint32(8, true) & 0x1_0000, 0x1_0000, `RF, moved ${moved}`);
+    // Elsewhere than there no repetition is interrupted.
+    put(vm, { rip: BigInt(origin), halted: 0n, pendingDebug: 1n });
+    assert.equal(get(vm, 'insideRepeat'), 0n);
+    vm.vcpu(0).enter(10);
+    const second = new DataView(vm.ram.buffer, vm.ram.byteOffset + Number(get(vm, 'rsp')));
+    assert.equal(second.getUint32(8, true) & 0x1_0000, 0);
+  }
+});
+
+testEngines('row 5: a processor that waits to be started, and events on their way to it', (engine) => {
+  const options = { cpus: 2, clock: 'virtual', lapic: 'visible', memory: 0x10000 } as const;
+  const code = asm().put(HLT).finish();
+  const started = Uint8Array.of(0x43, 0x43, HLT); // inc bx; inc bx; hlt
+  for (const events of ['none', 'start-up', 'init and start-up'] as const) {
+    const [vm, other] = [real(engine, code, options), real(engine, code, options)];
+    for (const { physical } of [vm, other]) physical.writeBytes(0x8000, started);
+    const [source, target] = [vm.vcpu(1), other.vcpu(1)];
+    const id = (name: string) => source.state.idOf(name);
+    assert.equal(source.state.get(id('waitsForStartUp')), 1n);
+    source.state.set([[id('rbx'), 5n]]);
+    if (events === 'init and start-up') source.init();
+    if (events !== 'none') source.startUp(8);
+    const read = source.state.get();
+    source.state.set(read);
+    target.state.set(read);
+    assert.deepEqual(target.state.get(), read);
+    assert.equal(target.state.get(id('pendingStartUp')), events === 'none' ? 0n : 0x108n);
+    assert.equal(target.runnable, events !== 'none');
+    assert.equal(target.enter(10).kind, 'halt');
+    assert.equal(target.state.get(id('waitsForStartUp')), events === 'none' ? 1n : 0n);
+    if (events === 'none') {
+      target.startUp(8);
+      target.enter(10);
+    }
+    assert.equal(target.state.get(id('rip')), 3n);
+    assert.equal(target.state.get(id('rbx')), events === 'init and start-up' ? 2n : 7n);
+    // Put back to waiting, it waits.
+    target.state.set([
+      [id('waitsForStartUp'), 1n],
+      [id('halted'), 0n],
+      [id('rip'), 0n],
+    ]);
+    target.enter(10);
+    assert.equal(target.state.get(id('rip')), 0n);
+  }
 });
