@@ -53,7 +53,7 @@ ended it, ${shutdownStatus} after a triple fault, ${internalErrorStatus} for a b
     'max-instructions': { value: 'N', help: 'stop after exactly N instructions' },
     gdb: { value: 'PORT', help: 'wait for gdb at this port of 127.0.0.1 (0: a free one), which runs the guest' },
     'gdb-architecture': {
-      value: 'i386|x86-64',
+      value: 'i8086|i386|x86-64',
       help: "what gdb is told (x86-64 for a 64-bit ELF file, else the processor's mode)",
     },
     timeout: { value: 'SECONDS', help: 'stop after this time' },
@@ -182,16 +182,13 @@ export async function run(args: readonly string[], output: Output): Promise<numb
   const maxInstructions = parsed.integer('max-instructions', 1);
   const timeout = parsed.seconds('timeout');
   const gdbPort = parsed.integer('gdb', 0, 65535);
-  const gdbArchitecture = parsed.choice('gdb-architecture', ['auto', 'i386', 'x86-64'], 'auto');
+  const gdbArchitecture = parsed.choice('gdb-architecture', ['auto', 'i8086', 'i386', 'x86-64'], 'auto');
   const json = parsed.flag('json');
   const flat = readFlatOptions(parsed);
   const file = readNamedFile(path);
   const wide = gdbArchitecture === 'x86-64' || (gdbArchitecture === 'auto' && isElf64(file));
-  const architecture: GdbArchitecture | undefined = wide
-    ? 'i386:x86-64'
-    : gdbArchitecture === 'i386'
-      ? 'i386'
-      : undefined;
+  const narrow = gdbArchitecture === 'i8086' || gdbArchitecture === 'i386' ? gdbArchitecture : undefined;
+  const architecture: GdbArchitecture | undefined = wide ? 'i386:x86-64' : narrow;
   const gdb = gdbPort === undefined ? null : { port: gdbPort, architecture };
   const fitting = flat.flat === undefined && guestFormat(file) === 'bzimage' ? 'pc' : 'bare';
   const options = {

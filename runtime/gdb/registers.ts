@@ -5,7 +5,8 @@
 import type { RegisterInfo, RegisterTuple } from '../vm/registers.ts';
 import type { Vcpu } from '../vm/vcpu.ts';
 
-export type GdbArchitecture = 'i386' | 'i386:x86-64';
+/** `i8086` has the registers of `i386`, and gdb disassembles 16-bit code. */
+export type GdbArchitecture = 'i8086' | 'i386' | 'i386:x86-64';
 
 export interface GdbRegister {
   readonly name: string;
@@ -56,6 +57,23 @@ function alias(name: string, ours: string, bytes: number, type: string, group: G
     group,
     read: ({ state }) => BigInt.asUintN(bytes * 8, state.get(state.idOf(ours))),
     write: ({ state }, value) => [[state.idOf(ours), value]],
+  };
+}
+
+/**
+ * The instruction pointer as gdb wants it: a linear address, where memory and breakpoints are; in real mode and with segments
+ * CS's base is in it.
+ */
+export function programCounter(name: string, bytes: 4 | 8): GdbRegister {
+  const bits = bytes * 8;
+  const base = (vcpu: Vcpu): bigint => (vcpu.cpu.processor.code64 ? 0n : value(vcpu, 'csBase'));
+  return {
+    name,
+    bytes,
+    type: 'code_ptr',
+    group: 'general',
+    read: (vcpu) => BigInt.asUintN(vcpu.cpu.processor.code64 ? bits : 32, value(vcpu, 'rip') + base(vcpu)),
+    write: (vcpu, v) => [[vcpu.state.idOf('rip'), BigInt.asUintN(vcpu.cpu.processor.code64 ? 64 : 32, v - base(vcpu))]],
   };
 }
 
@@ -160,18 +178,14 @@ export function gdbFeatures(vcpu: Vcpu, architecture: GdbArchitecture): readonly
   const wide = architecture === 'i386:x86-64';
   const { features } = vcpu.cpu.processor;
   const vectors = Array.from({ length: wide ? 16 : 8 }, (_, i) => i);
+  const pointers = ['rsp', 'rbp', 'esp', 'ebp'];
+  const general = (name: string, ours: string, bytes: 4 | 8) =>
+    name.endsWith('ip')
+      ? programCounter(name, bytes)
+      : alias(name, ours, bytes, pointers.includes(name) ? 'data_ptr' : `int${bytes * 8}`);
   const core = wide
-    ? general64.map((name) =>
-        alias(name, name, 8, name === 'rip' ? 'code_ptr' : name === 'rsp' || name === 'rbp' ? 'data_ptr' : 'int64'),
-      )
-    : general32.map((name) =>
-        alias(
-          name,
-          `r${name.slice(1)}`,
-          4,
-          name === 'eip' ? 'code_ptr' : name === 'esp' || name === 'ebp' ? 'data_ptr' : 'int32',
-        ),
-      );
+    ? general64.map((name) => general(name, name, 8))
+    : general32.map((name) => general(name, `r${name.slice(1)}`, 4));
   const list: GdbFeature[] = [
     {
       name: 'org.gnu.gdb.i386.core',

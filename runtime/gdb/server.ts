@@ -17,7 +17,7 @@ export interface GdbDuplex {
 }
 
 export interface GdbServerOptions {
-  /** What gdb is told; left out, what the first vCPU is now: in IA-32e mode or not. */
+  /** What gdb is told; left out, what the first vCPU is now: in real, protected or IA-32e mode. */
   readonly architecture?: GdbArchitecture;
   /** Of a VM: what is done about exits that are not gdb's. */
   readonly onExit?: ExitHandler;
@@ -34,7 +34,7 @@ export type GdbEnd =
 /** Packets that may wait while the guest runs; gdb sends none then. */
 const mostWaiting = 16;
 
-export class GdbServer {
+export class GdbServer implements AsyncDisposable {
   /**
    * Settles when the session is over and the guest at rest. Rejects if running the guest has failed, with the error that the
    * target threw.
@@ -67,6 +67,11 @@ export class GdbServer {
   close(): void {
     this.end ??= 'disconnected';
     void this.reader.cancel().catch(() => {});
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+    await this.closed.catch(() => {});
   }
 
   private async serve(): Promise<GdbEnd> {

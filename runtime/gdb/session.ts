@@ -20,6 +20,7 @@ import {
   type GdbRegister,
   gdbFeatures,
   littleEndian,
+  programCounter,
   systemFeature,
 } from './registers.ts';
 import type { GdbTarget, TargetStop } from './target.ts';
@@ -71,11 +72,12 @@ export class GdbSession {
   private tells = { hardware: false, software: false };
   private readonly monitor = { stepInterrupts: false };
 
-  /** @param architecture what gdb is told; left out, what the first vCPU is now: in IA-32e mode or not */
+  /** @param architecture what gdb is told; left out, what the first vCPU is now: in real, protected or IA-32e mode */
   constructor(target: GdbTarget, architecture?: GdbArchitecture) {
     this.target = target;
     const first = target.vcpus[0]!;
-    this.architecture = architecture ?? (first.cpu.processor.longMode ? 'i386:x86-64' : 'i386');
+    const { longMode, protectedMode } = first.cpu.processor;
+    this.architecture = architecture ?? (longMode ? 'i386:x86-64' : protectedMode ? 'i386' : 'i8086');
     this.features = gdbFeatures(first, this.architecture);
     this.registers = this.features.flatMap(({ registers }) => registers);
     this.inG = this.features
@@ -87,7 +89,7 @@ export class GdbSession {
     return this.target.vcpus[this.current]!;
   }
   private get addressBits(): 32 | 64 {
-    return this.architecture === 'i386' ? 32 : 64;
+    return this.architecture === 'i386:x86-64' ? 64 : 32;
   }
 
   // --- before and after a run
@@ -136,7 +138,7 @@ export class GdbSession {
   private signalled(signal: number): string {
     return `T${signal.toString(16).padStart(2, '0')}thread:${(this.current + 1).toString(16)};`;
   }
-  private reason({ reason, address, rip }: DebugExit): string {
+  private reason({ reason, address }: DebugExit): string {
     switch (reason) {
       case 'single-step':
         return '';
@@ -146,7 +148,7 @@ export class GdbSession {
         return `${watchNames[met?.kind ?? 'access']}:${at.toString(16)};`;
       }
       case 'hardware-breakpoint':
-        if (this.breakpoints['1'].has(BigInt.asUintN(this.addressBits, BigInt(rip))))
+        if (this.breakpoints['1'].has(BigInt.asUintN(this.addressBits, programCounter('pc', 8).read(this.vcpu))))
           return this.tells.hardware ? 'hwbreak:;' : '';
         return this.tells.software ? 'swbreak:;' : '';
       case 'software-breakpoint':
@@ -314,7 +316,7 @@ export class GdbSession {
     if (text !== '') {
       const address = numberOf(text);
       if (address === null) return badRequest;
-      const answer = this.setRegisters([[this.vcpu.state.idOf('rip'), BigInt.asUintN(this.addressBits, address)]]);
+      const answer = this.setRegisters(programCounter('pc', 8).write(this.vcpu, address));
       if (answer !== ok) return answer;
     }
     if (kind === 's') return this.everyone('pause', 'step', this.forResume ?? this.current);

@@ -81,6 +81,7 @@ export class GuestDebug {
   private metInt3 = false;
   /** Where an INT3 is the guest's, once. */
   private guestsInt3 = -1n;
+  private ripAtExit = -1n;
   private readonly engine: Engine;
   private readonly watches: WatchList;
   private readonly cpu: Cpu;
@@ -137,7 +138,13 @@ export class GuestDebug {
   /** Before the first instruction of an entry. */
   entered(): void {
     this.stepped = false;
-    if (this.singleStep) this.engine.breakpoints.pass();
+    const { breakpoints } = this.engine;
+    if (breakpoints.embedderActive && this.rip !== this.ripAtExit) breakpoints.forgetPassed();
+    if (this.singleStep) breakpoints.pass();
+  }
+  /** After the last instruction of an entry. */
+  exited(): void {
+    if (this.engine.breakpoints.embedderActive) this.ripAtExit = this.rip;
   }
   /** What the instruction before has met. */
   take(): DebugExit | null {

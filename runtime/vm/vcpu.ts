@@ -434,6 +434,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
     try {
       return this.runTimed(this.left, early);
     } finally {
+      this.debug.exited();
       this.entered = false;
       this.onLeft();
     }

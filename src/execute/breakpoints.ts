@@ -91,6 +91,10 @@ export class Breakpoints {
     this.passed = this.around.linearRip();
     this.passedStack = this.around.stack();
   }
+  /** The embedder has moved the instruction pointer: it goes on from nowhere. */
+  forgetPassed(): void {
+    this.passed = -1n;
+  }
   /** An instruction was executed, to its end. */
   executed(linear: bigint): void {
     if (linear === this.passed) this.passed = -1n;

@@ -173,11 +173,11 @@ for (const engine of engines)
       await says('delete', /^$/);
 
       // A watchpoint reports after the access, with both values.
-      await says(`watch *(int *) ${watched}`, /[wW]atchpoint 7/);
+      await says(`watch *(int *) ${watched}`, /Hardware watchpoint 7/);
       await says('continue', /Old value = 100\s+New value = 101/);
       await says(`p/x $pc == ${here('return')}`, /0x1/);
       await says('delete', /^$/);
-      await says(`rwatch *(int *) ${flag}`, /[wW]atchpoint 8/);
+      await says(`rwatch *(int *) ${flag}`, /Hardware read watchpoint 8/);
       await says('continue', /Value = 0/);
       await says('delete', /^$/);
       assert.equal(word(watched), 103, 'it was called three times more');
@@ -211,3 +211,34 @@ for (const engine of engines)
       assert.equal(first!.enter(1000).kind, 'halt');
       assert.equal(second!.enter(1000).kind, 'budget');
     });
+
+test('row 23: a real gdb finds real-mode code where it is, behind its segment', { skip }, async () => {
+  const code = new Assembler(0n);
+  code.put(0xb8, 0x34, 0x12).label('far').put(0xea, 0x08, 0x00, 0x08, 0x01); // mov ax, 1234h; jmp 108h:8
+  code.pad(0x88).label('there').put(0x40).label('after').put(0x40, 0xf4); // inc ax; inc ax; hlt
+  const vm = guest('hot', code.finish(), { mode: 'real' });
+  const { state } = vm.vcpu(0);
+  // CS:IP = 100H:0, which is where the code lies.
+  state.set([
+    [state.idOf('csSelector'), 0x100n],
+    [state.idOf('csBase'), 0x1000n],
+    [state.idOf('rip'), 0n],
+  ]);
+  await using listener = await listenForGdb(vm, { port: 0 });
+  await using gdb = new Gdb();
+  await gdb.start();
+  const says = async (command: string, expected: RegExp) => assert.match(await gdb.does(command), expected, command);
+  await says(`target remote 127.0.0.1:${listener.port}`, /0x0*1000 in/);
+  await says('show architecture', /i8086/);
+  await says('x/2i $pc', /mov +\$0x1234,%ax\s.*ljmp/);
+  await says('stepi 2', /0x0*1088 in/);
+  await says('p/x $cs', /0x108/);
+  await says('monitor info', /cs:rip 0108:0x8, linear 0x1088/);
+  await says('break *0x1089', /Breakpoint 1/);
+  await says('continue', /Breakpoint 1, 0x0*1089 in/);
+  await says('p/x $ax', /0x1235/);
+  await says('set $pc = 0x1088', /^$/);
+  await says('continue', /Breakpoint 1, 0x0*1089 in/);
+  await says('p/x $ax', /0x1236/);
+  await says('detach', /detached/);
+});

@@ -107,7 +107,7 @@ function run(guest: Guest, slice: number, limit = most): Run {
 function program64(): Assembler {
   const p = new Assembler(codeStart(kinds['64']));
   const variable = Number(dataStart(kinds['64']) + 0x2000n);
-  p.put(0xb9, dword(5000));
+  p.put(0xb9, dword(5000), 0xeb, 1).label('back').put(0x90);
   p.label('loop').put(0x48, 0xff, 0xc0); // inc rax
   p.label('second').put(0x48, 0x01, 0x04, 0x25, dword(variable)); // add [variable], rax
   p.put(0xff, 0xc9, 0x75, to('loop', 1)); // dec ecx; jnz
@@ -169,7 +169,7 @@ for (const way of ways) {
     const { debug } = guest.vcpu;
     const rips = ['loop', 'second'].map((name) => Number(program.addressOf(name)));
     // Hot first: the breakpoints are met by code that is translated already.
-    assert.equal(guest.vcpu.enter(8001).kind, 'budget');
+    assert.equal(guest.vcpu.enter(8002).kind, 'budget');
     debug.set({ breakpoints: rips });
     for (let i = 0; i < 20; i++) {
       const exit = guest.vcpu.enter(100);
@@ -185,6 +185,16 @@ for (const way of ways) {
       });
       assert.equal(100 - guest.vcpu.left, i === 0 ? 0 : i % 2 === 0 ? 3 : 1);
     }
+    // Who goes back meets it again.
+    debug.set({ breakpoints: [rips[0]!] });
+    assert.equal(guest.vcpu.enter().kind, 'debug');
+    const { state } = guest.vcpu;
+    const [rip, rax] = ['rip', 'rax'].map((name) => [state.idOf(name), state.get(state.idOf(name))] as const);
+    state.set([[rip![0], BigInt.asUintN(64, program.addressOf('back'))]]);
+    const exit = guest.vcpu.enter(100);
+    assert.ok(exit.kind === 'debug' && exit.rip === rips[0]);
+    assert.equal(guest.vcpu.left, 99);
+    assert.deepEqual(state.get([rip![0], rax![0]]), [rip, rax]);
     debug.clear();
     assert.equal(guest.vcpu.enter().kind, 'halt');
     assert.equal(guest.vcpu.fields.get64('rbx'), (5000n * 5001n) / 2n);
