@@ -58,6 +58,8 @@ export class IrqEvents {
   readonly #events: IrqEvent[] = [];
   /** Some event has edges that wait for room. */
   #waiting = false;
+  /** How often there has been room. */
+  #room = 0;
 
   constructor(target: EventTarget) {
     this.#target = target;
@@ -144,12 +146,14 @@ export class IrqEvents {
   #send(event: IrqEvent): void {
     for (let goesOn = true; goesOn && event.pending > 0 && !event.underWay; ) {
       let returned = false;
+      const room = this.#room;
       event.underWay = true;
       const routed = this.#target.edge(event.gsi, (result) => {
         event.underWay = false;
-        goesOn = result !== 'merged';
-        if (goesOn) event.pending--;
-        else this.#waiting = true;
+        if (result !== 'merged') event.pending--;
+        // An answer of another thread may come when what this edge was merged with has been taken already.
+        goesOn = result !== 'merged' || this.#room !== room;
+        if (!goesOn) this.#waiting = true;
         if (returned && goesOn) this.#send(event);
       });
       returned = true;
@@ -161,6 +165,7 @@ export class IrqEvents {
   }
   /** There may be room for edges that wait. */
   retry(): void {
+    this.#room++;
     if (!this.#waiting) return;
     this.#waiting = false;
     for (const event of this.#events) if (event.pending > 0) this.#send(event);

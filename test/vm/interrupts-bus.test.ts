@@ -138,32 +138,40 @@ for (const engine of engines) {
         await guest.until('the guest is ready', () => guest.runs(9) === 1);
         assert.equal(guest.word(counterAt(10)), 0x0017_0020, 'the version register');
 
-        for (let i = 1; i <= 5; i++) {
+        let edges = 0;
+        const edge = async () => {
           vm.irq.set(4, true);
           vm.irq.set(4, true);
           vm.irq.set(4, false);
-          await guest.until(`edge ${i}`, () => guest.runs(0) === i);
-        }
+          edges++;
+          await guest.until(`edge ${edges}`, () => guest.runs(0) === edges);
+        };
+        /** What was said before has been heard, and so has the answer. */
+        const settle = async () => {
+          for (let i = 0; i < 3; i++) await edge();
+        };
+        for (let i = 1; i <= 5; i++) await edge();
 
         const counter = new EventCounter();
         const event = vm.irq.event(counter, 4);
         for (let i = 0; i < 20; i++) counter.add(10);
-        await guest.until('200 events', () => guest.runs(0) >= 205);
+        edges += 200;
+        await guest.until('200 events', () => guest.runs(0) >= edges);
         await quiet(guest);
-        assert.equal(guest.runs(0), 205, 'row 12: each of them once');
+        assert.equal(guest.runs(0), edges, 'row 12: each of them once');
         event.close();
 
         vm.irq.set(9, true);
         await guest.until('the level is asserted again after each end of interrupt', () => guest.runs(1) >= 5);
         vm.irq.set(9, false);
-        await quiet(guest);
+        await settle();
         const runs = guest.runs(1);
         await quiet(guest);
         assert.equal(guest.runs(1), runs, 'no interrupt of a line that is low');
         vm.irq.set(9, true);
         await guest.until('it comes again with the line', () => guest.runs(1) > runs);
         vm.irq.set(9, false);
-        await quiet(guest);
+        await settle();
 
         const before = guest.runs(1);
         const level = new EventCounter();
@@ -187,7 +195,7 @@ for (const engine of engines) {
           vm.irq.set(10, false);
         }
         await quiet(guest);
-        assert.deepEqual([guest.runs(0), guest.runs(2), guest.runs(3)], [205, 5, 5], 'nothing came twice');
+        assert.deepEqual([guest.runs(0), guest.runs(2), guest.runs(3)], [edges, 5, 5], 'nothing came twice');
       } finally {
         await controllers.close();
       }
@@ -195,7 +203,7 @@ for (const engine of engines) {
   }
 }
 
-/** Until a Worker has certainly seen and answered everything. */
+/** Time for what should not come. */
 async function quiet(guest: Guest): Promise<void> {
   const end = performance.now() + 60;
   await guest.until('time has passed', () => performance.now() > end);

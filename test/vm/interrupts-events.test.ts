@@ -4,6 +4,12 @@ import { once } from 'node:events';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { ioApicPins } from '../../runtime/devices/io-apic.ts';
+import {
+  type ControllerMessage,
+  type MachineMessage,
+  machinePort,
+  type PortLike,
+} from '../../runtime/interrupts/apic-bus-channel.ts';
 import { ioApicOn, picPairOn } from '../../runtime/interrupts/controllers.ts';
 import type { Route } from '../../runtime/interrupts/routes.ts';
 import { EventCounter } from '../../runtime/io/event-counter.ts';
@@ -254,4 +260,50 @@ test('row 12: routing state is taken out and put into a VM that was put together
       JSON.stringify(change, (_, v) => String(v)),
     );
   assert.deepEqual(b.vm.irq.state, state);
+});
+
+test('row 12: an edge that another thread says was merged is sent again, also if there has been room meanwhile', () => {
+  const { vm } = new Guest('interpreter', { code: new Assembler(0x1000n).put(hlt), vectors: {} });
+  const apic0 = vm.vcpu(0).apic!;
+  apic0.write(0xf0, 4, 0x1ff);
+  let pulses = 0;
+  const port: PortLike = {
+    postMessage: (message) => void ((message as MachineMessage).kind === 'pulse' && pulses++),
+    onmessage: null,
+    close() {},
+  };
+  vm.irq.connect('far', 1, machinePort(port));
+  vm.routes.replace([{ gsi: 30, controller: 'far', pin: 0 }]);
+  const say = (data: ControllerMessage) => port.onmessage!({ data } as MessageEvent);
+  const deliver = () =>
+    say({ kind: 'deliver', destination: 0, logical: false, mode: 0, vector: 0x50, level: false, pulsed: true });
+  const take = () => {
+    assert.equal(apic0.acknowledge(), 0x50);
+    apic0.write(0xb0, 4, 0);
+  };
+  const counter = new EventCounter();
+  vm.irq.event(counter, 30);
+  counter.add(3);
+  assert.equal(pulses, 1, 'one at a time');
+  deliver();
+  say({ kind: 'pulsed', result: 'sent' });
+  assert.equal(pulses, 2);
+  deliver(); // merged with the first
+  say({ kind: 'pulsed', result: 'sent' });
+  assert.equal(pulses, 2, 'it waits for room');
+  take();
+  assert.equal(pulses, 3);
+  deliver();
+  say({ kind: 'pulsed', result: 'sent' });
+  assert.equal(pulses, 4);
+  deliver(); // merged, and
+  take(); // there is room before that is known
+  say({ kind: 'pulsed', result: 'sent' });
+  assert.equal(pulses, 5);
+  deliver();
+  say({ kind: 'pulsed', result: 'sent' });
+  take();
+  assert.equal(pulses, 5, 'three edges, three interrupts');
+  assert.equal(vm.irq.state.events[0]!.pending, 0);
+  vm.irq.close();
 });
