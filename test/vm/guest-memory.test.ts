@@ -144,6 +144,41 @@ testEngines('row 6: the map is replaced from within a device, in the middle of a
   assert.ok(total(vm.ram) + outside <= rounds && total(vm.ram) + outside > rounds / 2);
 });
 
+testEngines('row 6: what an instruction stores after it has met a device goes where memory is by then', (engine) => {
+  // From a port, from a device in memory by way of a string instruction and of the stack: each lands in the window's first
+  // page, and the device has that page moved to the next page of the pool each time.
+  const device = 0xe000_0000;
+  const code = asm()
+    .put(0xfc, 0xba, dword(0x10), 0xbd, dword(100)) // cld; mov edx, 10h; mov ebp, 100
+    .label('top')
+    .put(0xbf, dword(WINDOW), 0xb9, dword(5), 0xf3, 0x6d) // mov edi, WINDOW; mov ecx, 5; rep insd
+    .put(0xbe, dword(device), 0xb9, dword(3), 0xf3, 0xa5) // mov esi, device; mov ecx, 3; rep movsd
+    .put(0xbc, dword(WINDOW + 0x800), 0xff, 0x35, dword(device)) // mov esp, WINDOW + 800h; push [device]
+    .put(0xa1, dword(device), 0xa3, dword(WINDOW + 0x400)) // mov eax, [device]; mov [WINDOW + 400h], eax
+    .put(0x4d, 0x75, to('top', 1), HLT)
+    .finish();
+  let turn = 0;
+  const where = () => POOL + (turn % 16) * 4096;
+  const wanted = new Map<number, number>();
+  const answer = (): number => {
+    turn++;
+    vm.memory.replace([low, { kind: 'ram', start: WINDOW, length: 4096, backing: where() }]);
+    const step = (turn - 1) % 10;
+    const offset = step < 8 ? step * 4 : step === 8 ? 0x7fc : 0x400;
+    wanted.set(where() + offset, turn);
+    return turn;
+  };
+  const vm: Vm = guest(engine, code, {
+    ports: { read: answer, write: () => {} },
+    mmio: { read: answer, write: () => assert.fail('there is memory') },
+  });
+  vm.memory.replace([low, { kind: 'ram', start: WINDOW, length: 4096, backing: POOL }]);
+  assert.equal(vm.vcpu(0).enter().kind, 'halt');
+  assert.equal(turn, 1000);
+  const words = new Uint32Array(vm.ram.buffer, vm.ram.byteOffset, vm.ram.length / 4);
+  for (let at = POOL; at < POOL + 16 * 4096; at += 4) assert.equal(words[at / 4], wanted.get(at) ?? 0, at.toString(16));
+});
+
 testEngines('row 6: code is executed from the memory that is there', (engine) => {
   // Two versions of the page that holds the loop: they add 1 and 1,000, and go on in each other's middle.
   const version = (step: number) =>
