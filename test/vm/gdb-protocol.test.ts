@@ -402,3 +402,57 @@ test('row 23: a debugger looks at memory without touching flags in page tables, 
   client.server.close();
   assert.equal(await client.server.closed, 'disconnected');
 });
+
+testEngines('row 23: how a guest ends is told, and what its embedder does about exits', async (engine) => {
+  // A triple fault: there is no interrupt table. Its state can be looked at.
+  const faults = guest(engine, [0x0f, 0x01, 0x1d, ...dword(0x8000), 0xb8, ...dword(7), 0x0f, 0x0b]); // lidt; mov eax; ud2
+  let client = new GdbClient(faults);
+  for (let i = 0; i < 2; i++) assert.equal(await client.ask('c'), 'T0bthread:1;');
+  assert.equal(await client.ask('p0'), little(7));
+  await client.hangUp();
+  assert.equal(await client.server.closed, 'disconnected');
+
+  // Ports are the embedder's: it answers reads, and ends the guest with a status.
+  const p = new Assembler(BigInt(origin));
+  p.put(0xe4, 0x60, 0x40).label('between').put(0xe6, 0xf4, 0xf4); // in al, 60h; inc eax; out f4h, al; hlt
+  const ports = guest(engine, p.finish());
+  const seen: string[] = [];
+  client = new GdbClient(ports, {
+    onExit(exit) {
+      seen.push(exit.kind);
+      if (exit.kind !== 'pio') return undefined;
+      if (exit.write) return exit.value;
+      exit.value = 0x29;
+      return undefined;
+    },
+  });
+  assert.equal(await client.ask('s'), 'T05thread:1;', 'a step over an access that the embedder answers is one step');
+  assert.equal(await client.ask(`Z0,${hex(p.addressOf('between'))},1`), 'OK');
+  assert.equal(await client.ask('c'), 'T05thread:1;');
+  assert.equal(await client.ask('c'), 'W2a');
+  assert.equal(await client.ask('?'), 'W2a');
+  assert.deepEqual(seen, ['pio', 'pio']);
+  await client.hangUp();
+
+  // An embedder that throws hears of it; the VM goes on.
+  const throwing = guest(engine, p.finish());
+  client = new GdbClient(throwing, {
+    onExit() {
+      throw new Error('no such port');
+    },
+  });
+  await client.send(encodePacket('c'));
+  await assert.rejects(client.server.closed, /no such port/);
+  assert.equal(throwing.vcpu(0).enter().kind, 'pio');
+
+  // Somebody else runs the VM.
+  const busy = guest(engine, [0xeb, 0xfe]);
+  const running = busy.run();
+  const first = running.next();
+  client = new GdbClient(busy);
+  await client.send(encodePacket('c'));
+  await assert.rejects(client.server.closed, { code: 'already-entered' });
+  busy.vcpu(0).kick();
+  await first;
+  await running.return();
+});

@@ -3,15 +3,15 @@
  * other vCPU, interrupts, and detaches; the guest then runs to its end. Without gdb these tests are skipped.
  */
 import assert from 'node:assert/strict';
-import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 import { listenForGdb } from '../../runtime/hosts/node-gdb.ts';
 import type { InitialMode } from '../../runtime/loaders/initial-state.ts';
 import type { Vm } from '../../runtime/vm/vm.ts';
 import { Assembler, dword, to } from '../engines/assembler.ts';
+import { Gdb, skipWithout } from './gdb-driver.ts';
 import { engines, guest, origin, type TestEngine } from './vm-harness.ts';
 
-const skip = spawnSync('gdb', ['--version']).status === 0 ? false : 'there is no gdb';
+const skip = skipWithout('gdb');
 
 const counter = 0x8000;
 const watched = 0x8010;
@@ -38,69 +38,6 @@ function program(mode: InitialMode): Assembler {
   p.label('function').put(0xff, variable(0, watched)).label('return').put(0xc3); // inc [watched]; ret
   p.label('second').put(0xff, variable(0, other), 0xeb, to('second', 1)); // inc [other]; jmp
   return p;
-}
-
-const prompt = '@@@';
-
-/** A gdb that is told one command after the other. */
-class Gdb implements AsyncDisposable {
-  private readonly child: ChildProcessWithoutNullStreams;
-  private text = '';
-  private wake = () => {};
-
-  constructor() {
-    this.child = spawn('sh', ['-c', 'exec gdb -q -nx 2>&1']); // one pipe, so that errors stand where they belong
-    const take = (chunk: Buffer) => {
-      this.text += chunk.toString();
-      this.wake();
-    };
-    this.child.stdout.on('data', take);
-    this.child.on('exit', () => this.wake());
-    this.child.stdin.on('error', () => {});
-    this.child.stdin.write(`set prompt ${prompt}\n`);
-  }
-  /** What gdb says until its next prompt. */
-  private async answer(): Promise<string> {
-    const deadline = Date.now() + 60_000;
-    for (;;) {
-      const end = this.text.indexOf(prompt);
-      if (end >= 0) {
-        const answer = this.text.slice(0, end);
-        this.text = this.text.slice(end + prompt.length);
-        return answer.trim();
-      }
-      assert.ok(this.child.exitCode === null && Date.now() < deadline, `gdb says no more: ${this.text}`);
-      await new Promise<void>((done) => {
-        const timer = setTimeout(done, 1000);
-        this.wake = () => {
-          clearTimeout(timer);
-          done();
-        };
-      });
-    }
-  }
-  async start(): Promise<void> {
-    await this.answer();
-    for (const command of ['set confirm off', 'set pagination off', 'set width 0', 'set debuginfod enabled off'])
-      await this.does(command);
-  }
-  does(command: string): Promise<string> {
-    this.child.stdin.write(`${command}\n`);
-    return this.answer();
-  }
-  /** The same, with control-C after it has begun. */
-  async interrupted(command: string): Promise<string> {
-    setTimeout(() => this.child.kill('SIGINT'), 300);
-    return this.does(command);
-  }
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (this.child.exitCode !== null) return;
-    const gone = new Promise((done) => this.child.once('exit', done));
-    this.child.stdin.end('quit\n');
-    const timer = setTimeout(() => this.child.kill('SIGKILL'), 5000);
-    await gone;
-    clearTimeout(timer);
-  }
 }
 
 function twoCpus(engine: TestEngine, mode: InitialMode): { vm: Vm; code: Assembler } {
