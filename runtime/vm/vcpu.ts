@@ -306,6 +306,11 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
     this.pins.setPin(1, high);
   }
 
+  /** An interrupt of {@link interrupt} waits to be taken. */
+  get interruptPending(): boolean {
+    return this.events.external >= 0;
+  }
+
   // --- what the local APIC has for the processor
   interruptRequested(): void {
     this.notice();
