@@ -45,6 +45,7 @@ export type { EdgeResult } from './interrupts/controller-connection.ts';
 export { ioApicOn, picPairOn } from './interrupts/controllers.ts';
 export type { IrqCounter, IrqEventState, ResampleCounter } from './interrupts/irq-events.ts';
 export { decodeMsi } from './interrupts/msi.ts';
+export { pcRoutes, picPins } from './interrupts/pc-routes.ts';
 export { type ControllerRoute, gsiCount, type MsiRoute, type Route, type Routes } from './interrupts/routes.ts';
 export type { InterruptState, VmInterrupts } from './interrupts/vm-interrupts.ts';
 export { EventCounter, type EventCounterOptions } from './io/event-counter.ts';

@@ -1,7 +1,13 @@
 /**
  * The interrupts of a VM (`vm.irq`): wires and events come in as GSIs, the routing table takes them to the inputs of
  * controllers or makes messages of them, controllers send to the local APICs over the APIC bus. Controllers (8259 pair,
- * I/O APIC) are ordinary devices behind channels, in this thread or another.
+ * I/O APIC) are ordinary devices behind channels, in this thread or another:
+ *
+ *     const pic = picPairOn(vm.irq.attach('pic', picPins));
+ *     vm.io.attach({ space: 'port', address: 0x20, length: 2 }, pic.first);
+ *     vm.io.attach({ space: 'port', address: 0xa0, length: 2 }, pic.second);
+ *     vm.routes.replace(pcRoutes({ ioApic: null }));
+ *     const serial = new Serial16550(out, vm.irq.line(4));
  */
 import type { ApicBus, InterruptMessage } from '../../src/system/apic-bus.ts';
 import type { InterruptSource } from '../../src/system/interrupt-pins.ts';

@@ -23,7 +23,7 @@ import { RtcCmos } from '../devices/rtc-cmos.ts';
 import { Serial16550 } from '../devices/serial-16550.ts';
 import { ResetControl, ResetLine, SpeakerPort, SystemControlPort } from '../devices/system-control.ts';
 import { ioApicOn, picPairOn } from '../interrupts/controllers.ts';
-import type { Route } from '../interrupts/routes.ts';
+import { pcRoutes, picPins } from '../interrupts/pc-routes.ts';
 import type { VmInterrupts } from '../interrupts/vm-interrupts.ts';
 import type { IoMap } from '../io/io-map.ts';
 import type { AcpiMachine } from './acpi-tables.ts';
@@ -38,17 +38,6 @@ export const pcLayout = {
   resetValue: 6,
 } as const satisfies Omit<AcpiMachine, 'cpus'>;
 const irqs = { timer: 0, serial: 4, clock: 8 } as const;
-const picInputs = 16;
-const cascade = 2;
-/** The interval timer's line goes to pin 2 of the I/O APIC. */
-const timerPin = 2;
-
-/** The sixteen lines of the PC go to both kinds of controller, the I/O APIC's other inputs have GSIs of their own. */
-const pcRoutes: readonly Route[] = Array.from({ length: ioApicPins }, (_, gsi): Route[] => {
-  const toPic = gsi < picInputs && gsi !== cascade ? [{ gsi, controller: 'pic', pin: gsi }] : [];
-  const pin = gsi === irqs.timer ? timerPin : gsi;
-  return gsi === cascade ? [] : [...toPic, { gsi, controller: 'io-apic', pin }];
-}).flat();
 
 /** What the devices reach outside of themselves. */
 export interface PcSurroundings {
@@ -88,9 +77,9 @@ function presetCmos(rtc: RtcCmos, memory: number): void {
 /** Makes the devices and attaches them. */
 export function attachPcDevices(io: IoMap, around: PcSurroundings): PcDevices {
   const { clock, interrupts } = around;
-  const pic = picPairOn(interrupts.attach('pic', picInputs));
+  const pic = picPairOn(interrupts.attach('pic', picPins));
   const ioApic = ioApicOn(interrupts.attach('io-apic', ioApicPins));
-  interrupts.routes.replace(pcRoutes);
+  interrupts.routes.replace(pcRoutes());
   const line = (irq: number) => interrupts.line(irq);
   const pit = new Pit8254(clock, line(irqs.timer));
   const rtc = new RtcCmos(clock, line(irqs.clock), around.epoch);

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { ioApicPins } from '../../runtime/devices/io-apic.ts';
 import { Pit8254 } from '../../runtime/devices/pit-8254.ts';
 import { ioApicOn, picPairOn } from '../../runtime/interrupts/controllers.ts';
+import { pcRoutes, picPins } from '../../runtime/interrupts/pc-routes.ts';
 import { Assembler, dword, to } from '../engines/assembler.ts';
 import {
   copy,
@@ -22,9 +23,6 @@ import {
   wrmsr,
 } from './interrupts-harness.ts';
 
-const picRoutes = Array.from({ length: 16 }, (_, gsi) => ({ gsi, controller: 'pic', pin: gsi })).filter(
-  ({ gsi }) => gsi !== 2,
-);
 /** ICW1-4 for vectors 20H and 28H, everything masked but what is named. */
 const initialisePic = (mask: number, mask2 = 0xff) => [
   ...out(0x20, 0x11),
@@ -66,8 +64,8 @@ for (const engine of engines) {
     });
     const { vm, clock } = guest;
     assert.equal(vm.vcpu(0).apic, null);
-    const pic = picPairOn(vm.irq.attach('pic', 16));
-    vm.routes.replace(picRoutes);
+    const pic = picPairOn(vm.irq.attach('pic', picPins));
+    vm.routes.replace(pcRoutes({ ioApic: null }));
     const pit = new Pit8254(clock, vm.irq.line(0));
     guest.devices.push(
       registers('pio', 0x20, 2, pic.first),
