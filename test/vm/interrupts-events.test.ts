@@ -13,8 +13,9 @@ import {
 import { ioApicOn, picPairOn } from '../../runtime/interrupts/controllers.ts';
 import type { Route } from '../../runtime/interrupts/routes.ts';
 import { EventCounter } from '../../runtime/io/event-counter.ts';
-import { Assembler, to } from '../engines/assembler.ts';
+import { Assembler, dword, to } from '../engines/assembler.ts';
 import { count, engines, Guest, handler, hlt, loadIdt, out, registers, sti, store } from './interrupts-harness.ts';
+import { testEngines } from './vm-harness.ts';
 
 const apic = (register: number) => 0xfee0_0000 + register;
 const end = store(apic(0xb0), 0);
@@ -305,5 +306,26 @@ test('row 12: an edge that another thread says was merged is sent again, also if
   take();
   assert.equal(pulses, 5, 'three edges, three interrupts');
   assert.equal(vm.irq.state.events[0]!.pending, 0);
+  vm.irq.close();
+});
+
+testEngines('row 12: 1,000 doorbells that raise an interrupt give 1,000 handler runs and no exit', (engine) => {
+  const doorbell = 0xfeb0_0000;
+  const code = new Assembler(0x1000n)
+    .put(loadIdt, store(apic(0xf0), 0x1ff), sti, 0xbe, dword(1000)) // mov esi, 1000
+    .label('loop')
+    .put(store(doorbell, 7), 0x4e, 0x75, to('loop', 1)) // dec esi; jnz
+    .put(hlt)
+    .label('edge')
+    .put(handler(0, end));
+  const guest = new Guest(engine, { code, vectors: { 80: 'edge' } });
+  const { vm } = guest;
+  const counter = new EventCounter();
+  vm.io.event({ space: 'memory', address: doorbell, length: 4 }, counter);
+  vm.irq.event(counter, 30);
+  vm.routes.replace([{ gsi: 30, address: 0xfee0_0000, data: 0x50 }]);
+  assert.equal(vm.vcpu(0).enter({ maxInstructions: 1_000_000 }).kind, 'halt', 'the only exit');
+  assert.equal(guest.runs(0), 1000);
+  assert.equal(counter.value, 0);
   vm.irq.close();
 });
