@@ -7,7 +7,7 @@ import { createConnection, createServer, type Socket } from 'node:net';
 import { Worker } from 'node:worker_threads';
 import { RemoteError } from '../errors.ts';
 import { createRing, ringTransport } from '../remote/ring-transport.ts';
-import type { Transport, TransportListener } from '../remote/transport.ts';
+import { deafPeer, mostQueued, type Transport, type TransportListener } from '../remote/transport.ts';
 
 /** A transport over a connected socket. */
 export function socketTransport(socket: Socket): Transport {
@@ -34,7 +34,11 @@ export function socketTransport(socket: Socket): Transport {
     },
     send(bytes) {
       // Whoever sends may use the bytes again; the socket may keep them.
-      if (open && !socket.destroyed) socket.write(bytes.slice());
+      if (!open || socket.destroyed) return;
+      socket.write(bytes.slice());
+      if (socket.writableLength <= mostQueued) return;
+      reason = deafPeer;
+      socket.destroy();
     },
     close() {
       if (!open) return;

@@ -8,7 +8,7 @@ export { DeviceServer, type DeviceServerOptions, type ServedRegion, type ServerP
 export { type Dma, type DmaRange, type GuestDma, physicalDma } from './dma.ts';
 export { MessageReader } from './message-reader.ts';
 export * as vfioUser from './messages.ts';
-export { RemoteDevice, type RemoteDeviceOptions, type RemoteRegion } from './remote-device.ts';
+export { RemoteDevice, type RemoteDeviceOptions, type RemoteRegion, type RemoteWrite } from './remote-device.ts';
 export { RemoteRegions } from './remote-regions.ts';
 export { createRing, type RingEnd, type RingOptions, ringTransport, threadMayBlock } from './ring-transport.ts';
 export {

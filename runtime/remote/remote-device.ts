@@ -60,6 +60,16 @@ export interface RemoteRegion extends Device {
   startRead(offset: number, size: AccessSize): number | Promise<number>;
   /** A write after which the guest may have to wait; see {@link RemoteDevice.startWrite}. */
   startWrite(offset: number, size: AccessSize, value: number): void | Promise<void>;
+  /** Posts writes together, in as few messages as the peer takes; see `RemoteRegions.coalesce`. */
+  writeMany(writes: readonly RemoteWrite[]): void;
+}
+
+/** One of several writes. */
+export interface RemoteWrite {
+  readonly offset: number;
+  readonly size: AccessSize;
+  /** Unsigned. */
+  readonly value: number;
 }
 
 export class RemoteDevice implements RemoteRegion {
@@ -69,6 +79,7 @@ export class RemoteDevice implements RemoteRegion {
   readonly #maxTransfer: number;
   readonly #levels: Uint8Array;
   #connection: Connection | null = null;
+  #blocks = false;
   #server: wire.Capabilities | null = null;
   #regions: readonly wire.RegionInfo[] = [];
   #peerLines = 0;
@@ -122,6 +133,7 @@ export class RemoteDevice implements RemoteRegion {
       },
     });
     this.#connection = connection;
+    this.#blocks = connection.blocks;
     connection.open();
     try {
       await this.#negotiate(connection);
@@ -204,10 +216,12 @@ export class RemoteDevice implements RemoteRegion {
   get lineCount(): number {
     return this.#peerLines;
   }
-  /** Reads may be made within an instruction: this thread may wait, or there is nobody to wait for. */
+  /**
+   * Reads may be made within an instruction. It stays as it was when the peer is gone, since an access that has left the guest
+   * is still to be finished the same way.
+   */
   get blocks(): boolean {
-    const connection = this.#connection;
-    return connection === null || connection.error !== null || connection.blocks;
+    return this.#blocks;
   }
   /** Too many writes are on their way: the next should wait for its {@link startWrite}. */
   get lags(): boolean {
@@ -238,6 +252,7 @@ export class RemoteDevice implements RemoteRegion {
       write: (offset, size, value) => this.#write(index, offset, size, value),
       startRead: (offset, size) => this.#startRead(index, offset, size),
       startWrite: (offset, size, value) => this.#startWrite(index, offset, size, value),
+      writeMany: (writes) => this.#writeMany(index, writes),
     };
   }
 
@@ -259,6 +274,11 @@ export class RemoteDevice implements RemoteRegion {
   /** Posts the write. A promise means that the peer lags behind: the guest should go on only when it is settled. */
   startWrite(offset: number, size: AccessSize, value: number): void | Promise<void> {
     return this.#startWrite(0, offset, size, value);
+  }
+
+  /** Posts writes together, in as few messages as the peer takes. */
+  writeMany(writes: readonly RemoteWrite[]): void {
+    this.#writeMany(0, writes);
   }
 
   /**
@@ -355,18 +375,43 @@ export class RemoteDevice implements RemoteRegion {
   #write(region: number, offset: number, size: AccessSize, value: number): void {
     const connection = this.#reach(region, offset, size);
     if (connection === null) return;
-    const payload = accessWith(region, offset, size, value);
-    if (++this.#posted < fenceInterval) {
-      connection.post(wire.Command.REGION_WRITE, payload);
+    const payload = wire.encodeRegionAccess(offset, region, size, bytesOf(size, value));
+    this.#post(connection, wire.Command.REGION_WRITE, payload, 1);
+  }
+
+  #writeMany(region: number, writes: readonly RemoteWrite[]): void {
+    const within = writes.filter(({ offset, size }) => this.#reach(region, offset, size) !== null);
+    const server = this.#server;
+    if (server?.writeMultiple !== true) {
+      for (const { offset, size, value } of within) this.#write(region, offset, size, value);
+      return;
+    }
+    const most = Math.max(1, Math.min(fenceInterval, Math.floor(server.maxDataXferSize / 24)));
+    for (let done = 0; done < within.length; done += most) {
+      const connection = this.#connection;
+      if (connection === null || connection.error !== null) return;
+      const part = within.slice(done, done + most);
+      const payload = wire.encodeWriteMulti(
+        part.map(({ offset, size, value }) => ({ offset, region, count: size, data: bytesOf(size, value) })),
+      );
+      this.#post(connection, wire.Command.REGION_WRITE_MULTI, payload, part.length);
+    }
+  }
+
+  /** Sends writes; those that fill an interval are answered. */
+  #post(connection: Connection, command: wire.CommandCode, payload: Uint8Array, writes: number): void {
+    this.#posted += writes;
+    if (this.#posted < fenceInterval) {
+      connection.post(command, payload);
       return;
     }
     this.#posted = 0;
     if (!connection.blocks) {
-      this.#fence(connection, payload);
+      this.#fence(connection, command, payload);
       return;
     }
     try {
-      connection.requestBlocking(wire.Command.REGION_WRITE, payload);
+      connection.requestBlocking(command, payload);
     } catch (error) {
       this.#report(connection, error);
     }
@@ -382,7 +427,7 @@ export class RemoteDevice implements RemoteRegion {
   }
 
   /** A write whose answer shows how far the peer has come. */
-  #fence(connection: Connection, payload: Uint8Array): void {
+  #fence(connection: Connection, command: wire.CommandCode, payload: Uint8Array): void {
     this.#fences++;
     if (this.#fences > mostFences) {
       connection.fail(new RemoteError('overrun', `${this.name}: ${mostFences * fenceInterval} writes unanswered`));
@@ -393,7 +438,7 @@ export class RemoteDevice implements RemoteRegion {
       this.#fences--;
       if (this.#fences < fencesAhead) this.#settleFences();
     };
-    connection.request(wire.Command.REGION_WRITE, payload).then(answered, (error) => {
+    connection.request(command, payload).then(answered, (error) => {
       answered();
       this.#report(connection, error);
     });
@@ -484,10 +529,10 @@ function mapOf({ start, length, writable }: DmaRange): Uint8Array {
   return wire.encodeDmaMap({ flags, address: start, size: length });
 }
 
-function accessWith(region: number, offset: number, size: AccessSize, value: number): Uint8Array {
-  const payload = wire.encodeRegionAccess(offset, region, size, new Uint8Array(size));
-  for (let i = 0; i < size; i++) payload[16 + i] = value >>> (8 * i);
-  return payload;
+function bytesOf(size: AccessSize, value: number): Uint8Array {
+  const bytes = new Uint8Array(size);
+  for (let i = 0; i < size; i++) bytes[i] = value >>> (8 * i);
+  return bytes;
 }
 
 function numberFrom(payload: Uint8Array, size: AccessSize): number {

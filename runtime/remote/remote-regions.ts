@@ -8,11 +8,12 @@
  *     if (answer !== null) await answer; // enter again
  */
 import type { AccessSize } from '../devices/device.ts';
+import { ConfigurationError } from '../errors.ts';
 import type { IoMap } from '../io/io-map.ts';
-import type { Attachment, IoRange } from '../io/io-range.ts';
+import { type Attachment, type IoRange, showRange } from '../io/io-range.ts';
 import { type IoHandler, PASSED } from '../io/io-space.ts';
 import type { Exit } from '../vm/exits.ts';
-import type { RemoteRegion } from './remote-device.ts';
+import type { RemoteRegion, RemoteWrite } from './remote-device.ts';
 
 interface Place {
   readonly range: IoRange;
@@ -45,6 +46,27 @@ export class RemoteRegions {
       this.#places = this.#places.filter((other) => other !== place);
     };
     return { ...attachment, detach, [Symbol.dispose]: detach };
+  }
+
+  /**
+   * Queues the writes of a part of an attached range and sends them together, before anything else reaches a device: see
+   * `IoMap.coalesce`.
+   * @throws ConfigurationError `bad-region` if no remote device has all of the range, `region-overlap`
+   */
+  coalesce(range: IoRange): Attachment {
+    const place = this.#places.find(
+      ({ range: { space, address, length } }) =>
+        space === range.space && range.address >= address && range.address + range.length <= address + length,
+    );
+    if (place === undefined)
+      throw new ConfigurationError('bad-region', `${showRange('coalesced range', range)}: no device`);
+    const { region } = place;
+    return this.#io.coalesce(range, (batch) => {
+      const writes: RemoteWrite[] = [];
+      for (let i = 0; i < batch.length; i++)
+        writes.push({ offset: batch.address(i) - place.range.address, size: batch.size(i), value: batch.value(i) });
+      region.writeMany(writes);
+    });
   }
 
   /** Answers an access that has left the guest; null if the exit is none of a remote device. The promise never rejects. */

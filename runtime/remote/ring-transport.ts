@@ -7,7 +7,7 @@
  * side. A side that is about to leave for its event loop arms its doorbell first and then looks once more.
  */
 import { ConfigurationError } from '../errors.ts';
-import type { Port, Transport, TransportListener } from './transport.ts';
+import { deafPeer, mostQueued, type Port, type Transport, type TransportListener } from './transport.ts';
 
 /** Words of the control block: for each side, then for each ring. */
 const EVENT = 0;
@@ -20,6 +20,8 @@ const WANTED = 8;
 /** This side has closed. */
 const CLOSED = 10;
 const CONTROL_BYTES = 64;
+/** How often a doorbell looks at the ring before other things have their turn. */
+const mostTurns = 100;
 
 /** One side's view of the rings; it can be posted to another thread, its port transferred. */
 export interface RingEnd<P extends Port = Port> {
@@ -81,6 +83,7 @@ class RingTransport implements Transport {
   #open = true;
   /** What did not fit. */
   #queue: Uint8Array[] = [];
+  #queued = 0;
 
   constructor({ memory, port, side }: RingEnd, { lingerMillis = 0, spins = 200 }: RingOptions) {
     const bytes = (memory.byteLength - CONTROL_BYTES) / 2;
@@ -107,13 +110,12 @@ class RingTransport implements Transport {
 
   send(bytes: Uint8Array): void {
     if (!this.#open) return;
-    if (this.#queue.length > 0) {
-      this.#queue.push(bytes.slice());
-      return;
-    }
-    const sent = this.#put(bytes);
-    if (sent < bytes.length) this.#queue.push(bytes.slice(sent));
-    this.#wake();
+    const sent = this.#queue.length > 0 ? 0 : this.#put(bytes);
+    if (sent > 0) this.#wake();
+    if (sent === bytes.length) return;
+    this.#queue.push(bytes.slice(sent));
+    this.#queued += bytes.length - sent;
+    if (this.#queued > mostQueued) this.#ended(deafPeer);
   }
 
   close(): void {
@@ -155,6 +157,7 @@ class RingTransport implements Transport {
     while (this.#queue.length > 0) {
       const bytes = this.#queue[0]!;
       const sent = this.#put(bytes);
+      this.#queued -= sent;
       if (sent > 0) this.#wake();
       if (sent < bytes.length) {
         this.#queue[0] = bytes.subarray(sent);
@@ -193,12 +196,17 @@ class RingTransport implements Transport {
     this.#listener?.closed(reason);
   }
 
-  /** The doorbell: everything that is there, then back to the event loop. */
+  /** The doorbell: everything that is there, then back to the event loop. A peer that never stops gets its turns there. */
   #rung(): void {
     const control = this.#control;
+    let turns = 0;
     do {
       Atomics.store(control, ARMED + this.#me, 0);
-      while (this.#drain());
+      while (this.#drain())
+        if (++turns >= mostTurns) {
+          setTimeout(() => this.#rung());
+          return;
+        }
       if (this.#linger > 0) this.#stay();
       Atomics.store(control, ARMED + this.#me, 1);
     } while (this.#drain());

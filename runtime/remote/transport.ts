@@ -25,6 +25,10 @@ export interface Transport {
   readonly wait: ((millis: number) => boolean) | null;
 }
 
+/** Bytes that may wait for a peer to take them; one that asks and does not listen has gone mad. */
+export const mostQueued = 1 << 26;
+export const deafPeer = 'the peer does not take what it is sent';
+
 /** The part of a `MessagePort` that is needed; pages and Node each have theirs. */
 export interface Port {
   readonly postMessage: (message: unknown, transfer: ArrayBuffer[]) => void;
@@ -72,6 +76,7 @@ export function messagePortTransport(port: Port): Transport {
 export interface Socket {
   binaryType: string;
   readonly readyState: number;
+  readonly bufferedAmount: number;
   send(bytes: Uint8Array<ArrayBuffer>): void;
   addEventListener(
     type: 'open' | 'message' | 'close' | 'error',
@@ -112,6 +117,7 @@ export function webSocketTransport(socket: Socket): Transport {
       const copy = new Uint8Array(bytes);
       if (socket.readyState === 0) early.push(copy);
       else socket.send(copy);
+      if (socket.bufferedAmount > mostQueued) end(deafPeer);
     },
     close() {
       open = false;
@@ -129,6 +135,7 @@ export function streamTransport(duplex: {
   const reader = duplex.readable.getReader();
   let listener: TransportListener | null = null;
   let open = true;
+  let queued = 0;
   const end = (reason: string) => {
     if (!open) return;
     open = false;
@@ -158,7 +165,16 @@ export function streamTransport(duplex: {
       void receive(who);
     },
     send(bytes) {
-      if (open) writer.write(bytes.slice()).catch((error: unknown) => end(`the stream failed: ${text(error)}`));
+      if (!open) return;
+      const { length } = bytes;
+      queued += length;
+      writer.write(bytes.slice()).then(
+        () => {
+          queued -= length;
+        },
+        (error: unknown) => end(`the stream failed: ${text(error)}`),
+      );
+      if (queued > mostQueued) end(deafPeer);
     },
     close() {
       if (!open) return;

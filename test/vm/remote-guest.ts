@@ -32,6 +32,8 @@ const out = (port: number, value: number) => [0xb0, value, 0xe6, port];
 /** A guest and the results that it must leave. */
 export class DeviceGuest {
   readonly expected: number[] = [];
+  /** Place of two results that follow from what the device wrote: its last word, and the sum that it found. */
+  bufferResults = 0;
   readonly code = new Assembler(BigInt(origin));
   #labels = 0;
 
@@ -52,6 +54,7 @@ export class DeviceGuest {
   /** The whole of what a driver does. */
   driver(): Uint8Array {
     const { code } = this;
+    code.put(0xeb, 6).label('function').put(0xb8, dword(0x0bad_f00d), 0xc3); // jmp over: mov eax, operand; ret
     code.put(0x0f, 0x01, 0x1d, dword(IDT - 8)); // lidt
     // 8259s: vectors 20h and 28h; IRQ 5 by level, IRQ 6 by edge; both open.
     for (const [port, value] of [
@@ -101,11 +104,21 @@ export class DeviceGuest {
     code.put(set(reg.dmaAddress, BUFFER), set(reg.dmaLength, BUFFER_BYTES), set(reg.dmaCommand, 2));
     this.#awaitCount(0, 1);
     code.put(0xa1, dword(BUFFER + BUFFER_BYTES - 4));
-    this.#note(0x0000_0000); // replaced below by what the pattern holds there
+    this.bufferResults = this.expected.length;
+    this.#note(0);
     code.put(set(reg.dmaCommand, 1));
     this.#awaitCount(0, 2);
     code.put(get(reg.dmaResult));
     this.#note(0);
+    // The device writes over the operand of an instruction that has run, and may have been translated.
+    code.put(0xb9, dword(2000)).label('calls').put(0xe8, to('function')).put(0x49, 0x75, to('calls', 1));
+    this.#note(0x0bad_f00d);
+    const operand = code.addressOf('function') + 1n;
+    code.put(get(reg.sum), 0xf7, 0xd8, 0xa3, at(reg.sum), set(reg.sum, 0x600d_beef)); // what it is less, and the operand
+    code.put(set(reg.dmaAddress, Number(operand)), set(reg.dmaCommand, 3));
+    this.#awaitCount(0, 3);
+    code.put(0xe8, to('function'));
+    this.#note(0x600d_beef);
     // Edges, each held until the handler has seen it.
     for (let pulse = 1; pulse <= PULSES; pulse++) {
       code.put(set(reg.lines, 2));

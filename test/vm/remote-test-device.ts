@@ -19,7 +19,10 @@ export const reg = {
   once: 0x14,
   dmaAddress: 0x18,
   dmaLength: 0x1c,
-  /** 1: add up the bytes of guest memory; 2: fill guest memory with the pattern. Line 0 rises when it is done. */
+  /**
+   * 1: add up the bytes of guest memory; 2: fill guest memory with the pattern; 3: write the sum register's 32 bits there.
+   * Line 0 rises when it is done.
+   */
   dmaCommand: 0x20,
   /** 0: idle or busy, 1: done, 2: failed. A write lowers line 0. */
   dmaStatus: 0x24,
@@ -156,11 +159,14 @@ export class TestDevice implements Device {
       if (command === 1) {
         const bytes = await this.#dma.read(address, length);
         this.#result = bytes.reduce((sum, byte) => (sum + byte) >>> 0, 0);
-      } else
-        await this.#dma.write(
-          address,
-          Uint8Array.from({ length }, (_, i) => pattern(address + i)),
-        );
+      } else {
+        const word = (_: unknown, i: number) => this.#sum >>> (8 * i);
+        const bytes =
+          command === 3
+            ? Uint8Array.from({ length: 4 }, word)
+            : Uint8Array.from({ length }, (_, i) => pattern(address + i));
+        await this.#dma.write(address, bytes);
+      }
       this.#status = 1;
     } catch {
       this.#status = 2;
