@@ -461,8 +461,9 @@ export class Engine {
     return false;
   }
 
-  /** The page at rip can be fetched from; now it is accessed. */
+  /** The page at rip can be fetched from; now it is accessed. The segment's limit comes first. */
   private isFetchable(): boolean {
+    if (!this.context.flat && this.ripKey() > this.context.csLimit) return false;
     this.locate();
     return this.processor.mmu.fetchPage(this.linearLow, this.linearHigh) >= 0;
   }

@@ -163,6 +163,8 @@ function disagreement(
       return ['cpl', `not in ${virtual ? 'virtual-8086' : 'real'} mode`];
     if (code64 && (access & ACCESS_DB) !== 0) return ['csAccess', 'L and D are both set in IA-32e mode'];
   }
+  if (changed('shutdownVector') && of('shutdownVector') !== 0n && of('shutdown') === 0n)
+    return ['shutdownVector', 'the processor is not shut down'];
   if (changed('rip', 'efer', 'csAccess')) {
     // The instruction pointer may have come to the end of what it can address, and faults there.
     const rip = of('rip');
