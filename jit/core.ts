@@ -303,6 +303,13 @@ class CoreBuilder implements Reader {
     this.advance(kind);
   }
 
+  private helper(kind: RecordKind): void {
+    const { e } = this;
+    e.setState64('rip', this.immediate(kind, 1));
+    e.setState64('result0', this.immediate(kind, 2));
+    e.if(e.call('helper', [this.get(CPU), this.immediate(kind, 0)], 'i32'), () => e.return(e.i32(leave.exit)));
+    e.br('next');
+  }
   private special(kind: RecordKind): void {
     const { e } = this;
     const operand = (i: number) => this.operand(kind, i);
@@ -369,10 +376,10 @@ class CoreBuilder implements Reader {
         return e.br('next');
       }
       case 'call':
-        e.setState64('rip', immediate(1));
-        e.setState64('result0', immediate(2));
-        e.if(e.call('helper', [this.get(CPU), immediate(0)], 'i32'), () => e.return(e.i32(leave.exit)));
-        return e.br('next');
+        return this.helper(kind);
+      case 'call.if':
+        e.if(operand(0), () => this.helper(kind));
+        return this.advance(kind);
       default:
         throw new Error(`core: no case for ${kind.op}`);
     }

@@ -142,9 +142,7 @@ export class RegionEmitter implements Reader, BlockValues {
     e.unreachable();
   }
 
-  budget(): Expr {
-    return this.frame.i32(this.frame.budget);
-  }
+  readonly budget = (): Expr => this.frame.i32(this.frame.budget);
   get isInexactClear(): boolean {
     return this.float.isInexactClear;
   }
@@ -437,6 +435,7 @@ export class RegionEmitter implements Reader, BlockValues {
       case 'segment':
         return this.segment(v, node);
       case 'raise.if':
+      case 'call.if':
         return this.exitIf(arg(0));
       case 'probe.read':
       case 'probe.write': {

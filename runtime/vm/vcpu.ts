@@ -35,6 +35,7 @@ const NMI_BLOCKED = word('nmiBlocked');
 const ATTENTION = word('attention');
 const PENDING = word('pendingDebug');
 const SMM = word('smm');
+const PRIORITY = word('taskPriority');
 const WAITS_FOR_START_UP = word('waitsForStartUp');
 const TF = 0x100;
 const RF = 1 << 16;
@@ -117,6 +118,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
             sender: apic.bus,
             listener: this,
             acknowledgeExternal,
+            priority: this.fields.u32.subarray(PRIORITY, PRIORITY + 2),
             timeOfTsc: (tsc) => parts.tsc.nanosAt(BigInt.asUintN(64, tsc - this.fields.get64('tscOffset'))),
           });
     if (this.apic !== null) apic?.bus.apics.push(this.apic);

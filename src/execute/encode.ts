@@ -139,6 +139,7 @@ const kind = {
   jumpConstant: kindOf('jump', ['constant']),
   branch: kindOf('branch'),
   call: kindOf('call'),
+  callIf: kindOf('call.if'),
   x87Data: kindOf('x87.data'),
 } as const;
 
@@ -489,8 +490,9 @@ class Encoder {
         const selector = offsetOf(`${segmentNames[imm[0] as number]!}Selector`);
         return this.with32(kind.x87Data, 0, selector, this.operand(args[0]!));
       }
-      case 'call': {
-        const at = this.record(kind.call, 0);
+      case 'call':
+      case 'call.if': {
+        const at = op === 'call' ? this.record(kind.call, 0) : this.record(kind.callIf, 0, this.operand(args[0]!));
         this.put32(at, this.helper(imm[0] as string));
         this.put64(at + 1, imm[1] as bigint);
         this.put64(at + 3, imm[2] as bigint);

@@ -86,6 +86,7 @@ const special: Partial<Record<MicroOp, readonly RecordImmediate[]>> = {
   jump: [],
   branch: ['i64', 'i64'],
   call: ['i32', 'i64', 'i64'], // helper, rip, next
+  'call.if': ['i32', 'i64', 'i64'],
 };
 /** Micro-ops that make no record of their own: they steer the encoder, or are copies. */
 const unrecorded = new Set<MicroOp>([

@@ -549,11 +549,19 @@ export class Builder {
    * moves rip itself (usually to `x.next`, in the field result0 beforehand). Ends the block.
    */
   call(helper: string, x: Insn, ...args: Int[]): void {
+    this.setArguments(args);
+    this.emit('call', [], helper, x.rip, x.next);
+    this.ended = true;
+  }
+  /** The same where `condition` is not zero; else the instruction goes on here, which has changed nothing yet, and must end the block. */
+  callIf(condition: Value<'i32'>, helper: string, x: Insn, ...args: Int[]): void {
+    this.setArguments(args);
+    this.emit('call.if', [condition], helper, x.rip, x.next);
+  }
+  private setArguments(args: readonly Int[]): void {
     args.forEach((v, i) =>
       this.setState64(`argument${i}`, this.typeOf(v) === 'i64' ? (v as Value<'i64'>) : this.extendU(v as Value<'i32'>)),
     );
-    this.emit('call', [], helper, x.rip, x.next);
-    this.ended = true;
   }
 }
 

@@ -203,6 +203,8 @@ const controlOps = {
   jump: spec('control', 'l>'), // target instruction pointer (not linear) [kind: 'jump' | 'call' | 'return', return address or 0n]
   branch: spec('control', 'i>'), // [taken, next]: constant instruction pointers
   // A helper in plain TypeScript, [name, rip of this instruction, rip of the next]: arguments in the fields argument0-3. Ends the block.
+  // If the operand is not zero the helper does the whole instruction, and the block ends: [name, rip, next], arguments as for `call`.
+  'call.if': spec('fault', 'i>'),
   call: spec('control', '>'), // preceded by state.set64 argumentN
 } as const;
 

@@ -88,17 +88,33 @@ privileged('HLT', ['F4'], 'hlt');
 
 // --- control and debug registers
 const isControl = (index: number) => index === 0 || index === 2 || index === 3 || index === 4 || index === 8;
+/** CR8, the local APIC's task priority; who does it, the field `priorityPaths` says. */
+const HELD_IN_FIELD = 3;
+function readPriority(b: Builder, x: Insn): void {
+  const { index } = x.dst as RegisterOperand;
+  b.callIf(b.eqz(b.state32('priorityPaths')), 'mov-from-cr8', x, b.i32(index));
+  b.setRegister(index, 32, b.shrU(b.state32('taskPriority'), b.i32(4)));
+  b.jump(b.i64(x.next));
+}
+function writePriority(b: Builder, x: Insn): void {
+  const value = b.toI64(b.read(x.src), x.mode === 64 ? 64 : 32);
+  b.raiseIf(b.ne(b.and(value, b.i64(~15)), b.i64(0)), GP, 0);
+  b.callIf(b.ne(b.state32('priorityPaths'), b.i32(HELD_IN_FIELD)), 'mov-to-cr', x, b.i32(8), value);
+  b.setState32('taskPriority', b.shl(b.wrap(value), b.i32(4)));
+  b.jump(b.i64(x.next));
+}
 define('MOV', ['0F 20 Rq,Cq x64', '0F 20 Rd,Cd i64'], (b, x) => {
   const { index } = x.src as NumberedOperand;
   if (!isControl(index)) return b.raise(UD);
   if (refused(b)) return;
-  if (index === 8) b.call('mov-from-cr8', x, b.i32((x.dst as RegisterOperand).index));
-  else b.write(x.dst, b.fromI64(b.state64(`cr${index}`), x.mode === 64 ? 64 : 32));
+  if (index === 8) return readPriority(b, x);
+  b.write(x.dst, b.fromI64(b.state64(`cr${index}`), x.mode === 64 ? 64 : 32));
 });
 define('MOV', ['0F 22 Cq,Rq x64', '0F 22 Cd,Rd i64'], (b, x) => {
   const { index } = x.dst as NumberedOperand;
   if (!isControl(index)) return b.raise(UD);
   if (refused(b)) return;
+  if (index === 8) return writePriority(b, x);
   b.call('mov-to-cr', x, b.i32(index), b.read(x.src));
 });
 define('MOV', ['0F 21 Rq,Dq x64', '0F 21 Rd,Dd i64'], (b, x) => {

@@ -145,6 +145,9 @@ function rows(): Row[] {
   // nanoseconds since `tscBase`; `timeVirtual` = 0: the host is asked.
   add(null, 'u32', 'timeVirtual');
   add(null, 'u64', 'timeEnd', 'tscBase', 'tscHertz');
+  // The local APIC's task priority, and who does MOV to and from CR8: 0 = a helper, since there is no APIC; 1 = MOV to CR8 is a
+  // helper's, since an interrupt waits; 3 = both are done in generated code (local-apic.ts).
+  add(null, 'u32', 'taskPriority', 'priorityPaths');
   add(null, 'u64', 'translated'); // instructions retired in translated regions
   add(null, 'u32', 'budget'); // instructions left in this slice (signed); regions and blocks count it down
   add(null, 'u32', 'attention'); // set from anywhere: leave at the next region head, back edge or block end

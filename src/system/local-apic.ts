@@ -8,6 +8,7 @@
 import { type ApicClock, ApicTimer, type ApicTimerKept } from './apic-timer.ts';
 import type { LocalApic as ApicForInstructions } from './engine.ts';
 import { ExternalAcknowledge, type InterruptSource, levelsOf, type PinsKept } from './interrupt-pins.ts';
+import { VectorSet } from './vector-set.ts';
 
 /** Delivery modes, as in the ICR, the LVT and I/O APIC entries. */
 export const delivery = { fixed: 0, lowest: 1, smi: 2, nmi: 4, init: 5, startUp: 6, external: 7 } as const;
@@ -42,6 +43,8 @@ export interface ApicParts {
   readonly acknowledgeExternal: () => number;
   /** Nanoseconds at which this processor's time-stamp counter shows a value. */
   readonly timeOfTsc: (tsc: bigint) => number;
+  /** The vCPU's fields `taskPriority` and `priorityPaths`. */
+  readonly priority?: Uint32Array;
 }
 
 // Registers by offset / 16, which is also their MSR's number less 800H.
@@ -84,6 +87,10 @@ const ERROR_REGISTER = 1 << 7;
 export const ICR_MASK = 0x000c_cfff;
 const TSC_DEADLINE_MSR = 0x6e0;
 
+/** Generated code reads CR8, or also writes it. */
+const READ_PATH = 1;
+const BOTH_PATHS = 3;
+
 const BASE_ENABLE = 1n << 11n;
 const BASE_X2APIC = 1n << 10n;
 
@@ -107,23 +114,6 @@ export interface ApicKept {
   readonly timer: ApicTimerKept;
 }
 
-/** 256 bits, one for each vector. */
-class VectorSet {
-  readonly words = new Uint32Array(8);
-  has(vector: number): boolean {
-    return (this.words[vector >> 5]! & (1 << (vector & 31))) !== 0;
-  }
-  put(vector: number, present: boolean): void {
-    if (present) this.words[vector >> 5]! |= 1 << (vector & 31);
-    else this.words[vector >> 5]! &= ~(1 << (vector & 31));
-  }
-  /** The highest vector, or -1. */
-  highest(): number {
-    for (let i = 7; i >= 0; i--) if (this.words[i] !== 0) return i * 32 + 31 - Math.clz32(this.words[i]!);
-    return -1;
-  }
-}
-
 /** What became of a message: taken up, merged with one of its vector that waits already, or nobody's. */
 export const outcome = { accepted: 1, merged: 0, ignored: -1 } as const;
 
@@ -139,7 +129,8 @@ export class LocalApic implements ApicForInstructions, InterruptSource {
   private enabled = true;
   private x2 = false;
   private base = 0xfee0_0000;
-  private tpr = 0;
+  /** The task priority, and who does CR8 (state/layout.ts, `taskPriority`, `priorityPaths`): generated code sees both. */
+  private readonly priority: Uint32Array;
   private ldr = 0;
   private dfr = 0xffff_ffff;
   private svr = 0xff;
@@ -155,6 +146,7 @@ export class LocalApic implements ApicForInstructions, InterruptSource {
 
   constructor(parts: ApicParts) {
     this.parts = parts;
+    this.priority = parts.priority ?? new Uint32Array(2);
     this.id = parts.id;
     this.external = new ExternalAcknowledge(parts.acknowledgeExternal);
     this.timer = new ApicTimer(parts.clock, parts.timeOfTsc, () => this.local(LVT_TIMER));
@@ -248,6 +240,12 @@ export class LocalApic implements ApicForInstructions, InterruptSource {
   }
 
   // --- priorities
+  private get tpr(): number {
+    return this.priority[0]!;
+  }
+  private set tpr(value: number) {
+    this.priority[0] = value;
+  }
   get taskPriority(): number {
     return this.tpr >> 4;
   }
@@ -276,6 +274,8 @@ export class LocalApic implements ApicForInstructions, InterruptSource {
   private update(): void {
     const vector = this.irr.highest();
     const before = this.requesting;
+    // Where no vector waits, a priority holds none back.
+    this.priority[1] = vector < 0 ? BOTH_PATHS : READ_PATH;
     this.requesting =
       this.externalPending || (vector >= 0 && this.softwareEnabled && vector >> 4 > this.processorPriority >> 4);
     if (this.requesting && !before) this.parts.listener.interruptRequested();

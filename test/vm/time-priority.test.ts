@@ -1,0 +1,118 @@
+/** Row 21: the task priority is written and read without leaving `enter`, and interrupts come when it lets them. */
+import assert from 'node:assert/strict';
+import { Assembler, dword, to } from '../engines/assembler.ts';
+import { type engines, guest, hashOf, origin, testEngines } from './vm-harness.ts';
+
+const HLT = 0xf4;
+const TPR = 0xfee0_0080;
+const visible = { clock: 'virtual', lapic: 'visible' } as const;
+const asm = () => new Assembler(BigInt(origin));
+const wrmsr = (index: number, low: number): number[] => [
+  0xb9,
+  ...dword(index),
+  0xb8,
+  ...dword(low),
+  0x31,
+  0xd2,
+  0x0f,
+  0x30,
+];
+const x2apic = wrmsr(0x1b, 0xfee0_0d00);
+const toCr8 = [0x44, 0x0f, 0x22, 0xc0]; // mov cr8, rax
+const fromCr8 = [0x44, 0x0f, 0x20, 0xc1]; // mov rcx, cr8
+
+const loops = [
+  ['the xAPIC page', 'protected', [], [0xa3, ...dword(TPR), 0x8b, 0x0d, ...dword(TPR)]],
+  ['x2APIC MSRs', 'protected', x2apic, [0xb9, ...dword(0x808), 0x31, 0xd2, 0x0f, 0x30, 0x0f, 0x32]],
+  ['CR8', 'long', [], [...toCr8, ...fromCr8]],
+] as const;
+
+testEngines('row 21: loops of writes and reads of the task priority leave `enter` when they are done', (engine) => {
+  for (const [name, mode, prologue, body] of loops) {
+    const code = asm()
+      .put(prologue, 0xbb, dword(20_000))
+      .label('again')
+      .put(0x89, 0xd8, 0x83, 0xe0, 0x0f) // mov eax, ebx; and eax, 15
+      .put(body, 0xff, 0xcb, 0x75, to('again', 1), HLT); // dec ebx; jnz
+    const vm = guest(engine, code.finish(), { ...visible, mode });
+    assert.equal(vm.vcpu(0).enter().kind, 'halt', `${name}: one exit, at the end`);
+    const { apic, fields } = vm.vcpu(0);
+    assert.ok(apic !== null);
+    assert.equal(apic.read(0x80, 4), name === 'CR8' ? 0x10 : 1, name);
+    assert.equal(fields.get32(name === 'x2APIC MSRs' ? 'rax' : 'rcx'), 1, name);
+  }
+});
+
+const HANDLER = 0x4000;
+const COUNT = 0x5000;
+
+/** Sends itself interrupts that CR8 holds back for a while, and writes CR8 in between where none waits. */
+function heldBack(rounds: number): Uint8Array {
+  return asm()
+    .put(x2apic, wrmsr(0x80f, 0x1ff), 0xfb, 0xbb, dword(rounds)) // software-enabled; sti
+    .label('again')
+    .put(0xb8, dword(15), toCr8, 0x90, toCr8)
+    .put(0xf6, 0xc3, 3, 0x75, to('none', 1)) // test bl, 3; jnz
+    .put(wrmsr(0x83f, 0x41), 0x90, 0x90) // to itself: held back
+    .put(0x8b, 0x34, 0x25, dword(COUNT)) // mov esi, [count]
+    .put(0xb8, dword(4), toCr8) // priority 4 holds 41H back still
+    .put(0x03, 0x34, 0x25, dword(COUNT), 0x01, 0xf7) // add esi, [count]; add edi, esi
+    .label('none')
+    .put(0x31, 0xc0, toCr8) // now it comes
+    .put(0x03, 0x3c, 0x25, dword(COUNT), fromCr8, 0x01, 0xcf) // add edi, [count]; add edi, ecx
+    .put(0xff, 0xcb, 0x0f, 0x85, to('again'), HLT)
+    .finish();
+}
+const handler = [
+  ...[0xff, 0x04, 0x25, ...dword(COUNT)], // inc dword [count]
+  ...[0x50, 0x51, 0x52, ...wrmsr(0x80b, 0), 0x5a, 0x59, 0x58, 0x48, 0xcf], // EOI; iretq
+];
+
+testEngines(
+  'row 21: an interrupt waits for CR8 and comes at the instruction after it, however the run is cut',
+  (engine) => {
+    const rounds = 3000;
+    const machine = (which: (typeof engines)[number]) => {
+      const vm = guest(which, heldBack(rounds), { ...visible, mode: 'long' });
+      const { fields } = vm.vcpu(0);
+      vm.physical.writeBytes(HANDLER, Uint8Array.from(handler));
+      const gate = 0x3000 + 0x41 * 16;
+      vm.physical.write32(gate, (fields.get32('csSelector') << 16) | HANDLER);
+      vm.physical.write32(gate + 4, 0x8e00);
+      fields.set64('idtrBase', 0x3000n);
+      fields.set32('idtrLimit', 0xfff);
+      fields.set64('rsp', 0x8000n);
+      return vm;
+    };
+    const whole = machine('interpreter');
+    assert.equal(whole.vcpu(0).enter().kind, 'halt');
+    assert.equal(whole.physical.read32(COUNT), rounds / 4);
+    const expected = hashOf(whole);
+    // Twice the interrupts before and once those after, for each: it came between the two, and nowhere else.
+    let sum = 0;
+    for (let left = rounds, count = 0; left > 0; left--) {
+      if (left % 4 === 0) sum += 2 * count++;
+      sum += count;
+    }
+    assert.equal(whole.vcpu(0).fields.get32('rdi'), sum >>> 0);
+    for (const slice of [1, 13, 1000, 10_000_000]) {
+      const vm = machine(engine);
+      while (vm.vcpu(0).enter(slice).kind !== 'halt');
+      assert.equal(hashOf(vm), expected, `slices of ${slice}`);
+      assert.equal(vm.time.now(), whole.time.now());
+    }
+  },
+);
+
+testEngines('row 21: CR8 takes four bits, with and without a local APIC', (engine) => {
+  for (const lapic of ['visible', 'hidden'] as const) {
+    const good = guest(engine, asm().put(0xb8, dword(9), toCr8, 0x31, 0xc0, fromCr8, HLT).finish(), {
+      mode: 'long',
+      lapic,
+    });
+    assert.equal(good.vcpu(0).enter(100).kind, 'halt');
+    assert.equal(good.vcpu(0).fields.get32('rcx'), 9);
+    const bad = guest(engine, asm().put(0xb8, dword(16), toCr8, HLT).finish(), { mode: 'long', lapic });
+    assert.equal(bad.vcpu(0).enter(100).kind, 'shutdown', '#GP, and no handler');
+  }
+});
