@@ -99,7 +99,9 @@ export async function workerThread(shared: boolean, lingerMillis = 0): Promise<P
 const programFile = fileURLToPath(new URL('./remote-device-process.ts', import.meta.url));
 
 /** In another process, over a Unix socket that a thread of ours owns (`blocking`) or this one does. */
-export async function otherProcess(blocking: boolean): Promise<Place> {
+export async function otherProcess(
+  blocking: boolean,
+): Promise<Place & { readonly signal: (name: NodeJS.Signals) => void }> {
   const folder = mkdtempSync(join(tmpdir(), 'jit86-remote-'));
   const path = join(folder, 'device');
   const child = spawn(process.execPath, [programFile, path], { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -111,6 +113,7 @@ export async function otherProcess(blocking: boolean): Promise<Place> {
   };
   return {
     connect: () => (blocking ? connectBlockingSocket(path) : connectSocket(path)),
+    signal: (name) => void child.kill(name),
     kill,
     async close() {
       await kill();

@@ -27,7 +27,7 @@ export const reg = {
   /** 0: idle or busy, 1: done, 2: failed. A write lowers line 0. */
   dmaStatus: 0x24,
   dmaResult: 0x28,
-  /** Write: levels of lines 0 and 1 in bits 0 and 1; bit 7: an edge on line 1. */
+  /** Write: levels of lines 0 and 1 in bits 0 and 1; bit 7: an edge on line 1; bit 6: edges until the next write. */
   lines: 0x2c,
   /** Reading throws, as a broken device does. */
   broken: 0x30,
@@ -56,6 +56,7 @@ export class TestDevice implements Device {
   #result = 0;
   #levels = 0;
   #width = 0;
+  #floods = false;
 
   constructor(lines: readonly IrqLine[], dma: Dma) {
     this.#lines = lines;
@@ -134,6 +135,8 @@ export class TestDevice implements Device {
         break;
       case reg.lines:
         this.#setLevels(value & 3);
+        this.#floods = (value & 0x40) !== 0;
+        if (this.#floods) this.#flood();
         if ((value & 0x80) !== 0) {
           this.#lines[1]!.set(true);
           this.#lines[1]!.set(false);
@@ -143,6 +146,12 @@ export class TestDevice implements Device {
         this.#width = (size << 8) | (offset & 3);
         break;
     }
+  }
+
+  #flood(): void {
+    if (!this.#floods) return;
+    for (let i = 0; i < 1000; i++) this.#lines[1]!.set((i & 1) === 0);
+    setTimeout(() => this.#flood());
   }
 
   #setLevels(levels: number): void {
