@@ -141,7 +141,11 @@ export class GdbServer implements AsyncDisposable {
     this.running = running;
     try {
       this.session.arm(actions);
-      const stop = await this.target.run(running.signal);
+      let stop = await this.target.run(running.signal);
+      while (!running.signal.aborted && this.session.goesOn(stop, actions))
+        stop = await this.target.run(running.signal);
+      if (running.signal.aborted && stop.kind === 'debug' && stop.exit.reason === 'single-step')
+        stop = { kind: 'aborted' };
       this.running = null;
       if (this.end === null) this.reply(this.session.stopped(stop));
     } catch (error) {

@@ -26,8 +26,8 @@ import {
 import type { GdbTarget, TargetStop } from './target.ts';
 import { targetXml } from './target-xml.ts';
 
-/** What a vCPU does until the next stop. */
-export type Action = 'continue' | 'step' | 'pause';
+/** What a vCPU does until the next stop; a range is stepped through: linear addresses, `end` is outside. */
+export type Action = 'continue' | 'step' | 'pause' | { readonly start: bigint; readonly end: bigint };
 
 /** The answer to a packet. */
 export type Answer =
@@ -102,10 +102,21 @@ export class GdbSession {
       debug.set({
         breakpoints,
         watchpoints,
-        singleStep: actions[i] === 'step',
+        singleStep: actions[i] === 'step' || typeof actions[i] === 'object',
         blockInterrupts: !this.monitor.stepInterrupts,
       });
     }
+  }
+  /** The step that was done is one of many: the vCPU is within the range, and no breakpoint is there. */
+  goesOn(stop: TargetStop, actions: readonly Action[]): boolean {
+    if (stop.kind !== 'debug' || stop.exit.reason !== 'single-step') return false;
+    const range = actions[stop.exit.cpu];
+    if (typeof range !== 'object') return false;
+    const pc = this.pcOf(this.target.vcpus[stop.exit.cpu]!);
+    return pc >= range.start && pc < range.end && !this.breakpoints['0'].has(pc) && !this.breakpoints['1'].has(pc);
+  }
+  private pcOf(vcpu: Vcpu): bigint {
+    return BigInt.asUintN(this.addressBits, programCounter('pc', 8).read(vcpu));
   }
   /** The guest is as if nobody had debugged it. */
   disarm(): void {
@@ -148,8 +159,7 @@ export class GdbSession {
         return `${watchNames[met?.kind ?? 'access']}:${at.toString(16)};`;
       }
       case 'hardware-breakpoint':
-        if (this.breakpoints['1'].has(BigInt.asUintN(this.addressBits, programCounter('pc', 8).read(this.vcpu))))
-          return this.tells.hardware ? 'hwbreak:;' : '';
+        if (this.breakpoints['1'].has(this.pcOf(this.vcpu))) return this.tells.hardware ? 'hwbreak:;' : '';
         return this.tells.software ? 'swbreak:;' : '';
       case 'software-breakpoint':
         return this.tells.software ? 'swbreak:;' : '';
@@ -323,7 +333,7 @@ export class GdbSession {
     return this.forResume === null ? this.everyone('continue') : this.everyone('pause', 'continue', this.forResume);
   }
   private verbose(data: string): Answer {
-    if (data === 'vCont?') return reply('vCont;c;C;s;S;t');
+    if (data === 'vCont?') return reply('vCont;c;C;s;S;t;r');
     if (data.startsWith('vCont;')) return this.continueThreads(data.slice(6).split(';'));
     if (data.startsWith('vKill')) return { kind: 'kill', data: 'OK' };
     return unknown; // vMustReplyEmpty
@@ -333,16 +343,27 @@ export class GdbSession {
     const actions: (Action | null)[] = this.target.vcpus.map(() => null);
     for (const item of items) {
       const [what = '', id] = item.split(':');
-      const match = /^(?:([cst])|([CS])[0-9a-f]{2})$/i.exec(what);
-      const letter = (match?.[1] ?? match?.[2])?.toLowerCase();
-      if (letter === undefined) return badRequest;
-      const action: Action = letter === 'c' ? 'continue' : letter === 's' ? 'step' : 'pause';
+      const action = this.actionOf(what);
+      if (action === null) return badRequest;
       const thread = id === undefined || id === '-1' ? null : id === '0' ? this.current : this.threadOf(id);
       if (thread === null && id !== undefined && id !== '-1') return noThread;
       for (let i = 0; i < actions.length; i++) if (thread === null || thread === i) actions[i] ??= action;
     }
-    if (!actions.some((action) => action === 'continue' || action === 'step')) return badRequest;
+    if (actions.every((action) => action === null || action === 'pause')) return badRequest;
     return { kind: 'resume', actions: actions.map((action) => action ?? 'pause') };
+  }
+
+  private actionOf(text: string): Action | null {
+    if (/^(?:c|C[0-9a-f]{2})$/i.test(text)) return 'continue';
+    if (/^(?:s|S[0-9a-f]{2})$/i.test(text)) return 'step';
+    if (text === 't') return 'pause';
+    const [start, end] = text.startsWith('r')
+      ? text
+          .slice(1)
+          .split(',')
+          .map((part) => numberOf(part))
+      : [];
+    return start == null || end == null ? null : { start, end };
   }
 
   // --- queries

@@ -86,7 +86,7 @@ testEngines('row 23: a session by hand: features, registers, memory, breakpoints
     assert.equal(await client.ask(unknown), '', unknown);
   assert.equal(await client.ask('?'), 'T02thread:1;');
   assert.equal(await client.ask('qAttached'), '1');
-  assert.equal(await client.ask('vCont?'), 'vCont;c;C;s;S;t');
+  assert.equal(await client.ask('vCont?'), 'vCont;c;C;s;S;t;r');
 
   // The description names every register of the vCPU but CPUID's constants, and `g` is as long as it says.
   let xml = '';
@@ -175,6 +175,20 @@ testEngines('row 23: a session by hand: features, registers, memory, breakpoints
   assert.equal(await client.ask('C05'), 'T05thread:1;watch:8000;');
   assert.equal(await client.ask('z2,8000,4'), 'OK');
   assert.equal(await client.ask('Z3,8000,4'), 'OK', 'nothing reads it');
+
+  // A range is stepped through: up to its end, to a breakpoint in it, or to the byte 3.
+  assert.equal(await client.ask('z3,8000,4'), 'OK');
+  const [loop, halt] = ['loop', 'halt'].map((label) => hex(code.addressOf(label)));
+  const pc = () => client.ask(`p${number('eip')}`);
+  assert.equal(await client.ask(`vCont;r${count},${halt}:1`), 'T05thread:1;');
+  assert.equal(await pc(), little(Number(code.addressOf('loop'))));
+  assert.equal(await client.ask(`vCont;r${loop},${count}:1`), 'T05thread:1;');
+  assert.equal(await pc(), little(Number(code.addressOf('count'))));
+  assert.equal(await client.ask(`Z0,${loop},1`), 'OK');
+  assert.equal(await client.ask(`vCont;r${loop},${halt}`), 'T05thread:1;');
+  assert.equal(await pc(), little(Number(code.addressOf('loop'))));
+  assert.equal(await client.ask(`z0,${loop},1`), 'OK');
+  for (const bad of [`vCont;r${loop}`, 'vCont;r', `vCont;rx,${loop}`]) assert.equal(await client.ask(bad), 'E22');
 
   // A register is changed and changed back; then to the end.
   const ecx = await client.ask(`p${number('ecx')}`);
