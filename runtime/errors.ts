@@ -103,7 +103,8 @@ export type RemoteCode =
   | 'would-block'
   | 'overrun'
   | 'not-connected'
-  | 'dma-unmapped';
+  | 'dma-unmapped'
+  | 'dma-failed';
 
 /** A device behind a transport, or the peer that it serves: gone, silent, or not to be understood. */
 export class RemoteError extends Jit86Error<RemoteCode> {}

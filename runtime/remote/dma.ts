@@ -25,18 +25,38 @@ export interface Dma {
   write(physical: number, bytes: Uint8Array): Promise<void>;
 }
 
-/** A machine's RAM, and its ROM to read. */
+/** A machine's RAM, and its ROM to read. Regions that touch are one range, so that a transfer may go on from one to the next. */
 export function physicalDma(memory: PhysicalMemory): GuestDma {
+  let known: PhysicalMemory['regions'] | null = null;
+  let ranges: readonly DmaRange[] = [];
   return {
-    ranges: () => memory.regions.map(({ kind, start, length }) => ({ start, length, writable: kind !== 'rom' })),
+    ranges() {
+      if (known !== memory.regions) {
+        known = memory.regions;
+        ranges = joined(known);
+      }
+      return ranges;
+    },
     read: (physical, into) => memory.readBytes(physical, into),
     write: (physical, from) => memory.writeBytes(physical, from),
     watch(changed) {
-      const watcher: PageWatcher = { pageProtected() {}, writesProtected() {}, mapChanged: changed };
+      const watcher: PageWatcher = { pageProtected() {}, writesProtected() {}, mapChanged: () => changed() };
       memory.watchers.add(watcher);
       return () => void memory.watchers.delete(watcher);
     },
   };
+}
+
+function joined(regions: PhysicalMemory['regions']): DmaRange[] {
+  const ranges: DmaRange[] = [];
+  for (const { kind, start, length } of [...regions].sort((a, b) => a.start - b.start)) {
+    const writable = kind !== 'rom';
+    const last = ranges.at(-1);
+    if (last !== undefined && last.writable === writable && last.start + last.length === start)
+      ranges[ranges.length - 1] = { ...last, length: last.length + length };
+    else ranges.push({ start, length, writable });
+  }
+  return ranges;
 }
 
 /** The range that holds all of an access, if one does. */

@@ -29,7 +29,7 @@ export interface RemoteDeviceOptions {
   /** Largest transfer in one message, in bytes (1 MiB). */
   readonly maxTransferBytes?: number;
   /**
-   * Told of each error: the end of a connection, and `peer-refused` or `would-block` accesses, which end nothing. It may be
+   * Told of each error: the end of a connection, and `peer-refused`, `would-block` and `dma-failed`, which end nothing. It may be
    * called within an instruction of the guest: note it, and act later.
    */
   readonly onError?: (error: RemoteError) => void;
@@ -116,7 +116,8 @@ export class RemoteDevice implements RemoteRegion {
   }
 
   /**
-   * Puts a peer behind this device, in place of the last one. Regions and lines are those of the new peer.
+   * Puts a peer behind this device, in place of the last one. Regions and lines are those of the new peer. Not while the
+   * guest is left for an access of this device, unless this thread can wait for both peers or for neither.
    * @throws RemoteError (as a rejection); the device is then without a peer
    */
   async reconnect(transport: Transport): Promise<void> {
@@ -188,9 +189,11 @@ export class RemoteDevice implements RemoteRegion {
     this.#posted = 0;
     this.#fences = 0;
     if (memory !== undefined) {
-      for (const range of memory.ranges()) await connection.request(Command.DMA_MAP, mapOf(range));
-      this.#mapped = [...memory.ranges()];
+      const ranges = [...memory.ranges()];
+      for (const range of ranges) await connection.request(Command.DMA_MAP, mapOf(range));
+      this.#mapped = ranges;
       this.#unwatch ??= memory.watch(() => this.#memoryChanged());
+      this.#memoryChanged(); // it may have meanwhile
     }
     if (lines > 0 && version.capabilities.irqMessages) {
       const flags = wire.IRQ_SET_DATA_NONE | wire.IRQ_SET_ACTION_UNMASK;
@@ -460,21 +463,36 @@ export class RemoteDevice implements RemoteRegion {
         const memory = this.#memoryFor(access);
         if (memory === null) return Errno.EFAULT;
         const data = new Uint8Array(count);
-        memory.read(address, data);
-        return wire.encodeDmaAccess(address, count, data);
+        return this.#transfer(message, () => {
+          memory.read(address, data);
+          return wire.encodeDmaAccess(address, count, data);
+        });
       }
       case Command.DMA_WRITE: {
         const access = wire.decodeDmaAccess(payload, true);
         const { address, count, data } = access;
         const memory = this.#memoryFor(access, true);
         if (memory === null) return Errno.EFAULT;
-        memory.write(address, data);
-        return wire.encodeDmaAccess(address, count);
+        return this.#transfer(message, () => {
+          memory.write(address, data);
+          return wire.encodeDmaAccess(address, count);
+        });
       }
       case Command.DEVICE_SET_IRQS:
         return this.#raise(wire.decodeIrqSet(payload));
       default:
         throw new RemoteError('bad-message', `${wire.commandName(message.command)} is the machine's to send`);
+    }
+  }
+
+  /** Guest memory may be the embedder's own code (pages that are made when they are wanted): its error is told. */
+  #transfer({ command }: wire.Message, act: () => Uint8Array): Uint8Array | number {
+    try {
+      return act();
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      this.#options.onError?.(new RemoteError('dma-failed', `${wire.commandName(command)}: ${reason}`));
+      return wire.Errno.EIO;
     }
   }
 

@@ -1,6 +1,8 @@
 /** A driver in a guest uses the device, wherever it is: the same results in interpreter and translation. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { physicalDma } from '../../runtime/remote/dma.ts';
+import { RemoteDevice } from '../../runtime/remote/remote-device.ts';
 import { PAGE_LOG } from '../../src/mmu/physical-memory.ts';
 import {
   BUFFER,
@@ -13,8 +15,9 @@ import {
   runToEnd,
 } from './remote-guest.ts';
 import { otherProcess, type Place, sameThread, webSocket, webStreams, workerThread } from './remote-places.ts';
-import { pattern } from './remote-test-device.ts';
-import { engines } from './vm-harness.ts';
+import { until } from './remote-suite.ts';
+import { pattern, reg } from './remote-test-device.ts';
+import { emptyVm, engines } from './vm-harness.ts';
 
 const places: Readonly<Record<string, () => Promise<Place>>> = {
   'messages in one thread': sameThread,
@@ -93,4 +96,47 @@ test('row 14: writes that wait go together, in order, and before the next access
     assert.throws(() => vm.remote.coalesce(nowhere), { code: 'bad-region' });
     device.close();
   }
+});
+
+test('row 14: a device reaches the memory that the machine has: lazy pages are made, neighbours are one, ROM is read', async () => {
+  const vm = emptyVm('interpreter');
+  const place = await sameThread();
+  const errors: string[] = [];
+  const device = await RemoteDevice.connect(await place.connect(), {
+    memory: physicalDma(vm.physical),
+    onError: (error) => errors.push(error.code),
+  });
+  const fill = (page: number, bytes: Uint8Array) => {
+    if (page === 0x13) throw new Error('this page cannot be made');
+    bytes.fill(page);
+  };
+  vm.memory.replace([
+    { kind: 'ram', start: 0, length: 0x10000, backing: 0 },
+    { kind: 'lazy', start: 0x10000, length: 0x10000, backing: 0x10000, fill },
+    { kind: 'rom', start: 0x40000, length: 0x1000, backing: 0x20000 },
+  ]);
+  const transfer = async (command: number, address: number, length: number) => {
+    for (const [register, value] of [
+      [reg.dmaStatus, 0],
+      [reg.dmaAddress, address],
+      [reg.dmaLength, length],
+      [reg.dmaCommand, command],
+    ] as const)
+      device.write(register, 4, value);
+    await until(() => device.read(reg.dmaStatus, 4) !== 0, 'the transfer');
+    return device.read(reg.dmaStatus, 4);
+  };
+  assert.equal(await transfer(1, 0xf000, 0x3000), 1);
+  assert.equal(device.read(reg.dmaResult, 4), 4096 * (0x10 + 0x11));
+  assert.equal(await transfer(2, 0x11ff0, 0x20), 1);
+  assert.deepEqual([...vm.ram.slice(0x11fee, 0x11ff1)], [0x11, 0x11, pattern(0x11ff0)]);
+  assert.equal(vm.ram[0x12fff], 0x12, 'the rest of a page is made before it is written in part');
+  assert.equal(await transfer(1, 0x40000, 0x1000), 1);
+  assert.equal(await transfer(2, 0x40000, 1), 2);
+  assert.equal(await transfer(1, 0x1ffff, 2), 2);
+  assert.deepEqual(errors, []);
+  assert.equal(await transfer(1, 0x13000, 8), 2);
+  assert.deepEqual(errors, ['dma-failed']);
+  assert.equal(device.error, null);
+  device.close();
 });
