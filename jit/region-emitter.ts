@@ -11,7 +11,7 @@ import { microOps, type Node } from '../src/ir/micro-ops.ts';
 import { aliasOf, type Schedule, schedule } from '../src/ir/schedule.ts';
 import type { Type, Width } from '../src/ir/types.ts';
 import { isX87 } from '../src/ir/x87-ops.ts';
-import { jumpCacheOffset, profileEntries, profileOffset, segmentNames } from '../src/state/layout.ts';
+import { jumpCacheOffset, profileEntries, profileOffset } from '../src/state/layout.ts';
 import type { Emitter, Expr } from './emitter.ts';
 import { withFastLoops } from './fast-loops.ts';
 import { jumpEntry } from './jump-entry.ts';
@@ -25,6 +25,8 @@ import { noneHeld, plainBits, RegionFrame } from './region-frame.ts';
 import { type Held, heldKey, Liveness } from './region-liveness.ts';
 import { RegionLoops } from './region-loops.ts';
 import { RegionMemory } from './region-memory.ts';
+import { emitPort } from './region-ports.ts';
+import { segmentAccess } from './region-segment.ts';
 import type { RegionX87 } from './region-x87.ts';
 import { emitStructured } from './structure.ts';
 import { regionX87 } from './x87-values.ts';
@@ -456,6 +458,7 @@ export class RegionEmitter implements Reader, BlockValues {
           () => this.pass(imm[1] as bigint),
         );
       case 'call':
+        return this.port(node);
       case 'raise':
       case 'reg.get':
       case 'xmm.get':
@@ -547,20 +550,15 @@ export class RegionEmitter implements Reader, BlockValues {
     if (taken) this.values.set(v, () => value);
     else this.keep(v, value, false);
   }
-  private segment(v: number, { args, imm }: Node): void {
-    const { e } = this;
-    const [segment, bytes, write] = imm as [number, number, number];
-    const name = segmentNames[segment]!;
-    const offset = e.share(this.value(args[0]!), 'i64');
-    const range = `${name}${write ? 'Write' : 'Read'}`;
-    const below = e.op('i64.lt_u', offset(), e.op('i64.extend_u', e.state32(`${range}Low`)));
-    const above = e.op(
-      'i64.gt_u',
-      e.op('i64.add', offset(), e.i64(BigInt(bytes - 1))),
-      e.op('i64.extend_u', e.state32(`${range}High`)),
-    );
-    this.exitIf(e.op('i32.or', below, above));
-    this.keep(v, e.op('i64.and', e.op('i64.add', e.state64(`${name}Base`), offset()), e.i64(0xffffffffn)), false);
+  private segment(v: number, node: Node): void {
+    const { outside, linear } = segmentAccess(this.e, node, this.e.share(this.value(node.args[0]!), 'i64'));
+    this.exitIf(outside);
+    this.keep(v, linear(), false);
+  }
+  private port(node: Node): void {
+    const { e, frame, rip, dirty } = this;
+    const again = () => frame.leave(rip, leave.retry, dirty);
+    emitPort(e, frame, node, again, () => this.exit(e.i64(rip)));
   }
 
   /**

@@ -9,6 +9,7 @@ import { mayFault, type Node } from '../src/ir/micro-ops.ts';
 import { isMmx } from '../src/ir/mmx-ops.ts';
 import { type FlagProducer, forward, withoutDeadFlags } from '../src/ir/optimise.ts';
 import { isX87 } from '../src/ir/x87-ops.ts';
+import { withDirectPort } from './port-block.ts';
 import { type FlowGraph, isReducible } from './structure.ts';
 
 /** How a block ends. Instruction pointers are numbers: signed in 64-bit mode. */
@@ -51,7 +52,10 @@ export interface Region {
   readonly blocks: readonly RegionBlock[];
   readonly context: Context;
   readonly instructions: number;
-  /** Instructions whose accesses are looked up one by one (jit/access-groups.ts). */
+  /**
+   * Instructions that are made in a way of their own: accesses that are looked up one by one (jit/access-groups.ts), IN and OUT
+   * that programs answer (jit/port-block.ts).
+   */
   readonly apart: ReadonlySet<bigint>;
 }
 
@@ -118,6 +122,8 @@ function lastSuccessors(t: Terminator): bigint[] {
   }
 }
 
+const hasPort = ({ nodes }: RegionBlock): boolean => nodes.some(({ op }) => op === 'call');
+
 /** Forms the region at `rip`, or null if its first instruction is the interpreter's. */
 const noTargets: IndirectTargets = new Map();
 const nothingApart: ReadonlySet<bigint> = new Set();
@@ -130,7 +136,7 @@ export function formRegion(
   apart: ReadonlySet<bigint> = nothingApart,
 ): Region | null {
   const shape = (at: bigint, end: bigint | null): RegionBlock[] => {
-    const blocks = discover(source, context, at, seen, end);
+    const blocks = discover(source, context, at, seen, apart, end);
     for (const block of blocks.values()) block.successors = successorsOf(block).flatMap((to) => blocks.get(to) ?? []);
     const first = blocks.get(at);
     return first === undefined ? [] : inReversePostorder(first);
@@ -138,7 +144,8 @@ export function formRegion(
   let ordered = shape(rip, null);
   const [first] = ordered;
   if (first === undefined) return null;
-  if (first.terminator.kind === 'leave' && first.instructions === 1) return null;
+  // A region that begins with IN or OUT would leave there for itself.
+  if (first.instructions === 1 && (first.terminator.kind === 'leave' || hasPort(first))) return null;
   if (!isReducible(graphOf(ordered))) ordered = reducible(ordered, shape);
   const entry = ordered[0]!;
   fuseFlags(ordered, context);
@@ -200,6 +207,7 @@ function discover(
   context: Context,
   entry: bigint,
   seen: IndirectTargets,
+  apart: ReadonlySet<bigint>,
   end: bigint | null,
 ): Map<bigint, RegionBlock> {
   const blocks = new Map<bigint, RegionBlock>();
@@ -223,20 +231,21 @@ function discover(
       made = recordBlock(source, context, rip, count);
       if ('fetchFault' in made) return null;
     }
-    const terminator = terminatorOf(made.nodes, seen, entry);
+    const { nodes } = withDirectPort(made, apart);
+    const terminator = terminatorOf(nodes, seen, entry);
     const block: RegionBlock = {
       rip,
       instructions: made.instructions,
       length: made.length,
       terminator,
-      nodes: made.nodes,
+      nodes,
       successors: [],
       predecessors: [],
       order: -1,
       needsFlagBits: false,
     };
     blocks.set(rip, block);
-    for (const node of made.nodes) {
+    for (const node of nodes) {
       if (node.op !== 'insn') continue;
       const at = node.imm[0] as bigint;
       const other = ownerOf(at);

@@ -10,6 +10,7 @@ import { offerF80Functions } from './f80-functions.ts';
 import type { InexactFlag } from './mxcsr.ts';
 import { formRegion, type IndirectTargets, type Region } from './region.ts';
 import { RegionEmitter } from './region-emitter.ts';
+import { offerDirectPort } from './region-ports.ts';
 import './lower-families.ts';
 
 export interface Translation {
@@ -78,6 +79,7 @@ function build(regions: readonly Region[], { shared, x87, cpu }: TranslationMode
   e.importTable(1);
   e.importFunction('flagsWord', 'core', ['i32'], 'i32');
   e.importFunction('flagsTest', 'core', ['i32', 'i32'], 'i32');
+  offerDirectPort(e);
   e.offerFunction('timeStamp', 'core', ['i32', 'i32'], 'i64');
   importLibrary(e);
   offerF80Functions(e);

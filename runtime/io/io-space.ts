@@ -12,6 +12,9 @@ import type { PostedWrites, WritesReceiver } from './posted-writes.ts';
 /** What {@link IoHandler.read} answers if the access is not for it. */
 export const PASSED = -1;
 
+/** There is no program for an access. */
+const NO_PROGRAM = -2;
+
 /** Something that answers accesses of a range, or lets them go on to the next layer: a program, a device elsewhere. */
 export interface IoHandler {
   readonly name: string;
@@ -91,6 +94,13 @@ export class IoSpace {
   readonly #limit: number;
   readonly #unclaimed: Unclaimed;
   readonly #posted: PostedWrites;
+  /** The access of this address and width that a program has passed on is made again: it is not asked twice. -1 = none. */
+  #passedRead = -1;
+  #passedWrite = -1;
+  /** Accesses that programs have answered by way of {@link read} and {@link write}. */
+  answered = 0;
+  /** Told whether there are programs, when that may have changed. */
+  programsChanged: (any: boolean) => void = () => {};
 
   constructor(name: IoSpaceName, unclaimed: Unclaimed, posted: PostedWrites) {
     this.name = name;
@@ -163,6 +173,9 @@ export class IoSpace {
       }
     this.#segments = segments.filter((segment) => segment !== undefined);
     this.#last = null;
+    this.#passedRead = -1;
+    this.#passedWrite = -1;
+    this.programsChanged(this.#parts.some(({ layer }) => layer === 'program'));
     const table = this.#table;
     if (table === null) return;
     table.fill(0);
@@ -193,18 +206,46 @@ export class IoSpace {
   }
 
   // --- one access
+  /** A read for a program alone: what it answers; -1: it has passed it on to {@link read}; -2: there is none. */
+  readDirect(address: number, size: AccessSize): number {
+    const program = this.#find(address)?.program;
+    if (program === null || program === undefined || !program.reads || address + size > program.end) return NO_PROGRAM;
+    const value = program.handler.read(address, size);
+    if (value < 0) this.#passedRead = accessKey(address, size);
+    return value;
+  }
+  /** A write for a program alone; 0: it has taken it. Else as {@link readDirect}. */
+  writeDirect(address: number, size: AccessSize, value: number): number {
+    const program = this.#find(address)?.program;
+    if (program === null || program === undefined || !program.writes || address + size > program.end) return NO_PROGRAM;
+    if (program.handler.write(address, size, value)) return 0;
+    this.#passedWrite = accessKey(address, size);
+    return PASSED;
+  }
+
   /**
    * A load of up to four bytes. One that leaves what answers at its first byte is made byte by byte.
-   * @returns unsigned
+   * @returns unsigned; NaN: the instruction is given up and makes the access once more, as it does if this throws
    */
   read(address: number, size: AccessSize): number {
+    const value = this.#read(address, size);
+    if (this.#passedRead !== -1 && !Number.isNaN(value)) this.#passedRead = -1;
+    return value;
+  }
+  #read(address: number, size: AccessSize): number {
     const segment = this.#find(address);
     const end = address + size;
     if (segment !== null) {
       const { program, remote, device } = segment;
-      if (program?.reads === true && end <= program.end) {
-        const value = program.handler.read(address, size);
-        if (value >= 0) return value;
+      if (program !== null && program.reads && end <= program.end) {
+        if (this.#passedRead !== accessKey(address, size)) {
+          const value = program.handler.read(address, size);
+          if (value >= 0) {
+            this.answered++;
+            return value;
+          }
+        }
+        this.#passedRead = accessKey(address, size);
       }
       if (this.#posted.waiting) this.#posted.drain();
       if (remote !== null && end <= remote.end) {
@@ -218,17 +259,27 @@ export class IoSpace {
     let value = 0;
     // NaN: the instruction was given up for the embedder's answer, and makes the access once more.
     for (let index = 0; index < size && !Number.isNaN(value); index++)
-      value += this.read(this.#at(address + index), 1) * 2 ** (index * 8);
+      value += this.#read(this.#at(address + index), 1) * 2 ** (index * 8);
     return value;
   }
 
   /** A store of up to four bytes; see {@link read}. */
   write(address: number, size: AccessSize, value: number): void {
+    this.#write(address, size, value);
+    this.#passedWrite = -1;
+  }
+  #write(address: number, size: AccessSize, value: number): void {
     const segment = this.#find(address);
     const end = address + size;
     if (segment !== null) {
       const { program, events, coalesced } = segment;
-      if (program?.writes === true && end <= program.end && program.handler.write(address, size, value)) return;
+      if (program !== null && program.writes && end <= program.end) {
+        if (this.#passedWrite !== accessKey(address, size) && program.handler.write(address, size, value)) {
+          this.answered++;
+          return;
+        }
+        this.#passedWrite = accessKey(address, size);
+      }
       if (events !== null) {
         for (const event of events) {
           if (event.start !== address || (event.length !== 0 && event.length !== size)) continue;
@@ -245,7 +296,7 @@ export class IoSpace {
     if (isPassedOn(segment, end) || !this.#isShared(address, size))
       return this.#unclaimed.write(this.name, address, size, value);
     for (let index = 0; index < size; index++) {
-      this.write(this.#at(address + index), 1, (value >>> (index * 8)) & 0xff);
+      this.#write(this.#at(address + index), 1, (value >>> (index * 8)) & 0xff);
     }
   }
 
@@ -289,6 +340,9 @@ export class IoSpace {
 function isPassedOn(segment: Segment | null, end: number): boolean {
   return segment !== null && segment.device === null && segment.remote !== null && end <= segment.remote.end;
 }
+
+/** Address and width in one number; above 2^50, where nobody is, neighbours may be taken for each other. */
+const accessKey = (address: number, size: AccessSize): number => address * 8 + size;
 
 function put(segment: Segment, part: PlacedPart): void {
   switch (part.layer) {

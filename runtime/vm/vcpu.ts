@@ -14,6 +14,7 @@ import { DR6_BS } from '../../src/system/debug.ts';
 import type { HelperName } from '../../src/system/helpers.ts';
 import { InterruptPins, type InterruptSource } from '../../src/system/interrupt-pins.ts';
 import { type ApicListener, LocalApic } from '../../src/system/local-apic.ts';
+import { portDirectly } from '../../src/system/port-io.ts';
 import { timeMoved, timeStamp } from '../../src/system/time.ts';
 import { ConfigurationError } from '../errors.ts';
 import { type AccessingVcpu, EmbedderAccesses } from './embedder-accesses.ts';
@@ -131,6 +132,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
         setFlags: (flags) => engine?.setFlags(flags),
         contextChanged: () => engine?.contextChanged(),
         setBreakpoints: (list) => engine?.breakpoints.set(list),
+        portAnswered: (rip) => engine?.regions?.retried(engine.contexts.current(this.fields), rip),
       },
       ports: parts.ports,
       tsc: parts.tsc,
@@ -151,6 +153,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
       arithmetic: parts.arithmetic,
       contexts: parts.contexts,
       code: this.code,
+      directPort: (write) => portDirectly(this.cpu.processor, write),
     });
     this.engine = engine;
     this.debug = new GuestDebug(cpu, engine, this.cpu);

@@ -236,6 +236,9 @@ export class Vm {
         this.remote.onWait = listener;
       },
     });
+    this.io.ports.programsChanged = (any) => {
+      for (const { fields } of this.vcpus) fields.set32('directPorts', any ? 1 : 0);
+    };
     this.physical.mmio = this.mmioOf(options.mmio ?? this.io.memory);
     this.physical.onCodeWrite = (physical, bytes) => {
       for (const vcpu of this.vcpus) vcpu.code.written(physical, bytes);

@@ -16,6 +16,7 @@ import { BudgetTime } from './budget-time.ts';
 import type { CodeMemory, InterpreterBlock } from './code-memory.ts';
 import { CodePages, highHalf, lowHalf } from './code-pages.ts';
 import type { Context, Contexts } from './context.ts';
+import { directPortAccess } from './direct-port-access.ts';
 import type { CoreExports, EngineParts } from './engine-parts.ts';
 import { linearOf } from './frontend.ts';
 import { type FoundRegion, JumpCache } from './jump-cache.ts';
@@ -136,7 +137,8 @@ export class Engine {
       },
       arith: arithmetic,
     });
-    this.core = instance.exports as unknown as CoreExports;
+    const directPort = directPortAccess(this.state, this.jumps, parts.directPort);
+    this.core = { ...instance.exports, directPort } as unknown as CoreExports;
     this.contextChanged();
   }
 

@@ -47,6 +47,8 @@ const IN_GLOBAL = 2;
 const IS_GLOBAL = 4;
 
 export class JumpCache {
+  /** How often something was taken out: code or its mapping has changed. */
+  changes = 0;
   private readonly u32: Uint32Array;
   private readonly local = new Places();
   /** Of entries with all their code in global pages: a load of CR3 need not look at them. */
@@ -136,6 +138,7 @@ export class JumpCache {
   }
 
   drop(low: number, high: number, context: number): void {
+    this.changes++;
     const index = this.index(low);
     if (this.holds(index, low, high, context)) this.clearAt(index);
     if (this.holds(index ^ 1, low, high, context)) this.clearAt(index ^ 1);
@@ -165,11 +168,13 @@ export class JumpCache {
   }
   /** Takes everything out of force. */
   flush(): void {
+    this.changes++;
     this.flushLocal();
     this.flushGlobal();
   }
   /** What is not made from global pages alone. */
   flushLocal(): void {
+    this.changes++;
     const { local, marks, u32 } = this;
     for (let i = 0; i < local.count; i++) {
       const index = local.list[i]!;
@@ -191,11 +196,13 @@ export class JumpCache {
   }
   /** What may rely on a linear page; mostly nothing does. */
   flushPage(page: number): void {
+    this.changes++;
     if (this.local.pages.has(page)) this.flushLocal();
     if (this.global.pages.has(page)) this.flushGlobal();
   }
   /** Forgets everything. */
   forget(): void {
+    this.changes++;
     this.flush();
     this.contexts.fill(0);
     this.blocks.fill(null);

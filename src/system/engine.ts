@@ -16,6 +16,8 @@ export interface Engine {
   contextChanged(): void;
   /** Stop before instructions at these linear addresses. */
   setBreakpoints(list: readonly InstructionBreakpoint[]): void;
+  /** A program beside the processor has answered the port access at this instruction pointer: translated code may ask it itself. */
+  portAnswered(rip: number): void;
 }
 
 /** The I/O ports. Values are unsigned. */
@@ -23,6 +25,16 @@ export interface Ports {
   /** @returns NaN: the instruction is given up and will be executed once more (exit-request.ts says the same by throwing) */
   read(port: number, bytes: 1 | 2 | 4): number;
   write(port: number, bytes: 1 | 2 | 4, value: number): void;
+  /**
+   * Puts a read to a program beside the processor, and to nobody else. One that the program passes on is made again, by
+   * `read`, which does not ask the program a second time.
+   * @returns what it answered; -1: it has passed the access on; -2: there is none
+   */
+  readDirect?(port: number, bytes: 1 | 2 | 4): number;
+  /** Counts the accesses that programs have answered by way of `read` and `write`. */
+  readonly answered?: number;
+  /** @returns 0: taken; else as {@link readDirect} */
+  writeDirect?(port: number, bytes: 1 | 2 | 4, value: number): number;
 }
 
 /** The time-stamp counter before IA32_TSC_ADJUST and offsets. */

@@ -1,6 +1,7 @@
 /** IN, OUT, INS, OUTS and who may use which port. SDM volume 1, chapter 20. */
 import { offsetOf } from '../state/layout.ts';
 import { notePorts } from './debug.ts';
+import { directPort } from './direct-port.ts';
 import { generalProtection } from './fault.ts';
 import { type Processor, RFLAGS_DF, RFLAGS_TF } from './processor.ts';
 import { ES } from './segment-register.ts';
@@ -14,6 +15,8 @@ const RDX = 2;
 const RSI = 6;
 const RDI = 7;
 const PENDING = offsetOf('pendingDebug') >> 2;
+/** Nobody puts more than 32 bits there. */
+const RESULT1 = offsetOf('result1') >> 2;
 const ATTENTION = offsetOf('attention') >> 2;
 /** Iterations of a repeated instruction before the engine is asked again. */
 const BATCH = 4096;
@@ -37,8 +40,11 @@ export function portIn(p: Processor): void {
   const bytes = p.argument(1) as PortBytes;
   checkPermission(p, port, bytes);
   if (p.watchedPorts.length > 0) notePorts(p, port, bytes);
-  const value = p.ports.read(port, bytes);
+  const { ports } = p;
+  const { answered } = ports;
+  const value = ports.read(port, bytes);
   if (Number.isNaN(value)) return;
+  if (ports.answered !== answered) p.engine.portAnswered(p.rip);
   p.setGpr(RAX, (bytes * 8) as 8 | 16 | 32, value);
   p.advance();
 }
@@ -49,10 +55,33 @@ export function portOut(p: Processor): void {
   const bytes = p.argument(1) as PortBytes;
   checkPermission(p, port, bytes);
   if (p.watchedPorts.length > 0) notePorts(p, port, bytes);
+  const { rip, ports } = p;
+  const { answered } = ports;
   const value = p.gpr32(RAX);
   // The instruction counts as done before the device acts on it: whatever it stops sees the state after.
   p.advance();
-  p.ports.write(port, bytes, bytes === 4 ? value : value & (bytes === 2 ? 0xffff : 0xff));
+  ports.write(port, bytes, bytes === 4 ? value : value & (bytes === 2 ? 0xffff : 0xff));
+  if (ports.answered !== answered) p.engine.portAnswered(rip);
+}
+
+/**
+ * A port access of translated code, as far as a program beside the processor does it: port, bytes and, for OUT, the value in
+ * the fields argument0-2; the answer in result1.
+ */
+export function portDirectly(p: Processor, write: boolean): number {
+  const { ports } = p;
+  if ((p.protectedMode && (p.virtual8086 || p.cpl > p.iopl)) || p.watchedPorts.length > 0) return directPort.nobody;
+  const port = p.argument(0) & 0xffff;
+  const bytes = p.argument(1) as PortBytes;
+  let answer = -2;
+  if (!write) {
+    answer = ports.readDirect?.(port, bytes) ?? -2;
+    if (answer >= 0) p.state.u32[RESULT1] = answer;
+  } else if (ports.writeDirect !== undefined) {
+    const value = p.argument(2);
+    answer = ports.writeDirect(port, bytes, bytes === 4 ? value : value & (bytes === 2 ? 0xffff : 0xff));
+  }
+  return answer >= 0 ? directPort.done : answer === -1 ? directPort.passed : directPort.nobody;
 }
 
 /** The low half of an index or count register cut to the address size, and the high half. */

@@ -53,6 +53,7 @@ export class FakeEngine {
     this.arithmetic = word & 0x8d5;
   }
   setBreakpoints(): void {}
+  portAnswered(): void {}
   contextChanged(): void {
     this.contextChanges++;
   }
