@@ -124,13 +124,21 @@ export interface DeviceCalls {
   readonly inject?: (interrupt: number) => void;
 }
 
+const wordOf = (name: string): number => deviceAccess.fields.find((field) => field.name === name)!.offset >> 2;
+/** Places of the fields in the structure, in words of 32 bits. */
+const ADDRESS = wordOf('address');
+const VALUE = wordOf('value');
+const TIME = wordOf('time');
+const SIZE = wordOf('size');
+const WRITE = wordOf('write');
+
 /** Puts accesses to a program. */
 export class DeviceProgram {
   private readonly program: BpfProgram;
   private readonly context: PlacedContext;
   private readonly time: () => number;
-  /** Places of the fields, in words of 32 bits. */
-  private readonly at: Readonly<Record<'address' | 'value' | 'time' | 'size' | 'write', number>>;
+  /** Where the structure is, in words. */
+  private readonly at: number;
   private words: Uint32Array;
 
   /** @param time nanoseconds, read once for each access */
@@ -138,8 +146,7 @@ export class DeviceProgram {
     this.program = program;
     this.context = context;
     this.time = time;
-    const at = (name: string) => context.address(name) >> 2;
-    this.at = { address: at('address'), value: at('value'), time: at('time'), size: at('size'), write: at('write') };
+    this.at = context.area.address >> 2;
     this.words = new Uint32Array(context.memory.buffer);
   }
 
@@ -149,14 +156,14 @@ export class DeviceProgram {
    */
   readSmall(address: number, size: 1 | 2 | 4): number {
     if (!this.access(address, size, 0, 0)) return -1;
-    const value = this.words[this.at.value]!;
+    const value = this.words[this.at + VALUE]!;
     return size === 4 ? value : size === 2 ? value & 0xffff : value & 0xff;
   }
   /** @returns what the program answered, rounded to 53 bits, or null if the access is not for it */
   read(address: number, size: 1 | 2 | 4 | 8): number | null {
     if (size === 8) {
       if (!this.access(address, size, 0, 0)) return null;
-      return this.words[this.at.value + 1]! * 2 ** 32 + this.words[this.at.value]!;
+      return this.words[this.at + VALUE + 1]! * 2 ** 32 + this.words[this.at + VALUE]!;
     }
     const value = this.readSmall(address, size);
     return value < 0 ? null : value;
@@ -175,14 +182,14 @@ export class DeviceProgram {
     let { words } = this;
     // A memory that has grown has taken the words away.
     if (words.length === 0) words = this.words = new Uint32Array(context.memory.buffer);
-    words[at.address] = address;
-    words[at.address + 1] = upper(address);
-    words[at.value] = value;
-    words[at.value + 1] = upper(value);
-    words[at.time] = now;
-    words[at.time + 1] = upper(now);
-    words[at.size] = size;
-    words[at.write] = write;
+    words[at + ADDRESS] = address;
+    words[at + ADDRESS + 1] = upper(address);
+    words[at + VALUE] = value;
+    words[at + VALUE + 1] = upper(value);
+    words[at + TIME] = now;
+    words[at + TIME + 1] = upper(now);
+    words[at + SIZE] = size;
+    words[at + WRITE] = write;
     return this.program.runSmall(context) === deviceResults.done;
   }
 }

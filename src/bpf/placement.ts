@@ -106,6 +106,7 @@ export class PlacedContext {
   readonly layout: BpfContextLayout;
   readonly area: Area;
   readonly stack: Area;
+  readonly stackTop: number;
   readonly memory: LinearMemory;
   /** A program runs on this stack. */
   busy = false;
@@ -118,6 +119,7 @@ export class PlacedContext {
     this.memory = arena.memory;
     this.area = arena.take(layout.size, layout.name);
     this.stack = arena.take(stackBytes, 'the stack');
+    this.stackTop = this.stack.address + this.stack.size;
     this.view = new DataView(this.memory.buffer);
     this.bytes = new Uint8Array(this.memory.buffer);
     this.fields = new Map(layout.fields.map((field) => [field.name, field]));
@@ -128,9 +130,6 @@ export class PlacedContext {
         throw new BpfError('bad-placement', null, `region ${pointsTo} of field ${name} has no place`);
       this.set(name, region.address);
     }
-  }
-  get stackTop(): number {
-    return this.stack.address + this.stack.size;
   }
   /** Marks it as in use: helpers may lead back here. */
   enter(): void {

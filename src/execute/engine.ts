@@ -16,7 +16,7 @@ import { BudgetTime } from './budget-time.ts';
 import type { CodeMemory, InterpreterBlock } from './code-memory.ts';
 import { CodePages, highHalf, lowHalf } from './code-pages.ts';
 import type { Context, Contexts } from './context.ts';
-import { directPortAccess } from './direct-port-access.ts';
+import { coreExports } from './core-exports.ts';
 import type { CoreExports, EngineParts } from './engine-parts.ts';
 import { linearOf } from './frontend.ts';
 import { type FoundRegion, JumpCache } from './jump-cache.ts';
@@ -137,8 +137,7 @@ export class Engine {
       },
       arith: arithmetic,
     });
-    const directPort = directPortAccess(this.state, this.jumps, parts.directPort);
-    this.core = { ...instance.exports, directPort } as unknown as CoreExports;
+    this.core = coreExports(instance.exports, this.state, this.jumps, parts.directPort);
     this.contextChanged();
   }
 
