@@ -20,7 +20,7 @@ import { coreExports } from './core-exports.ts';
 import type { CoreExports, EngineParts } from './engine-parts.ts';
 import { linearOf } from './frontend.ts';
 import { type FoundRegion, JumpCache } from './jump-cache.ts';
-import { hotThreshold, leave } from './leave.ts';
+import { hotThreshold, leave, unfoundPatience } from './leave.ts';
 import type { Processor } from './processor.ts';
 import { kindOf } from './records.ts';
 import type { Regions } from './regions.ts';
@@ -50,8 +50,6 @@ const MOV_SS_SHADOW = 2;
 const largestSlice = 0x3fffffff;
 /** Thrown through the memory management unit, never through generated code. */
 const putOff = new Error('a device access is put off');
-/** Entries of a block until the region that starts there, which is not valid yet, is looked for again. */
-const unfoundPatience = 100;
 /** Entries until a block that is not worth a translation is asked for again. */
 export const neverAgain = 0x7fffffff;
 
@@ -62,7 +60,6 @@ export class Engine {
   /** How often generated code came back, by the codes of leave.ts. */
   readonly leaves = new Uint32Array(16);
   regions: Regions | null = null;
-  /** Interpret only single instructions and look at events between them: for stepping and shadows. */
   private readonly processor: Processor;
   private readonly code: CodeMemory;
   private readonly jumps: JumpCache;
