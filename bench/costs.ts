@@ -18,6 +18,7 @@ import { loadFlatBinary } from '../runtime/loaders/flat-binary.ts';
 import { physicalDma } from '../runtime/remote/dma.ts';
 import { RemoteDevice } from '../runtime/remote/remote-device.ts';
 import type { GuestRegion } from '../runtime/vm/guest-memory.ts';
+import type { VmCreation } from '../runtime/vm/options.ts';
 import { Vm } from '../runtime/vm/vm.ts';
 import { assemble } from '../src/bpf/assemble.ts';
 import { otherProcess, type Place, workerThread } from '../test/vm/remote-places.ts';
@@ -37,10 +38,12 @@ function times(rounds: number, ...body: number[]): number[] {
 }
 const out = [0xe6, 0x10]; // out 10h, al
 const load = [0xa1, ...word(DEVICE)]; // mov eax, [DEVICE]
+const rdtsc = [0x0f, 0x31];
+const storePriority = [0x89, 0x0d, ...word(0xfee0_0080)]; // mov [FEE00080h], ecx
 const store = [0x89, 0x0d, ...word(DEVICE)]; // mov [DEVICE], ecx
 
-async function vmWith(code: readonly number[], mib = 4): Promise<Vm> {
-  const vm = await Vm.create({ memory: mib * mebibyte, cpus: 1 }, nodeHost);
+async function vmWith(code: readonly number[], mib = 4, options: Partial<VmCreation> = {}): Promise<Vm> {
+  const vm = await Vm.create({ memory: mib * mebibyte, cpus: 1, ...options }, nodeHost);
   vm.start(0, loadFlatBinary(Uint8Array.from(code), vm.memory.ram, { address: origin, mode: 'protected' }));
   return vm;
 }
@@ -88,8 +91,13 @@ async function halts(): Promise<number> {
   return nanos;
 }
 /** A guest that does something so many times and then halts. */
-async function rounds(body: readonly number[], prepare: (vm: Vm) => unknown, count = 100_000): Promise<number> {
-  const vm = await vmWith(times(count, ...body));
+async function rounds(
+  body: readonly number[],
+  prepare: (vm: Vm) => unknown = () => {},
+  count = 100_000,
+  options: Partial<VmCreation> = {},
+): Promise<number> {
+  const vm = await vmWith(times(count, ...body), 4, options);
   await prepare(vm);
   const nanos = await nanosOf(count, () => {
     const { kind } = vm.vcpu(0).enter();
@@ -253,6 +261,9 @@ const costs: readonly (readonly [name: string, measure: () => Promise<number>])[
   ],
   ['load from a device in a worker', () => remote(() => workerThread(true))],
   ['load from a device in another process (socket)', () => remote(() => otherProcess(true))],
+  ['RDTSC, virtual time', () => rounds(rdtsc, undefined, 1_000_000, { clock: 'virtual' })],
+  ['RDTSC, host time', () => rounds(rdtsc, undefined, 1_000_000, { clock: 'host' })],
+  ['task priority written, xAPIC page', () => rounds(storePriority, undefined, 100_000, { lapic: 'visible' })],
   ['one register read', () => registers(false)],
   ['all registers read', () => registers(true)],
   ['dirty pages of a million, none', () => collected(0)],

@@ -163,6 +163,9 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
   }
 
   // --- time
+  hostNanos(): number {
+    return this.time.nanosSinceReference();
+  }
   timeStamp(): bigint {
     return timeStamp(this.cpu.processor);
   }

@@ -4,6 +4,7 @@
  * Virtual time is the number of instructions executed, one nanosecond each, by whichever vCPU; alarms ring between two
  * instructions, exactly. Host time goes by itself; alarms ring where a slice of the guest ends.
  */
+import { timeSources } from '../../src/execute/budget-time.ts';
 import type { Engine } from '../../src/execute/engine.ts';
 import type { CpuState } from '../../src/state/cpu-state.ts';
 import type { TimeStampCounter } from '../../src/system/engine.ts';
@@ -117,7 +118,10 @@ export class VmTime implements TimeStampCounter {
 
   // --- the time-stamp counter
   read(): bigint {
-    return this.referenceTsc + tscOfNanos(Math.floor(this.clock.now()) - this.referenceNanos, this.rate);
+    return this.referenceTsc + tscOfNanos(this.nanosSinceReference(), this.rate);
+  }
+  nanosSinceReference(): number {
+    return Math.floor(this.clock.now()) - this.referenceNanos;
   }
   get hertz(): number {
     return this.rate;
@@ -151,7 +155,8 @@ export class VmTime implements TimeStampCounter {
    */
   attach(vcpu: TimedVcpu, counts: boolean): void {
     this.vcpus.push(vcpu);
-    vcpu.fields.set32('timeVirtual', counts && this.kind === 'virtual' ? 1 : 0);
+    const { embedder, host, instructions } = timeSources;
+    vcpu.fields.set32('timeSource', !counts ? embedder : this.kind === 'host' ? host : instructions);
     this.tell(vcpu);
   }
   private tell({ fields, engine }: TimedVcpu): void {

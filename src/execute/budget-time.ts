@@ -7,6 +7,19 @@ import { offsetOf } from '../state/layout.ts';
 
 const BUDGET = offsetOf('budget') >> 2;
 const TIME_END = offsetOf('timeEnd') >> 2;
+const SOURCE = offsetOf('timeSource') >> 2;
+const RESULT0 = offsetOf('result0') >> 2;
+
+/** Who knows the time if not the instruction count. */
+export interface HostTime {
+  /** The time-stamp counter as the guest sees it. */
+  timeStamp(): bigint;
+  /** Whole nanoseconds in the measure of the field `timeEnd`. */
+  hostNanos(): number;
+}
+
+/** The values of the field `timeSource`. */
+export const timeSources = { embedder: 0, host: 1, instructions: 2 } as const;
 
 export class BudgetTime {
   /** Instructions that are left beside the field `budget`. */
@@ -35,5 +48,15 @@ export class BudgetTime {
     this.state.i32[BUDGET] = 0;
     this.end = end;
     this.set(instructions);
+  }
+  /** Answers generated code: nanoseconds of the host's clock, or what an embedder's counter shows. */
+  ask(host: HostTime): void {
+    const { u32, u64 } = this.state;
+    if (u32[SOURCE] === timeSources.embedder) u64[RESULT0 >> 1] = host.timeStamp();
+    else {
+      const nanos = host.hostNanos();
+      u32[RESULT0] = nanos;
+      u32[RESULT0 + 1] = Math.floor(nanos / 0x1_0000_0000);
+    }
   }
 }

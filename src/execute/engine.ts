@@ -128,9 +128,7 @@ export class Engine {
           return this.access(record, () => mmu.slowWrite(low, high, bytes as 1, 'write', stack !== 0));
         },
         helper: (_cpu: number, index: number): number => this.helper(index),
-        hostTime: (): void => {
-          this.state.u64[RESULT0 >> 1] = processor.timeStamp();
-        },
+        hostTime: (): void => this.beside.ask(processor),
       },
       arith: arithmetic,
     });

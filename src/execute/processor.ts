@@ -2,8 +2,9 @@
 import type { Mmu } from '../mmu/mmu.ts';
 import type { PhysicalMemory } from '../mmu/physical-memory.ts';
 import type { CpuState } from '../state/cpu-state.ts';
+import type { HostTime } from './budget-time.ts';
 
-export interface Processor {
+export interface Processor extends HostTime {
   readonly fields: CpuState;
   readonly mmu: Mmu;
   readonly memory: PhysicalMemory;
@@ -16,6 +17,4 @@ export interface Processor {
   deliverFault(): boolean;
   /** Delivers the debug exception of instruction breakpoints at rip, by their bits in DR6. True: as above. */
   deliverBreakpoint(bits: number): boolean;
-  /** The time-stamp counter as the guest sees it, where it does not follow from the instruction count. */
-  timeStamp(): bigint;
 }

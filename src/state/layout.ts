@@ -141,9 +141,9 @@ function rows(): Row[] {
     'waitsForStartUp',
   );
   // Run control.
-  // Time, where the instruction count is its measure (system/time.ts): `timeEnd` is when the field `budget` will be 0, in
-  // nanoseconds since `tscBase`; `timeVirtual` = 0: the host is asked.
-  add(null, 'u32', 'timeVirtual');
+  // What time it is (jit/time-stamp.ts). `timeSource`: 0 = an embedder's counter is asked, 1 = the host's clock, 2 = it follows
+  // the instruction count: `timeEnd` is when the field `budget` will be 0, in nanoseconds since `tscBase`.
+  add(null, 'u32', 'timeSource');
   add(null, 'u64', 'timeEnd', 'tscBase', 'tscHertz');
   // The local APIC's task priority, and who does MOV to and from CR8: 0 = a helper, since there is no APIC; 1 = MOV to CR8 is a
   // helper's, since an interrupt waits; 3 = both are done in generated code (local-apic.ts).

@@ -221,3 +221,25 @@ test('row 17: bad rates, clocks and saved times are refused by name, and change 
   refused(() => time.setTscHertz(1), /1/);
   assert.deepEqual({ ...time.save(), savedAt: 0 }, { ...before, savedAt: 0 });
 });
+
+test('row 17: with the host’s time RDTSC shows its nanoseconds at the rate, also after a change of rate; a counter of the embedder’s as it is', () => {
+  const code = new Assembler(BigInt(CODE)).label('s').put(0x0f, 0x31, 0xeb, to('s', 1)).finish();
+  const shown = (vm: Vm): bigint => {
+    vm.vcpu(0).enter(5);
+    const { fields } = vm.vcpu(0);
+    return (BigInt(fields.get32('rdx')) << 32n) | BigInt(fields.get32('rax'));
+  };
+  for (const way of ways) {
+    let nanos = 1000;
+    const vm = vmOf(way, code, { clock: 'host', tscHertz: 3_333_333_333, monotonicNanos: () => nanos });
+    assert.equal(shown(vm), 0n);
+    nanos += 12_345_678_901;
+    const first = (12_345_678_901n * 3_333_333_333n) / 1_000_000_000n;
+    assert.equal(shown(vm), first, way);
+    vm.time.setTscHertz(2e6);
+    nanos += 5_000_999;
+    assert.equal(shown(vm), first + 10_001n, way);
+    const own = vmOf(way, code, { tsc: { read: () => 0x1234_5678_9abcn, hertz: 1e9 } });
+    assert.equal(shown(own), 0x1234_5678_9abcn, way);
+  }
+});
