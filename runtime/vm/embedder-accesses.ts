@@ -130,6 +130,10 @@ export class EmbedderAccesses {
         answer.high = asked.resultHigh;
     }
   }
+  /** The instruction could not be executed to its end and will be, from the start: its answers hold. */
+  restart(): void {
+    this.next = 0;
+  }
   /** The instruction is done, or is no more: another state was set. */
   forget(): void {
     this.asked = null;

@@ -40,8 +40,8 @@ export interface LazyRegion extends RegionPlace {
   /**
    * Called before the first access to a page, by whomever: puts its contents into `bytes` (4096, what lies in the backing
    * store). `page` is the page's number in the space, its address / 4096. A page is filled once for each such function, in
-   * whatever map the function stands again, so that a region can move. It must not replace the map; what it throws comes
-   * out of the access, and the page will be asked for again.
+   * whatever map the function stands again, so that a region can move. It must not replace the map. What it throws comes out
+   * of the access, or of `enter` with the processor before the instruction; the page will be asked for again.
    */
   readonly fill: (page: number, bytes: Uint8Array) => void;
 }

@@ -467,6 +467,13 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
     const hasDeadline = limits.deadline !== Number.POSITIVE_INFINITY;
     const leftAtDeadline = hasDeadline ? this.leftAt(limits.deadline) : 0;
     for (;;) {
+      const { failure } = this.memory;
+      if (failure !== null) {
+        this.memory.failure = null;
+        u32[ATTENTION] = 0;
+        accesses.restart();
+        throw failure;
+      }
       if (accesses.exit !== null) {
         u32[ATTENTION] = 0;
         givenUpAt.low = u32[RIP]!;

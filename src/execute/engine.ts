@@ -508,7 +508,7 @@ export class Engine {
       return make() ? 1 : 0;
     } catch (thrown) {
       if (thrown === putOff) this.isPutOff = true;
-      else if (thrown === exitRequest) this.givenUp = true;
+      else if (thrown === exitRequest || this.processor.memory.failedWith(thrown)) this.givenUp = true;
       else throw thrown;
       return 0;
     } finally {
@@ -534,7 +534,7 @@ export class Engine {
       if (this.state.u32[SHADOW] === STI_SHADOW) this.shadowAt = this.left;
       if (!this.givenUp) return events ? 1 : 0;
     } catch (thrown) {
-      if (thrown !== exitRequest) throw thrown;
+      if (thrown !== exitRequest && !this.processor.memory.failedWith(thrown)) throw thrown;
       this.givenUp = true;
     } finally {
       this.inHelper = false;

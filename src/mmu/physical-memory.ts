@@ -86,6 +86,9 @@ export class PhysicalMemory {
   readonly #filled = new WeakMap<FillPage, Uint8Array>();
   #onThaw: (host: number) => void = () => {};
   #fillsNow = 0;
+  #fillError: Error | null = null;
+  /** An instruction was given up for this error of a `fill`. */
+  failure: Error | null = null;
   /** Normal physical pages that are found by their number. */
   #pages = 0;
   /** The smallest number of those that are not. */
@@ -287,7 +290,8 @@ export class PhysicalMemory {
           fill(number, this.u8.subarray(host * 4096, host * 4096 + 4096));
         } catch (error) {
           filled[host] = 0;
-          throw error;
+          this.#fillError = error instanceof Error ? error : new Error(String(error));
+          throw this.#fillError;
         } finally {
           this.#fillsNow--;
         }
@@ -299,6 +303,15 @@ export class PhysicalMemory {
   /** Is there RAM or ROM? Lazy pages stay as they are. */
   isMemory(page: number): boolean {
     return this.#entryOf(page) !== -1;
+  }
+  /**
+   * Is this what the last failing `fill` threw? Then the instruction that wanted the page is given up before it has had an
+   * effect, and the vCPU throws it when the processor's state is right: {@link failure}.
+   */
+  failedWith(thrown: unknown): boolean {
+    if (thrown !== this.#fillError || this.#fillError === null) return false;
+    this.failure = this.#fillError;
+    return true;
   }
   /** A page is being provided by the `fill` of its region. */
   get filling(): boolean {
