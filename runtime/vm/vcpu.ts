@@ -163,6 +163,9 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
   }
 
   // --- time
+  timeRestored(): void {
+    this.apic?.timeMoved();
+  }
   hostNanos(): number {
     return this.time.nanosSinceReference();
   }

@@ -53,6 +53,8 @@ export interface TimedVcpu {
   readonly fields: CpuState;
   /** The time-stamp counter has been moved or has another rate. */
   timeMoved(): void;
+  /** Time is another. What the guest was told of it is in its memory, as it was saved, and holds again. */
+  timeRestored(): void;
   /** What is being run is to end after the present instruction: an alarm rings sooner than it seemed. */
   shorten(): void;
 }
@@ -248,6 +250,9 @@ export class VmTime implements TimeStampCounter {
     this.referenceNanos = saved.referenceNanos;
     this.referenceTsc = BigInt.asUintN(64, saved.referenceTsc);
     this.wallEpoch = saved.epoch;
-    this.changed();
+    for (const vcpu of this.vcpus) {
+      this.tell(vcpu);
+      vcpu.timeRestored();
+    }
   }
 }

@@ -194,3 +194,26 @@ test('row 17: rates are exact: counter, nanoseconds, CPUID 15H', () => {
     assert.equal((c / a) * b, hertz);
   }
 });
+
+testEngines(
+  'row 17: a restored guest finds in its memory what it was told, which holds for the restored time',
+  (engine) => {
+    const from = guest(engine, readingGuest(1_000_000), { ...kvm, tscHertz: 2_893_201_337 });
+    assert.equal(from.vcpu(0).enter(100_000).kind, 'budget');
+    const saved = from.snapshot();
+    // The other VM's guest had its clock elsewhere: nothing is written there any more.
+    const other = new Assembler(BigInt(origin)).put(wrmsr(SYSTEM_TIME, 0x30001), 0xf4).finish();
+    for (const policy of ['continue', 'catch-up'] as const) {
+      const to = guest(engine, other, { ...kvm });
+      assert.equal(to.vcpu(0).enter().kind, 'halt');
+      to.restore(saved, { time: policy });
+      assert.equal(hashOf(to), hashOf(from), policy);
+      assert.ok(policy === 'continue' ? to.time.now() === from.time.now() : to.time.now() >= from.time.now());
+      const tsc = BigInt.asUintN(64, to.time.read() + to.vcpu(0).fields.get64('tscOffset'));
+      const error = to.time.now() - Number(guestNanos(to, tsc));
+      assert.ok(error >= 0 && error < 3 + to.time.now() / 2 ** 31, `${policy}: off by ${error}`);
+      assert.equal(to.vcpu(0).enter(1000).kind, 'budget');
+      assert.ok(to.time.now() - to.physical.read32(RESULT) < 40 || policy === 'catch-up');
+    }
+  },
+);
