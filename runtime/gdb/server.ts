@@ -31,6 +31,8 @@ export type GdbEnd =
   /** `kill`: the guest is to end. */
   | 'killed';
 
+/** Milliseconds between two turns of the host while ranges are stepped through. */
+const turnMillis = 10;
 /** Packets that may wait while the guest runs; gdb sends none then. */
 const mostWaiting = 16;
 
@@ -142,8 +144,13 @@ export class GdbServer implements AsyncDisposable {
     try {
       this.session.arm(actions);
       let stop = await this.target.run(running.signal);
-      while (!running.signal.aborted && this.session.goesOn(stop, actions))
-        stop = await this.target.run(running.signal);
+      for (let turn = performance.now(); this.session.goesOn(stop, actions) && !running.signal.aborted; ) {
+        // A run of one step gives the host no turn, and the byte 3 must be seen.
+        if (performance.now() > turn + turnMillis) {
+          await new Promise((done) => setTimeout(done, 0));
+          turn = performance.now();
+        } else stop = await this.target.run(running.signal);
+      }
       if (running.signal.aborted && stop.kind === 'debug' && stop.exit.reason === 'single-step')
         stop = { kind: 'aborted' };
       this.running = null;

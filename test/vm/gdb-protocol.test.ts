@@ -188,6 +188,10 @@ testEngines('row 23: a session by hand: features, registers, memory, breakpoints
   assert.equal(await client.ask(`vCont;r${loop},${halt}`), 'T05thread:1;');
   assert.equal(await pc(), little(Number(code.addressOf('loop'))));
   assert.equal(await client.ask(`z0,${loop},1`), 'OK');
+  await client.send(encodePacket(`vCont;r${hex(origin)},${halt}`));
+  await new Promise((done) => setTimeout(done, 50));
+  await client.send('\x03');
+  assert.match(await client.reply(), /^T0[25]thread:1;$/); // 5: it was through already
   for (const bad of [`vCont;r${loop}`, 'vCont;r', `vCont;rx,${loop}`]) assert.equal(await client.ask(bad), 'E22');
 
   // A register is changed and changed back; then to the end.
