@@ -81,6 +81,11 @@ const maximumFlips = 3;
  * not loaded knows most of what its guest runs from the cache.
  */
 const patience = 200_000;
+/**
+ * Entries of a hot block until it is sent to the compiler: a region costs as much as a million interpreted instructions, on
+ * all the host's threads, and a boot of Linux, in which much is a little hot, is quicker with fewer of them.
+ */
+const moreEntries = 3000;
 /** Translated in a way that does not fit, a region is left for the interpreter: times until the compiler is loaded. */
 const leavePatience = 3000;
 /** A region that refuses to run has all its instructions interpreted. */
@@ -110,6 +115,8 @@ export class Translator implements Regions {
   /** How much of the hot code is with the compiler now, which may not be ready for any. */
   private underWay = 0;
   private readonly patient = new Set<bigint>();
+  /** Places of blocks that are hot, and are to be a little hotter. */
+  private readonly warm = new Set<string>();
   private leaves = 0;
   private awaitsCompiler = false;
   /** Regions made for a clear inexact flag, to be made for a set one when there is nothing else to do. */
@@ -142,6 +149,10 @@ export class Translator implements Regions {
     const page = block.physical - (block.physical % 4096);
     const unfinished = this.installed.at(context.id, block.key).find(({ entry }) => entry === page);
     if (unfinished !== undefined && unfinished.unfound++ < maximumUnfound) return unfoundPatience;
+    if (way.kind === 'background' && !this.warm.delete(placeOf(context, block.key))) {
+      this.warm.add(placeOf(context, block.key));
+      return moreEntries;
+    }
     this.translate(block.rip, context);
     return neverAgain;
   }
@@ -508,7 +519,7 @@ export class Translator implements Regions {
   /** As it was when it was new: all translations are dropped, and what was learnt of the guest is forgotten. */
   forget(): void {
     this.dropAll();
-    for (const known of [this.settled, this.seen, this.apart, this.retries, this.flips]) known.clear();
+    for (const known of [this.settled, this.warm, this.seen, this.apart, this.retries, this.flips]) known.clear();
   }
 }
 

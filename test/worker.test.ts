@@ -154,7 +154,7 @@ test('what has become hot while it waited, and is part of a region by then, is n
   image.set([0x75, 0x05 - 0x0e], 0x0c); // jnz again
   image.set([0xf4], 0x0e); // hlt
   const { port, compiler, vcpu, translator } = heldMachine(image);
-  vcpu.enter(10_000);
+  vcpu.enter(40_000);
   assert.equal(port.translations(), 0, 'the compiler is being loaded');
   port.compile();
   port.deliver();
@@ -198,7 +198,7 @@ test('a region made while the inexact flag is clear is made for a set one, too, 
   const { engine } = vcpu;
   const key = origin + 0x0e;
   do {
-    vcpu.enter(10_000);
+    vcpu.enter(40_000);
     port.compile();
     port.deliver();
   } while (compiler.pending);
@@ -224,7 +224,7 @@ test('code that is overwritten while it is being translated runs as it is, not a
     while (vm.ram[operand]! < 5 + round) assert.equal(vcpu.enter(100).kind, 'budget');
   };
 
-  vcpu.enter(calls);
+  vcpu.enter(3 * calls);
   assert.ok(compiler.pending, 'the function is hot');
   port.compile(); // is loaded
   port.deliver();
@@ -234,13 +234,13 @@ test('code that is overwritten while it is being translated runs as it is, not a
   port.deliver();
   assert.equal(translator.find(context, functionAt), null, 'what was translated is gone');
 
-  vcpu.enter(calls);
+  vcpu.enter(3 * calls);
   port.compile();
   runToRound(2);
   port.deliver(); // translated in round 1, received in round 2
   assert.equal(translator.find(context, functionAt), null, 'what was translated is gone again');
 
-  vcpu.enter(calls);
+  vcpu.enter(3 * calls);
   port.compile();
   port.deliver();
   assert.notEqual(translator.find(context, functionAt), null, 'a translation of the code as it is');
@@ -248,7 +248,7 @@ test('code that is overwritten while it is being translated runs as it is, not a
   assert.equal(translator.find(context, functionAt), null, 'the guest has overwritten what was translated');
   const before = engine.translated;
   for (let round = 4; round < rounds; round++) {
-    vcpu.enter(calls);
+    vcpu.enter(3 * calls);
     port.compile();
     port.deliver();
     runToRound(round);
