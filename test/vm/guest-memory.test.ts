@@ -407,6 +407,34 @@ testEngines(
   },
 );
 
+testEngines('row 6: code in a lazy page that cannot be had is executed when it is there', (engine) => {
+  const code = asm()
+    .put(0xbc, dword(0x8000), 0x31, 0xc0, 0xbf, dword(WINDOW), 0xb9, dword(8)) // esp; xor eax, eax; edi; ecx
+    .label('top')
+    .put(0x40, 0xff, 0xd7, 0x40) // inc eax; call edi; inc eax
+    .put(0x81, 0xc7, dword(0x1001), 0x49, 0x75, to('top', 1), HLT) // the next page, one byte further
+    .finish();
+  let refusals = 0;
+  const fill = (page: number, bytes: Uint8Array) => {
+    if (++refusals % 4 !== 0) throw new Error('the disk is away');
+    bytes.fill(0x90); // nop
+    bytes.set([0x83, 0xc0, page - WINDOW / 4096, 0xc3], 16); // add eax, …; ret
+  };
+  const vm = guest(engine, code);
+  vm.memory.replace([low, { kind: 'lazy', start: WINDOW, length: 8 * 4096, backing: POOL, fill }]);
+  let errors = 0;
+  for (;;) {
+    try {
+      if (vm.vcpu(0).enter({ maxInstructions: 7 }).kind === 'halt') break;
+    } catch (error) {
+      assert.match(String(error), /the disk is away/);
+      errors++;
+    }
+  }
+  assert.deepEqual([errors, refusals], [24, 32]);
+  assert.deepEqual([eax(vm), vm.vcpu(0).fields.get32('rsp')], [16 + 28, 0x8000]);
+});
+
 testEngines('row 6: ROM is read and executed, and a write to it is an exit', (engine) => {
   const rom = Uint8Array.of(0x40, 0xc7, 0x05, ...dword(WINDOW), ...dword(0x1234), 0x40, HLT); // inc eax; mov [WINDOW], 1234h; inc eax; hlt
   const vm = guest(
