@@ -2,10 +2,12 @@
  * The translator of one vCPU thread: has hot code compiled, on another thread or on this one, installs the functions in
  * the table, and drops them when their code changes or there are too many.
  */
+
 import type { CodeMemory, CodeUser, InterpreterBlock } from '../src/execute/code-memory.ts';
 import type { Context } from '../src/execute/context.ts';
 import { type Engine, neverAgain } from '../src/execute/engine.ts';
 import { linearOf } from '../src/execute/frontend.ts';
+import { InternalError } from '../src/execute/internal-error.ts';
 import type { FoundRegion } from '../src/execute/jump-cache.ts';
 import { hotThreshold } from '../src/execute/leave.ts';
 import type { Regions } from '../src/execute/regions.ts';
@@ -271,7 +273,13 @@ export class Translator implements Regions {
     if (snapshot.page(linearOf(context, rip)) === null) return false; // it will fault
     const started = performance.now();
     const profile = { apart: this.apart, inexact: this.inexactFlag(rip) };
-    const made = translate(snapshot, context, rip, this.parts.mode, this.seen, profile.apart, profile.inexact);
+    let made: ReturnType<Translate>;
+    try {
+      made = translate(snapshot, context, rip, this.parts.mode, this.seen, profile.apart, profile.inexact);
+    } catch (error) {
+      this.settled.add(place); // it is interpreted if the guest goes on
+      throw new InternalError(`translation of the code at 0x${rip.toString(16)}: ${(error as Error).message}`);
+    }
     if (made === null) {
       this.refuse(place, rip, context, snapshot);
       return false;

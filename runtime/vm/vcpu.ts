@@ -2,8 +2,10 @@
  * One virtual CPU: the architecture (src/system), its engine (src/execute) and the reasons why it comes back. A vCPU is
  * entered on one thread at a time.
  */
+
 import { CodeMemory } from '../../src/execute/code-memory.ts';
 import { Engine } from '../../src/execute/engine.ts';
+import { InternalError } from '../../src/execute/internal-error.ts';
 import type { Processor } from '../../src/execute/processor.ts';
 import type { Mmu } from '../../src/mmu/mmu.ts';
 import type { PhysicalMemory } from '../../src/mmu/physical-memory.ts';
@@ -101,6 +103,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
       shutdown: { kind: 'shutdown', cpu, rip: 0, vector: 0 } as Extract<Exit, { kind: 'shutdown' }>,
       budget: { kind: 'budget', cpu, limit: 'instructions' } as Extract<Exit, { kind: 'budget' }>,
       kicked: { kind: 'kicked', cpu } as Extract<Exit, { kind: 'kicked' }>,
+      internal: { kind: 'internal-error', cpu, rip: 0, message: '' } as Extract<Exit, { kind: 'internal-error' }>,
       window: { kind: 'interrupt-window', cpu } as Extract<Exit, { kind: 'interrupt-window' }>,
     };
     this.code = new CodeMemory(parts.memory.buffer, parts.codeBase, parts.codeBytes, parts.physical);
@@ -449,6 +452,11 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
     this.debug.entered();
     try {
       return this.runTimed(this.left, early);
+    } catch (error) {
+      if (!(error instanceof InternalError)) throw error;
+      this.exits.internal.rip = Number(BigInt.asIntN(64, this.fields.get64('rip')));
+      this.exits.internal.message = error.message;
+      return this.exits.internal;
     } finally {
       this.debug.exited();
       this.entered = false;

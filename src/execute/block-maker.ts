@@ -2,12 +2,14 @@
  * Makes a vCPU's interpreter blocks from the code that it is about to execute: in haste at first (quick-blocks.ts), and
  * again, optimised, when one has been entered often.
  */
+
 import { BlockEnds } from './block-ends.ts';
 import type { CodeMemory, InterpreterBlock } from './code-memory.ts';
 import { type CodePages, highHalf, lowHalf } from './code-pages.ts';
 import type { Context } from './context.ts';
 import { type EncodedBlock, encodeBlock } from './encode.ts';
 import { type Block, type BlockFailure, interpreterBlock, linearOf } from './frontend.ts';
+import { InternalError } from './internal-error.ts';
 import { pageNumber } from './jump-cache.ts';
 import { hotThreshold } from './leave.ts';
 import type { Processor } from './processor.ts';
@@ -171,7 +173,7 @@ export class BlockMaker {
     block.quick = false;
     if (bytes !== null) {
       const made = interpreterBlock({ page: () => bytes }, context, block.rip, block.instructions);
-      if ('fetchFault' in made) throw new Error('block maker: a block cannot be fetched any more');
+      if ('fetchFault' in made) throw new InternalError('block maker: a block cannot be fetched any more');
       const encoded = encodeBlock(made.nodes, this.helperNumber);
       this.code.replace(block, encoded);
       if (block.alive) this.keep(context, block, encoded);

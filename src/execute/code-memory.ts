@@ -2,8 +2,10 @@
  * The interpreter's blocks: where they stand in the VM's memory, which physical pages they were made from, and what must
  * go when such a page is written. When the memory is full everything is dropped and made again.
  */
+
 import type { PhysicalMemory } from '../mmu/physical-memory.ts';
 import { blockEntriesOffset, type EncodedBlock } from './encode.ts';
+import { InternalError } from './internal-error.ts';
 
 /** Room after a block's last record for the record that may be written over it when its code is overwritten. */
 const stopWords = 4;
@@ -125,7 +127,7 @@ export class CodeMemory {
   private write({ words, length, instructions, marks }: EncodedBlock): number {
     const size = (leadWords + length + stopWords + instructions + 1) & ~1;
     if (size > this.words.length)
-      throw new Error(`code memory: a block of ${size * 4} bytes does not fit in ${this.words.length * 4}`);
+      throw new InternalError(`code memory: a block of ${size * 4} bytes does not fit in ${this.words.length * 4}`);
     if (this.used + size * 4 > this.words.length * 4) this.dropAll();
     const to = this.words;
     const at = this.used >> 2;

@@ -2,11 +2,13 @@
  * Writes an optimised block as interpreter records (records.ts): chooses the places of values, so that most register
  * traffic needs no record of its own.
  */
+
 import { type FlagKind, flagCode } from '../ir/flags.ts';
 import { codeMayFault, codeOf, type Immediate, type MicroOp, type Node, opList } from '../ir/micro-ops.ts';
 import { aliasOf, type Step, schedule } from '../ir/schedule.ts';
 import type { Width } from '../ir/types.ts';
 import { offsetOf, segmentNames, slotCount, slotsOffset } from '../state/layout.ts';
+import { InternalError } from './internal-error.ts';
 import { findKind, kindOf, type RecordKind, recordKey, splitImmediates } from './records.ts';
 
 const gpr = Array.from({ length: 16 }, (_, i) =>
@@ -190,7 +192,7 @@ class Encoder {
 
   private slotAt(last: number): number {
     const slot = this.freeCount > 0 ? freeSlots[--this.freeCount]! : this.slots++;
-    if (slot >= slotCount) throw new Error('encode: a block needs too many value slots');
+    if (slot >= slotCount) throw new InternalError('encode: a block needs too many value slots');
     if (last >= 0) {
       dyingNext[slot] = 0;
       if (dyingFirst[last] === 0) dyingFirst[last] = slot + 1;
@@ -214,7 +216,7 @@ class Encoder {
       case 'i32.wrap':
         return this.where(node.args[0]!);
       default:
-        throw new Error(`encode: value ${v} (${node.op}) has no place yet`);
+        throw new InternalError(`encode: value ${v} (${node.op}) has no place yet`);
     }
   }
 
@@ -285,7 +287,7 @@ class Encoder {
   private record(of: RecordKind, destination: number, first = 0, second = 0, third = 0): number {
     const start = this.at >> 2;
     this.at += of.bytes;
-    if (this.at + 32 > scratch.byteLength) throw new Error('encode: a block is too long');
+    if (this.at + 32 > scratch.byteLength) throw new InternalError('encode: a block is too long');
     scratch[start] = of.id | (destination << 16);
     scratch[start + 1] = first | (second << 16);
     if (of.immediateOffset > 8) scratch[start + 2] = third;

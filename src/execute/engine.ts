@@ -19,6 +19,7 @@ import type { Context, Contexts } from './context.ts';
 import { coreExports } from './core-exports.ts';
 import type { CoreExports, EngineParts } from './engine-parts.ts';
 import { linearOf } from './frontend.ts';
+import { InternalError } from './internal-error.ts';
 import { type FoundRegion, JumpCache } from './jump-cache.ts';
 import { hotThreshold, leave, unfoundPatience } from './leave.ts';
 import type { Processor } from './processor.ts';
@@ -349,7 +350,7 @@ export class Engine {
       case leave.exit:
         return true;
       default:
-        throw new Error(`engine: the core module left with the unknown code ${code}`);
+        throw new InternalError(`engine: the core module left with the unknown code ${code}`);
     }
   }
 
@@ -360,7 +361,7 @@ export class Engine {
     // A region that was not valid when the block was looked up (a page of it not accessed yet) may be so now.
     const region = this.regions?.find(this.context, key) ?? null;
     if (region !== null) return this.remember(block ?? null, region);
-    if (block === undefined) throw new Error('engine: a block that is not there has become hot');
+    if (block === undefined) throw new InternalError('engine: a block that is not there has become hot');
     if (block.quick) {
       this.maker.makeAgain(block, this.context);
       this.jumps.drop(this.state.u32[RIP]!, this.state.u32[RIP + 1]!, this.context.id);
@@ -498,7 +499,7 @@ export class Engine {
   deviceAccess(): void {
     if (this.accessRecord === 0) return;
     const block = this.code.at(this.state.u32[BLOCK]!);
-    if (block === undefined) throw new Error('engine: a device access in a block that is not there');
+    if (block === undefined) throw new InternalError('engine: a device access in a block that is not there');
     if (this.code.instructionAt(block, this.accessRecord) + 1 < block.instructions) throw putOff;
   }
   /** An access out of a block. 0 = a fault, or it was put off. */
@@ -548,7 +549,7 @@ export class Engine {
     const { u32, i32, u64 } = this.state;
     const block = this.code.at(u32[BLOCK]!);
     if (block === undefined)
-      throw new Error(`engine: a fault in a block that is not there, vector ${u32[FAULT_VECTOR]}`);
+      throw new InternalError(`engine: a fault in a block that is not there, vector ${u32[FAULT_VECTOR]}`);
     const index = this.code.instructionAt(block, u32[RECORD]!);
     if (this.isPutOff) return this.endBefore(block, index);
     if (this.givenUp) {
@@ -590,7 +591,7 @@ export class Engine {
   private stopped(): void {
     const { u32, i32 } = this.state;
     const block = this.code.at(u32[BLOCK]!);
-    if (block === undefined) throw new Error('engine: stopped in a block that is not there');
+    if (block === undefined) throw new InternalError('engine: stopped in a block that is not there');
     i32[BUDGET]! += block.instructions - this.stopsBefore;
   }
 }

@@ -4,7 +4,9 @@ import { test } from 'node:test';
 import { ConfigurationError } from '../../runtime/errors.ts';
 import { type Exit, unexpectedExit } from '../../runtime/vm/exits.ts';
 import type { Vcpu } from '../../runtime/vm/vcpu.ts';
+import { Vm } from '../../runtime/vm/vm.ts';
 import { Assembler, dword, to } from '../engines/assembler.ts';
+import { vmModules } from '../engines/modules.ts';
 import { emptyVm, engines, guest, hashOf, loadCode, origin, testEngines } from './vm-harness.ts';
 
 const asm = () => new Assembler(BigInt(origin));
@@ -248,6 +250,25 @@ testEngines('row 2: the interrupt window opens exactly when an interrupt can be 
   assert.equal(vcpu.fields.get32('rbx'), 1);
   assert.equal(vcpu.enter().kind, 'halt');
   assert.equal(vcpu.fields.get64('rip'), BigInt(origin + 7));
+});
+
+test('row 2: what the emulator cannot carry on from is an exit, with the guest before it', () => {
+  const failing = () => {
+    throw new Error('out of ideas');
+  };
+  const vm = new Vm({
+    memory: 1 << 20,
+    cpus: 1,
+    modules: vmModules(),
+    translate: { way: { kind: 'first', translate: failing }, cache: null, mode: { shared: false, x87: 'exact' } },
+  });
+  loadCode(vm, [0x40, 0xeb, 0xfd]); // inc eax; jmp
+  const exit = vm.vcpu(0).enter({ maxInstructions: 100 });
+  assert.equal(exit.kind, 'internal-error');
+  assert.ok(exit.kind === 'internal-error' && exit.rip === origin && /out of ideas/.test(exit.message));
+  assert.equal(eax(vm.vcpu(0)), 0);
+  assert.equal(vm.vcpu(0).enter({ maxInstructions: 100 }).kind, 'budget', 'without translation it goes on');
+  assert.equal(eax(vm.vcpu(0)), 50);
 });
 
 test('row 2: limits that are none are refused, and nothing has happened', () => {
