@@ -24,6 +24,8 @@ import type { CachedRegion, TranslationCache } from './translation-cache.ts';
 /** Hot code that waits for its turn with the compiler. */
 interface Waiting {
   readonly rip: bigint;
+  /** The same as a number. */
+  readonly key: number;
   readonly context: Context;
   /** Its code when it became hot. */
   readonly snapshot: CodeSnapshot;
@@ -211,8 +213,10 @@ export class Translator implements Regions {
   retried(context: Context, key: number): void {
     const count = (this.retries.get(key) ?? 0) + 1;
     this.retries.set(key, count);
+    if (count < retryThreshold) return;
     const rip = bigOf(key);
-    if (count < retryThreshold || this.apart.has(rip) || !this.isDue(1)) return;
+    if (this.apart.has(rip)) this.retries.set(key, Number.NEGATIVE_INFINITY); // known, and not asked again
+    if (this.apart.has(rip) || !this.isDue(1)) return;
     const regions = this.installed.newest(context.id);
     const holds = (region: Installed, at: bigint): boolean => {
       const physical = this.parts.engine.pages.physicalOf(linearOf(context, at));
@@ -301,7 +305,7 @@ export class Translator implements Regions {
     // Most regions need no more: to ask for pages costs a turn of this thread, and then the guest may be in another context.
     for (const beside of [page - 4096n, page + 4096n]) snapshot.take(wrap(beside, context));
     this.settled.add(place);
-    const waiting = { rip, context, snapshot, again: this.valid(context, key) !== null, entries: null };
+    const waiting = { rip, key, context, snapshot, again: this.valid(context, key) !== null, entries: null };
     if (this.underWay >= largestUnderWay || !this.isReady(compiler)) this.waiting.set(place, waiting);
     else this.send(place, waiting, compiler);
     return true;
@@ -338,13 +342,13 @@ export class Translator implements Regions {
   }
   /** What waits and is part of a region now is likely to be entered through that region: it is counted anew. */
   private forgetCovered(ranges: Made['ranges'], context: Context): void {
-    for (const [place, { rip, context: wanted }] of this.waiting) {
-      if (this.valid(context, addressOfBig(rip)) !== null) continue; // it is to be translated again
-      if (wanted.id !== context.id || !ranges.some(({ start, length }) => rip >= start && rip < start + BigInt(length)))
-        continue;
+    const spans = ranges.map(({ start, length }) => ({ from: addressOfBig(start), length }));
+    for (const [place, { key, context: wanted }] of this.waiting) {
+      if (wanted.id !== context.id || !spans.some(({ from, length }) => key >= from && key < from + length)) continue;
+      if (this.valid(context, key) !== null) continue; // it is to be translated again
       this.waiting.delete(place);
       this.settled.delete(place);
-      this.parts.engine.regionChanged(addressOfBig(rip), context.id);
+      this.parts.engine.regionChanged(key, context.id);
     }
   }
   private isReady(compiler: BackgroundCompiler): boolean {
@@ -361,13 +365,13 @@ export class Translator implements Regions {
     const wanted = Array.from(this.waiting, ([place, waiting]) => ({ place, waiting, heat: this.heat(waiting) }));
     wanted.sort((a, b) => b.heat - a.heat);
     for (const { place, waiting, heat } of wanted) {
-      const { rip, context } = waiting;
+      const { key, context } = waiting;
       if (heat > 0 && this.underWay >= largestUnderWay) continue;
       this.waiting.delete(place);
       if (heat > 0) this.send(place, waiting, compiler);
       else {
         this.settled.delete(place);
-        engine.regionChanged(addressOfBig(rip), context.id);
+        engine.regionChanged(key, context.id);
       }
     }
     if (this.underWay === 0) this.requestCompanion(compiler);
@@ -403,7 +407,7 @@ export class Translator implements Regions {
   private heat(waiting: Waiting): number {
     if (waiting.again) return Number.MAX_VALUE;
     const { code } = this.parts;
-    const block = code.find(waiting.context.id, addressOfBig(waiting.rip), false);
+    const block = code.find(waiting.context.id, waiting.key, false);
     if (block === undefined) return 0;
     const isNew = waiting.entries === null;
     const before = waiting.entries ?? hotThreshold - neverAgain;
