@@ -50,9 +50,9 @@ async function vmWith(code: readonly number[], mib = 4, options: Partial<VmCreat
 
 /** Nanoseconds of one of `count` things: the middle of five measurements, after the code for it has been compiled. */
 async function nanosOf(count: number, work: () => void | Promise<void>, clock = threadSeconds): Promise<number> {
-  for (let i = 0; i < 3; i++) {
+  for (let i = 0; i < 15; i++) {
     await work();
-    await new Promise((resolve) => setTimeout(resolve, 60)); // translations and V8's better code arrive
+    await new Promise((resolve) => setTimeout(resolve, 100)); // the compiler loads; translations and V8's better code arrive
   }
   const samples: number[] = [];
   for (let i = 0; i < 5; i++) {

@@ -44,7 +44,8 @@ export class TranslatedBpfProgram implements BpfProgram {
     }
   }
   runSmall(context: PlacedContext): number {
-    context.enter();
+    if (context.busy) context.enter(); // which says so
+    context.busy = true;
     try {
       return this.small(context.area.address, context.stackTop);
     } finally {

@@ -77,24 +77,13 @@ function build(program: VerifiedProgram, target: BpfTarget): Emitter {
       new FunctionEmitter(e, program, target, start).emit(blocks),
     );
   }
-  e.addFunction(
-    'run',
-    ['i32', 'i32'],
-    'i64',
-    () => {
-      const wide = (local: number) => e.op('i64.extend_u', e.get(local, 'i32'));
-      const nothing = [2, 3, 4, 5].map(() => e.i64(0n));
-      e.return(e.call(functionName(0), [wide(0), ...nothing, wide(1)], 'i64'));
-    },
-    true,
-  );
-  e.addFunction(
-    'runSmall',
-    ['i32', 'i32'],
-    'i32',
-    () => e.return(e.op('i32.wrap', e.call('run', [e.get(0, 'i32'), e.get(1, 'i32')], 'i64'))),
-    true,
-  );
+  const run = () => {
+    const wide = (local: number) => e.op('i64.extend_u', e.get(local, 'i32'));
+    const nothing = [2, 3, 4, 5].map(() => e.i64(0n));
+    return e.call(functionName(0), [wide(0), ...nothing, wide(1)], 'i64');
+  };
+  e.addFunction('run', ['i32', 'i32'], 'i64', () => e.return(run()), true);
+  e.addFunction('runSmall', ['i32', 'i32'], 'i32', () => e.return(e.op('i32.wrap', run())), true);
   e.addOffered();
   return e;
 }

@@ -208,8 +208,10 @@ export class IoSpace {
   // --- one access
   /** A read for a program alone: what it answers; -1: it has passed it on to {@link read}; -2: there is none. */
   readDirect(address: number, size: AccessSize): number {
-    const program = this.#find(address)?.program;
-    if (program === null || program === undefined || !program.reads || address + size > program.end) return NO_PROGRAM;
+    const segment = this.#find(address);
+    if (segment === null) return NO_PROGRAM;
+    const { program } = segment;
+    if (program === null || !program.reads || address + size > program.end) return NO_PROGRAM;
     const value = program.handler.read(address, size);
     if (value < 0) this.#passedRead = accessKey(address, size);
     return value;
@@ -237,7 +239,7 @@ export class IoSpace {
     const end = address + size;
     if (segment !== null) {
       const { program, remote, device } = segment;
-      if (program !== null && program.reads && end <= program.end) {
+      if (program?.reads === true && end <= program.end) {
         if (this.#passedRead !== accessKey(address, size)) {
           const value = program.handler.read(address, size);
           if (value >= 0) {
@@ -273,7 +275,7 @@ export class IoSpace {
     const end = address + size;
     if (segment !== null) {
       const { program, events, coalesced } = segment;
-      if (program !== null && program.writes && end <= program.end) {
+      if (program?.writes === true && end <= program.end) {
         if (this.#passedWrite !== accessKey(address, size) && program.handler.write(address, size, value)) {
           this.answered++;
           return;

@@ -41,6 +41,9 @@ export class AccessRules {
   /** The context's fields by each of their bytes. */
   private readonly fields: readonly (BpfField | undefined)[];
 
+  /** Fields of the context that the program looks at, on any way through it. */
+  readonly fieldsRead = new Set<string>();
+
   constructor(environment: BpfEnvironment, maps: readonly BpfMap[]) {
     this.environment = environment;
     this.maps = maps;
@@ -222,6 +225,7 @@ export class AccessRules {
         );
       if (!field[access])
         this.refuse('access-denied', at, `field ${field.name} of ${context.name} must not be ${verb}`);
+      if (access === 'read') this.fieldsRead.add(field.name);
       if (field.pointsTo !== undefined && (from !== field.offset || size !== field.size))
         this.refuse(
           'context-access',

@@ -136,13 +136,13 @@ const WRITE = wordOf('write');
 export class DeviceProgram {
   private readonly program: BpfProgram;
   private readonly context: PlacedContext;
-  private readonly time: () => number;
+  private readonly time: (() => number) | null;
   /** Where the structure is, in words. */
   private readonly at: number;
   private words: Uint32Array;
 
-  /** @param time nanoseconds, read once for each access */
-  constructor(program: BpfProgram, context: PlacedContext, time: () => number) {
+  /** @param time nanoseconds, read once for each access; null: the program does not look at them */
+  constructor(program: BpfProgram, context: PlacedContext, time: (() => number) | null) {
     this.program = program;
     this.context = context;
     this.time = time;
@@ -178,7 +178,6 @@ export class DeviceProgram {
 
   private access(address: number, size: number, write: number, value: number): boolean {
     const { at, context } = this;
-    const now = this.time();
     let { words } = this;
     // A memory that has grown has taken the words away.
     if (words.length === 0) words = this.words = new Uint32Array(context.memory.buffer);
@@ -186,8 +185,11 @@ export class DeviceProgram {
     words[at + ADDRESS + 1] = upper(address);
     words[at + VALUE] = value;
     words[at + VALUE + 1] = upper(value);
-    words[at + TIME] = now;
-    words[at + TIME + 1] = upper(now);
+    if (this.time !== null) {
+      const now = this.time();
+      words[at + TIME] = now;
+      words[at + TIME + 1] = upper(now);
+    }
     words[at + SIZE] = size;
     words[at + WRITE] = write;
     return this.program.runSmall(context) === deviceResults.done;

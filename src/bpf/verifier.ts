@@ -47,6 +47,8 @@ export interface VerifiedProgram extends BpfProgramSource {
   readonly stackBytes: number;
   /** Instructions that the verifier looked at. */
   readonly complexity: number;
+  /** Fields of the context that it may look at; the others need not be set. */
+  readonly fieldsRead: ReadonlySet<string>;
 }
 
 const defaultComplexity = 200_000;
@@ -103,6 +105,7 @@ export function verify(
     frameBytes,
     stackBytes: deepest,
     complexity: search.looked,
+    fieldsRead: search.access.fieldsRead,
   };
 }
 
