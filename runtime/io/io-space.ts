@@ -96,6 +96,10 @@ export class IoSpace {
   readonly #posted: PostedWrites;
   /** The access of this address and width that a program has passed on is made again: it is not asked twice. -1 = none. */
   #passedRead = -1;
+  /** What the last direct read found. */
+  #directHandler: IoHandler | null = null;
+  #directAddress = 0;
+  #directSize = 0;
   #passedWrite = -1;
   /** Accesses that programs have answered by way of {@link read} and {@link write}. */
   answered = 0;
@@ -173,6 +177,7 @@ export class IoSpace {
       }
     this.#segments = segments.filter((segment) => segment !== undefined);
     this.#last = null;
+    this.#directHandler = null;
     this.#passedRead = -1;
     this.#passedWrite = -1;
     this.programsChanged(this.#parts.some(({ layer }) => layer === 'program'));
@@ -208,11 +213,15 @@ export class IoSpace {
   // --- one access
   /** A read for a program alone: what it answers; -1: it has passed it on to {@link read}; -2: there is none. */
   readDirect(address: number, size: AccessSize): number {
-    const segment = this.#find(address);
-    if (segment === null) return NO_PROGRAM;
-    const { program } = segment;
-    if (program === null || !program.reads || address + size > program.end) return NO_PROGRAM;
-    const value = program.handler.read(address, size);
+    let handler = this.#directHandler;
+    if (handler === null || address !== this.#directAddress || size !== this.#directSize) {
+      const program = this.#find(address)?.program ?? null;
+      if (program === null || !program.reads || address + size > program.end) return NO_PROGRAM;
+      handler = this.#directHandler = program.handler;
+      this.#directAddress = address;
+      this.#directSize = size;
+    }
+    const value = handler.read(address, size);
     if (value < 0) this.#passedRead = accessKey(address, size);
     return value;
   }

@@ -140,6 +140,9 @@ export class DeviceProgram {
   /** Where the structure is, in words. */
   private readonly at: number;
   private words: Uint32Array;
+  /** Address, width and direction that the structure has now; -1 = none yet. */
+  private lastAddress = -1;
+  private lastWay = -1;
 
   /** @param time nanoseconds, read once for each access; null: the program does not look at them */
   constructor(program: BpfProgram, context: PlacedContext, time: (() => number) | null) {
@@ -181,8 +184,18 @@ export class DeviceProgram {
     let { words } = this;
     // A memory that has grown has taken the words away.
     if (words.length === 0) words = this.words = new Uint32Array(context.memory.buffer);
-    words[at + ADDRESS] = address;
-    words[at + ADDRESS + 1] = upper(address);
+    // What the program cannot change is as it was.
+    if (address !== this.lastAddress) {
+      this.lastAddress = address;
+      words[at + ADDRESS] = address;
+      words[at + ADDRESS + 1] = upper(address);
+    }
+    const way = size * 2 + write;
+    if (way !== this.lastWay) {
+      this.lastWay = way;
+      words[at + SIZE] = size;
+      words[at + WRITE] = write;
+    }
     words[at + VALUE] = value;
     words[at + VALUE + 1] = upper(value);
     if (this.time !== null) {
@@ -190,11 +203,9 @@ export class DeviceProgram {
       words[at + TIME] = now;
       words[at + TIME + 1] = upper(now);
     }
-    words[at + SIZE] = size;
-    words[at + WRITE] = write;
     return this.program.runSmall(context) === deviceResults.done;
   }
 }
 
 /** Bits 32 and up of a safe integer that is not negative. */
-const upper = (value: number): number => (value < 2 ** 32 ? 0 : Math.floor(value / 2 ** 32));
+const upper = (value: number): number => (value < 0x1_0000_0000 ? 0 : Math.floor(value / 0x1_0000_0000));
