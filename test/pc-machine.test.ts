@@ -81,8 +81,11 @@ async function start(
 const loadIdt = [0x0f, 0x01, 0x1d, ...dword(idtAt - 8)];
 const counter = dword(0x3000);
 
-/** The APIC's timer interrupts a loop, then a HLT; the handler shows the time-stamp counter, the end the loop's sum. */
-const ticking = (): Guest => ({
+/**
+ * The APIC's timer interrupts a loop, then a HLT; the handler shows the time-stamp counter, the end the loop's sum.
+ * @param more instructions of the loop
+ */
+const ticking = (more: readonly number[] = []): Guest => ({
   vectors: { 48: 'tick' },
   code: new Assembler(BigInt(codeAt))
     .put(loadIdt)
@@ -92,7 +95,7 @@ const ticking = (): Guest => ({
     .put(store(apic(0x380), 10_007))
     .put(0xfb) // sti
     .label('loop')
-    .put(0x46, 0x01, 0xf7) // inc esi; add edi, esi
+    .put(0x46, 0x01, 0xf7, more) // inc esi; add edi, esi
     .put(0x83, 0x3d, counter, 40) // cmp dword [counter], 40
     .put(0x72, to('loop', 1))
     .label('sleep')
@@ -111,7 +114,8 @@ const ticking = (): Guest => ({
     .put(0x5a, 0x58, 0xcf), // pop edx; pop eax; iret
 });
 
-test('timer interrupts come at the same instructions in every engine and slicing', async () => {
+/** The time of each tick, the same in every engine and slicing. */
+async function tickTimes(guest: () => Guest): Promise<number[]> {
   const runs: number[][] = [];
   for (const [engine, slice] of [
     ['interpreter', undefined],
@@ -120,20 +124,65 @@ test('timer interrupts come at the same instructions in every engine and slicing
     ['jit', 4999],
     ['auto', undefined],
   ] as const) {
-    const { output, end } = await start(ticking(), engine);
+    const { output, end } = await start(guest(), engine);
     assert.deepEqual(await end(slice), { reason: 'power-off' }, `${engine} ${slice}`);
     runs.push(output);
   }
   for (const run of runs) assert.deepEqual(run, runs[0]);
   const [first] = runs;
   assert.equal(first!.length, 45 * 3 + 4);
-  const times = Array.from(
-    { length: 45 },
-    (_, i) => first![i * 3]! | (first![i * 3 + 1]! << 8) | (first![i * 3 + 2]! << 16),
-  );
+  return Array.from({ length: 45 }, (_, i) => first![i * 3]! | (first![i * 3 + 1]! << 8) | (first![i * 3 + 2]! << 16));
+}
+
+test('timer interrupts come at the same instructions in every engine and slicing', async () => {
+  const times = await tickTimes(ticking);
   for (const [i, time] of times.entries()) {
     const late = time - times[0]! - i * 10_007;
     assert.ok(Math.abs(late) <= 8, `tick ${i} is ${late} instructions off`);
+  }
+});
+
+test('accesses to ports take virtual time, and alarms within it ring after the instruction', async () => {
+  const single = [0xe4, 0x61, 0xe6, 0x80]; // in al, 61h; out 80h, al
+  const repeated = [0xba, ...dword(0x80), 0xb9, ...dword(5), 0xf3, 0x6e]; // mov edx, 80h; mov ecx, 5; rep outsb
+  for (const [more, most] of [
+    [single, 800],
+    [repeated, 5 * 800],
+  ] as const) {
+    const times = await tickTimes(() => ticking(more));
+    let latest = 0;
+    for (const [i, time] of times.entries()) {
+      const late = time - times[44]! - (i - 44) * 10_007; // the last one has ended a HLT
+      assert.ok(late >= -8 && late <= most, `tick ${i} is ${late} ns off`);
+      latest = Math.max(latest, late);
+    }
+    assert.ok(latest > most / 4, `at most ${latest} ns late: the loop is at ports nearly all the time`);
+  }
+});
+
+/** Counts how often port 61H is read until counter 2 of the interval timer has run down, in 30 ms. */
+const polling = (): Guest => ({
+  code: new Assembler(BigInt(codeAt))
+    .put(0xb0, 0x01, 0xe6, 0x61) // gate of counter 2
+    .put(0xb0, 0xb0, 0xe6, 0x43, 0xb0, 0xdc, 0xe6, 0x42, 0xb0, 0x8b, 0xe6, 0x42) // mode 0, 35804 clocks
+    .put(0x31, 0xdb, 0x0f, 0x31, 0x89, 0xc6) // xor ebx, ebx; rdtsc; mov esi, eax
+    .label('poll')
+    .put(0x43, 0xe4, 0x61, 0xe6, 0x80) // inc ebx; in al, 61h; out 80h, al
+    .put(0xa8, 0x20, 0x74, to('poll', 1)) // test al, 20h; jz poll
+    .put(0x0f, 0x31, 0x29, 0xf0, 0x89, 0xc6, 0x89, 0xd8) // rdtsc; sub eax, esi; mov esi, eax; mov eax, ebx
+    .put(show, 0xc1, 0xe8, 8, show, 0xc1, 0xe8, 8, show)
+    .put(0x89, 0xf0, show, 0xc1, 0xe8, 8, show, 0xc1, 0xe8, 8, show, 0xc1, 0xe8, 8, show)
+    .put(powerOff, 0xf4),
+});
+
+test('polling the interval timer takes the time that it says, in as many accesses as on a bus', async () => {
+  for (const engine of ['interpreter', 'jit'] as const) {
+    const { output, end } = await start(polling(), engine);
+    assert.deepEqual(await end(), { reason: 'power-off' });
+    const polls = output[0]! | (output[1]! << 8) | (output[2]! << 16);
+    const nanos = output[3]! | (output[4]! << 8) | (output[5]! << 16) | (output[6]! << 24);
+    assert.ok(Math.abs(nanos - 30_006_000) < 10_000, `${engine}: ${nanos} ns`);
+    assert.equal(Math.round((nanos / polls) * 100) / 100, 2 * 750 + 5, `${engine}: ${polls} polls in ${nanos} ns`);
   }
 });
 

@@ -85,6 +85,8 @@ interface Segment {
 
 export class IoSpace {
   readonly name: IoSpaceName;
+  /** Ports: told at the end of an instruction how many accesses it has made; a machine whose bus takes time sets it. */
+  took: ((accesses: number) => void) | undefined = undefined;
   readonly #parts: PlacedPart[] = [];
   /** In the order of their addresses; between them there may be gaps. */
   #segments: Segment[] = [];

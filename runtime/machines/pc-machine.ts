@@ -2,8 +2,8 @@
  * The PC of `pc.ts` around a `Vm`, and its time.
  *
  * One thread runs the processors in turns, each for a fixed number of instructions. Time is virtual unless the host's is
- * asked for: an instruction is a nanosecond, and when every processor halts time goes on to the next alarm. A turn ends
- * exactly at the next alarm, so that a run is a function of its inputs, whatever executes it.
+ * asked for: an instruction is a nanosecond, an access to a port 750 more, and when every processor halts time goes on to
+ * the next alarm. A turn ends exactly at the next alarm, so that a run is a function of its inputs, whatever executes it.
  */
 
 import { VirtualClock } from '../devices/clock.ts';
@@ -31,6 +31,11 @@ const hostMillis = 10;
 const shortHostMillis = 3;
 const firstSlice = 100_000;
 const longestSlice = 20_000_000;
+/**
+ * Virtual time that an access to a port takes, as on a real PC, whose bus for old devices needs six clocks of 8 MHz or so for
+ * one: what polls a port until a time has passed does so some thousands of times, not millions.
+ */
+const portNanos = 750;
 /** RAM must end below the I/O APIC. */
 const mostMemory = 0xfec0_0000;
 
@@ -106,6 +111,7 @@ export class PcMachine implements Machine {
       },
       interrupts: vm.irq,
     });
+    if (kind === 'virtual') io.ports.took = (accesses) => this.time.pass(accesses * portNanos);
     for (const vcpu of vm.vcpus) vcpu.onEvent = () => this.wake?.();
   }
 

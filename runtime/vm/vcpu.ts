@@ -178,6 +178,9 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
   timeMoved(): void {
     timeMoved(this.cpu.processor);
   }
+  get endsByTime(): boolean {
+    return this.limits.deadline !== Number.POSITIVE_INFINITY;
+  }
   /** Ends the present run after the current instruction: to go on at once, or as if its budget were over. */
   shorten(why: 'for an alarm' | 'for good' = 'for an alarm'): void {
     this.shortened = why;

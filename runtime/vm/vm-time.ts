@@ -55,6 +55,8 @@ export interface TimedVcpu {
   timeMoved(): void;
   /** Time is another. What the guest was told of it is in its memory, as it was saved, and holds again. */
   timeRestored(): void;
+  /** The entry has an end in time, not only in instructions. */
+  readonly endsByTime: boolean;
   /** What is being run is to end after the present instruction: an alarm rings sooner than it seemed. */
   shorten(): void;
 }
@@ -204,6 +206,19 @@ export class VmTime implements TimeStampCounter {
     this.active = null;
     if (clock instanceof VirtualClock) clock.advanceTo(clock.now() + instructions);
     else clock.runDue();
+  }
+
+  /**
+   * What the vCPU that is entered does takes so many nanoseconds more than its instructions do: virtual time goes on by as
+   * much, and alarms on the way ring after the present instruction. Host time knows by itself.
+   */
+  pass(nanos: number): void {
+    const { active, clock } = this;
+    if (!(clock instanceof VirtualClock)) return;
+    clock.pass(nanos);
+    if (active === null) return;
+    active.engine.beside.setEnd(this.end());
+    if (active.endsByTime || clock.nextDeadline() < clock.now() + active.engine.left) active.shorten();
   }
 
   /** Every vCPU waits: virtual time goes on to the next alarm. @returns nanoseconds that the host is to wait for it */

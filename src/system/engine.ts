@@ -35,6 +35,8 @@ export interface Ports {
   readonly answered?: number;
   /** @returns 0: taken; else as {@link readDirect} */
   writeDirect?(port: number, bytes: 1 | 2 | 4, value: number): number;
+  /** An instruction that ends has made so many accesses: on a bus they take time. */
+  took?: ((accesses: number) => void) | undefined;
 }
 
 /** The time-stamp counter before IA32_TSC_ADJUST and offsets. */

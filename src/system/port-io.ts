@@ -47,6 +47,7 @@ export function portIn(p: Processor): void {
   if (ports.answered !== answered) p.engine.portAnswered(p.rip);
   p.setGpr(RAX, (bytes * 8) as 8 | 16 | 32, value);
   p.advance();
+  ports.took?.(1);
 }
 
 /** `out` (port, bytes): from AL, AX or EAX. */
@@ -62,6 +63,7 @@ export function portOut(p: Processor): void {
   p.advance();
   ports.write(port, bytes, bytes === 4 ? value : value & (bytes === 2 ? 0xffff : 0xff));
   if (ports.answered !== answered) p.engine.portAnswered(rip);
+  ports.took?.(1);
 }
 
 /**
@@ -70,6 +72,7 @@ export function portOut(p: Processor): void {
  */
 export function portDirectly(p: Processor, write: boolean): number {
   const { ports } = p;
+  if (ports.took !== undefined) return directPort.nobody; // what takes time is done by `in` and `out`
   if ((p.protectedMode && (p.virtual8086 || p.cpl > p.iopl)) || p.watchedPorts.length > 0) return directPort.nobody;
   const port = p.argument(0) & 0xffff;
   const bytes = p.argument(1) as PortBytes;
@@ -116,6 +119,24 @@ function checkedLinear(
  * wants attention, or when an element was given up (`once` says false); rip then stays at the instruction.
  */
 function stringIo(p: Processor, register: number, once: (bytes: PortBytes, width: number) => boolean): void {
+  const { ports } = p;
+  if (ports.took === undefined) {
+    moveElements(p, register, once);
+    return;
+  }
+  // Time passes when the instruction ends, in one piece: an alarm on the way does not cut it at another element.
+  let accesses = 0;
+  try {
+    moveElements(p, register, (bytes, width) => {
+      const done = once(bytes, width);
+      if (done) accesses++;
+      return done;
+    });
+  } finally {
+    if (accesses > 0) ports.took(accesses);
+  }
+}
+function moveElements(p: Processor, register: number, once: (bytes: PortBytes, width: number) => boolean): void {
   const bytes = p.argument(0) as PortBytes;
   const width = p.argument(1);
   const repeated = p.argument(2) !== 0;
