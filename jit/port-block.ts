@@ -40,6 +40,6 @@ export function withDirectPort<B extends Pick<Block, 'nodes'>>(block: B, direct:
 function bytesOf(nodes: readonly Node[]): number {
   const set = nodes.findLast(({ op, imm }) => op === 'state.set64' && imm[0] === 'argument1');
   let node = set === undefined ? undefined : nodes[set.args[0]!];
-  if (node !== undefined && node.op.startsWith('i64.extend')) node = nodes[node.args[0]!];
+  if (node?.op.startsWith('i64.extend') === true) node = nodes[node.args[0]!];
   return node?.op === 'i64.const' || node?.op === 'i32.const' ? Number(node.imm[0]) : 0;
 }

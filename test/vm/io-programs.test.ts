@@ -390,3 +390,20 @@ testEngines(
     assert.equal(Number(vm.vcpu(0).fields.get64('rcx')), 5);
   },
 );
+
+test('row 15: what a program answers costs a small part of an exit', async () => {
+  // bench/costs.ts measures the whole factor, on a machine that has nothing else to do; here it is to be far beyond doubt.
+  const reads = (count: number) =>
+    code().put(0xb9, dword(count)).label('again').put(0xe4, 0x60, 0x49, 0x75, to('again', 1), 0xf4);
+  const range = { space: 'port', address: 0x60, length: 1, access: 'read' } as const;
+  const nanosOf = async (count: number, answers: boolean): Promise<number> => {
+    const guest = new IoGuest('hot', reads(count));
+    if (answers) await guest.vm.program(range, assemble('*(u64 *)(r1 + 8) = 7\nr0 = 1\nexit'));
+    const before = process.threadCpuUsage();
+    assert.deepEqual(guest.run(), answers ? {} : { pio: count });
+    const { user, system } = process.threadCpuUsage(before);
+    return ((user + system) * 1000) / count;
+  };
+  const [exit, program] = [await nanosOf(200_000, false), await nanosOf(4_000_000, true)];
+  assert.ok(exit > 8 * program, `an exit takes ${exit.toFixed(0)} ns, a program's answer ${program.toFixed(0)}`);
+});
