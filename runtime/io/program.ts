@@ -90,6 +90,8 @@ export class AttachedProgram implements Attachment {
   readonly shared: Uint8Array;
   /** Why it gets no more accesses; null = it gets them. */
   failure: ProgramError | null = null;
+  /** It is at its place. */
+  isAttached = true;
   private readonly prepared: PreparedProgram;
   private readonly place: Attachment;
 
@@ -130,10 +132,11 @@ export class AttachedProgram implements Attachment {
     }
   }
   detach(): void {
+    this.isAttached = false;
     this.place.detach();
   }
   [Symbol.dispose](): void {
-    this.place.detach();
+    this.detach();
   }
 }
 

@@ -84,6 +84,7 @@ export function inherit(parent: ForkedVm, child: ForkedVm): void {
   }
   // What no map shows cannot be asked for page by page.
   for (let page = 0; page < mapped.length; page++) if (mapped[page] === 0) heir.take(page);
-  putMachineState(child, state);
+  // A child's programs are attached to it later, and what they know is asked for then.
+  putMachineState(child, { ...state, programs: [] });
   register(parent, heir);
 }

@@ -18,6 +18,14 @@ export interface MachineKind {
   readonly lapic: 'visible' | 'hidden';
 }
 
+/** A program, as far as its state is concerned: the memory that it keeps. */
+export interface StatefulProgram {
+  readonly name: string;
+  saveState(): Uint8Array;
+  /** @throws for bytes of another length */
+  loadState(bytes: Uint8Array): void;
+}
+
 /** The VM, as far as its state is concerned. */
 export interface StatefulVm {
   readonly kind: MachineKind;
@@ -25,6 +33,8 @@ export interface StatefulVm {
   readonly irq: { state: object };
   /** Devices that are attached, each once. */
   readonly devices: readonly Device[];
+  /** Programs next to the processors that are attached, in that order. */
+  readonly programs: readonly StatefulProgram[];
   readonly time: Pick<VmTime, 'save' | 'restore'>;
 }
 
@@ -35,6 +45,7 @@ export interface MachineState {
   readonly irq: string;
   readonly time: string;
   readonly devices: readonly { readonly name: string; readonly state: string }[];
+  readonly programs: readonly { readonly name: string; readonly state: string }[];
 }
 
 /** @throws SnapshotError `access-pending` if a vCPU is in the middle of an instruction; `bad-device-state` */
@@ -51,6 +62,10 @@ export function machineState(vm: StatefulVm): MachineState {
     irq: encodePlain('interrupts', vm.irq.state),
     time: encodePlain('time', vm.time.save()),
     devices: withState(vm.devices).map(({ name, state }) => ({ name, state: encodePlain(`device ${name}`, state) })),
+    programs: vm.programs.map((program) => ({
+      name: program.name,
+      state: encodePlain(`program ${program.name}`, program.saveState()),
+    })),
   };
 }
 
@@ -58,8 +73,8 @@ const withState = (devices: readonly Device[]) =>
   devices.filter((device): device is Device & { state: object } => device.state !== undefined);
 
 /**
- * Puts the state into a VM that was put together in the same way: devices are found by their names, and among those of one
- * name by the order in which they were attached.
+ * Puts the state into a VM that was put together in the same way: devices and programs are found by their names, and among
+ * those of one name by the order in which they were attached.
  * @throws SnapshotError `different-machine`, `bad-device-state`, `bad-chunk`; StateError, InterruptError: nothing is changed
  */
 export function putMachineState(vm: StatefulVm, saved: MachineState, policy: TimePolicy = 'continue'): void {
@@ -82,6 +97,7 @@ export function putMachineState(vm: StatefulVm, saved: MachineState, policy: Tim
   });
   if (free.length > 0)
     throw new SnapshotError('different-machine', `device ${free[0]!.name}: the snapshot has none, or fewer`);
+  const programs = matchedPrograms(vm, saved);
   const irq = decodePlain('interrupts', saved.irq) as object;
   const time = decodePlain('time', saved.time) as SavedTime;
   // Each of these takes all or nothing; what was taken before one that refuses is put back.
@@ -104,4 +120,24 @@ export function putMachineState(vm: StatefulVm, saved: MachineState, policy: Tim
     putPlain(device.state, plain);
     device.restored?.();
   }
+  for (const { program, bytes } of programs) program.loadState(bytes);
+}
+
+/** Each saved program's place and memory. */
+function matchedPrograms(vm: StatefulVm, { programs }: MachineState) {
+  const free = [...vm.programs];
+  const matched = programs.map(({ name, state }) => {
+    const at = free.findIndex((program) => program.name === name);
+    if (at < 0) throw new SnapshotError('different-machine', `program ${name}: this VM has none, or fewer`);
+    const program = free.splice(at, 1)[0]!;
+    const bytes = decodePlain(`program ${name}`, state);
+    if (!(bytes instanceof Uint8Array)) throw new SnapshotError('bad-chunk', `program ${name}: its state is no memory`);
+    const { length } = program.saveState();
+    if (bytes.length !== length)
+      throw new SnapshotError('bad-device-state', `program ${name} has ${length} bytes of state, not ${bytes.length}`);
+    return { program, bytes };
+  });
+  if (free.length > 0)
+    throw new SnapshotError('different-machine', `program ${free[0]!.name}: the snapshot has none, or fewer`);
+  return matched;
 }

@@ -147,7 +147,7 @@ const isNumber = (value: unknown): value is number => typeof value === 'number';
 const isText = (value: unknown): value is string => typeof value === 'string';
 
 function decodeMachine(chunks: readonly Chunk[]): MachineState {
-  const { kind, irq, time, devices } = json('MACH', chunks);
+  const { kind, irq, time, devices, programs = [] } = json('MACH', chunks);
   const isDevice = (device: unknown) =>
     typeof device === 'object' &&
     device !== null &&
@@ -161,7 +161,9 @@ function decodeMachine(chunks: readonly Chunk[]): MachineState {
     !isText(irq) ||
     !isText(time) ||
     !Array.isArray(devices) ||
-    !devices.every(isDevice)
+    !devices.every(isDevice) ||
+    !Array.isArray(programs) ||
+    !programs.every(isDevice)
   )
     throw new SnapshotError('bad-chunk', 'chunk MACH: not what it should hold');
   const registers: RegisterTuple[][] = [];
@@ -175,7 +177,12 @@ function decodeMachine(chunks: readonly Chunk[]): MachineState {
   const { cpus } = kind as { cpus?: unknown };
   if (cpus !== registers.length)
     throw new SnapshotError('missing-chunk', `registers of ${registers.length} vCPUs for ${String(cpus)}`);
-  return { kind: kind as MachineState['kind'], irq, time, devices: devices as MachineState['devices'], registers };
+  return {
+    kind: kind as MachineState['kind'],
+    ...{ irq, time, registers },
+    devices: devices as MachineState['devices'],
+    programs: programs as MachineState['programs'],
+  };
 }
 
 function decodeMaps(chunks: readonly Chunk[]): SavedMaps {

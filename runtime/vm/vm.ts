@@ -103,6 +103,7 @@ export class Vm {
   readonly time: VmTime;
   /** The vCPU that was entered last: whose accesses reach devices. */
   private running = 0;
+  private attached: readonly AttachedProgram[] = [];
 
   /** Null: hot code is not translated, or on this thread, without a cache. */
   private readonly translation: MachineTranslation | null;
@@ -279,8 +280,14 @@ export class Vm {
    * Puts a program (BPF, or a WebAssembly module) next to the processors: it answers accesses to a range without an exit, or
    * passes them on. See `attachProgram` in runtime/io/program.ts for what it may be and what is refused.
    */
-  program(range: ProgramRange, code: Uint8Array, options: ProgramOptions = {}): Promise<AttachedProgram> {
-    return attachProgram(this.io, range, code, options, () => this.time.now());
+  async program(range: ProgramRange, code: Uint8Array, options: ProgramOptions = {}): Promise<AttachedProgram> {
+    const program = await attachProgram(this.io, range, code, options, () => this.time.now());
+    this.attached = [...this.programs, program];
+    return program;
+  }
+  /** The programs that are attached; what they know is part of snapshots. */
+  get programs(): readonly AttachedProgram[] {
+    return this.attached.filter(({ isAttached }) => isAttached);
   }
 
   vcpu(index: number): Vcpu {
