@@ -2,6 +2,7 @@
  * The public face of the package: what `import … from 'jit86'` gives. The hosts come as `jit86/node` and `jit86/browser`.
  */
 
+export { BpfError } from '../src/bpf/errors.ts';
 export { type CpuidPolicy, type CpuidRegisters, cpuidFeatureNames } from '../src/system/cpuid-policy.ts';
 export { type Alarm, type Clock, HostClock, VirtualClock } from './devices/clock.ts';
 export { Debugcon } from './devices/debugcon.ts';
@@ -24,6 +25,8 @@ export {
   ProgramError,
   type RemoteCode,
   RemoteError,
+  type SnapshotCode,
+  SnapshotError,
   type StateCode,
   StateError,
 } from './errors.ts';
@@ -68,6 +71,9 @@ export { attachBareDevices, type BareMachineDevices, type BareMachineHost } from
 export { createMachine } from './machines/bare-machine.ts';
 export * from './machines/machine.ts';
 export { createPcMachine } from './machines/pc-machine.ts';
+export type { MachineKind } from './snapshot/machine-state.ts';
+export type { ByteDuplex, MigrationOptions, MigrationReport } from './snapshot/migration.ts';
+export type { RestoreOptions, SnapshotOptions } from './snapshot/snapshot.ts';
 export * from './vm/dirty-log.ts';
 export * from './vm/exits.ts';
 export { GuestDebug, type GuestDebugOptions, type Watchpoint, type WatchpointKind } from './vm/guest-debug.ts';
