@@ -22,7 +22,14 @@ const halfPeriod = 2 ** 23;
 
 export class AcpiPower implements Device {
   readonly name = 'acpi-power';
-  state = { status: 0, enable: 0, control: SCI_ENABLE, seenHalves: 0 };
+  state = {
+    status: 0,
+    enable: 0,
+    control: SCI_ENABLE,
+    seenHalves: 0,
+    /** When the timer's bit 23 changes next, if that is to interrupt, in nanoseconds; else Infinity. */
+    deadline: Number.POSITIVE_INFINITY,
+  };
   readonly #clock: Clock;
   readonly #irq: IrqLine;
   readonly #powerOff: () => void;
@@ -35,6 +42,12 @@ export class AcpiPower implements Device {
     this.#alarm = clock.alarm(() => this.#update());
   }
 
+  restored(): void {
+    const { status, enable, deadline } = this.state;
+    this.#irq.set((status & enable) !== 0);
+    this.#alarm.set(deadline);
+  }
+
   #counts(): number {
     return Math.floor((this.#clock.now() * acpiTimerHertz) / 1e9);
   }
@@ -44,9 +57,9 @@ export class AcpiPower implements Device {
     if (halves !== state.seenHalves) state.status |= TIMER_STATUS;
     state.seenHalves = halves;
     this.#irq.set((state.status & state.enable) !== 0);
-    if ((state.enable & TIMER_ENABLE) !== 0) {
-      this.#alarm.set(Math.ceil(((halves + 1) * halfPeriod * 1e9) / acpiTimerHertz));
-    } else this.#alarm.cancel();
+    const wanted = (state.enable & TIMER_ENABLE) !== 0;
+    state.deadline = wanted ? Math.ceil(((halves + 1) * halfPeriod * 1e9) / acpiTimerHertz) : Number.POSITIVE_INFINITY;
+    this.#alarm.set(state.deadline);
   }
 
   read(offset: number, size: AccessSize): number {

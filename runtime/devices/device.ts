@@ -6,13 +6,17 @@
 /** The width of one access to a device register, in bytes; a wider access arrives as several. */
 export type AccessSize = 1 | 2 | 4;
 
-export interface Device {
+/** What a snapshot keeps something of: a device, or a machine's own part that is at no address. */
+export interface Stateful {
   /** Stands in error messages and listings: `serial`, `debugcon`. */
   readonly name: string;
   /** Everything that a snapshot must keep, as one plain object; a device without it has no state. */
   state?: object;
   /** Another state was put in the place of `state`, field by field: alarms and lines follow it from now on. */
   restored?(): void;
+}
+
+export interface Device extends Stateful {
   /**
    * @param offset distance from the start of the region that was accessed
    * @returns the value, unsigned, of `size` bytes

@@ -36,6 +36,10 @@ class Counter {
     readHigh: false,
     latched: -1,
     latchedStatus: -1,
+    /** The interrupt line. */
+    line: false,
+    /** When that rises next, in nanoseconds; Infinity = not by itself. */
+    deadline: Number.POSITIVE_INFINITY,
   };
   readonly #clock: Clock;
   readonly #irq: IrqLine;
@@ -45,6 +49,19 @@ class Counter {
     this.#clock = clock;
     this.#irq = irq ?? unconnectedLine;
     this.#alarm = irq === null ? null : clock.alarm(() => this.#ring());
+  }
+
+  restored(): void {
+    this.#irq.set(this.state.line);
+    this.#alarm?.set(this.state.deadline);
+  }
+  #drive(high: boolean): void {
+    this.state.line = high;
+    this.#irq.set(high);
+  }
+  #wakeAt(deadline: number): void {
+    this.state.deadline = deadline;
+    this.#alarm?.set(deadline);
   }
 
   /** Counts since what is being counted began. */
@@ -155,18 +172,17 @@ class Counter {
       const { reload } = state;
       state.change = state.mode === 3 ? this.#half(elapsed).to : elapsed - (elapsed % reload) + reload;
     } else if (!triggered) this.#begin();
-    if (state.mode === 0) this.#irq.set(false);
+    if (state.mode === 0) this.#drive(false);
     this.#schedule();
   }
   #schedule(): void {
-    const alarm = this.#alarm;
-    if (alarm === null) return;
-    if (!this.#counting || this.state.reload === 0) return alarm.cancel();
+    if (this.#alarm === null) return;
+    if (!this.#counting || this.state.reload === 0) return this.#wakeAt(Number.POSITIVE_INFINITY);
     if (!this.#repeats) {
-      if (this.#elapsed() < this.state.reload) alarm.set(this.#timeOf(this.state.reload));
+      if (this.#elapsed() < this.state.reload) this.#wakeAt(this.#timeOf(this.state.reload));
       return;
     }
-    alarm.set(this.#timeOf(this.#nextRise()));
+    this.#wakeAt(this.#timeOf(this.#nextRise()));
   }
   /** When a repeating counter's output rises next, in counts from the start. */
   #nextRise(): number {
@@ -179,8 +195,9 @@ class Counter {
   }
   /** The output rises: at the end of a count, or of a period. */
   #ring(): void {
-    if (this.state.mode !== 0) this.#irq.set(false);
-    this.#irq.set(true);
+    this.state.deadline = Number.POSITIVE_INFINITY;
+    if (this.state.mode !== 0) this.#drive(false);
+    this.#drive(true);
     if (this.#repeats) this.#schedule();
   }
 
@@ -200,7 +217,7 @@ class Counter {
     state.readHigh = false;
     state.latched = -1;
     state.latchedStatus = -1;
-    this.#irq.set(state.mode !== 0);
+    this.#drive(state.mode !== 0);
     this.#schedule();
   }
   #shown(): number {
@@ -277,6 +294,9 @@ export class Pit8254 implements Device {
   }
   get state(): object {
     return this.#counters.map((counter) => counter.state);
+  }
+  restored(): void {
+    for (const counter of this.#counters) counter.restored();
   }
 
   /** Gate and output of counter 2, which port 61H shows. */

@@ -29,6 +29,7 @@ const UPDATE = 0x10;
 const BINARY = 0x04;
 const HOURS_24 = 0x02;
 const UPDATE_IN_PROGRESS = 0x80;
+const REQUEST = 0x80;
 const second = 1e9;
 /** The update flag is up for so long before each second. */
 const updateNanos = 244_000;
@@ -42,6 +43,9 @@ export class RtcCmos implements Device {
     epoch: 0,
     /** The time registers while SET holds them still, in milliseconds since 1970; NaN = they run. */
     held: Number.NaN,
+    /** When the next periodic interrupt and the next second's end come, in nanoseconds; Infinity = nobody waits for them. */
+    periodicAt: Number.POSITIVE_INFINITY,
+    secondAt: Number.POSITIVE_INFINITY,
   };
   readonly #clock: Clock;
   readonly #irq: IrqLine;
@@ -68,6 +72,13 @@ export class RtcCmos implements Device {
     });
   }
 
+  restored(): void {
+    const { memory, periodicAt, secondAt } = this.state;
+    this.#irq.set((memory[C]! & REQUEST) !== 0);
+    this.#periodic.set(periodicAt);
+    this.#secondly.set(secondAt);
+  }
+
   /** Presets CMOS memory beyond the clock's registers: what firmware leaves there. */
   preset(index: number, value: number): void {
     this.state.memory[index] = value & 0xff;
@@ -82,7 +93,7 @@ export class RtcCmos implements Device {
     const { memory } = this.state;
     memory[C]! |= flag;
     if ((memory[B]! & flag) === 0) return;
-    memory[C]! |= 0x80;
+    memory[C]! |= REQUEST;
     this.#irq.set(true);
   }
   /** Rates 1 and 2 repeat 8 and 9. */
@@ -94,14 +105,19 @@ export class RtcCmos implements Device {
   }
   #schedulePeriodic(): void {
     const period = this.#periodNanos();
-    if (period === 0 || (this.state.memory[B]! & PERIODIC) === 0) return this.#periodic.cancel();
-    this.#periodic.set((Math.floor(this.#clock.now() / period) + 1) * period);
+    const { state } = this;
+    const wanted = period !== 0 && (state.memory[B]! & PERIODIC) !== 0;
+    // Whole nanoseconds, so that virtual time remains a number of instructions.
+    state.periodicAt = wanted
+      ? Math.ceil((Math.floor(this.#clock.now() / period) + 1) * period)
+      : Number.POSITIVE_INFINITY;
+    this.#periodic.set(state.periodicAt);
   }
   #scheduleSecond(): void {
-    if ((this.state.memory[B]! & (UPDATE | ALARM)) === 0 || !Number.isNaN(this.state.held)) {
-      return this.#secondly.cancel();
-    }
-    this.#secondly.set((Math.floor(this.#clock.now() / second) + 1) * second);
+    const { state } = this;
+    const wanted = (state.memory[B]! & (UPDATE | ALARM)) !== 0 && Number.isNaN(state.held);
+    state.secondAt = wanted ? (Math.floor(this.#clock.now() / second) + 1) * second : Number.POSITIVE_INFINITY;
+    this.#secondly.set(state.secondAt);
   }
   #alarmMatches(): boolean {
     const { memory } = this.state;

@@ -66,6 +66,10 @@ export class Serial16550 implements Device {
     this.#irq = irq;
   }
 
+  restored(): void {
+    this.#drive();
+  }
+
   /** Sends bytes to the guest; they wait in order until it reads them. */
   receive(bytes: Iterable<number>): void {
     for (const byte of bytes) this.state.queued.push(byte & 0xff);

@@ -49,6 +49,8 @@ export interface InterruptState {
   readonly held: readonly number[];
   /** The outputs of the controllers, by name. */
   readonly controllers: readonly { readonly name: string; readonly intr: boolean }[];
+  /** The one whose output rose last: it answers when none is up. Null: none has. */
+  readonly lastIntr: string | null;
   readonly events: readonly IrqEventState[];
 }
 
@@ -378,6 +380,7 @@ export class VmInterrupts implements ConnectionListener {
         .map(({ gsi }) => gsi)
         .sort((one, other) => one - other),
       controllers: [...this.#connections.values()].map(({ name, intr }) => ({ name, intr })),
+      lastIntr: this.#lastIntr?.name ?? null,
       events: this.#events.state,
     };
   }
@@ -386,7 +389,7 @@ export class VmInterrupts implements ConnectionListener {
    * @throws InterruptError `bad-interrupt-state`, `bad-route` and its kind; nothing is changed then
    */
   set state(saved: InterruptState) {
-    const { routes, wires, held, controllers, events } = checkedState(saved);
+    const { routes, wires, held, controllers, lastIntr, events } = checkedState(saved);
     const table = routingTable(routes, this.#connections);
     if (wires.length !== this.#wires.length || !this.#wires.every((wire, i) => wires[i]!.gsi === wire.gsi))
       throw new InterruptError('bad-interrupt-state', `${wires.length} wires saved: this VM has others`);
@@ -395,6 +398,8 @@ export class VmInterrupts implements ConnectionListener {
     for (const name of [...names, ...this.#connections.keys()])
       if (!this.#connections.has(name) || !names.has(name))
         throw new InterruptError('bad-interrupt-state', `controller ${name}: not on both buses`);
+    if (lastIntr !== null && !this.#connections.has(lastIntr))
+      throw new InterruptError('bad-interrupt-state', `lastIntr ${String(lastIntr)}: not on the bus`);
     if (!this.#events.fits(events))
       throw new InterruptError('bad-interrupt-state', `${events.length} events saved: this VM has others`);
 
@@ -408,6 +413,7 @@ export class VmInterrupts implements ConnectionListener {
     for (const [connection, ups] of this.#inputs(table))
       for (let pin = 0; pin < connection.pins; pin++) connection.note(pin, ups[pin]!);
     for (const { name, intr } of controllers) this.#connections.get(name)!.intr = intr;
+    this.#lastIntr = lastIntr === null ? null : this.#connections.get(lastIntr)!;
     this.#events.restore(events);
   }
 }

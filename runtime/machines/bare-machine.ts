@@ -1,9 +1,9 @@
 /** The bare machine of `bare.ts` around a `Vm`: what the command line and the page run guests on. */
 
-import { openBus } from '../../src/mmu/physical-memory.ts';
 import type { Host } from '../hosts/host.ts';
 import { IoMap } from '../io/io-map.ts';
 import type { InitialState } from '../loaders/initial-state.ts';
+import type { RestoreOptions } from '../snapshot/snapshot.ts';
 import type { MachineTranslation } from '../translation.ts';
 import type { Vcpu } from '../vm/vcpu.ts';
 import { Vm } from '../vm/vm.ts';
@@ -26,9 +26,10 @@ class BareMachine implements Machine {
   private readonly vm: Vm;
   private readonly vcpu: Vcpu;
   private readonly devices: BareMachineDevices;
-  private retired = 0;
+  /** What a snapshot keeps besides the processor and devices. */
+  private readonly state = { retired: 0, exitStatus: null as number | null };
+  private loaded = false;
   private running = 0;
-  private exitStatus: number | null = null;
   private readonly host: Host;
   private readonly translation: MachineTranslation | null;
   private readonly adaptsSlices: boolean;
@@ -46,23 +47,23 @@ class BareMachine implements Machine {
     this.slice = this.adaptsSlices ? firstSlice : fixedSlice;
     const io = new IoMap();
     this.vm = new Vm({
-      mmio: openBus,
       memory: options.memory,
       cpus: options.cpus,
       model: options.cpu ?? 'max',
       modules,
-      ports: io.ports,
+      io,
       clock: 'host',
       monotonicNanos: () => host.monotonicNanos(),
       x87: options.x87,
       translate: translation?.forVm ?? false,
     });
     this.vcpu = this.vm.vcpu(0);
+    this.vm.kept.push({ name: 'bare', state: this.state });
     this.devices = attachBareDevices(io, {
       serial: options.serial,
       debugcon: options.debugcon,
       exit: (status) => {
-        this.exitStatus = status;
+        this.state.exitStatus = status;
         this.vcpu.kick();
       },
     });
@@ -77,28 +78,36 @@ class BareMachine implements Machine {
   start(state: InitialState): void {
     this.vm.start(0, state);
   }
+  snapshot(): Uint8Array {
+    return this.vm.snapshot();
+  }
+  restore(snapshot: Uint8Array, options?: RestoreOptions): void {
+    this.vm.restore(snapshot, options);
+  }
   receive(bytes: Uint8Array): void {
     this.devices.serial.receive(bytes);
   }
   instructions(): number {
-    return this.retired + (this.running > 0 ? this.running - this.vcpu.remaining : 0);
+    return this.state.retired + (this.running > 0 ? this.running - this.vcpu.remaining : 0);
   }
 
   async run({ maxInstructions = Number.POSITIVE_INFINITY, signal }: RunLimits): Promise<RunEnd> {
-    if (this.retired === 0) await this.translation?.load(this.vcpu);
+    const { state } = this;
+    if (!this.loaded) await this.translation?.load(this.vcpu);
+    this.loaded = true;
     for (;;) {
       if (signal?.aborted === true) return { reason: 'aborted' };
-      const left = maxInstructions - this.retired;
+      const left = maxInstructions - state.retired;
       if (left <= 0) return { reason: 'instructions' };
       this.running = Math.min(this.slice, left);
       const started = this.host.monotonicNanos();
       // Where a slice ends is nobody's business, unless the run ends with it.
       const exit = this.vcpu.enter(this.running, this.adaptsSlices && this.running < left);
       const done = this.running - this.vcpu.left;
-      this.retired += done;
+      state.retired += done;
       this.running = 0;
       this.adaptSlice(done, (this.host.monotonicNanos() - started) / 1e6);
-      if (this.exitStatus !== null) return { reason: 'exit', status: this.exitStatus };
+      if (state.exitStatus !== null) return { reason: 'exit', status: state.exitStatus };
       const end = endOfRun(exit);
       if (end === 'waits') return { reason: 'halt', rip: Number(BigInt.asIntN(64, this.vcpu.fields.get64('rip'))) };
       if (end !== null) return end;
@@ -115,7 +124,7 @@ class BareMachine implements Machine {
   }
 
   statistics(): MachineStatistics {
-    return machineStatistics(this.vm, this.retired);
+    return machineStatistics(this.vm, this.state.retired);
   }
   disassemble(address: number, count: number): Promise<readonly BlockListing[]> {
     return listBlocks(this.vcpu, address, count);

@@ -5,6 +5,7 @@
 import type { CpuModelName } from '../../src/system/cpu-models.ts';
 import type { CpuidPolicy } from '../../src/system/cpuid-policy.ts';
 import type { GuestRam, InitialState } from '../loaders/initial-state.ts';
+import type { RestoreOptions } from '../snapshot/snapshot.ts';
 import type { DebugExit } from '../vm/exits.ts';
 import type { Vcpu } from '../vm/vcpu.ts';
 import type { ClockKind } from '../vm/vm-time.ts';
@@ -117,6 +118,17 @@ export interface Machine {
   run(limits: RunLimits): Promise<RunEnd>;
   /** Sends bytes to the guest's serial port. */
   receive(bytes: Uint8Array): void;
+  /**
+   * The whole machine as bytes: what {@link restore} of another one, made with the same options, goes on from, bit for bit
+   * with virtual time. Between two runs only.
+   * @throws SnapshotError
+   */
+  snapshot(): Uint8Array;
+  /**
+   * Goes on from a snapshot, in the place of `start`.
+   * @throws SnapshotError `different-machine` and others naming what is wrong; the machine is as it was
+   */
+  restore(snapshot: Uint8Array, options?: RestoreOptions): void;
   /** Guest instructions retired so far; exact in a device's callback too. */
   instructions(): number;
   statistics(): MachineStatistics;

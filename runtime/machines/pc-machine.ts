@@ -11,6 +11,8 @@ import { ConfigurationError } from '../errors.ts';
 import type { Host } from '../hosts/host.ts';
 import { IoMap } from '../io/io-map.ts';
 import type { InitialState } from '../loaders/initial-state.ts';
+import { inherit } from '../snapshot/fork.ts';
+import type { RestoreOptions } from '../snapshot/snapshot.ts';
 import type { MachineTranslation } from '../translation.ts';
 import type { Vcpu } from '../vm/vcpu.ts';
 import { Vm } from '../vm/vm.ts';
@@ -42,18 +44,26 @@ const mostMemory = 0xfec0_0000;
 export class PcMachine implements Machine {
   readonly vm: Vm;
   private readonly devices: PcDevices;
+  private readonly options: MachineOptions;
   private readonly host: Host;
+  private readonly modules: { core: WebAssembly.Module; arithmetic: WebAssembly.Module };
   private readonly translation: MachineTranslation | null;
   private readonly time: VmTime;
-  private retired = 0;
-  /** The processor that is being run, its budget, and what is left of its turn. */
-  private current = 0;
+  /** What a snapshot keeps besides processors and devices. */
+  private readonly state = {
+    retired: 0,
+    /** The processor that is being run, and what is left of its turn. */
+    current: 0,
+    turn: turnInstructions,
+    /** What the guest has asked for and `run` has not said yet. */
+    end: null as RunEnd | null,
+  };
+  /** Of the processor that is being run. */
   private budget = 0;
-  private turn = turnInstructions;
   private active: Vcpu | null = null;
   private slice = firstSlice;
   private lastHostTurn = 0;
-  private end: RunEnd | null = null;
+  private loaded = false;
   private wake: (() => void) | null = null;
 
   constructor(
@@ -68,7 +78,9 @@ export class PcMachine implements Machine {
         `memory of ${options.memory} bytes: a PC has at most ${mostMemory}`,
       );
     }
+    this.options = options;
     this.host = host;
+    this.modules = modules;
     this.translation = translation;
     this.time = new VmTime({
       clock: options.clock ?? 'virtual',
@@ -84,17 +96,25 @@ export class PcMachine implements Machine {
       paravirt: options.paravirt ?? 'none',
       ...(options.cpuid && { cpuid: options.cpuid }),
       modules,
-      ports: io.ports,
-      mmio: io.memory,
+      io,
       apic: { clock },
       time: this.time,
       random: kind === 'host' ? 'host' : { seed: 0 },
       x87: options.x87,
       translate: translation?.forVm ?? false,
     });
-    const { vm } = this;
+    const { vm, state } = this;
+    vm.kept.push({
+      name: 'pc',
+      state,
+      restored() {
+        const { retired, current, turn } = state;
+        if (vm.vcpus[current] === undefined) throw new Error(`processor ${current}: there is none`);
+        if (!(retired >= 0) || !(turn <= turnInstructions)) throw new Error(`${turn} of ${retired} instructions`);
+      },
+    });
     const finish = (end: RunEnd) => {
-      this.end ??= end;
+      state.end ??= end;
       this.active?.kick();
     };
     this.devices = attachPcDevices(io, {
@@ -130,25 +150,50 @@ export class PcMachine implements Machine {
     this.devices.serial.receive(bytes);
     this.wake?.();
   }
+  snapshot(): Uint8Array {
+    return this.vm.snapshot();
+  }
+  restore(snapshot: Uint8Array, options?: RestoreOptions): void {
+    this.vm.restore(snapshot, options);
+  }
+  /**
+   * A machine of its own that goes on from where this one is; what the guest does not touch on either side is not copied.
+   * Close both.
+   * @param outputs where the bytes of its serial port and debug console go; to this machine's places if left out
+   * @throws SnapshotError
+   */
+  fork(outputs: Partial<Pick<MachineOptions, 'serial' | 'debugcon'>> = {}): PcMachine {
+    const translation = this.translation?.share() ?? null;
+    try {
+      const child = new PcMachine({ ...this.options, ...outputs }, this.host, this.modules, translation);
+      inherit(this.vm, child.vm);
+      return child;
+    } catch (error) {
+      void translation?.close(); // this machine uses it still
+      throw error;
+    }
+  }
   /** Instructions of the present entry that are executed. */
   private executed(): number {
     return this.active === null ? 0 : this.budget - this.active.remaining;
   }
   instructions(): number {
-    return this.retired + this.executed();
+    return this.state.retired + this.executed();
   }
 
   async run({ maxInstructions = Number.POSITIVE_INFINITY, signal }: RunLimits): Promise<RunEnd> {
-    if (this.retired === 0) await this.translation?.load(this.vm.vcpu(0));
+    const { state } = this;
+    if (!this.loaded) await this.translation?.load(this.vm.vcpu(0));
+    this.loaded = true;
     this.lastHostTurn = this.host.monotonicNanos();
     for (;;) {
       if (signal?.aborted === true) return { reason: 'aborted' };
-      if (this.end !== null) {
-        const { end } = this;
-        this.end = null;
+      if (state.end !== null) {
+        const { end } = state;
+        state.end = null;
         return end;
       }
-      const left = maxInstructions - this.retired;
+      const left = maxInstructions - state.retired;
       if (left <= 0) return { reason: 'instructions' };
       const vcpu = this.next();
       if (vcpu === null) {
@@ -165,13 +210,14 @@ export class PcMachine implements Machine {
   /** The processor whose turn it is; null if all of them wait. */
   private next(): Vcpu | null {
     const { vcpus } = this.vm;
-    const now = vcpus[this.current]!;
-    if (this.turn > 0 && now.runnable) return now;
+    const { state } = this;
+    const now = vcpus[state.current]!;
+    if (state.turn > 0 && now.runnable) return now;
     for (let i = 1; i <= vcpus.length; i++) {
-      const index = (this.current + i) % vcpus.length;
+      const index = (state.current + i) % vcpus.length;
       if (!vcpus[index]!.runnable) continue;
-      this.current = index;
-      this.turn = turnInstructions;
+      state.current = index;
+      state.turn = turnInstructions;
       return vcpus[index]!;
     }
     return null;
@@ -180,7 +226,7 @@ export class PcMachine implements Machine {
   /** Runs a processor up to the end of its turn or of the slice. */
   private enter(vcpu: Vcpu, limit: number): RunEnd | null {
     let budget = Math.min(limit, this.slice);
-    if (this.vm.vcpus.length > 1) budget = Math.min(budget, this.turn);
+    if (this.vm.vcpus.length > 1) budget = Math.min(budget, this.state.turn);
     this.budget = budget;
     this.active = vcpu;
     try {
@@ -189,8 +235,8 @@ export class PcMachine implements Machine {
     } finally {
       const done = budget - vcpu.left;
       this.active = null;
-      this.retired += done;
-      this.turn -= done;
+      this.state.retired += done;
+      this.state.turn -= done;
     }
   }
 
@@ -239,7 +285,7 @@ export class PcMachine implements Machine {
   }
 
   statistics(): MachineStatistics {
-    return machineStatistics(this.vm, this.retired);
+    return machineStatistics(this.vm, this.state.retired);
   }
   disassemble(address: number, count: number): Promise<readonly BlockListing[]> {
     return listBlocks(this.vm.vcpu(0), address, count);

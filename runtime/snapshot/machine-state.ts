@@ -2,7 +2,7 @@
  * Everything of a VM but its memory: vCPUs' registers, interrupts, devices, time. Snapshots, forks and migrations all carry
  * this.
  */
-import type { Device } from '../devices/device.ts';
+import type { Stateful } from '../devices/device.ts';
 import { SnapshotError } from '../errors.ts';
 import type { RegisterTuple } from '../vm/registers.ts';
 import type { Vcpu } from '../vm/vcpu.ts';
@@ -31,8 +31,8 @@ export interface StatefulVm {
   readonly kind: MachineKind;
   readonly vcpus: readonly Vcpu[];
   readonly irq: { state: object };
-  /** Devices that are attached, each once. */
-  readonly devices: readonly Device[];
+  /** Devices that are attached, and what is kept as they are, each once. */
+  readonly devices: readonly Stateful[];
   /** Programs next to the processors that are attached, in that order. */
   readonly programs: readonly StatefulProgram[];
   readonly time: Pick<VmTime, 'save' | 'restore'>;
@@ -69,8 +69,8 @@ export function machineState(vm: StatefulVm): MachineState {
   };
 }
 
-const withState = (devices: readonly Device[]) =>
-  devices.filter((device): device is Device & { state: object } => device.state !== undefined);
+const withState = (devices: readonly Stateful[]) =>
+  devices.filter((device): device is Stateful & { state: object } => device.state !== undefined);
 
 /**
  * Puts the state into a VM that was put together in the same way: devices and programs are found by their names, and among
@@ -112,15 +112,30 @@ export function putMachineState(vm: StatefulVm, saved: MachineState, policy: Tim
       done.push(() => vcpu.state.set(before.registers[i]!));
     }
     vm.irq.state = irq;
+    done.push(() => {
+      vm.irq.state = decodePlain('interrupts', before.irq) as object;
+    });
+    // Lines may follow from several devices' states: none is told before all of them have theirs.
+    for (const [i, device] of devices.entries())
+      done.push(() => {
+        putPlain(device.state, decodePlain(`device ${device.name}`, before.devices[i]!.state) as object);
+        device.restored?.();
+      });
+    for (const { device, plain } of placed) putPlain(device.state, plain);
+    for (const { device } of placed) restored(device);
+    for (const { program, bytes } of programs) program.loadState(bytes); // of their lengths: none refuses
   } catch (error) {
-    for (const undo of done.reverse()) undo();
+    for (const undo of done) undo(); // in the same order: local APICs count from what the clock shows
     throw error;
   }
-  for (const { device, plain } of placed) {
-    putPlain(device.state, plain);
+}
+
+function restored(device: Stateful): void {
+  try {
     device.restored?.();
+  } catch (error) {
+    throw new SnapshotError('bad-device-state', `device ${device.name}: ${(error as Error).message}`);
   }
-  for (const { program, bytes } of programs) program.loadState(bytes);
 }
 
 /** Each saved program's place and memory. */

@@ -4,6 +4,7 @@ import type { MmioHandler } from '../../src/mmu/physical-memory.ts';
 import type { CpuModelName } from '../../src/system/cpu-models.ts';
 import type { CpuidPolicy } from '../../src/system/cpuid-policy.ts';
 import type { Ports, TimeStampCounter } from '../../src/system/engine.ts';
+import type { IoMap } from '../io/io-map.ts';
 import type { Engine } from '../machines/machine.ts';
 import type { ApicMachine } from './vcpu-parts.ts';
 import type { VmTime, VmTimeOptions } from './vm-time.ts';
@@ -30,6 +31,8 @@ export interface VmOptions extends VmTimeOptions {
    */
   readonly hypercalls?: 'fault' | 'exit' | 'kvm';
   readonly modules: VmModules;
+  /** `vm.io`, made beforehand: it says what answers where no device does. Without one that is an exit. */
+  readonly io?: IoMap;
   /** The I/O ports, if `vm.io` is not to have them. */
   readonly ports?: Ports;
   /** The VM's time, made beforehand, where devices need its clock; then {@link VmTimeOptions} do not count. */

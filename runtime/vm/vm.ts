@@ -11,7 +11,7 @@ import { ApicBus } from '../../src/system/apic-bus.ts';
 import type { RandomNumbers, TimeStampCounter } from '../../src/system/engine.ts';
 import { MsrTable } from '../../src/system/msr-table.ts';
 import { nanosOfTsc } from '../../src/system/tsc-scale.ts';
-import type { Device } from '../devices/device.ts';
+import type { Stateful } from '../devices/device.ts';
 import { ConfigurationError } from '../errors.ts';
 import type { Host } from '../hosts/host.ts';
 import type { EdgeResult } from '../interrupts/controller-connection.ts';
@@ -81,16 +81,11 @@ export class Vm {
   readonly vcpus: readonly Vcpu[];
   readonly translators: readonly Translator[];
   /** Devices, programs, doorbells: what answers accesses without an exit. Nobody there: an exit `pio` or `mmio`. */
-  readonly io: IoMap = new IoMap({
-    read: (space, address, size) =>
-      space === 'port' ? this.accesses.readPort(address, size) : this.accesses.readMemory(address, size),
-    write: (space, address, size, value) =>
-      space === 'port'
-        ? this.accesses.writePort(address, size, value)
-        : this.accesses.writeMemory(address, size, value),
-  });
+  readonly io: IoMap;
   /** Devices in other threads and processes. */
-  readonly remote = new RemoteRegions(this.io);
+  readonly remote: RemoteRegions;
+  /** What snapshots keep besides devices: a machine's own state, for machines that are put together around a VM. */
+  readonly kept: Stateful[] = [];
   /** Id of the snapshot that a diff would be to; null: there is none. */
   base: string | null = null;
   /** What joins the local APICs. */
@@ -145,6 +140,17 @@ export class Vm {
     this.translation = translation;
     this.options = options;
     this.host = host;
+    this.io =
+      options.io ??
+      new IoMap({
+        read: (space, address, size) =>
+          space === 'port' ? this.accesses.readPort(address, size) : this.accesses.readMemory(address, size),
+        write: (space, address, size, value) =>
+          space === 'port'
+            ? this.accesses.writePort(address, size, value)
+            : this.accesses.writeMemory(address, size, value),
+      });
+    this.remote = new RemoteRegions(this.io);
     const { memory: ramBytes, cpus, modules } = options;
     if (!Number.isInteger(ramBytes) || ramBytes <= 0 || ramBytes % 4096 !== 0)
       throw new ConfigurationError('bad-memory-size', `memory of ${ramBytes} bytes: not a positive multiple of 4096`);
@@ -315,9 +321,9 @@ export class Vm {
     const { model = 'max', x87 = 'exact', memory, cpus } = this.options;
     return { memory, cpus, model, x87, lapic: this.vcpus[0]!.apic === null ? 'hidden' : 'visible' };
   }
-  /** The devices on `vm.io`, each once. */
-  get devices(): readonly Device[] {
-    return this.io.devices;
+  /** The devices on `vm.io`, each once, and what is kept besides. */
+  get devices(): readonly Stateful[] {
+    return [...this.io.devices, ...this.kept];
   }
 
   /**
@@ -340,7 +346,7 @@ export class Vm {
    * @throws SnapshotError as {@link snapshot} and {@link restore}
    */
   fork(attach: (child: Vm) => void = () => {}): Vm {
-    const { time: _, ...options } = this.options;
+    const { time: _, io: __, ...options } = this.options;
     const { kind, hertz, epoch } = this.time;
     const like = { ...options, clock: kind, tscHertz: hertz, epoch };
     const child = new Vm(like, this.translation?.share() ?? null, this.host);

@@ -11,6 +11,7 @@ import { nodeHost } from '../../runtime/hosts/node.ts';
 import { loadGuest } from '../../runtime/loaders/load.ts';
 import type { CpuModelName, Engine, Machine } from '../../runtime/machines/machine.ts';
 import { createPcMachine } from '../../runtime/machines/pc-machine.ts';
+import { stateHash } from '../../runtime/state-hash.ts';
 
 /** On what machine. */
 export interface How {
@@ -19,8 +20,8 @@ export interface How {
   readonly cpu?: CpuModelName;
 }
 
-/** A machine with a kernel in it that has not begun to run. */
-export async function boot(kernel: Kernel, work: Workload, how: How) {
+/** A machine without a guest. */
+export async function emptyMachine(how: How) {
   const output: number[] = [];
   const machine: Machine = await createPcMachine(
     {
@@ -33,6 +34,12 @@ export async function boot(kernel: Kernel, work: Workload, how: How) {
     },
     nodeHost,
   );
+  return { machine, text: () => Buffer.from(output).toString('latin1') };
+}
+
+/** A machine with a kernel in it that has not begun to run. */
+export async function boot(kernel: Kernel, work: Workload, how: How) {
+  const { machine, text } = await emptyMachine(how);
   const { state, format } = loadGuest(readFileSync(kernelPath(kernel)), machine.ram, {
     name: kernel.name,
     commandLine,
@@ -40,7 +47,13 @@ export async function boot(kernel: Kernel, work: Workload, how: How) {
   });
   assert.equal(format, 'bzimage');
   machine.start(state);
-  return { machine, text: () => Buffer.from(output).toString('latin1') };
+  return { machine, text };
+}
+
+/** Where a machine stands: its processors and memory as hashes, and how far it has come. */
+export function ending(machine: Machine) {
+  const { bytes } = machine.ram;
+  return { hashes: machine.vcpus.map((vcpu) => stateHash(vcpu, bytes)), instructions: machine.instructions() };
 }
 
 /** A boot that is a test. */

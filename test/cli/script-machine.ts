@@ -53,6 +53,12 @@ export async function runScripted(
     return {
       ram,
       vcpus: [],
+      snapshot: () => new TextEncoder().encode(JSON.stringify({ instructions, ram: [...ram.bytes.subarray(0, 16)] })),
+      restore(snapshot) {
+        const saved = JSON.parse(new TextDecoder().decode(snapshot)) as { instructions: number; ram: number[] };
+        instructions = saved.instructions;
+        ram.bytes.set(saved.ram);
+      },
       start(initial) {
         state = initial;
       },

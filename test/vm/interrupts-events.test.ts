@@ -250,6 +250,8 @@ test('row 12: routing state is taken out and put into a VM that was put together
     [{ ...state, held: [5000] }, 'bad-gsi'],
     [{ ...state, controllers: [{ name: 'none', intr: false }] }, 'bad-interrupt-state'],
     [{ ...state, controllers: [] }, 'bad-interrupt-state'],
+    [{ ...state, lastIntr: 'none' }, 'bad-interrupt-state'],
+    [{ ...state, lastIntr: undefined }, 'bad-interrupt-state'],
     [{ ...state, events: [] }, 'bad-interrupt-state'],
     [{ ...state, events: [{ gsi: 30, pending: -1 }] }, 'bad-interrupt-state'],
     [{ ...state, routes: [{ gsi: 1, controller: 'none', pin: 0 }] }, 'bad-route'],
