@@ -5,6 +5,7 @@
  *
  * A device that is not alone in an access (one that begins in its region and leaves it) gets its bytes one at a time.
  */
+import { mustBeObject, shown } from '../arguments.ts';
 import type { Device } from '../devices/device.ts';
 import { ConfigurationError } from '../errors.ts';
 import { EventCounter } from './event-counter.ts';
@@ -51,6 +52,10 @@ export class IoMap {
    * @throws ConfigurationError `region-overlap` naming both devices, `bad-region`; then nothing has changed
    */
   attach(range: IoRange, device: Device): Attachment {
+    mustBeObject('device', device);
+    for (const part of ['read', 'write'] as const)
+      if (typeof device[part] !== 'function')
+        throw new ConfigurationError('bad-option', `device ${shown(device.name)} has no ${part}`);
     return this.#add(range, device.name, (place) => ({ ...place, layer: 'device', device }));
   }
   /** Takes every region of the device away; what the guest wrote to it before is delivered first. */
@@ -93,6 +98,7 @@ export class IoMap {
    * @throws ConfigurationError `bad-region`, `bad-option`; `region-overlap` if a write could count twice
    */
   event(range: DoorbellRange, counter: EventCounter): Attachment {
+    mustBeObject('event: range', range);
     const { space, address, length, match } = range;
     checkRange('event', { space, address, length }, 0);
     if (length !== 0 && length !== 1 && length !== 2 && length !== 4)

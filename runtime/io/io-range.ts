@@ -2,6 +2,7 @@
  * Ranges of what a guest can reach that is no RAM: the 64 Ki ports and guest-physical memory. Everything that is attached
  * to the I/O map says where with one of these.
  */
+import { mustBeObject, shown } from '../arguments.ts';
 import { ConfigurationError } from '../errors.ts';
 
 /** `port`: IN and OUT; `memory`: guest-physical addresses that are neither RAM nor ROM. */
@@ -35,6 +36,7 @@ export function showRange(name: string, { space, address, length }: IoRange): st
  * @throws ConfigurationError `bad-region` if there is no such range
  */
 export function checkRange(name: string, range: IoRange, least = 1): void {
+  mustBeObject(`${name}: range`, range);
   const { space, address, length } = range;
   const limit = Object.hasOwn(spaceSize, space) ? spaceSize[space] : 0;
   if (limit === 0)
@@ -49,7 +51,10 @@ export function checkRange(name: string, range: IoRange, least = 1): void {
     length >= least &&
     address + Math.max(length, 1) <= limit;
   if (!fits)
-    throw new ConfigurationError('bad-region', `${name}: no such region: address ${address}, length ${length}`);
+    throw new ConfigurationError(
+      'bad-region',
+      `${name}: no such region: address ${shown(address)}, length ${shown(length)}`,
+    );
 }
 
 export function attachment(detach: () => void): Attachment {

@@ -9,6 +9,7 @@
  *   source  META  PAGE*  (rNDE  PAGE*)*  rNDE  MACH VCPU* MAPS  DONE      GOGO
  *   target                                                        REDY         GONE      or FAIL with a reason, at any time
  */
+import { mustBeObject, shown } from '../arguments.ts';
 import { SnapshotError } from '../errors.ts';
 import { type Chunk, ChunkReader, doneChunk, encodeChunk, snapshotHeader } from './chunks.ts';
 import { fillLazyPages, startLogs, stopLogs, takeDirtyPages } from './memory-image.ts';
@@ -117,6 +118,12 @@ class Receiver {
   }
 }
 
+function mustBeDuplex(duplex: ByteDuplex): void {
+  mustBeObject('connection', duplex);
+  if (!(duplex.readable instanceof ReadableStream) || !(duplex.writable instanceof WritableStream))
+    throw new SnapshotError('migration-failed', 'a connection has a readable and a writable stream');
+}
+
 const failed = (error: unknown): SnapshotError =>
   error instanceof SnapshotError
     ? error
@@ -156,10 +163,12 @@ export async function migrateVm(
   duplex: ByteDuplex,
   options: MigrationOptions = {},
 ): Promise<MigrationReport> {
+  mustBeObject('options', options);
   const { maxDowntimeMs = 300, maxRounds = 30, signal } = options;
   for (const [name, value] of Object.entries({ maxDowntimeMs, maxRounds }))
     if (typeof value !== 'number' || !(value >= 0))
-      throw new SnapshotError('migration-failed', `${name} of ${String(value)}`);
+      throw new SnapshotError('migration-failed', `${name} of ${shown(value)}`);
+  mustBeDuplex(duplex);
   const sender = new Sender(duplex.writable);
   const receiver = new Receiver(duplex.readable);
   const refusal = hear(receiver, 'REDY');
@@ -271,6 +280,7 @@ export async function receiveVm(
   duplex: ByteDuplex,
   { signal }: { signal?: AbortSignal } = {},
 ): Promise<void> {
+  mustBeDuplex(duplex);
   const sender = new Sender(duplex.writable);
   const receiver = new Receiver(duplex.readable);
   await vm.hold('the VM is being received');

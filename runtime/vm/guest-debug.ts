@@ -3,10 +3,12 @@
  * addresses, and INT3. The guest's own debug registers, TF and RF go on working meanwhile, and the guest notices nothing:
  * no flag is borrowed from it. Code that is stepped or watched leaves translation and comes back to it afterwards.
  */
+
 import type { Engine } from '../../src/execute/engine.ts';
 import { addressOfBig } from '../../src/mmu/linear.ts';
 import type { EmbedderWatch, WatchList } from '../../src/mmu/watch.ts';
 import type { Cpu } from '../../src/system/cpu.ts';
+import { mustBeList, mustBeObject } from '../arguments.ts';
 import { ConfigurationError } from '../errors.ts';
 import type { DebugExit } from './exits.ts';
 
@@ -100,6 +102,10 @@ export class GuestDebug {
    * @throws ConfigurationError `bad-option` naming the value; then nothing has changed
    */
   set(options: GuestDebugOptions): void {
+    mustBeObject('what debugging wants', options);
+    mustBeList('breakpoints', options.breakpoints ?? []);
+    mustBeList('watchpoints', options.watchpoints ?? []);
+    for (const watch of options.watchpoints ?? []) mustBeObject('watchpoint', watch);
     const addresses = (options.breakpoints ?? []).map((address) => linearAddress(address, 'breakpoint at'));
     const watches = (options.watchpoints ?? []).map(embedderWatch);
     this.singleStep = options.singleStep === true;

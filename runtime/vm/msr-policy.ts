@@ -1,4 +1,5 @@
 /** Which model-specific registers the guest has of its processor, and which are handed over to the embedder or refused. */
+
 import {
   type MsrAction,
   type MsrRange,
@@ -7,6 +8,7 @@ import {
   type UnknownMsrAction,
   unknownMsrActions,
 } from '../../src/system/msr-table.ts';
+import { shown } from '../arguments.ts';
 import { ConfigurationError } from '../errors.ts';
 
 export type { MsrAction, UnknownMsrAction };
@@ -24,7 +26,9 @@ export interface MsrRule {
 const hex = (n: number): string => `0x${n.toString(16)}`;
 const bad = (message: string): ConfigurationError => new ConfigurationError('bad-msr-rule', message);
 
-function checked({ first, last, read = 'allow', write = 'allow' }: MsrRule): MsrRange {
+function checked(rule: MsrRule): MsrRange {
+  if (typeof rule !== 'object' || rule === null) throw bad(`rule ${shown(rule)}: not an object`);
+  const { first, last, read = 'allow', write = 'allow' } = rule;
   for (const index of [first, last])
     if (!Number.isInteger(index) || index < 0 || index > 0xffff_ffff)
       throw bad(`MSR ${String(index)}: the number of a register has 32 bits`);
@@ -48,6 +52,7 @@ export class MsrPolicy {
    * @throws ConfigurationError `bad-msr-rule` naming the value, or both of two rules that overlap; then nothing has changed
    */
   filter(rules: readonly MsrRule[]): void {
+    if (!Array.isArray(rules)) throw bad(`rules ${shown(rules)}: not a list`);
     const ranges = rules.map(checked).sort((a, b) => a.first - b.first);
     for (const [i, range] of ranges.entries()) {
       const before = ranges[i - 1];

@@ -18,6 +18,7 @@ import { InterruptPins, type InterruptSource } from '../../src/system/interrupt-
 import { type ApicListener, LocalApic } from '../../src/system/local-apic.ts';
 import { portDirectly } from '../../src/system/port-io.ts';
 import { timeMoved, timeStamp } from '../../src/system/time.ts';
+import { shown } from '../arguments.ts';
 import { ConfigurationError } from '../errors.ts';
 import { type AccessingVcpu, EmbedderAccesses } from './embedder-accesses.ts';
 import { type EntryLimits, entryLimits } from './entry-limits.ts';
@@ -301,7 +302,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
    */
   interrupt(vector: number): void {
     if (!Number.isInteger(vector) || vector < 0 || vector > 255)
-      throw new ConfigurationError('bad-vector', `interrupt vector ${vector}: not 0-255`);
+      throw new ConfigurationError('bad-vector', `interrupt vector ${shown(vector)}: not 0-255`);
     const { events } = this;
     if (events.external >= 0)
       throw new ConfigurationError('interrupt-pending', `interrupt ${vector}: ${events.external} waits to be taken`);

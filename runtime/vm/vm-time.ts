@@ -4,11 +4,13 @@
  * Virtual time is the number of instructions executed, one nanosecond each, by whichever vCPU; alarms ring between two
  * instructions, exactly. Host time goes by itself; alarms ring where a slice of the guest ends.
  */
+
 import { timeSources } from '../../src/execute/budget-time.ts';
 import type { Engine } from '../../src/execute/engine.ts';
 import type { CpuState } from '../../src/state/cpu-state.ts';
 import type { TimeStampCounter } from '../../src/system/engine.ts';
 import { fastestTsc, nanosOfTsc, slowestTsc, tscOfNanos } from '../../src/system/tsc-scale.ts';
+import { mustBeObject, shown } from '../arguments.ts';
 import { HostClock, VirtualClock } from '../devices/clock.ts';
 import { ConfigurationError } from '../errors.ts';
 
@@ -72,7 +74,7 @@ function checkedHertz(hertz: number): number {
   if (!Number.isInteger(hertz) || hertz < slowestTsc || hertz > fastestTsc)
     throw new ConfigurationError(
       'bad-option',
-      `tscHertz of ${hertz}: a whole number from ${slowestTsc} to ${fastestTsc} is wanted`,
+      `tscHertz of ${shown(hertz)}: a whole number from ${slowestTsc} to ${fastestTsc} is wanted`,
     );
   return hertz;
 }
@@ -250,13 +252,14 @@ export class VmTime implements TimeStampCounter {
    * @throws ConfigurationError `bad-option`, with nothing changed; `already-entered` while a vCPU runs
    */
   restore(saved: SavedTime, policy: TimePolicy = 'continue'): void {
+    mustBeObject('a saved time', saved);
     if (!timePolicies.includes(policy))
       throw new ConfigurationError('bad-option', `time policy '${String(policy)}': one of ${timePolicies.join(', ')}`);
     if (this.active !== null) throw new ConfigurationError('already-entered', 'time is restored while a vCPU runs');
     const rate = checkedHertz(saved.tscHertz);
     for (const name of ['nanos', 'referenceNanos', 'epoch', 'savedAt'] as const)
       if (!Number.isFinite(saved[name]) || saved[name] < 0)
-        throw new ConfigurationError('bad-option', `a saved time with ${name} of ${saved[name]}`);
+        throw new ConfigurationError('bad-option', `a saved time with ${name} of ${shown(saved[name])}`);
     if (typeof saved.referenceTsc !== 'bigint')
       throw new ConfigurationError('bad-option', `a saved time with referenceTsc of ${String(saved.referenceTsc)}`);
     const passed = policy === 'catch-up' ? Math.max(0, Date.now() - saved.savedAt) * 1e6 : 0;

@@ -12,6 +12,8 @@ import type { RandomNumbers, TimeStampCounter } from '../../src/system/engine.ts
 import { MsrTable } from '../../src/system/msr-table.ts';
 import { nanosOfTsc } from '../../src/system/tsc-scale.ts';
 import type { Stateful } from '../devices/device.ts';
+import { shown } from '../arguments.ts';
+import type { Device } from '../devices/device.ts';
 import { ConfigurationError } from '../errors.ts';
 import type { Host } from '../hosts/host.ts';
 import type { EdgeResult } from '../interrupts/controller-connection.ts';
@@ -299,7 +301,7 @@ export class Vm {
   vcpu(index: number): Vcpu {
     const vcpu = this.vcpus[index];
     if (vcpu === undefined)
-      throw new ConfigurationError('bad-option', `vCPU ${index}: the machine has ${this.vcpus.length}`);
+      throw new ConfigurationError('bad-option', `vCPU ${shown(index)}: the machine has ${this.vcpus.length}`);
     return vcpu;
   }
 
