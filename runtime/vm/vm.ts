@@ -12,7 +12,7 @@ import type { RandomNumbers, TimeStampCounter } from '../../src/system/engine.ts
 import { MsrTable } from '../../src/system/msr-table.ts';
 import { nanosOfTsc } from '../../src/system/tsc-scale.ts';
 import { shown } from '../arguments.ts';
-import type { Device, Stateful } from '../devices/device.ts';
+import type { Stateful } from '../devices/device.ts';
 import { ConfigurationError } from '../errors.ts';
 import type { Host } from '../hosts/host.ts';
 import type { EdgeResult } from '../interrupts/controller-connection.ts';
