@@ -160,6 +160,53 @@ test('accesses to ports take virtual time, and alarms within it ring after the i
   }
 });
 
+test('an interrupt ends TPAUSE, when its time has come', async () => {
+  // xor ecx, ecx; mov eax, -1; mov edx, 7FFFFFFFH; tpause ecx
+  const waiting = [0x31, 0xc9, 0xb8, ...dword(-1), 0xba, ...dword(0x7fff_ffff), 0x66, 0x0f, 0xae, 0xf1];
+  const times = await tickTimes(() => ticking(waiting));
+  for (const [i, time] of times.entries()) {
+    const late = time - times[0]! - i * 10_007;
+    assert.ok(Math.abs(late) <= 8, `tick ${i} is ${late} ns off`);
+  }
+});
+
+/** The second processor counts while the first waits for two milliseconds. */
+test('who waits in TPAUSE leaves others their turns', async () => {
+  const starting = new Assembler(0x8000n)
+    .put(0x31, 0xc0, 0x8e, 0xd8)
+    .label('count')
+    .put(0x66, 0xff, 0x06, 0x00, 0x70) // inc dword [7000h]
+    .put(0xeb, to('count', 1));
+  const guest: Guest = {
+    more: [[0x8000, starting.finish()]],
+    code: new Assembler(BigInt(codeAt))
+      .put(store(apic(0x300), 0xc_4500), store(apic(0x300), 0xc_4608))
+      .put(0x0f, 0x31, 0x89, 0xc6, 0x81, 0xc6, dword(2_000_000), 0x31, 0xc9) // rdtsc; lea esi, [eax + 2000000]; xor ecx, ecx
+      .label('wait')
+      .put(0x89, 0xf0, 0x31, 0xd2, 0x66, 0x0f, 0xae, 0xf1) // mov eax, esi; xor edx, edx; tpause ecx
+      .put(0x0f, 0x31, 0x39, 0xf0, 0x72, to('wait', 1)) // rdtsc; cmp eax, esi; jb wait
+      .put(0x29, 0xf0, show, 0xc1, 0xe8, 8, show) // how late
+      .put(0xa1, dword(0x7000), show, 0xc1, 0xe8, 8, show, 0xc1, 0xe8, 8, show)
+      .put(powerOff, 0xf4),
+  };
+  const runs = new Set<string>();
+  for (const [engine, slice] of [
+    ['interpreter', undefined],
+    ['interpreter', 997],
+    ['jit', undefined],
+    ['auto', 4999],
+  ] as const) {
+    const { output, end } = await start(guest, engine, 2);
+    assert.deepEqual(await end(slice), { reason: 'power-off' });
+    runs.add(output.join());
+    const late = output[0]! | (output[1]! << 8);
+    const counted = output[2]! | (output[3]! << 8) | (output[4]! << 16);
+    assert.ok(late < 40_000, `${late} ns late`);
+    assert.ok(counted > 1000, `the other has counted to ${counted}`);
+  }
+  assert.equal(runs.size, 1);
+});
+
 /** Counts how often port 61H is read until counter 2 of the interval timer has run down, in 30 ms. */
 const polling = (): Guest => ({
   code: new Assembler(BigInt(codeAt))

@@ -132,6 +132,10 @@ export class PcMachine implements Machine {
       interrupts: vm.irq,
     });
     if (kind === 'virtual') io.ports.took = (accesses) => this.time.pass(accesses * portNanos);
+    this.time.onPause = () => {
+      this.active?.shorten('for good');
+      this.state.turn = 0;
+    };
     for (const vcpu of vm.vcpus) vcpu.onEvent = () => this.wake?.();
   }
 

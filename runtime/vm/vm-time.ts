@@ -57,6 +57,8 @@ export interface TimedVcpu {
   timeMoved(): void;
   /** Time is another. What the guest was told of it is in its memory, as it was saved, and holds again. */
   timeRestored(): void;
+  /** It would execute something if it were entered. */
+  readonly runnable: boolean;
   /** The entry has an end in time, not only in instructions. */
   readonly endsByTime: boolean;
   /** What is being run is to end after the present instruction: an alarm rings sooner than it seemed. */
@@ -65,6 +67,8 @@ export interface TimedVcpu {
 
 /** The date at which virtual time begins. */
 const virtualEpoch = Date.UTC(2026, 0, 1);
+/** How long a wait lasts while others have something to do. */
+const pauseNanos = 1000;
 /** Instructions between two looks at the host's clock. */
 const hostSlice = 500_000;
 /** No budget is longer: instruction counts and nanoseconds stay exact as numbers. */
@@ -222,6 +226,23 @@ export class VmTime implements TimeStampCounter {
     active.engine.beside.setEnd(this.end());
     if (active.endsByTime || clock.nextDeadline() < clock.now() + active.engine.left) active.shorten();
   }
+
+  /**
+   * The vCPU that is entered waits for the counter. Virtual time goes on to that or to the next alarm, which may end the wait,
+   * if nobody else could use the time; else it is a short pause, after which the others may have their turn. Who waits on the
+   * host's time looks again and again.
+   */
+  wait(until: bigint): void {
+    const { clock, active } = this;
+    if (active === null || !(clock instanceof VirtualClock)) return;
+    let nanos = Math.ceil(Math.min(this.nanosAt(until), clock.nextDeadline()) - clock.now());
+    const others = this.vcpus.some((vcpu) => vcpu !== active && vcpu.runnable);
+    if (others) nanos = Math.min(nanos, pauseNanos);
+    if (nanos > 0) this.pass(nanos);
+    if (others) this.onPause();
+  }
+  /** Told when the vCPU that is entered waits for a time and others do not. */
+  onPause: () => void = () => {};
 
   /** Every vCPU waits: virtual time goes on to the next alarm. @returns nanoseconds that the host is to wait for it */
   idle(): number {

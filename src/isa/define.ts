@@ -87,6 +87,7 @@ export type Feature =
   | 'movdiri'
   | 'movdir64b'
   | 'serialize'
+  | 'waitpkg'
   | 'avx'
   | 'avx2'
   | 'fma'

@@ -70,6 +70,29 @@ for (const [name, extension, feature] of [
 privileged('RDMSR', ['0F 32'], 'rdmsr', 'msr');
 privileged('WRMSR', ['0F 30'], 'wrmsr', 'msr');
 
+// --- waiting: for a time, or for a store to a line, which here a waiter looks for by itself
+for (const form of ['F3 0F AE /6! Rq x64', 'F3 0F AE /6! Rd i64'])
+  define(
+    'UMONITOR',
+    [form],
+    (b, x) => {
+      const width = x.addressWidth;
+      const offset = b.toI64(b.register((x.dst as RegisterOperand).index, width), width);
+      b.probeRead(b.linear(x.segment, offset, 1, false), 1, x.segment === SS); // faults as a byte load does
+    },
+    'waitpkg',
+  );
+for (const [name, prefix, helper] of [
+  ['TPAUSE', '66', 'tpause'],
+  ['UMWAIT', 'F2', 'umwait'],
+] as const)
+  define(
+    name,
+    [`${prefix} 0F AE /6! Rd`],
+    (b, x) => b.call(helper, x, b.i32((x.dst as RegisterOperand).index)),
+    'waitpkg',
+  );
+
 // --- calls to the machine's maker: KVM takes either, whatever the processor's maker
 define('VMCALL', ['NP 0F 01 C1'], (b, x) => b.call('vmcall', x));
 define('VMMCALL', ['NP 0F 01 D9'], (b, x) => b.call('vmcall', x));

@@ -120,6 +120,7 @@ function rows(): Row[] {
   for (let i = 0; i < 8; i++) add('msr', 'u64', `mtrrBase${i}`, `mtrrMask${i}`);
   // Where KVM's clock writes (kvm-clock.ts).
   add('msr', 'u64', 'kvmWallClock', 'kvmSystemTime');
+  add('msr', 'u64', 'umwaitControl');
   // `shutdown` = 1 after a triple fault. `interruptShadow`: 1 = after STI, 2 = after MOV SS or POP SS, for one instruction.
   add('event', 'u32', 'shutdown');
   add('event', 'u32', 'cpl', 'interruptShadow', 'halted', 'pendingException', 'pendingErrorCode', 'nmiBlocked', 'smm');

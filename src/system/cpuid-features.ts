@@ -62,6 +62,7 @@ export const leaf7Ebx: Bits = [
 export const leaf7Ecx: Bits = [
   ['umip', 2],
   ['pku', 3],
+  ['waitpkg', 5],
   ['la57', 16],
   ['rdpid', 22],
   ['movdiri', 27],

@@ -45,6 +45,8 @@ export interface TimeStampCounter {
   readonly hertz: number;
   /** Nanoseconds of the machine's clock at which it shows a value. */
   nanosAt(tsc: bigint): number;
+  /** The program that is run has nothing to do until it shows a value: time may pass until then, or less. */
+  wait?(until: bigint): void;
 }
 
 /** What the embedder answers in the place of the processor (runtime/vm/embedder-accesses.ts). Each may throw `exitRequest`. */

@@ -104,6 +104,7 @@ const table = new Map<number, Msr>([
   [0x3b, { read: (p) => p.state.get64('tscAdjust'), write: setTimeStampAdjust }],
   [0x79, ignored()], // BIOS_UPDT_TRIG
   [0x8b, field('biosSign')],
+  [0xe1, field('umwaitControl', 0xffff_fffdn)],
   [0xfe, constant(0x508n)], // IA32_MTRRCAP: 8 variable ranges, fixed ranges, write combining
   [0x10a, constant(notVulnerable)],
   [0x174, field('sysenterCs', 0xffff_ffffn)],
@@ -152,6 +153,7 @@ export const msrFieldTakes = (p: Processor, name: string, value: bigint): boolea
 /** The features that registers come with. */
 const owners: readonly (readonly [first: number, last: number, feature: string])[] = [
   [0x3b, 0x3b, 'tsc-adjust'],
+  [0xe1, 0xe1, 'waitpkg'],
   [0xfe, 0xfe, 'mtrr'],
   [0x10a, 0x10a, 'arch-capabilities'],
   [0x174, 0x176, 'sep'],

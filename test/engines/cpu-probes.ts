@@ -93,6 +93,7 @@ export const probes: Readonly<Record<string, Probe | null>> = {
   '7 ecx 2': probe(cr4(11).flat()),
   '7 ecx 3': probe64(cr4(22).flat(), 0x31, 0xc9, 0x0f, 0x01, 0xee),
   '7 ecx 4': nothing,
+  '7 ecx 5': probe(0x31, 0xc9, 0x66, 0x0f, 0xae, 0xf1),
   '7 ecx 9': probe(avxState.flat(), 0xc4, 0xe2, 0x7d, 0xdc, 0xc0),
   '7 ecx 10': probe(avxState.flat(), 0xc4, 0xe3, 0x7d, 0x44, 0xc0, 0),
   // mov eax, cr4; bts eax, 12; mov cr4, eax

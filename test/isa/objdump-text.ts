@@ -71,8 +71,9 @@ export function normal(text: string, targetBits: 16 | 64): string {
   if (name === 'mov' && /(?:^|,)(?:al|e?ax|rax)(?:,|$)/.test(rest.join(' '))) {
     return `mov ${rest.join(' ').replace(/\w+ ptr (?=(?:..:)?\[0x)/, '')}`;
   }
-  // objdump has no far pointers of 16:64, no size for table registers, and 66 makes its FS base instructions 16 bits wide.
-  if (/^(?:rd|wr)[fg]sbase$/.test(name)) return name;
+  // objdump has no far pointers of 16:64, no size for table registers, and 66 makes its FS base instructions 16 bits wide;
+  // the registers of waits have 32 bits whatever REX.W says, and an address's.
+  if (/^(?:(?:rd|wr)[fg]sbase|umonitor|umwait|tpause)$/.test(name)) return name;
   if (/^(?:call|jmp)$/.test(name)) return `${name} ${rest.join(' ').replace(/\b(?:tbyte|fword|dword) ptr/, 'far ptr')}`;
   if (/^(?:l[sfg]s|[ls][gi]dt|invpcid|movdir64b)$/.test(name))
     return `${name} ${rest.join(' ').replace(/\w+ ptr /, '')}`;
