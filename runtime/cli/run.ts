@@ -1,7 +1,9 @@
 /**
  * `jit86 run GUEST`: runs a guest with its serial port on the terminal, and ends with the guest's exit status.
  */
+import { writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
+import { Jit86Error } from '../errors.ts';
 import type { GdbArchitecture } from '../gdb/registers.ts';
 import { type ByteSink, fileSink, monotonicNanos, streamSink, threadSeconds } from '../hosts/node.ts';
 import { guestFormat } from '../loaders/load.ts';
@@ -22,7 +24,7 @@ import {
   readFlatOptions,
   readMachineOptions,
 } from './machine-options.ts';
-import { type CommandSpec, commandHelp, parseCommand, UsageError } from './options.ts';
+import { type CommandSpec, commandHelp, type ParsedArguments, parseCommand, UsageError } from './options.ts';
 import { internalErrorStatus, type Output } from './output.ts';
 
 /** Exit status when a limit of the command line ended the run, as from coreutils' timeout. */
@@ -36,8 +38,8 @@ const resetStatus = 3;
 
 const spec: CommandSpec = {
   name: 'run',
-  operands: 'GUEST',
-  minOperands: 1,
+  operands: '[GUEST]',
+  minOperands: 0,
   maxOperands: 1,
   summary: `Runs a guest: a Linux or multiboot kernel, an ELF executable for i386 or x86_64, or a boot sector. The exit
 status is the guest's: code*2+1 from port 0xF4, 0 for a halt or power-off, ${resetStatus} for a reset; ${limitStatus} if a limit
@@ -57,6 +59,8 @@ ended it, ${shutdownStatus} after a triple fault, ${internalErrorStatus} for a b
       help: "what gdb is told (x86-64 for a 64-bit ELF file, else the processor's mode)",
     },
     timeout: { value: 'SECONDS', help: 'stop after this time' },
+    save: { value: 'FILE', help: 'write the machine to FILE if --max-instructions, --timeout or ^C ends the run' },
+    restore: { value: 'FILE', help: 'instead of GUEST: go on from such a file, with the same machine options' },
     stats: { help: 'print figures at the end, on the standard error stream' },
     json: { help: 'print end and figures as JSON; the guest writes to the standard error stream' },
   },
@@ -137,6 +141,41 @@ function printStatistics(statistics: MachineStatistics, seconds: number, error: 
   );
 }
 
+/** What `--restore` names, in the place of a guest. */
+function restoreMachine(machine: Machine, path: string, file: Uint8Array): void {
+  try {
+    machine.restore(file);
+  } catch (error) {
+    if (error instanceof Jit86Error) throw new UsageError(`--restore ${path}: ${error.message}`);
+    throw error;
+  }
+}
+/** Whether the guest could go on. */
+const isUnfinished = ({ reason }: RunEnd): boolean => reason === 'instructions' || reason === 'aborted';
+
+function saveMachine(machine: Machine, path: string): void {
+  try {
+    writeFileSync(path, machine.snapshot());
+  } catch (error) {
+    throw new UsageError(`--save ${path}: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+/** The guest, or the file that stands in its place. */
+function readOperand(parsed: ParsedArguments): { path: string; isRestored: boolean } {
+  const restored = parsed.text('restore');
+  const guest = parsed.operands[0];
+  if (restored === undefined) {
+    if (guest === undefined) throw new UsageError('jit86 run needs a GUEST (see jit86 run --help)');
+    return { path: guest, isRestored: false };
+  }
+  const given =
+    guest !== undefined ? guest : ['append', 'initrd', 'flat'].find((name) => parsed.text(name) !== undefined);
+  if (given !== undefined)
+    throw new UsageError(`--restore ${restored}: its guest is in it, so ${given} cannot be given`);
+  return { path: restored, isRestored: true };
+}
+
 /**
  * Runs a machine as gdb says, until gdb kills it, or detaches: then to its end.
  * @param announce told where gdb can connect
@@ -178,7 +217,8 @@ export async function run(args: readonly string[], output: Output): Promise<numb
     output.out(commandHelp(spec));
     return 0;
   }
-  const path = parsed.operands[0]!;
+  const { path, isRestored } = readOperand(parsed);
+  const savePath = parsed.text('save');
   const maxInstructions = parsed.integer('max-instructions', 1);
   const timeout = parsed.seconds('timeout');
   const gdbPort = parsed.integer('gdb', 0, 65535);
@@ -190,7 +230,7 @@ export async function run(args: readonly string[], output: Output): Promise<numb
   const narrow = gdbArchitecture === 'i8086' || gdbArchitecture === 'i386' ? gdbArchitecture : undefined;
   const architecture: GdbArchitecture | undefined = wide ? 'i386:x86-64' : narrow;
   const gdb = gdbPort === undefined ? null : { port: gdbPort, architecture };
-  const fitting = flat.flat === undefined && guestFormat(file) === 'bzimage' ? 'pc' : 'bare';
+  const fitting = isRestored || (flat.flat === undefined && guestFormat(file) === 'bzimage') ? 'pc' : 'bare';
   const options = {
     ...readMachineOptions(parsed),
     engine: readEngine(parsed),
@@ -215,12 +255,12 @@ export async function run(args: readonly string[], output: Output): Promise<numb
     stop.abort();
   };
   try {
-    const guest = startGuest(machine, path, file, {
-      name: basename(path),
-      commandLine: parsed.text('append') ?? '',
-      modules,
-      ...flat,
-    });
+    let format = 'snapshot';
+    if (isRestored) restoreMachine(machine, path, file);
+    else {
+      const commandLine = parsed.text('append') ?? '';
+      format = startGuest(machine, path, file, { name: basename(path), commandLine, modules, ...flat }).format;
+    }
     process.once('SIGINT', onInterrupt);
     const timer = timeout === undefined ? undefined : setTimeout(() => stop.abort(), timeout * 1000);
     const flusher = setInterval(flush, 50); // a prompt has no line end
@@ -248,11 +288,11 @@ export async function run(args: readonly string[], output: Output): Promise<numb
       const mips = seconds > 0 ? statistics.instructions / seconds / 1e6 : 0;
       // Wall time, and the processor time of the guest's thread.
       const times = { startSeconds: started / 1e9, seconds, startThreadSeconds: threadStarted, guestThreadSeconds };
-      output.out(
-        `${JSON.stringify({ guest: path, format: guest.format, ...end, status, ...times, mips, ...statistics })}\n`,
-      );
+      output.out(`${JSON.stringify({ guest: path, format, ...end, status, ...times, mips, ...statistics })}\n`);
     }
     if (line !== undefined) output.error(`jit86: ${line}\n`);
+    if (savePath !== undefined && isUnfinished(end)) saveMachine(machine, savePath);
+    else if (savePath !== undefined) output.error(`jit86: --save ${savePath}: nothing is saved, the guest has ended\n`);
     if (parsed.flag('stats')) printStatistics(statistics, seconds, output.error);
     return status;
   } finally {

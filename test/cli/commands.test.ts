@@ -148,6 +148,8 @@ test('every option of run is in its help', async () => {
     '--debugcon',
     '--max-instructions',
     '--timeout',
+    '--save',
+    '--restore',
     '--cache',
     '--no-cache',
     '--stats',
@@ -188,6 +190,39 @@ test('--timeout aborts the run, and the status is that of a limit', async () => 
   });
   assert.equal(status, 124);
   assert.match(error, /--timeout 0\.01 is over/);
+});
+
+test('a run that a limit ended is saved, and goes on from there', async () => {
+  const saved = join(folder, 'saved');
+  const args = [...quiet, '--memory', '2M', '--save', saved];
+  const first = await runScripted(['run', kernel, ...args, '--max-instructions', '77'], ({ retire, ram }) => {
+    ram[3] = 99;
+    retire(77);
+    return { reason: 'instructions' };
+  });
+  assert.deepEqual([first.status, first.error], [124, 'jit86: stopped: --max-instructions are executed\n']);
+  let sawByte = 0;
+  const again = ['run', '--restore', saved, ...args];
+  const second = await runScripted(again, ({ ram, retire, options }) => {
+    assert.equal(options.machine, 'pc');
+    sawByte = ram[3]!;
+    retire(3);
+    return { reason: 'power-off' };
+  });
+  assert.equal(second.status, 0);
+  assert.equal(sawByte, 99);
+  assert.match(second.error, /nothing is saved, the guest has ended/);
+  for (const [wrong, message] of [
+    [[...again, kernel], /--restore .*: its guest is in it, so .* cannot be given/],
+    [[...again, '--append', 'quiet'], /so append cannot be given/],
+    [['run', '--restore', join(folder, 'none')], /none: no such file/],
+    [['run', ...quiet], /run needs a GUEST/],
+    [['run', kernel, ...quiet, '--max-instructions', '1', '--save', folder], /--save .*: EISDIR/],
+  ] as const) {
+    const { status, error } = await runScripted([...wrong], () => ({ reason: 'instructions' }));
+    assert.equal(status, 2, error);
+    assert.match(error, message);
+  }
 });
 
 test('the options reach the machine', async () => {
