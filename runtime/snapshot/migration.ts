@@ -83,14 +83,21 @@ class Sender {
   }
 }
 
+/** What came with the end of one migration and belongs to the next one over the same stream. */
+const early = new WeakMap<ReadableStream<Uint8Array>, Uint8Array>();
+
 /** Chunks as they come. */
 class Receiver {
+  private readonly readable: ReadableStream<Uint8Array>;
   private readonly reader: ReadableStreamDefaultReader<Uint8Array>;
   private chunks: ChunkReader;
 
   constructor(readable: ReadableStream<Uint8Array>) {
+    this.readable = readable;
     this.reader = readable.getReader();
     this.chunks = new ChunkReader();
+    this.chunks.push(early.get(readable) ?? new Uint8Array(0));
+    early.delete(readable);
   }
   /** What follows the end of a snapshot is another one. */
   next(): void {
@@ -115,6 +122,7 @@ class Receiver {
   }
   release(): void {
     this.reader.releaseLock();
+    early.set(this.readable, this.chunks.rest());
   }
 }
 

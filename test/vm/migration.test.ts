@@ -119,6 +119,35 @@ test('row 19: a target that talks nonsense, an abort, and options that are none'
   assert.equal(source.vcpu(0).enter({ maxInstructions: 5 }).kind, 'budget');
 });
 
+test('row 19: what the next move begins with may come in one piece with the end of the last', async () => {
+  const forth = new TransformStream<Uint8Array, Uint8Array>();
+  let held: Uint8Array | null = null;
+  let glued = 0;
+  const back = new TransformStream<Uint8Array, Uint8Array>({
+    transform(bytes, controller) {
+      if (held === null && Buffer.from(bytes).includes('GONE')) held = bytes;
+      else if (held === null) controller.enqueue(bytes);
+      else {
+        controller.enqueue(Uint8Array.of(...held, ...bytes));
+        held = null;
+        glued++;
+      }
+    },
+  });
+  const here: ByteDuplex = { readable: back.readable, writable: forth.writable };
+  const there: ByteDuplex = { readable: forth.readable, writable: back.writable };
+  const source = guest('interpreter', counting);
+  source.vcpu(0).enter({ maxInstructions: 5000 });
+  const before = hashOf(source);
+  const [target, again] = [emptyVm('interpreter'), emptyVm('interpreter')];
+  await Promise.all([
+    source.migrate(here).then(() => again.receive(here)),
+    target.receive(there).then(() => target.migrate(there)),
+  ]).catch((error: unknown) => assert.fail(String(error)));
+  assert.equal(glued, 1);
+  assert.equal(hashOf(again), before);
+});
+
 test('row 19: a hundred moves between two processes under write load lose nothing', async (t) => {
   const child = spawn(process.execPath, [new URL('migration-process.ts', import.meta.url).pathname], {
     stdio: ['pipe', 'pipe', 'inherit'],
