@@ -63,6 +63,7 @@ export {
   type ProgramRange,
   programHeader,
 } from './io/program.ts';
+export { type SerialPort, serialPort } from './io/serial-streams.ts';
 export type { FlatBinaryOptions } from './loaders/flat-binary.ts';
 export { type GuestRam, gpr, type InitialMode, type InitialState } from './loaders/initial-state.ts';
 export { type GuestFormat, guestFormat, type LoadedGuest, type LoadOptions, loadGuest } from './loaders/load.ts';
