@@ -67,10 +67,6 @@ export class EmbedderAccesses {
   }
 
   // --- what the vCPU's loop asks
-  /** How many accesses of an instruction that is not done were made already; the embedder's answer is not counted. */
-  get answered(): number {
-    return this.count;
-  }
   /** An instruction has made accesses and is not done: nothing but that access can come next. */
   get halfDone(): boolean {
     return (

@@ -1,13 +1,14 @@
 /**
  * What an access of a device elsewhere costs: microseconds of a register read, and of a posted write in a burst that a read
- * ends, over each way to it. `node test/vm/remote-cost.ts` prints it; the benchmarks' table of costs uses it.
+ * ends, over each way to it. `node test/vm/remote-cost.ts` prints all of it; bench/costs.ts
+ * has the reads of a guest beside the other costs.
  */
 import { fileURLToPath } from 'node:url';
 import { RemoteDevice } from '../../runtime/remote/remote-device.ts';
 import { otherProcess, type Place, sameThread, workerThread } from './remote-places.ts';
 import { reg } from './remote-test-device.ts';
 
-export interface RemoteCost {
+interface RemoteCost {
   readonly way: string;
   /** Median, microseconds. */
   readonly read: number;
@@ -26,7 +27,7 @@ const ways: readonly (readonly [string, () => Promise<Place>])[] = [
 ];
 
 /** @param reads register reads for each way */
-export async function remoteCosts(reads = 2000): Promise<RemoteCost[]> {
+async function remoteCosts(reads = 2000): Promise<RemoteCost[]> {
   const costs: RemoteCost[] = [];
   for (const [way, open] of ways) {
     const place = await open();
