@@ -3,6 +3,7 @@
  * again, optimised, when one has been entered often.
  */
 
+import { pageNumber } from '../mmu/linear.ts';
 import { BlockEnds } from './block-ends.ts';
 import type { CodeMemory, InterpreterBlock } from './code-memory.ts';
 import { type CodePages, highHalf, lowHalf } from './code-pages.ts';
@@ -10,7 +11,6 @@ import type { Context } from './context.ts';
 import { type EncodedBlock, encodeBlock } from './encode.ts';
 import { type Block, type BlockFailure, interpreterBlock, linearOf } from './frontend.ts';
 import { InternalError } from './internal-error.ts';
-import { pageNumber } from './jump-cache.ts';
 import { hotThreshold } from './leave.ts';
 import type { Processor } from './processor.ts';
 import { QuickBlocks } from './quick-blocks.ts';

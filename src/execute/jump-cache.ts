@@ -7,6 +7,7 @@
  * A flush takes entries out of force, but what they led to is remembered: after it most of them are right still, and whoever
  * looks them up has only to compare their pages.
  */
+import { pageNumber } from '../mmu/linear.ts';
 import type { CpuState } from '../state/cpu-state.ts';
 import { jumpCacheBits, jumpCacheEntryBytes, jumpCacheOffset } from '../state/layout.ts';
 import type { InterpreterBlock } from './code-memory.ts';
@@ -31,9 +32,6 @@ export interface FoundRegion {
   /** False once it has gone. */
   readonly alive: boolean;
 }
-
-/** Number of the linear page of an address. */
-export const pageNumber = (low: number, high: number): number => high * 2 ** 20 + (low >>> 12);
 
 /** Places of one kind that may be in force, and the linear pages that they rely on. */
 class Places {

@@ -15,6 +15,9 @@ const farHigh = 2 ** 25;
 /** A high half that is canonical in no mode. */
 const outside = 2 ** 30;
 
+/** Number of the linear page that an address lies in, by its halves: exact for every address. @param high signed */
+export const pageNumber = (low: number, high: number): number => high * 2 ** 20 + (low >>> 12);
+
 /** @param high signed */
 export function addressOf(low: number, high: number): number {
   if (high >= -nearHigh && high < nearHigh) return high * twoTo32 + (low >>> 0);

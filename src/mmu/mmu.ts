@@ -9,7 +9,7 @@
 import type { CpuState } from '../state/cpu-state.ts';
 import { offsetOf, stackTlbBits, stackTlbOffsets, tlbNeverOffset, tlbOffsets } from '../state/layout.ts';
 import { AC, GP, PF_FAULT, SS_FAULT } from '../state/vectors.ts';
-import { highOf, lowOf } from './linear.ts';
+import { highOf, lowOf, pageNumber } from './linear.ts';
 import { indexOf, LookAside } from './look-aside.ts';
 import type { PageWatcher, PhysicalMemory } from './physical-memory.ts';
 import { PAGING_4_LEVEL, PAGING_5_LEVEL, PAGING_32, PAGING_OFF, PAGING_PAE, PageWalker } from './walk.ts';
@@ -235,7 +235,7 @@ export class Mmu implements PageWatcher {
     const high = highOf(linear);
     for (const table of this.tables) table.drop(low, high);
     for (const table of this.stackTables) table.drop(low, high);
-    const page = high * 2 ** 20 + (low >>> 12);
+    const page = pageNumber(low, high);
     const slot = page & (fetchEntries - 1);
     this.fetchTags[slot] = Number.NaN;
     this.onFlush(page * 4096);
@@ -481,7 +481,7 @@ export class Mmu implements PageWatcher {
       return -1;
     }
     const user = this.u32[CPL] === 3;
-    const page = high * 2 ** 20 + (low >>> 12);
+    const page = pageNumber(low, high);
     const tag = page * 2 + (user ? 1 : 0);
     const slot = (low >>> 12) & (fetchEntries - 1);
     if (this.fetchTags[slot] === tag) return this.fetchPages[slot]!;
@@ -516,7 +516,7 @@ export class Mmu implements PageWatcher {
   /** Place of a page in the instruction look-aside cache, or -1. */
   private fetched(low: number, high: number): number {
     const slot = (low >>> 12) & (fetchEntries - 1);
-    const tag = (high * 2 ** 20 + (low >>> 12)) * 2 + (this.u32[CPL] === 3 ? 1 : 0);
+    const tag = pageNumber(low, high) * 2 + (this.u32[CPL] === 3 ? 1 : 0);
     return this.fetchTags[slot] === tag ? slot : -1;
   }
 

@@ -2,7 +2,7 @@
  * Data breakpoints on linear addresses: the guest's own (its debug registers) and the embedder's. Pages that hold one are
  * kept out of the look-aside tables, so that every access to them is seen. SDM volume 3, section 19.2.
  */
-import { addressOf, highOf, lowOf, moved } from './linear.ts';
+import { addressOf, highOf, lowOf, moved, pageNumber } from './linear.ts';
 
 export interface Watch {
   /** Linear address (linear.ts), and bytes. */
@@ -23,7 +23,7 @@ export interface EmbedderWatch {
 
 const EMBEDDER = 1 << 31;
 
-const pageOf = (low: number, high: number): number => high * 2 ** 20 + (low >>> 12);
+const pageOf = (address: number): number => pageNumber(lowOf(address), highOf(address));
 
 export class WatchList {
   private list: readonly Watch[] = [];
@@ -52,11 +52,11 @@ export class WatchList {
   }
   /** Does the page of a linear address hold a breakpoint? */
   page(low: number, high: number): boolean {
-    const page = pageOf(low, high);
-    if (this.list.some(({ start }) => pageOf(lowOf(start), highOf(start)) === page)) return true;
+    const page = pageNumber(low, high);
+    if (this.list.some(({ start }) => pageOf(start) === page)) return true;
     return this.embedders.some(({ start, length }) => {
       const last = moved(start, length - 1);
-      return page >= pageOf(lowOf(start), highOf(start)) && page <= pageOf(lowOf(last), highOf(last));
+      return page >= pageOf(start) && page <= pageOf(last);
     });
   }
   /** The bits of the breakpoints that an access meets; the highest stands for the embedder's. */
