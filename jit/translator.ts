@@ -96,7 +96,11 @@ const leavePatience = 3000;
 const leavesPerRefusal = 10;
 /** Indirect jumps to unknown targets that cost as much as leaving once. */
 const jumpsPerLeave = 16;
-/** A region that is not valid where it is looked for: block entries until the next look, and looks until it is made anew. */
+/**
+ * A region that lacks a page where it is looked for: entries of its block until the next look, until the first look of a
+ * block that is hot otherwise, and such blocks' looks until it is made anew.
+ */
+const lookPatience = 100;
 const unfoundPatience = 200;
 const maximumUnfound = 20;
 /**
@@ -256,9 +260,11 @@ export class Translator implements Regions {
     this.translateNow(bigOf(key), context, way.translate);
     return this.valid(context, key);
   }
-  mayFind(context: Context, key: number): boolean {
-    if (this.installed.at(context.id, key).length > 0) return true;
-    return context.stable && this.parts.cache?.knows(context.id, key) === true;
+  mayFind(context: Context, key: number): number {
+    const any =
+      this.installed.at(context.id, key).length > 0 ||
+      (context.stable && this.parts.cache?.knows(context.id, key) === true);
+    return any ? lookPatience : 0;
   }
   private valid(context: Context, key: number): Installed | null {
     return this.installed.valid(context.id, key);

@@ -21,7 +21,7 @@ import type { CoreExports, EngineParts } from './engine-parts.ts';
 import { linearOf } from './frontend.ts';
 import { InternalError } from './internal-error.ts';
 import { type FoundRegion, JumpCache } from './jump-cache.ts';
-import { hotThreshold, leave, unfoundPatience } from './leave.ts';
+import { hotThreshold, leave } from './leave.ts';
 import type { Processor } from './processor.ts';
 import { kindOf } from './records.ts';
 import type { Regions } from './regions.ts';
@@ -407,11 +407,9 @@ export class Engine {
   /** Enters what the instruction pointer leads to in the jump cache. */
   private remember(block: InterpreterBlock | null, region: FoundRegion | null): void {
     const { u32 } = this.state;
-    let passing = false;
-    if (region === null && this.regions?.mayFind(this.context, block!.key) === true) {
-      passing = true;
-      if (this.code.entriesOf(block!) < 0) this.askAgain(block!, unfoundPatience);
-    }
+    const entries = region === null ? (this.regions?.mayFind(this.context, block!.key) ?? 0) : 0;
+    const passing = entries > 0;
+    if (passing && this.code.entriesOf(block!) < 0) this.askAgain(block!, entries);
     const global = this.isGlobal(block, region);
     this.jumps.set(u32[RIP]!, u32[RIP + 1]!, this.context.id, block, region, passing, global);
   }

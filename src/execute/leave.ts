@@ -31,5 +31,3 @@ export const LEFT = -0x8000000000000000n;
  * tenth of that, loops that are entered in their middle at the end of a slice get translations that hardly run.
  */
 export const hotThreshold = 1000;
-/** Entries of a block until the region that starts there, which is not valid yet, is looked for again. */
-export const unfoundPatience = 100;

@@ -18,6 +18,9 @@ export interface Regions {
   profile(pairs: BigInt64Array): boolean;
   /** A region that starts here and is valid under the current mapping, or null. */
   find(context: Context, key: number): FoundRegion | null;
-  /** There are regions that start here: if `find` finds none, it may do so later (a page of it was not accessed yet). */
-  mayFind(context: Context, key: number): boolean;
+  /**
+   * Where `find` finds none: after how many entries of the block here it is to be asked again, since there are regions that
+   * start here (a page of theirs was not accessed yet); 0 = there are none.
+   */
+  mayFind(context: Context, key: number): number;
 }
