@@ -2,8 +2,9 @@
  * The guest-physical memory of a VM for snapshots, forks and migrations: its maps in terms of the backing store, and the
  * pages of that store, whole or those that were written since.
  */
+import { LogReader } from '../../src/mmu/dirty-logs.ts';
+import type { FillPage } from '../../src/mmu/memory-map.ts';
 import type { PhysicalMemory } from '../../src/mmu/physical-memory.ts';
-import type { DirtyLog } from '../vm/dirty-log.ts';
 import type { AddressSpace, GuestMemory } from '../vm/guest-memory.ts';
 import { pageBytes } from './pages.ts';
 
@@ -22,7 +23,6 @@ export type SavedMaps = Readonly<Record<AddressSpace, readonly SavedRegion[]>>;
 export interface MemoryOwner {
   readonly ram: Uint8Array;
   readonly memory: GuestMemory;
-  readonly dirty: DirtyLog;
   readonly physical: PhysicalMemory;
 }
 
@@ -40,44 +40,59 @@ export function savedMaps({ memory }: MemoryOwner): SavedMaps {
 }
 
 /** Has every lazy page provided: the backing store holds all of the guest's memory then. */
-export function fillLazyPages({ memory }: MemoryOwner): void {
+export function fillLazyPages({ memory, physical, ram }: MemoryOwner): void {
   const byte = new Uint8Array(1);
+  const firstHost = ram.byteOffset / pageBytes;
   for (const space of spaces)
-    for (const { kind, start, length } of memory.regions({ space }))
-      if (kind === 'lazy') for (let at = start; at < start + length; at += pageBytes) memory.read(at, byte, { space });
-}
-
-/** Turns the dirty logs of all memory on, everything clean. */
-export function startLogs({ dirty }: MemoryOwner, initially: 'clean' | 'dirty' = 'clean'): void {
-  for (const space of spaces) {
-    dirty.stop({ space });
-    dirty.start({ space, initially });
-  }
-}
-export function stopLogs({ dirty }: MemoryOwner): void {
-  for (const space of spaces) dirty.stop({ space });
+    for (const region of memory.regions({ space })) {
+      if (region.kind !== 'lazy') continue;
+      const { start, length, backing, fill } = region;
+      for (let at = 0; at < length; at += pageBytes)
+        if (!physical.isFilledBy(fill, firstHost + (backing + at) / pageBytes))
+          memory.read(start + at, byte, { space });
+    }
 }
 
 const collected = new Uint32Array(4096);
 
-/** Pages of the backing store that were written since they were collected last, ascending, each once. They are clean then. */
-export function takeDirtyPages({ dirty, memory }: MemoryOwner): number[] {
-  const pages = new Set<number>();
-  for (const space of spaces) {
-    const regions = memory.regions({ space });
-    let region = 0;
-    for (let start = 0, done = false; !done; ) {
-      const cursor = dirty.collect({ space, start, into: collected });
-      for (let i = 0; i < cursor.count; i++) {
-        const address = collected[i]! * pageBytes;
-        while (address >= regions[region]!.start + regions[region]!.length) region++;
-        pages.add((regions[region]!.backing + address - regions[region]!.start) / pageBytes);
-      }
-      start = cursor.next;
-      done = cursor.done;
+/**
+ * What was written to a VM's memory since somebody has looked last, by page of the backing store: whatever maps show of it,
+ * and however they change meanwhile. A reader of the dirty log of its own. Everything is clean at first.
+ */
+export class MemoryLog {
+  private readonly reader: LogReader;
+  private readonly from: number;
+  private readonly to: number;
+
+  /** @param known a `fill` that brings no news */
+  constructor({ physical, ram }: MemoryOwner, known: FillPage | null = null) {
+    this.reader = new LogReader(physical.logs);
+    this.reader.knownFill = known;
+    this.from = ram.byteOffset / pageBytes;
+    this.to = this.from + ram.length / pageBytes;
+    this.reader.start('memory', { from: this.from, to: this.to });
+  }
+  /** How many pages were written. */
+  get count(): number {
+    return this.reader.count('memory');
+  }
+  /** The pages of the backing store that were written, ascending. They are clean then. */
+  take(): number[] {
+    const pages: number[] = [];
+    for (let from = this.from; ; ) {
+      const count = this.reader.collect('memory', from, this.to, collected, collected.length, true);
+      for (let i = 0; i < count; i++) pages.push(collected[i]! - this.from);
+      if (count < collected.length) return pages;
+      from = collected[count - 1]! + 1;
     }
   }
-  return [...pages].sort((a, b) => a - b);
+  /** Pages that were taken, and came to nothing, are dirty again. */
+  putBack(pages: Iterable<number>): void {
+    for (const page of pages) this.reader.mark('memory', this.from + page);
+  }
+  close(): void {
+    this.reader.close();
+  }
 }
 
 /** Other contents are in all of the memory: nothing that was made of the old ones holds, and all of it was written. */

@@ -12,7 +12,7 @@
 import { mustBeObject, shown } from '../arguments.ts';
 import { SnapshotError } from '../errors.ts';
 import { type Chunk, ChunkReader, doneChunk, encodeChunk, snapshotHeader } from './chunks.ts';
-import { fillLazyPages, startLogs, stopLogs, takeDirtyPages } from './memory-image.ts';
+import { fillLazyPages, MemoryLog } from './memory-image.ts';
 import { allPages, decodeRun, encodeRun, pageBytes, pageRuns } from './pages.ts';
 import { decodeSnapshot, putSnapshot, type SavedVm, stateChunks, tryState } from './snapshot.ts';
 
@@ -195,6 +195,7 @@ export async function migrateVm(
   sender.stopped = Promise.race([refusal.then(() => new Promise(() => {})), aborted]);
   sender.stopped.catch(() => {});
   let pages = 0;
+  let log: MemoryLog | null = null;
   let isHeld = false;
   let letGo = false;
   const check = () => {
@@ -215,10 +216,9 @@ export async function migrateVm(
   try {
     check();
     fillLazyPages(vm);
-    startLogs(vm);
-    vm.base = null;
+    log = new MemoryLog(vm);
     await sender.raw(snapshotHeader());
-    await sender.send({ type: 'META', payload: text({ id: 'moved', base: null }) });
+    await sender.send({ type: 'META', payload: text({ id: 'moved', base: null, tracked: false }) });
     let rounds = 0;
     const started = performance.now() - vm.guestMillis;
     await sendPages(allPages(vm.ram), 'leave-out');
@@ -229,14 +229,15 @@ export async function migrateVm(
       await new Promise((resolve) => setTimeout(resolve));
       check();
       const perMs = Math.max(sender.bytes / Math.max(performance.now() - vm.guestMillis - started, 0.1), 1);
-      left = takeDirtyPages(vm);
+      left = log.take();
       if ((left.length * pageBytes) / perMs <= maxDowntimeMs || rounds >= maxRounds) break;
       await sendPages(left, 'keep');
     }
     // What is left goes while nothing changes any more.
     const stopped = await stop(vm);
     isHeld = true;
-    const rest = new Set([...left, ...takeDirtyPages(vm)]);
+    fillLazyPages(vm); // of maps that came meanwhile
+    const rest = new Set([...left, ...log.take()]);
     await sendPages(
       [...rest].sort((a, b) => a - b),
       'keep',
@@ -257,7 +258,7 @@ export async function migrateVm(
     if (isHeld) vm.release();
     throw failed(error);
   } finally {
-    stopLogs(vm);
+    log?.close();
     sender.release();
     receiver.release();
   }
@@ -294,7 +295,6 @@ export async function receiveVm(
   await vm.hold('the VM is being received');
   const abort = () => receiver.cancel();
   signal?.addEventListener('abort', abort);
-  const before = { base: vm.base };
   try {
     const chunks: Chunk[] = [];
     const pages = new Map<number, Uint8Array>();
@@ -310,10 +310,8 @@ export async function receiveVm(
     await say(sender, 'REDY');
     await hear(receiver, 'GOGO');
     putSnapshot(vm, { ...snapshot, runs }, {});
-    vm.base = null;
     await say(sender, 'GONE');
   } catch (error) {
-    vm.base = before.base;
     // Whether anybody hears it is another question.
     say(sender, 'FAIL', new TextEncoder().encode(error instanceof Error ? error.message : String(error))).catch(
       () => {},

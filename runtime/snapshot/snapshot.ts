@@ -15,19 +15,18 @@ import { type MachineState, machineState, putMachineState, type StatefulVm } fro
 import {
   contentsReplaced,
   fillLazyPages,
+  MemoryLog,
   type MemoryOwner,
   type SavedMaps,
   savedMaps,
   spaces,
-  startLogs,
-  takeDirtyPages,
 } from './memory-image.ts';
 import { allPages, decodeRun, encodeRun, type PageRun, pageBytes, pageRuns } from './pages.ts';
 
 export interface SnapshotOptions {
   /**
-   * `full` (the default): all of the VM. `base`: the same, and from now on the VM's dirty logs note what a later `diff` needs:
-   * what was written since the last `base` or `diff`.
+   * `full` (the default): all of the VM. `base`: the same, and from now on what is written is noted for a later `diff`, which
+   * holds what was written since the last `base` or `diff`. A VM into which a `base` or a `diff` was put goes on from there.
    */
   readonly kind?: 'full' | 'base' | 'diff';
 }
@@ -41,8 +40,14 @@ export interface RestoreOptions {
 
 /** What of a VM is saved. */
 export interface SavedVm extends StatefulVm, MemoryOwner {
-  /** Id of the snapshot that a diff would be to; null: there is none. */
-  base: string | null;
+  base: SnapshotBase | null;
+}
+
+/** The snapshot that a diff would be to. */
+export interface SnapshotBase {
+  readonly id: string;
+  /** What was written since. */
+  readonly log: MemoryLog;
 }
 
 const text = (value: unknown): Uint8Array => new TextEncoder().encode(JSON.stringify(value));
@@ -100,14 +105,27 @@ export function* snapshotParts(vm: SavedVm, { kind = 'full' }: SnapshotOptions =
     return encodeChunk(chunk);
   };
   const state = [...stateChunks(vm)];
+  const base = kind === 'diff' ? vm.base : null;
   yield snapshotHeader();
-  yield encoded({ type: 'META', payload: text({ id, base: kind === 'diff' ? vm.base : null }) });
+  yield encoded({ type: 'META', payload: text({ id, base: base?.id ?? null, tracked: kind !== 'full' }) });
   for (const chunk of state) yield encoded(chunk);
-  const pages = kind === 'diff' ? takeDirtyPages(vm) : allPages(vm.ram);
-  for (const run of pageRuns(vm.ram, pages, kind === 'diff' ? 'keep' : 'leave-out')) yield encoded(encodeRun(run));
-  if (kind === 'base') startLogs(vm);
-  if (kind !== 'full') vm.base = id;
-  yield encodeChunk(doneChunk(count));
+  const written = base?.log.take();
+  let whole = false;
+  try {
+    for (const run of pageRuns(vm.ram, written ?? allPages(vm.ram), base === null ? 'leave-out' : 'keep'))
+      yield encoded(encodeRun(run));
+    yield encodeChunk(doneChunk(count));
+    whole = true;
+  } finally {
+    if (!whole) base?.log.putBack(written!); // nobody has that snapshot
+  }
+  if (kind !== 'full') standAt(vm, id, base?.log ?? new MemoryLog(vm));
+}
+
+/** @param log what is written to the VM's memory from now on; null: nobody will ask */
+function standAt(vm: SavedVm, id: string, log: MemoryLog | null): void {
+  if (vm.base !== null && vm.base.log !== log) vm.base.log.close();
+  vm.base = log === null ? null : { id, log };
 }
 
 /** All of it in one piece; see {@link snapshotParts}. */
@@ -126,6 +144,8 @@ export function takeSnapshot(vm: SavedVm, options?: SnapshotOptions): Uint8Array
 export interface ReadSnapshot {
   readonly id: string;
   readonly base: string | null;
+  /** A diff to it may follow. */
+  readonly tracked: boolean;
   readonly machine: MachineState;
   readonly maps: SavedMaps;
   readonly runs: readonly PageRun[];
@@ -211,7 +231,7 @@ export function decodeSnapshot(chunks: readonly Chunk[], ramBytes: number): Read
   const known = new Set(['META', 'MACH', 'VCPU', 'MAPS', 'PAGE']);
   for (const { type } of chunks)
     if (!known.has(type) && type[0]! < 'a') throw new SnapshotError('bad-chunk', `chunk ${type}: not known here`);
-  const { id, base } = json('META', chunks);
+  const { id, base, tracked = true } = json('META', chunks);
   if (!isText(id) || !(base === null || isText(base))) throw new SnapshotError('bad-chunk', 'chunk META: it has no id');
   const machine = decodeMachine(chunks);
   if (machine.kind.memory !== ramBytes)
@@ -220,7 +240,7 @@ export function decodeSnapshot(chunks: readonly Chunk[], ramBytes: number): Read
       `memory: the snapshot has ${machine.kind.memory}, this VM ${ramBytes}`,
     );
   const runs = chunks.filter(({ type }) => type === 'PAGE').map(({ payload }) => decodeRun(payload, ramBytes));
-  return { id, base, machine, maps: decodeMaps(chunks), runs };
+  return { id, base, tracked: tracked === true, machine, maps: decodeMaps(chunks), runs };
 }
 
 /**
@@ -237,15 +257,28 @@ export function putSnapshot(
   { lazily = false, time = 'continue' }: RestoreOptions,
 ): void {
   const { base, id, maps, runs } = snapshot;
-  if (base !== null && base !== vm.base)
-    throw new SnapshotError('different-base', `a diff to snapshot ${base}: this VM stands at ${vm.base ?? 'none'}`);
+  if (base !== null) checkBase(vm, base);
   if (base !== null) fillLazyPages(vm);
   const fill = base === null && lazily ? fillFrom(runs, vm.ram) : null;
   putState(vm, snapshot, fill, time);
-  if (base === null) putPages(vm.ram, runs, fill === null ? () => false : lazyPages(maps));
-  else for (const { first, bytes } of runs) vm.ram.set(bytes, first * pageBytes);
-  contentsReplaced(vm);
-  vm.base = id;
+  if (base === null) {
+    putPages(vm.ram, runs, fill === null ? () => false : lazyPages(maps));
+    contentsReplaced(vm);
+  } else
+    for (const { first, bytes } of runs) {
+      vm.physical.writingAt(vm.ram.byteOffset + first * pageBytes, bytes.length);
+      vm.ram.set(bytes, first * pageBytes);
+    }
+  standAt(vm, id, snapshot.tracked ? new MemoryLog(vm, fill) : null);
+}
+
+/** A diff can only be put on what it was made to. */
+function checkBase(vm: SavedVm, base: string): void {
+  if (vm.base === null || vm.base.id !== base)
+    throw new SnapshotError('different-base', `a diff to snapshot ${base}: this VM stands at ${vm.base?.id ?? 'none'}`);
+  const { count } = vm.base.log;
+  if (count > 0)
+    throw new SnapshotError('different-base', `a diff to snapshot ${base}: ${count} pages were written here since`);
 }
 
 /**

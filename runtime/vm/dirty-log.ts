@@ -3,12 +3,17 @@
  * processor's own tables), by devices and by loaders. Each address space has a log of its own. A page is dirty if the memory
  * behind it was written, wherever that memory is shown as well.
  *
+ * A VM has a log of its own, `vm.dirty`, and an embedder may open more (`vm.openDirtyLog()`): a display, a backup. Each is
+ * started, stopped and collected by itself, and sees every page that was written since it has collected it last. Snapshots
+ * and migrations have logs of theirs.
+ *
  * As with KVM_CLEAR_DIRTY_LOG (manual protect), a page is write-protected again when it is collected with `clear`, and no
  * other is: the work is that of the pages collected. Where no log is on, writes cost nothing.
  */
+import { LogReader, type RemovedPages } from '../../src/mmu/dirty-logs.ts';
 import type { PhysicalMemory } from '../../src/mmu/physical-memory.ts';
 import { ConfigurationError } from '../errors.ts';
-import { type SpaceOption, spaceOf } from './guest-memory.ts';
+import { type AddressSpace, type SpaceOption, spaceOf } from './address-space.ts';
 
 /** A range of guest-physical addresses: multiples of 4096. All of the space if left out. */
 export interface LogRange extends SpaceOption {
@@ -40,6 +45,15 @@ export interface DirtyCursor {
   readonly done: boolean;
 }
 
+/** The pages of a replaced map that were dirty in a log and do not lie where they did any more. */
+export interface RemovedDirty {
+  readonly count: number;
+  /** Numbers of the pages (address / 4096) in their space, ascending for each replacement. */
+  readonly pages: Uint32Array;
+  /** The byte offset of each one's memory in the VM's RAM, in the same order. */
+  readonly backing: Float64Array;
+}
+
 /** Beyond every address that a processor can name. */
 const limit = 2 ** 40;
 
@@ -56,10 +70,17 @@ function pagesOf(options: LogRange): { from: number; to: number } {
 }
 
 export class DirtyLog {
-  private readonly physical: PhysicalMemory;
+  private readonly reader: LogReader;
+  private readonly removed: Record<AddressSpace, RemovedPages[]> = { normal: [], smm: [] };
+  /** Where the VM's RAM begins in its memory. */
+  private readonly ramBase: number;
 
-  constructor(physical: PhysicalMemory) {
-    this.physical = physical;
+  /** A log of its own, off; see `vm.openDirtyLog()`. */
+  constructor(physical: PhysicalMemory, ramBase: number) {
+    this.ramBase = ramBase;
+    this.reader = new LogReader(physical.logs, (space, removed) => {
+      if (removed.pages.length > 0) this.removed[space].push(removed);
+    });
   }
 
   /**
@@ -73,18 +94,18 @@ export class DirtyLog {
     const initially: unknown = options.initially ?? 'clean';
     if (initially !== 'clean' && initially !== 'dirty')
       throw new ConfigurationError('bad-option', `initially ${String(initially)}: neither clean nor dirty`);
-    if (range.from < range.to) this.physical.logs.start(space, range, initially === 'dirty');
+    if (range.from < range.to) this.reader.start(space, range, initially === 'dirty');
   }
 
   /** Logs writes to a range no more, and forgets which of its pages are dirty. */
   stop(options: LogRange = {}): void {
     const space = spaceOf(options);
-    this.physical.logs.stop(space, pagesOf(options));
+    this.reader.stop(space, pagesOf(options));
   }
 
   /** How many pages of a space are dirty. */
   count(options?: SpaceOption): number {
-    return this.physical.logs.count(spaceOf(options));
+    return this.reader.count(spaceOf(options));
   }
 
   /**
@@ -104,9 +125,37 @@ export class DirtyLog {
         'bad-option',
         `maxPages ${String(most)}: not from 0 to ${into.length} entries of into`,
       );
-    const count = this.physical.logs.collect(space, from, to, into, most, clear);
+    const count = this.reader.collect(space, from, to, into, most, clear);
     const through = count < most;
     const next = through ? to : count === 0 ? from : into[count - 1]! + 1;
     return { count, next: next * 4096, done: next >= to };
+  }
+
+  /**
+   * The final dirty pages of regions that maps have taken away since the last call. `vm.memory.replace()` returns those of
+   * the VM's own log; other logs keep theirs until they are taken here.
+   * @throws ConfigurationError `bad-option`
+   */
+  takeRemoved(options?: SpaceOption): RemovedDirty {
+    const space = spaceOf(options);
+    const list = this.removed[space];
+    this.removed[space] = [];
+    const pages = list.flatMap((removed) => removed.pages);
+    const hosts = list.flatMap((removed) => removed.hosts);
+    return {
+      count: pages.length,
+      pages: Uint32Array.from(pages),
+      backing: Float64Array.from(hosts, (host) => host - this.ramBase),
+    };
+  }
+
+  /** Logs nothing any more: what {@link stop} does for everything. It can be started again. */
+  close(): void {
+    this.reader.close();
+    this.removed.normal = [];
+    this.removed.smm = [];
+  }
+  [Symbol.dispose](): void {
+    this.close();
   }
 }

@@ -6,11 +6,13 @@
  */
 
 import { problemOf } from '../../src/mmu/memory-map.ts';
-import { type AddressSpace, type MemoryRegion, PAGE_ROM, type PhysicalMemory } from '../../src/mmu/physical-memory.ts';
+import { type MemoryRegion, PAGE_ROM, type PhysicalMemory } from '../../src/mmu/physical-memory.ts';
 import { ConfigurationError, MemoryError } from '../errors.ts';
 import type { GuestRam } from '../loaders/initial-state.ts';
+import { type AddressSpace, type SpaceOption, spaceOf } from './address-space.ts';
+import type { DirtyLog, RemovedDirty } from './dirty-log.ts';
 
-export type { AddressSpace } from '../../src/mmu/physical-memory.ts';
+export type { AddressSpace, SpaceOption } from './address-space.ts';
 
 interface RegionPlace {
   /** Guest-physical address, a multiple of 4096. */
@@ -48,21 +50,6 @@ export interface LazyRegion extends RegionPlace {
 
 export type GuestRegion = RamRegion | RomRegion | LazyRegion;
 
-/** Which processors see it: those in system-management mode see the regions of `smm` over those of `normal`. */
-export interface SpaceOption {
-  /** `normal` if left out. */
-  readonly space?: AddressSpace;
-}
-
-/** The pages of a replaced map that were dirty in its log and do not lie where they did any more. */
-export interface RemovedDirty {
-  readonly count: number;
-  /** Numbers of the pages (address / 4096) in their space, ascending. */
-  readonly pages: Uint32Array;
-  /** The byte offset of each one's memory in the VM's RAM, in the same order. */
-  readonly backing: Float64Array;
-}
-
 export interface WriteOptions extends SpaceOption {
   /** Writes ROM as well, as a loader of firmware does. */
   readonly rom?: boolean;
@@ -77,26 +64,21 @@ const inHex = (n: number) => `0x${n.toString(16)}`;
 /** No processor names an address beyond. */
 const limit = 2 ** 40;
 
-/** The space that options name. */
-export function spaceOf(options: SpaceOption | null | undefined): AddressSpace {
-  if (options !== undefined && (typeof options !== 'object' || options === null))
-    throw new ConfigurationError('bad-option', `options ${String(options)}: not an object`);
-  const space: unknown = options?.space ?? 'normal';
-  if (space !== 'normal' && space !== 'smm')
-    throw new ConfigurationError('bad-option', `address space ${String(space)}: neither normal nor smm`);
-  return space;
-}
-
 export class GuestMemory {
   /** The VM's RAM, in which regions lie. What is written here directly no dirty log sees, and no processor's code. */
   readonly backing: Uint8Array;
   /** The same for loaders, who say what they write: logs and processors see that. */
   readonly ram: GuestRam;
   private readonly physical: PhysicalMemory;
+  private readonly log: DirtyLog;
 
-  /** @param backing the part of the physical memory's buffer that is guest RAM, on a page's boundary */
-  constructor(physical: PhysicalMemory, backing: Uint8Array) {
+  /**
+   * @param backing the part of the physical memory's buffer that is guest RAM, on a page's boundary
+   * @param log whose removed pages {@link replace} returns
+   */
+  constructor(physical: PhysicalMemory, backing: Uint8Array, log: DirtyLog) {
     this.physical = physical;
+    this.log = log;
     this.backing = backing;
     this.ram = {
       bytes: backing,
@@ -129,12 +111,8 @@ export class GuestMemory {
     if (problem !== null) throw new ConfigurationError(problem.code, problem.message);
     if (this.physical.filling)
       throw new ConfigurationError('busy', 'the memory map cannot be replaced while a lazy page is being filled');
-    const { pages, hosts } = this.physical.replace(list, space);
-    return {
-      count: pages.length,
-      pages: Uint32Array.from(pages),
-      backing: Float64Array.from(hosts, (host) => host - this.backing.byteOffset),
-    };
+    this.physical.replace(list, space);
+    return this.log.takeRemoved({ space });
   }
   private located(region: GuestRegion): MemoryRegion {
     if (typeof region !== 'object' || region === null)

@@ -31,7 +31,13 @@ import {
   migrateVm,
   receiveVm,
 } from '../snapshot/migration.ts';
-import { type RestoreOptions, restoreSnapshot, type SnapshotOptions, takeSnapshot } from '../snapshot/snapshot.ts';
+import {
+  type RestoreOptions,
+  restoreSnapshot,
+  type SnapshotBase,
+  type SnapshotOptions,
+  takeSnapshot,
+} from '../snapshot/snapshot.ts';
 import { MachineTranslation } from '../translation.ts';
 import { chooseCpu } from './cpu-choice.ts';
 import { DirtyLog } from './dirty-log.ts';
@@ -74,7 +80,7 @@ export class Vm {
   readonly physical: PhysicalMemory;
   /** Guest-physical memory: its map, and accesses to it. */
   readonly memory: GuestMemory;
-  /** Which of its pages were written. */
+  /** Which of its pages were written. One log of several; see {@link openDirtyLog}. */
   readonly dirty: DirtyLog;
   readonly contexts: Contexts;
   /** What translated regions call. */
@@ -87,8 +93,8 @@ export class Vm {
   readonly remote: RemoteRegions;
   /** What snapshots keep besides devices: a machine's own state, for machines that are put together around a VM. */
   readonly kept: Stateful[] = [];
-  /** Id of the snapshot that a diff would be to; null: there is none. */
-  base: string | null = null;
+  /** The snapshot that a diff would be to; null: there is none. */
+  base: SnapshotBase | null = null;
   /** What joins the local APICs. */
   readonly apicBus = new ApicBus();
   /** Interrupts as GSIs, and the controllers on the APIC bus. */
@@ -166,8 +172,8 @@ export class Vm {
     this.ram = new Uint8Array(this.linear.buffer, ramBase, ramBytes);
     this.physical = new PhysicalMemory(this.linear.buffer);
     this.physical.add({ kind: 'ram', start: 0, length: ramBytes, hostOffset: ramBase });
-    this.memory = new GuestMemory(this.physical, this.ram);
-    this.dirty = new DirtyLog(this.physical);
+    this.dirty = this.openDirtyLog();
+    this.memory = new GuestMemory(this.physical, this.ram, this.dirty);
     const arithmetic = new WebAssembly.Instance(modules.arithmetic).exports;
     this.arithmetic = arithmetic;
     const { tsc: counter } = options;
@@ -295,6 +301,14 @@ export class Vm {
   /** The programs that are attached; what they know is part of snapshots. */
   get programs(): readonly AttachedProgram[] {
     return this.attached.filter(({ isAttached }) => isAttached);
+  }
+
+  /**
+   * Another dirty log, off, for somebody else who collects: neither takes pages from the other. Close it when it is done
+   * with.
+   */
+  openDirtyLog(): DirtyLog {
+    return new DirtyLog(this.physical, this.ram.byteOffset);
   }
 
   vcpu(index: number): Vcpu {

@@ -12,7 +12,7 @@
  * Whether writes must be seen is a property of the memory, not of the place where it is shown: the flags are kept for the
  * pages of the VM's linear memory, so that memory shown in two places is watched in both. Each space has its own dirty log.
  */
-import { DirtyLogs, type RemovedPages } from './dirty-logs.ts';
+import { DirtyLogs } from './dirty-logs.ts';
 import {
   changedPages,
   type FillPage,
@@ -124,12 +124,11 @@ export class PhysicalMemory {
   /**
    * Replaces the whole map of a space at once, also in the middle of an instruction that has reached a device. In `smm`,
    * regions lie over the normal map: a processor in system-management mode sees them, and where there are none what the
-   * others see.
-   * @returns what of the space's log was dirty and is not where it was any more; new pages are clean
+   * others see. Readers of the dirty logs are told what was dirty and is not where it was any more; new pages are clean.
    * @throws RangeError naming the region (or both) if one is not page-aligned, leaves the buffer or overlaps another of its
    *   space; then nothing has changed
    */
-  replace(regions: readonly MemoryRegion[], space: AddressSpace = 'normal'): RemovedPages {
+  replace(regions: readonly MemoryRegion[], space: AddressSpace = 'normal'): void {
     const problem = problemOf(regions, this.u8.length);
     if (problem !== null) throw new RangeError(problem.message);
     if (this.filling) throw new Error('the memory map cannot change while a page of it is being filled');
@@ -141,12 +140,12 @@ export class PhysicalMemory {
     const partly = space === 'normal' && !shared && !this.#shared && this.#fits(this.#maps.normal) && this.#fits(map);
     for (const { fill } of regions) if (fill !== undefined) this.#filledBy(fill);
     const tables = partly ? null : this.#tables(maps.normal, maps.smm);
-    const { log, removed } = this.logs.prepare(space, map, changed);
+    const logs = this.logs.prepare(space, map, changed);
     const code = [...this.#codeUsers.keys()].map((page) => [page, this.#entryOf(page)] as const);
     // From here on nothing can fail.
     for (const [page] of code) this.unprotect(page, PAGE_CODE);
     this.#maps[space] = map;
-    this.logs.adopt(space, log, partly ? changed : null);
+    this.logs.adopt(space, logs, partly ? changed : null);
     if (tables === null) this.#patch(map, changed);
     else {
       this.hostPage = tables.hostPage;
@@ -163,7 +162,6 @@ export class PhysicalMemory {
       if (entry >> 12 !== now >> 12 || (entry === -1) !== (now === -1)) this.onCodeWrite(page * 4096, 4096);
     }
     for (const page of this.#codeUsers.keys()) this.protect(page, PAGE_CODE);
-    return removed;
   }
 
   /** Does a normal map end where the table does, with all its pages found by their number? */
@@ -295,6 +293,7 @@ export class PhysicalMemory {
         } finally {
           this.#fillsNow--;
         }
+        this.logs.noteFill(host, fill);
       }
       this.hostPage[index] = entry & ~ENTRY_LAZY;
     }

@@ -15,6 +15,7 @@ import {
 } from '../../runtime/lockstep/guest.ts';
 import { guestKinds } from '../../runtime/lockstep/program-fuzzer.ts';
 import type { Random } from '../../runtime/lockstep/random-numbers.ts';
+import { LogReader } from '../../src/mmu/dirty-logs.ts';
 import { layout } from '../../src/state/layout.ts';
 import { vmModules } from './modules.ts';
 
@@ -62,6 +63,7 @@ class ByteGuest {
   instructions = 0;
   private readonly random: Random;
   private slot = 0;
+  private readonly log: LogReader;
   private readonly dirty = new Uint32Array(RAM_BYTES / 4096);
   private readonly code: number;
   private readonly last: { bytes: Uint8Array; budget: number; offset: number; registers: BigUint64Array }[] = [];
@@ -75,7 +77,8 @@ class ByteGuest {
     this.guest.reset();
     this.guest.loaded();
     this.code = CODE_PAGES * 4096;
-    this.guest.vm.physical.logs.start('normal', { from: 0, to: this.dirty.length });
+    this.log = new LogReader(this.guest.vm.physical.logs);
+    this.log.start('normal', { from: 0, to: this.dirty.length });
   }
 
   private pick<T>(list: readonly T[]): T {
@@ -118,14 +121,13 @@ class ByteGuest {
 
   /** Pages that have been written since the last call. */
   private changedPages(): number[] {
-    const { physical } = this.guest.vm;
-    const count = physical.logs.collect('normal', 0, this.dirty.length, this.dirty, this.dirty.length, false);
+    const count = this.log.collect('normal', 0, this.dirty.length, this.dirty, this.dirty.length, false);
     return [...this.dirty.subarray(0, count)];
   }
   /** Writes are logged again, after everything was put right. */
   private logWrites(): void {
     const { dirty } = this;
-    this.guest.vm.physical.logs.collect('normal', 0, dirty.length, dirty, dirty.length, true);
+    this.log.collect('normal', 0, dirty.length, dirty, dirty.length, true);
   }
 
   /** Runs one sequence. */

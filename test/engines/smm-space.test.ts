@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Guest } from '../../runtime/lockstep/guest.ts';
+import { LogReader } from '../../src/mmu/dirty-logs.ts';
 import type { AddressSpace } from '../../src/mmu/physical-memory.ts';
 import { dword } from './assembler.ts';
 import { vmModules } from './modules.ts';
@@ -113,9 +114,10 @@ test('what is written in one space changes neither code nor the dirty log of the
   const page = CODE / 4096;
   const behind = Math.floor(physical.inSmm(CODE) / 4096);
   assert.notEqual(behind, page);
-  for (const space of ['normal', 'smm'] as const) physical.logs.start(space, { from: page + 1, to: page + 2 });
+  const log = new LogReader(physical.logs);
+  for (const space of ['normal', 'smm'] as const) log.start(space, { from: page + 1, to: page + 2 });
   const logged = (space: AddressSpace): boolean =>
-    physical.logs.collect(space, page + 1, page + 2, new Uint32Array(1), 1, false) === 1;
+    log.collect(space, page + 1, page + 2, new Uint32Array(1), 1, false) === 1;
   guest.run(100);
   assert.deepEqual([logged('normal'), logged('smm')], [false, true]);
   while (vcpu.fields.get32('smm') !== 0) guest.run(50);

@@ -1,9 +1,10 @@
 /**
  * Maps of guest-physical memory and their dirty logs against a model that keeps everything page by page: random maps of both
- * spaces, with holes and memory that is shown twice, random logs, writes and collections.
+ * spaces, with holes and memory that is shown twice, several readers with random logs, writes and collections.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { LogReader } from '../../src/mmu/dirty-logs.ts';
 import { changedPages, MemoryMap, type MemoryRegion } from '../../src/mmu/memory-map.ts';
 import { PageLog, withoutRange, withRange } from '../../src/mmu/page-log.ts';
 import { type AddressSpace, PhysicalMemory } from '../../src/mmu/physical-memory.ts';
@@ -25,6 +26,7 @@ interface Shown {
   readonly kind: MemoryRegion['kind'];
   readonly host: number;
 }
+/** What one reader of the logs should find. */
 class Model {
   readonly shown: Record<AddressSpace, Map<number, Shown>> = { normal: new Map(), smm: new Map() };
   readonly on: Record<AddressSpace, Set<number>> = { normal: new Set(), smm: new Set() };
@@ -62,7 +64,16 @@ test('maps, logs, writes and collections of both spaces are what a model says', 
   for (let seed = 1; seed <= 24; seed++) {
     const random = randomOf(seed);
     const memory = new PhysicalMemory(new ArrayBuffer(hostPages * 4096));
-    const model = new Model();
+    const readers = Array.from({ length: 1 + (seed % 3) }, () => {
+      const removed: [number, number][] = [];
+      const note = (_space: AddressSpace, { pages, hosts }: { pages: readonly number[]; hosts: readonly number[] }) =>
+        removed.push(...pages.map((page, i): [number, number] => [page, hosts[i]!]));
+      return { model: new Model(), log: new LogReader(memory.logs, note), removed };
+    });
+    // One more reads pages of the buffer, whatever maps show of it.
+    const whole = new LogReader(memory.logs);
+    const wholeDirty = new Set<number>();
+    whole.start('memory', { from: 1, to: hostPages });
     // Sometimes without memory that is shown twice, and with the last page always there: then maps change in part.
     const sharing = seed % 2 === 0;
     const base = seed % 5 === 0 ? 2 ** 22 - 50 : 0; // about 16 GiB
@@ -90,25 +101,24 @@ test('maps, logs, writes and collections of both spaces are what a model says', 
       const space = sharing && random(3) === 0 ? 'smm' : 'normal';
       const from = base + random(pages);
       const range = { from, to: Math.min(base + pages, from + 1 + random(40)) };
+      const { model, log } = readers[random(readers.length)]!;
       const inRange = [...model.shown[space].keys()].filter((page) => page >= range.from && page < range.to);
       const action = random(20);
       if (action === 0) {
         const regions = map();
-        const removed = memory.replace(regions, space);
-        const wanted = model.replace(space, regions);
-        removals += wanted.length;
-        assert.deepEqual(
-          removed.pages.map((page, i) => [page, removed.hosts[i]]),
-          wanted,
-          `seed ${seed}, step ${step}`,
-        );
+        memory.replace(regions, space);
+        for (const { model, removed } of readers) {
+          const wanted = model.replace(space, regions);
+          removals += wanted.length;
+          assert.deepEqual(removed.splice(0), wanted, `seed ${seed}, step ${step}`);
+        }
       } else if (action === 1) {
         const dirty = random(3) === 0;
-        memory.logs.start(space, range, dirty);
+        log.start(space, range, dirty);
         for (let page = range.from; page < range.to; page++) model.on[space].add(page);
         if (dirty) for (const page of inRange) model.dirty[space].add(page);
       } else if (action === 2) {
-        memory.logs.stop(space, range);
+        log.stop(space, range);
         for (let page = range.from; page < range.to; page++) {
           model.on[space].delete(page);
           model.dirty[space].delete(page);
@@ -116,7 +126,7 @@ test('maps, logs, writes and collections of both spaces are what a model says', 
       } else if (action < 6) {
         const most = random(8) === 0 ? random(5) : pages;
         const clear = random(4) !== 0;
-        const count = memory.logs.collect(space, range.from, range.to, into, most, clear);
+        const count = log.collect(space, range.from, range.to, into, most, clear);
         const wanted = inRange
           .filter((page) => model.dirty[space].has(page))
           .sort((a, b) => a - b)
@@ -132,18 +142,30 @@ test('maps, logs, writes and collections of both spaces are what a model says', 
         const mapped = random(2) === 0 && shown?.kind === 'ram' && memory.mapWrites(Math.floor(place / 4096));
         if (mapped)
           // A look-aside table may write to it: then it is clean in no log that is on for it.
-          for (const other of spaces)
-            for (const [at, { host }] of model.shown[other])
-              assert.ok(host !== shown?.host || !model.on[other].has(at) || model.dirty[other].has(at));
+          for (const { model } of readers)
+            for (const other of spaces)
+              for (const [at, { host }] of model.shown[other])
+                assert.ok(host !== shown?.host || !model.on[other].has(at) || model.dirty[other].has(at));
         memory.write32(place, step);
         if (shown?.kind === 'ram') {
           writes++;
           assert.equal(memory.view.getUint32(shown.host * 4096 + (address % 4096), true), step);
-          model.written(shown.host);
+          for (const { model } of readers) model.written(shown.host);
+          if (shown.host > 0) wholeDirty.add(shown.host);
         }
       }
-      for (const each of spaces)
-        assert.equal(memory.logs.count(each), model.dirty[each].size, `seed ${seed}, step ${step}`);
+      for (const { model, log } of readers)
+        for (const each of spaces) assert.equal(log.count(each), model.dirty[each].size, `seed ${seed}, step ${step}`);
+      assert.equal(whole.count('memory'), wholeDirty.size);
+      if (random(10) === 0) {
+        const count = whole.collect('memory', 0, hostPages, into, pages, true);
+        assert.deepEqual(
+          [...into.subarray(0, count)],
+          [...wholeDirty].sort((a, b) => a - b),
+          `seed ${seed}, step ${step}`,
+        );
+        wholeDirty.clear();
+      }
     }
   }
   assert.ok(writes > 1000 && removals > 100, `${writes} writes, ${removals} removals`);

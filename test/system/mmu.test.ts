@@ -1,6 +1,7 @@
 /** Physical memory, page walks in every paging mode, and the look-aside tables. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { LogReader } from '../../src/mmu/dirty-logs.ts';
 import { PAGE_CODE } from '../../src/mmu/physical-memory.ts';
 import { cpuBytes, offsetOf, type TlbKind, tlbBits, tlbNeverOffset, tlbOffsets } from '../../src/state/layout.ts';
 import { memoryAndMmu } from './machine.ts';
@@ -120,10 +121,11 @@ test('writes to code pages and logged pages are announced, by CPU and by device'
   m.memory.unprotect(5, PAGE_CODE);
   write(m, 0x5000, 1);
   assert.equal(entry(m, 'supervisorWrite', 0x5000), cpuBytes + 0x5000);
-  m.memory.logs.start('normal', { from: 0, to: 16 });
+  const log = new LogReader(m.memory.logs);
+  log.start('normal', { from: 0, to: 16 });
   write(m, 0x6000, 1);
   const pages = new Uint32Array(16);
-  assert.equal(m.memory.logs.collect('normal', 0, 16, pages, 16, false), 1);
+  assert.equal(log.collect('normal', 0, 16, pages, 16, false), 1);
   assert.equal(pages[0], 6);
   write(m, 0x6000, 1);
   assert.equal(entry(m, 'supervisorWrite', 0x6000), cpuBytes + 0x6000, 'logged once, then fast');

@@ -1,7 +1,8 @@
 /** The guest-physical memory map, replaced as a whole while guests use it: row 6 of the VM API. */
 import assert from 'node:assert/strict';
 import { ConfigurationError, MemoryError } from '../../runtime/errors.ts';
-import type { GuestRegion, LazyRegion, RemovedDirty } from '../../runtime/vm/guest-memory.ts';
+import type { RemovedDirty } from '../../runtime/vm/dirty-log.ts';
+import type { GuestRegion, LazyRegion } from '../../runtime/vm/guest-memory.ts';
 import type { Vm } from '../../runtime/vm/vm.ts';
 import { Assembler, dword, to } from '../engines/assembler.ts';
 import { guest, hashOf, origin, type TestEngine, testEngines } from './vm-harness.ts';
