@@ -13,6 +13,7 @@ import { FLAG_CARRY_BIT } from '../src/ir/flags.ts';
 import type { Type } from '../src/ir/types.ts';
 import { jumpCacheBits, jumpCacheEntryBytes, jumpCacheOffset, offsetOf, profileEntries } from '../src/state/layout.ts';
 import { importLibrary } from './arith.ts';
+import { agreement, agreementSection } from './core-agreement.ts';
 import { Emitter, type Expr, type MemoryLimits } from './emitter.ts';
 import { addFlagFunctions } from './flag-functions.ts';
 import { lower, type Reader } from './lower.ts';
@@ -46,6 +47,7 @@ class CoreBuilder implements Reader {
     addX87Functions(e);
     addTimeStamp(e);
     e.addFunction('enter', ['i32', 'i32'], 'i32', () => this.enter(), true);
+    e.addSection(agreementSection, agreement());
     e.validate();
     e.optimise(['simplify-locals', 'vacuum', 'coalesce-locals', 'reorder-locals']);
     const bytes = e.binary();

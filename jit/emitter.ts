@@ -129,6 +129,10 @@ export class Emitter {
     );
     if (exported) this.m.addFunctionExport(name, name);
   }
+  /** Adds a section that the engine passes over. */
+  addSection(name: string, text: string): void {
+    this.m.addCustomSection(name, new TextEncoder().encode(text));
+  }
   /** Throws if the module is not valid: for tests and builds, not for the hot road. */
   validate(): void {
     if (this.m.validate() !== 1) throw new Error('emitter: the module is not valid');

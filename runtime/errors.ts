@@ -28,7 +28,8 @@ export type ConfigurationCode =
   | 'bad-cpuid'
   | 'interrupt-pending'
   | 'busy'
-  | 'unsupported-host';
+  | 'unsupported-host'
+  | 'foreign-core';
 
 /** The embedder asked for a machine, a region or an entry that cannot be. */
 export class ConfigurationError extends Jit86Error<ConfigurationCode> {}

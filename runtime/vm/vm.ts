@@ -3,6 +3,7 @@
  * vCPUs on it.
  */
 
+import { agreement, agreementOf } from '../../jit/core-agreement.ts';
 import { Translator } from '../../jit/translator.ts';
 import { Contexts } from '../../src/execute/context.ts';
 import { type MmioHandler, PhysicalMemory } from '../../src/mmu/physical-memory.ts';
@@ -168,6 +169,12 @@ export class Vm {
     const pages = Math.ceil((ramBase + ramBytes) / pageBytes);
     if (pages > 65536)
       throw new ConfigurationError('bad-memory-size', `memory of ${ramBytes} bytes: more than this host can map`);
+    const agreed = agreementOf(modules.core);
+    if (agreed !== agreement())
+      throw new ConfigurationError(
+        'foreign-core',
+        `core.wasm is of another build (${agreed ?? 'one without a mark'}; this code wants ${agreement()}): npm run build`,
+      );
     this.linear = new WebAssembly.Memory({ initial: pages, maximum: pages });
     this.ram = new Uint8Array(this.linear.buffer, ramBase, ramBytes);
     this.physical = new PhysicalMemory(this.linear.buffer);
