@@ -2,11 +2,15 @@
 import type { PlacedContext } from '../src/bpf/placement.ts';
 import { type BpfLinkage, type BpfProgram, checkLinkage, type HelperCall } from '../src/bpf/program.ts';
 import type { VerifiedProgram } from '../src/bpf/verifier.ts';
+import type { DirectAccess } from '../src/system/direct-programs.ts';
 
 /** What a translation exports; also for callers that are WebAssembly themselves. */
 export interface BpfExports {
   readonly run: (context: number, stackTop: number) => bigint;
   readonly runSmall: (context: number, stackTop: number) => number;
+  /** If it was made for a device's place (bpf-device.ts). */
+  readonly access?: DirectAccess;
+  readonly accessNumber?: (low: number, high: number, way: number, value: number) => number;
 }
 
 export class TranslatedBpfProgram implements BpfProgram {

@@ -1,7 +1,7 @@
 /**
  * A verified BPF program as a WebAssembly module: one function for each of the program's, registers in locals, accesses to
  * the shared linear memory without a check, since the verifier has proven them. The module is for one placement: addresses
- * of maps and regions stand in it. Exports `run(context, stackTop)`: r0.
+ * of maps and regions stand in it. Exports `run(context, stackTop)`: r0; of a device's program also what bpf-device.ts adds.
  *
  * Semantics are those of src/bpf/arithmetic.ts, section by section of RFC 9669; a test holds the two against each other.
  */
@@ -19,6 +19,7 @@ import type { PlacedMaps, PlacedRegions } from '../src/bpf/placement.ts';
 import type { VerifiedProgram } from '../src/bpf/verifier.ts';
 import type { Type } from '../src/ir/types.ts';
 import { type BpfBlock, blocksOf } from './bpf-blocks.ts';
+import { addDeviceAccess, type DevicePlace } from './bpf-device.ts';
 import { emitByNumber, maximumBlocks, structuredBlocks } from './bpf-dispatch.ts';
 import { addIntrinsics, intrinsicParameters } from './bpf-intrinsics.ts';
 import { Emitter, type Expr, type MemoryLimits } from './emitter.ts';
@@ -30,6 +31,8 @@ export interface BpfTarget {
   readonly limits: MemoryLimits;
   readonly maps: Pick<PlacedMaps, 'descriptors' | 'values'>;
   readonly regions: PlacedRegions;
+  /** Where a program that answers accesses has its structure: the module can be asked for one. */
+  readonly device?: DevicePlace;
 }
 
 /** The functions that a translation imports from module `helpers` are named by the helper's number. */
@@ -77,15 +80,24 @@ function build(program: VerifiedProgram, target: BpfTarget): Emitter {
       new FunctionEmitter(e, program, target, start).emit(blocks),
     );
   }
-  const run = () => {
-    const wide = (local: number) => e.op('i64.extend_u', e.get(local, 'i32'));
+  const runOn = (context: Expr, stackTop: Expr) => {
+    const wide = (address: Expr) => e.op('i64.extend_u', address);
     const nothing = [2, 3, 4, 5].map(() => e.i64(0n));
-    return e.call(functionName(0), [wide(0), ...nothing, wide(1)], 'i64');
+    return e.call(functionName(0), [wide(context), ...nothing, wide(stackTop)], 'i64');
   };
+  const run = () => runOn(e.get(0, 'i32'), e.get(1, 'i32'));
   e.addFunction('run', ['i32', 'i32'], 'i64', () => e.return(run()), true);
   e.addFunction('runSmall', ['i32', 'i32'], 'i32', () => e.return(e.op('i32.wrap', run())), true);
+  if (target.device !== undefined) addDeviceAccess(e, target.device, runOn, timeOf(program, e));
   e.addOffered();
   return e;
+}
+
+/** Asks for what the field `time` of an access is to say, if the program looks at it. */
+function timeOf({ environment, fieldsRead }: VerifiedProgram, e: Emitter): (() => Expr) | null {
+  if (!fieldsRead.has('time')) return null;
+  const id = Object.keys(environment.helpers).find((one) => environment.helpers[Number(one)]!.name === 'time');
+  return () => e.call(helperImport(Number(id)), [], 'f64');
 }
 
 function checkedBlocks(program: VerifiedProgram, start: number, end: number): BpfBlock[] {

@@ -9,6 +9,7 @@ import type { CoreExports } from '../src/execute/engine-parts.ts';
 import { linearOf } from '../src/execute/frontend.ts';
 import type { FoundRegion } from '../src/execute/jump-cache.ts';
 import { addressOfBig } from '../src/mmu/linear.ts';
+import { firstRegionSlot } from '../src/system/direct-programs.ts';
 import type { CodePart } from './code-snapshot.ts';
 import type { IndirectJump } from './compiler-protocol.ts';
 import type { InexactFlag } from './mxcsr.ts';
@@ -71,7 +72,7 @@ export class InstalledRegions {
   private readonly places = new Map<number, Map<number, Installed[]>>();
   private readonly onInvalidated: () => void;
   private readonly freeSlots: number[] = [];
-  private nextSlot = 1;
+  private nextSlot = firstRegionSlot;
   /** What all that is installed takes of the host's memory, about. */
   liveCost = 0;
 

@@ -12,8 +12,8 @@ export function withDirectPort<B extends Pick<Block, 'nodes'>>(block: B, direct:
   const last = block.nodes.at(-1)!;
   const name = last.imm[0];
   if (last.op !== 'call' || (name !== 'in' && name !== 'out') || !direct.has(last.imm[1] as bigint)) return block;
-  const bytes = bytesOf(block.nodes);
-  if (bytes === 0) return block;
+  const bytes = constantArgument(block.nodes, 'argument1');
+  if (bytes === null) return block;
   const next = last.imm[2] as bigint;
   const nodes: Node[] = block.nodes.slice(0, -1);
   const add = (op: MicroOp, args: number[] = [], ...imm: Immediate[]) => nodes.push(nodeOf(op, args, imm)) - 1;
@@ -36,10 +36,10 @@ export function withDirectPort<B extends Pick<Block, 'nodes'>>(block: B, direct:
   return { ...block, nodes };
 }
 
-/** The width of the access, which is the helper's second argument; 0 = it is not there as a constant. */
-function bytesOf(nodes: readonly Node[]): number {
-  const set = nodes.findLast(({ op, imm }) => op === 'state.set64' && imm[0] === 'argument1');
+/** An argument of the block's helper, where it is there as a constant. */
+export function constantArgument(nodes: readonly Node[], field: 'argument0' | 'argument1'): number | null {
+  const set = nodes.findLast(({ op, imm }) => op === 'state.set64' && imm[0] === field);
   let node = set === undefined ? undefined : nodes[set.args[0]!];
   if (node?.op.startsWith('i64.extend') === true) node = nodes[node.args[0]!];
-  return node?.op === 'i64.const' || node?.op === 'i32.const' ? Number(node.imm[0]) : 0;
+  return node?.op === 'i64.const' || node?.op === 'i32.const' ? Number(node.imm[0]) : null;
 }

@@ -556,9 +556,9 @@ export class RegionEmitter implements Reader, BlockValues {
     this.keep(v, linear(), false);
   }
   private port(node: Node): void {
-    const { e, frame, rip, dirty } = this;
+    const { e, frame, rip, dirty, nodes, region } = this;
     const again = () => frame.leave(rip, leave.retry, dirty);
-    emitPort(e, frame, node, again, () => this.exit(e.i64(rip)));
+    emitPort(e, frame, { nodes, node, context: region.context }, again, () => this.exit(e.i64(rip)));
   }
 
   /**

@@ -2,14 +2,15 @@
  * A BPF program made ready to answer accesses: loaded (bare instructions or clang's object), verified, given a memory of its
  * own with the area that it shares with the embedder, and translated.
  */
-import { TranslatedBpfProgram } from '../../jit/bpf-program.ts';
+import { type BpfExports, TranslatedBpfProgram } from '../../jit/bpf-program.ts';
 import { DeviceProgram, deviceEnvironment } from '../../src/bpf/device-program.ts';
 import type { BpfEnvironment, BpfMap } from '../../src/bpf/environment.ts';
 import { valueStride } from '../../src/bpf/environment.ts';
 import { BpfInterpreter } from '../../src/bpf/interpreter.ts';
 import { Arena, PlacedContext, PlacedMaps, placeRegions } from '../../src/bpf/placement.ts';
-import type { BpfLinkage, BpfProgram } from '../../src/bpf/program.ts';
+import type { BpfLinkage } from '../../src/bpf/program.ts';
 import { type BpfProgramSource, type VerifiedProgram, verify } from '../../src/bpf/verifier.ts';
+import type { DirectAccess } from '../../src/system/direct-programs.ts';
 import type { AccessSize } from '../devices/device.ts';
 import { ProgramError } from '../errors.ts';
 import { loadBpfObject } from '../loaders/bpf-object.ts';
@@ -50,14 +51,57 @@ function memoryFor(maps: readonly BpfMap[], shared: number): { memory: WebAssemb
   return { memory: new WebAssembly.Memory({ initial: pages, maximum: pages, shared: isShared }), pages };
 }
 
-async function runnable(program: VerifiedProgram, linkage: BpfLinkage, pages: number): Promise<BpfProgram> {
+async function translated(
+  program: VerifiedProgram,
+  linkage: BpfLinkage,
+  pages: number,
+  context: PlacedContext,
+): Promise<TranslatedBpfProgram> {
   const { translateBpf } = await import('../../jit/bpf-translate.ts');
   const limits = { initial: pages, maximum: pages, shared: typeof SharedArrayBuffer === 'function' };
-  const bytes = translateBpf(program, { limits, maps: linkage.maps, regions: linkage.regions });
+  const device = { address: context.area.address, stackTop: context.stackTop };
+  const bytes = translateBpf(program, { limits, maps: linkage.maps, regions: linkage.regions, device });
   return new TranslatedBpfProgram(program, linkage, await WebAssembly.compile(bytes as BufferSource));
 }
 
-class BpfHandler implements IoHandler {
+/** It calls nobody but, if that is the machine's own, the clock: nothing but its memory is changed when it has run. */
+function isAlone({ code, environment, fieldsRead }: VerifiedProgram, ownTime: boolean): boolean {
+  const called = code.flatMap((i) => (i?.kind === 'call' ? [environment.helpers[i.helper]!] : []));
+  const outside = called.filter(({ by }) => by === 'number' || by === 'bigint');
+  if (outside.some(({ name }) => name !== 'time')) return false;
+  return ownTime || (outside.length === 0 && !fieldsRead.has('time'));
+}
+
+class TranslatedHandler implements IoHandler {
+  readonly name: string;
+  readonly direct: DirectAccess | null;
+  private readonly access: NonNullable<BpfExports['accessNumber']>;
+  private readonly context: PlacedContext;
+
+  constructor(name: string, { access, accessNumber }: BpfExports, context: PlacedContext, isAlone: boolean) {
+    this.name = name;
+    this.access = accessNumber!;
+    this.direct = isAlone ? access! : null;
+    this.context = context;
+  }
+  read(address: number, size: AccessSize): number {
+    return this.ask(address, size * 2, 0);
+  }
+  write(address: number, size: AccessSize, value: number): boolean {
+    return this.ask(address, size * 2 + 1, value) >= 0;
+  }
+  private ask(address: number, way: number, value: number): number {
+    const { context } = this;
+    context.enter(); // helpers may lead back here
+    try {
+      return this.access(address, Math.floor(address / 0x1_0000_0000), way, value);
+    } finally {
+      context.busy = false;
+    }
+  }
+}
+
+class InterpretedHandler implements IoHandler {
   readonly name: string;
   private readonly device: DeviceProgram;
 
@@ -94,17 +138,23 @@ export async function prepareBpf(bytes: Uint8Array, offer: HelperOffer): Promise
     inject: (interrupt: number) => interrupts[interrupt]!(),
   };
   const linkage: BpfLinkage = { memory, maps, regions, calls };
-  const run =
-    offer.engine === 'interpreter' ? new BpfInterpreter(program, linkage) : await runnable(program, linkage, pages);
+  const name = offer.name ?? source.name;
+  let handler: IoHandler;
+  if (offer.engine === 'interpreter') {
+    // To ask the host for the time costs more than most programs.
+    const stamp = program.fieldsRead.has('time') ? time : null;
+    handler = new InterpretedHandler(name, new DeviceProgram(new BpfInterpreter(program, linkage), context, stamp));
+  } else {
+    const { exports } = await translated(program, linkage, pages, context);
+    handler = new TranslatedHandler(name, exports, context, isAlone(program, offer.ownTime));
+  }
   const state = regions.state!;
-  // To ask the host for the time costs more than most programs.
-  const stamp = program.fieldsRead.has('time') ? time : null;
   const areas = [state, ...maps.values];
   return {
-    handler: new BpfHandler(offer.name ?? source.name, new DeviceProgram(run, context, stamp)),
+    handler,
     memory,
     shared: new Uint8Array(memory.buffer, state.address, offer.shared),
     areas,
-    map: (name, index) => maps.value(name, index),
+    map: (map, index) => maps.value(map, index),
   };
 }

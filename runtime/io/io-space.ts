@@ -3,6 +3,7 @@
  * they are cut into segments in which the same layers answer, so that an access costs one look-up: a table for ports, the
  * last hit or a bisection for memory.
  */
+import type { DirectAccess } from '../../src/system/direct-programs.ts';
 import { type AccessSize, allOnes, type Device } from '../devices/device.ts';
 import { ConfigurationError } from '../errors.ts';
 import type { EventCounter } from './event-counter.ts';
@@ -18,6 +19,8 @@ const NO_PROGRAM = -2;
 /** Something that answers accesses of a range, or lets them go on to the next layer: a program, a device elsewhere. */
 export interface IoHandler {
   readonly name: string;
+  /** For translated code, which asks a program without anybody between them. */
+  readonly direct?: DirectAccess | null;
   /** @param address a port or guest-physical address; @returns the value, unsigned, or {@link PASSED} */
   read(address: number, size: AccessSize): number;
   /** @returns whether it took the write */
@@ -86,7 +89,14 @@ interface Segment {
 export class IoSpace {
   readonly name: IoSpaceName;
   /** Ports: told at the end of an instruction how many accesses it has made; a machine whose bus takes time sets it. */
-  took: ((accesses: number) => void) | undefined = undefined;
+  get took(): ((accesses: number) => void) | undefined {
+    return this.#took;
+  }
+  set took(took: ((accesses: number) => void) | undefined) {
+    this.#took = took;
+    this.#noteProgramsChange();
+  }
+  #took: ((accesses: number) => void) | undefined = undefined;
   readonly #parts: PlacedPart[] = [];
   /** In the order of their addresses; between them there may be gaps. */
   #segments: Segment[] = [];
@@ -105,7 +115,7 @@ export class IoSpace {
   #passedWrite = -1;
   /** Accesses that programs have answered by way of {@link read} and {@link write}. */
   answered = 0;
-  /** Told whether there are programs, when that may have changed. */
+  /** Told whether there are programs, when that, or what else is done at their accesses, may have changed. */
   programsChanged: (any: boolean) => void = () => {};
 
   constructor(name: IoSpaceName, unclaimed: Unclaimed, posted: PostedWrites) {
@@ -182,11 +192,15 @@ export class IoSpace {
     this.#directHandler = null;
     this.#passedRead = -1;
     this.#passedWrite = -1;
-    this.programsChanged(this.#parts.some(({ layer }) => layer === 'program'));
+    this.#noteProgramsChange();
     const table = this.#table;
     if (table === null) return;
     table.fill(0);
     for (const [index, { start, end }] of this.#segments.entries()) table.fill(index + 1, start, end);
+  }
+
+  #noteProgramsChange(): void {
+    this.programsChanged(this.#parts.some(({ layer }) => layer === 'program'));
   }
 
   #find(address: number): Segment | null {
@@ -234,6 +248,18 @@ export class IoSpace {
     if (program.handler.write(address, size, value)) return 0;
     this.#passedWrite = accessKey(address, size);
     return PASSED;
+  }
+
+  /** The function of the program that gets such an access, if it is alone with it. */
+  directAt(address: number, size: AccessSize, write: boolean): DirectAccess | null {
+    const program = this.#find(address)?.program;
+    if (program === null || program === undefined || address + size > program.end) return null;
+    return (write ? program.writes : program.reads) ? (program.handler.direct ?? null) : null;
+  }
+  /** A program that was asked by its function has passed the access on to {@link read} or {@link write}. */
+  passedOn(address: number, size: AccessSize, write: boolean): void {
+    if (write) this.#passedWrite = accessKey(address, size);
+    else this.#passedRead = accessKey(address, size);
   }
 
   /**

@@ -17,6 +17,8 @@ export interface HelperOffer {
   readonly interrupts: readonly (() => void)[];
   /** Nanoseconds. */
   readonly time: () => number;
+  /** That is the machine's own time. */
+  readonly ownTime: boolean;
   readonly engine: 'translation' | 'interpreter';
   /** Loop turns and calls of one access; WebAssembly. */
   readonly fuel: number;

@@ -73,6 +73,7 @@ function checked(options: ProgramOptions, time: () => number, failed: (error: Pr
     lines,
     interrupts,
     time: options.time ?? time,
+    ownTime: options.time === undefined,
     engine,
     fuel,
     memoryPages,

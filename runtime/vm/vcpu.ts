@@ -13,6 +13,7 @@ import { CpuState } from '../../src/state/cpu-state.ts';
 import { offsetOf } from '../../src/state/layout.ts';
 import { Cpu } from '../../src/system/cpu.ts';
 import { DR6_BS } from '../../src/system/debug.ts';
+import { DirectPrograms } from '../../src/system/direct-programs.ts';
 import type { HelperName } from '../../src/system/helpers.ts';
 import { InterruptPins, type InterruptSource } from '../../src/system/interrupt-pins.ts';
 import { type ApicListener, LocalApic } from '../../src/system/local-apic.ts';
@@ -57,6 +58,8 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
   readonly fields: CpuState;
   /** Translated regions' functions; each vCPU installs its own. */
   readonly table = new WebAssembly.Table({ element: 'anyfunc', initial: 4096 });
+  /** What translated code asks there besides. */
+  readonly programs: DirectPrograms;
   readonly cpu: Cpu;
   readonly engine: Engine;
   readonly code: CodeMemory;
@@ -95,6 +98,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
   constructor(parts: VcpuParts) {
     this.fields = new CpuState(parts.memory.buffer, parts.base);
     this.events = new PendingEvents(this.fields);
+    this.programs = new DirectPrograms(this.fields, this.table);
     this.memory = parts.physical;
     const cpu = parts.index;
     this.index = cpu;
@@ -137,6 +141,8 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
         contextChanged: () => engine?.contextChanged(),
         setBreakpoints: (list) => engine?.breakpoints.set(list),
         portAnswered: (rip) => engine?.regions?.retried(engine.contexts.current(this.fields), rip),
+        portProgram: (port, bytes, write, access) => this.programs.setPort(port, bytes, write, access),
+        forgetPrograms: () => this.programs.forget(),
       },
       ports: parts.ports,
       tsc: parts.tsc,
@@ -157,7 +163,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
       arithmetic: parts.arithmetic,
       contexts: parts.contexts,
       code: this.code,
-      directPort: (write) => portDirectly(this.cpu.processor, write),
+      directPort: (request) => portDirectly(this.cpu.processor, request),
     });
     this.engine = engine;
     this.debug = new GuestDebug(cpu, engine, this.cpu);

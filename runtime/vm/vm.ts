@@ -258,7 +258,10 @@ export class Vm {
       },
     });
     this.io.ports.programsChanged = (any) => {
-      for (const { fields } of this.vcpus) fields.set32('directPorts', any ? 1 : 0);
+      for (const { fields, programs } of this.vcpus) {
+        fields.set32('directPorts', any ? 1 : 0);
+        programs.forget();
+      }
     };
     this.physical.mmio = this.mmioOf(options.mmio ?? this.io.memory);
     this.physical.onCodeWrite = (physical, bytes) => {

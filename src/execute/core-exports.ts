@@ -7,18 +7,18 @@ import type { JumpCache } from './jump-cache.ts';
 const ATTENTION = offsetOf('attention') >> 2;
 
 /**
- * The core's functions and `directPort(write)`, a port access that a region makes by itself.
- * @param ask answers with one of src/system/direct-port.ts
+ * The core's functions and `directPort(request)`, a port access that a region makes by itself.
+ * @param ask takes a request and answers as src/system/direct-port.ts says
  */
 export function coreExports(
   core: WebAssembly.Exports,
   { u32 }: CpuState,
   jumps: JumpCache,
-  ask: (write: boolean) => number,
+  ask: (request: number) => number,
 ): CoreExports {
-  const directPort = (write: number): number => {
+  const directPort = (request: number): number => {
     const { changes } = jumps;
-    const answer = ask(write !== 0);
+    const answer = ask(request);
     // Whoever the program has told may have written code or replaced the memory map: the region must not go on then.
     if (jumps.changes !== changes) u32[ATTENTION] = 1;
     return answer;

@@ -18,6 +18,6 @@ export interface EngineParts {
   readonly arithmetic: WebAssembly.Exports;
   readonly contexts: Contexts;
   readonly code: CodeMemory;
-  /** A port access of a region's own; answers with one of src/system/direct-port.ts. */
-  readonly directPort: (write: boolean) => number;
+  /** A port access of a region's own; request and answer as in src/system/direct-port.ts. */
+  readonly directPort: (request: number) => number;
 }

@@ -196,6 +196,9 @@ export function offsetOf(name: string): number {
 /** Value slots of the interpreter: 16 bytes each. */
 export const slotsOffset = 0x2000;
 export const slotCount = 0x300;
+/** Which port accesses there are programs for, u32 each: src/system/direct-programs.ts. */
+export const directPortsOffset = slotsOffset + slotCount * 16;
+export const directPortBits = 5;
 /**
  * Translation look-aside tables: direct-mapped by the page's number folded onto itself, one for reads and one for writes, for supervisor and for user. An entry
  * is 16 bytes: the linear page (i64; a page of the neighbouring entry = invalid), the difference host address - linear address (i32), spare.

@@ -50,6 +50,7 @@ export function debugChanged(p: Processor): void {
     }
   }
   p.watchedPorts = ports;
+  p.engine.forgetPrograms();
   p.keepsResumeFlag = instructions.length > 0;
   p.mmu.watch(watches);
   p.engine.setBreakpoints(instructions);

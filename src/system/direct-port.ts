@@ -7,3 +7,10 @@ export const directPort = {
   /** A program has seen it and passed it on: the interpreter makes it, at once. */
   passed: 2,
 } as const;
+
+/** What translated code asks for. */
+export const portRequest = {
+  write: 1,
+  /** It has asked the program itself, which has passed the access on. */
+  passed: 2,
+} as const;

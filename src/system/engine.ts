@@ -1,4 +1,5 @@
 /** What the privileged architecture needs from the outside: the engine that runs instructions, and the machine around the CPU. */
+import type { DirectAccess } from './direct-programs.ts';
 
 /** A linear address, as an unsigned 64-bit number, and its bit in DR6. */
 export interface InstructionBreakpoint {
@@ -18,6 +19,10 @@ export interface Engine {
   setBreakpoints(list: readonly InstructionBreakpoint[]): void;
   /** A program beside the processor has answered the port access at this instruction pointer: translated code may ask it itself. */
   portAnswered(rip: number): void;
+  /** Translated code can ask this program by itself for such accesses. */
+  portProgram(port: number, bytes: 1 | 2 | 4, write: boolean, access: DirectAccess): void;
+  /** That holds no more: accesses are to be looked at. */
+  forgetPrograms(): void;
 }
 
 /** The I/O ports. Values are unsigned. */
@@ -35,6 +40,10 @@ export interface Ports {
   readonly answered?: number;
   /** @returns 0: taken; else as {@link readDirect} */
   writeDirect?(port: number, bytes: 1 | 2 | 4, value: number): number;
+  /** The program that gets such an access, if generated code may ask it. */
+  directAt?(port: number, bytes: 1 | 2 | 4, write: boolean): DirectAccess | null;
+  /** It was asked, and has passed the access on: as if by {@link readDirect} or {@link writeDirect}. */
+  passedOn?(port: number, bytes: 1 | 2 | 4, write: boolean): void;
   /** An instruction that ends has made so many accesses: on a bus they take time. */
   took?: ((accesses: number) => void) | undefined;
 }

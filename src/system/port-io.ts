@@ -1,7 +1,7 @@
 /** IN, OUT, INS, OUTS and who may use which port. SDM volume 1, chapter 20. */
 import { offsetOf } from '../state/layout.ts';
 import { notePorts } from './debug.ts';
-import { directPort } from './direct-port.ts';
+import { directPort, portRequest } from './direct-port.ts';
 import { generalProtection } from './fault.ts';
 import { type Processor, RFLAGS_DF, RFLAGS_TF } from './processor.ts';
 import { ES } from './segment-register.ts';
@@ -69,13 +69,19 @@ export function portOut(p: Processor): void {
 /**
  * A port access of translated code, as far as a program beside the processor does it: port, bytes and, for OUT, the value in
  * the fields argument0-2; the answer in result1.
+ * @param request of direct-port.ts
  */
-export function portDirectly(p: Processor, write: boolean): number {
+export function portDirectly(p: Processor, request: number): number {
   const { ports } = p;
-  if (ports.took !== undefined) return directPort.nobody; // what takes time is done by `in` and `out`
-  if ((p.protectedMode && (p.virtual8086 || p.cpl > p.iopl)) || p.watchedPorts.length > 0) return directPort.nobody;
   const port = p.argument(0) & 0xffff;
   const bytes = p.argument(1) as PortBytes;
+  const write = (request & portRequest.write) !== 0;
+  if ((request & portRequest.passed) !== 0) {
+    ports.passedOn?.(port, bytes, write);
+    return directPort.passed;
+  }
+  if (ports.took !== undefined) return directPort.nobody; // what takes time is done by `in` and `out`
+  if ((p.protectedMode && (p.virtual8086 || p.cpl > p.iopl)) || p.watchedPorts.length > 0) return directPort.nobody;
   let answer = -2;
   if (!write) {
     answer = ports.readDirect?.(port, bytes) ?? -2;
@@ -84,7 +90,10 @@ export function portDirectly(p: Processor, write: boolean): number {
     const value = p.argument(2);
     answer = ports.writeDirect(port, bytes, bytes === 4 ? value : value & (bytes === 2 ? 0xffff : 0xff));
   }
-  return answer >= 0 ? directPort.done : answer === -1 ? directPort.passed : directPort.nobody;
+  if (answer === -2) return directPort.nobody;
+  const program = ports.directAt?.(port, bytes, write) ?? null;
+  if (program !== null) p.engine.portProgram(port, bytes, write, program);
+  return answer >= 0 ? directPort.done : directPort.passed;
 }
 
 /** The low half of an index or count register cut to the address size, and the high half. */

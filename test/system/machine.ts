@@ -54,6 +54,8 @@ export class FakeEngine {
   }
   setBreakpoints(): void {}
   portAnswered(): void {}
+  portProgram(): void {}
+  forgetPrograms(): void {}
   contextChanged(): void {
     this.contextChanges++;
   }
