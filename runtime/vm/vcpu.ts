@@ -15,7 +15,7 @@ import { Cpu } from '../../src/system/cpu.ts';
 import { DR6_BS } from '../../src/system/debug.ts';
 import { DirectPrograms } from '../../src/system/direct-programs.ts';
 import type { HelperName } from '../../src/system/helpers.ts';
-import { InterruptPins, type InterruptSource } from '../../src/system/interrupt-pins.ts';
+import { BarePins, type InterruptSource } from '../../src/system/interrupt-pins.ts';
 import { type ApicListener, LocalApic } from '../../src/system/local-apic.ts';
 import { portDirectly } from '../../src/system/port-io.ts';
 import { timeMoved, timeStamp } from '../../src/system/time.ts';
@@ -131,7 +131,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
             timeOfTsc: (tsc) => parts.tsc.nanosAt(BigInt.asUintN(64, tsc - this.fields.get64('tscOffset'))),
           });
     if (this.apic !== null) apic?.bus.apics.push(this.apic);
-    this.pins = this.apic ?? new InterruptPins({ acknowledgeExternal, listener: this });
+    this.pins = this.apic ?? new BarePins({ acknowledgeExternal, listener: this });
     // The architecture and the engine know each other; the architecture speaks only once the engine is there.
     let engine: Engine | null = null;
     this.cpu = new Cpu(this.fields, parts.physical, {

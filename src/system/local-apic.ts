@@ -7,17 +7,14 @@
  */
 import { type ApicClock, ApicTimer, type ApicTimerKept } from './apic-timer.ts';
 import type { LocalApic as ApicForInstructions } from './engine.ts';
-import { ExternalAcknowledge, type InterruptSource, levelsOf, type PinsKept } from './interrupt-pins.ts';
+import { InterruptSource, type PinListener, type PinParts } from './interrupt-pins.ts';
 import { VectorSet } from './vector-set.ts';
 
 /** Delivery modes, as in the ICR, the LVT and I/O APIC entries. */
 export const delivery = { fixed: 0, lowest: 1, smi: 2, nmi: 4, init: 5, startUp: 6, external: 7 } as const;
 
 /** What happens to the processor. */
-export interface ApicListener {
-  /** A maskable interrupt may have become deliverable. */
-  interruptRequested(): void;
-  nmi(): void;
+export interface ApicListener extends PinListener {
   smi(): void;
   init(): void;
   startUp(vector: number): void;
@@ -33,14 +30,12 @@ export interface IpiSender {
   taken(): void;
 }
 
-export interface ApicParts {
+export interface ApicParts extends PinParts {
   /** The initial APIC id. */
   readonly id: number;
   readonly clock: ApicClock;
   readonly sender: IpiSender;
   readonly listener: ApicListener;
-  /** The vector of the external controller (8259), which takes the interrupt as acknowledged; -1 = it comes later. */
-  readonly acknowledgeExternal: () => number;
   /** Nanoseconds at which this processor's time-stamp counter shows a value. */
   readonly timeOfTsc: (tsc: bigint) => number;
   /** The vCPU's fields `taskPriority` and `priorityPaths`. */
@@ -117,7 +112,7 @@ export interface ApicKept {
 /** What became of a message: taken up, merged with one of its vector that waits already, or nobody's. */
 export const outcome = { accepted: 1, merged: 0, ignored: -1 } as const;
 
-export class LocalApic implements ApicForInstructions, InterruptSource {
+export class LocalApic extends InterruptSource implements ApicForInstructions {
   readonly id: number;
   readonly timer: ApicTimer;
   private readonly parts: ApicParts;
@@ -125,7 +120,6 @@ export class LocalApic implements ApicForInstructions, InterruptSource {
   private readonly isr = new VectorSet();
   private readonly tmr = new VectorSet();
   private readonly lvt = new Int32Array(6);
-  private readonly pins = [false, false];
   private enabled = true;
   private x2 = false;
   private base = 0xfee0_0000;
@@ -138,17 +132,14 @@ export class LocalApic implements ApicForInstructions, InterruptSource {
   private errors = 0;
   /** An I/O APIC has passed on the external controller's request. */
   private externalLatched = false;
-  private readonly external: ExternalAcknowledge;
   private icrLow = 0;
   private icrHigh = 0;
-  /** A maskable interrupt is there for a processor that takes one. */
-  requesting = false;
 
   constructor(parts: ApicParts) {
+    super(parts);
     this.parts = parts;
     this.priority = parts.priority ?? new Uint32Array(2);
     this.id = parts.id;
-    this.external = new ExternalAcknowledge(parts.acknowledgeExternal);
     this.timer = new ApicTimer(parts.clock, parts.timeOfTsc, () => this.local(LVT_TIMER));
     this.reset();
   }
@@ -266,19 +257,18 @@ export class LocalApic implements ApicForInstructions, InterruptSource {
     if (this.external.vector >= 0) return true;
     if (this.external.awaited) return false;
     if (this.externalLatched) return true;
-    if (!this.pins[0]) return false;
+    if (!this.high[0]) return false;
     if (!this.enabled) return true;
     const entry = this.lvt[LVT_LINT0 - LVT_TIMER]!;
     return (entry & MASKED) === 0 && ((entry >> 8) & 7) === delivery.external;
   }
-  private update(): void {
+  protected update(): void {
     const vector = this.irr.highest();
-    const before = this.requesting;
     // Where no vector waits, a priority holds none back.
     this.priority[1] = vector < 0 ? BOTH_PATHS : READ_PATH;
-    this.requesting =
-      this.externalPending || (vector >= 0 && this.softwareEnabled && vector >> 4 > this.processorPriority >> 4);
-    if (this.requesting && !before) this.parts.listener.interruptRequested();
+    this.request(
+      this.externalPending || (vector >= 0 && this.softwareEnabled && vector >> 4 > this.processorPriority >> 4),
+    );
   }
 
   /** The vector that the processor is to deliver now, from then on in service; -1 = none after all. */
@@ -297,19 +287,6 @@ export class LocalApic implements ApicForInstructions, InterruptSource {
     this.update();
     this.parts.sender.taken();
     return vector;
-  }
-  externalVector(vector: number): void {
-    this.external.answer(vector);
-    this.update();
-  }
-  get kept(): PinsKept {
-    return { levels: levelsOf(this.pins), acknowledge: this.external.kept };
-  }
-  replacePins({ levels, acknowledge }: PinsKept): void {
-    this.pins[0] = (levels & 1) !== 0;
-    this.pins[1] = (levels & 2) !== 0;
-    this.external.kept = acknowledge;
-    this.update();
   }
 
   // --- what arrives
@@ -367,14 +344,7 @@ export class LocalApic implements ApicForInstructions, InterruptSource {
     this.errors |= bit;
     this.local(LVT_ERROR);
   }
-  /** The level of LINT0 or LINT1. */
-  setPin(pin: 0 | 1, high: boolean): void {
-    const rising = high && !this.pins[pin];
-    this.pins[pin] = high;
-    if (rising || high) this.pinActive(pin, rising);
-    this.update();
-  }
-  private pinActive(pin: 0 | 1, rising: boolean): void {
+  protected driven(pin: 0 | 1, rising: boolean): void {
     const index = LVT_LINT0 - LVT_TIMER + pin;
     const entry = this.lvt[index]!;
     if (!this.enabled) {
@@ -399,7 +369,7 @@ export class LocalApic implements ApicForInstructions, InterruptSource {
         const index = LVT_LINT0 - LVT_TIMER + pin;
         if ((this.lvt[index]! & REMOTE_IRR) === 0 || (this.lvt[index]! & 0xff) !== vector) continue;
         this.lvt[index]! &= ~REMOTE_IRR;
-        if (this.pins[pin]) this.pinActive(pin, false);
+        if (this.high[pin]) this.driven(pin, false);
       }
       if ((this.svr & SVR_NO_BROADCAST) === 0) this.parts.sender.endOfInterrupt(vector);
     }
@@ -520,7 +490,7 @@ export class LocalApic implements ApicForInstructions, InterruptSource {
     if (!this.softwareEnabled) this.lvt[index]! |= MASKED;
     if (register === LVT_TIMER) this.timer.setMode((value >> 17) & 3);
     const pin = index - (LVT_LINT0 - LVT_TIMER);
-    if ((pin === 0 || pin === 1) && this.pins[pin] && (value & ACTIVE_LOW) === 0) this.pinActive(pin, false);
+    if ((pin === 0 || pin === 1) && this.high[pin] && (value & ACTIVE_LOW) === 0) this.driven(pin, false);
     this.update();
   }
   private command(low: number, destination: number): void {
