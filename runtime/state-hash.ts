@@ -3,7 +3,7 @@
  * the same hash, whichever engine ran them. Lazy flags are made up first; look-aside tables and caches do not count.
  */
 import { layout } from '../src/state/layout.ts';
-import type { ApicKept } from '../src/system/local-apic.ts';
+import type { ApicKept } from '../src/system/apic-map.ts';
 import type { Vcpu } from './vm/vcpu.ts';
 
 /** First seed of each half: any two numbers that differ. */

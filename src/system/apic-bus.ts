@@ -2,7 +2,8 @@
  * What joins the local APICs of a machine with each other and with its I/O APICs: who gets a message. SDM volume 3,
  * sections 11.6 and 11.7.
  */
-import { delivery, type IpiSender, type LocalApic, outcome } from './local-apic.ts';
+import { delivery } from './apic-map.ts';
+import { type IpiSender, type LocalApic, outcome } from './local-apic.ts';
 
 /** An interrupt from an I/O APIC or another device that writes messages. */
 export interface InterruptMessage {
@@ -10,7 +11,7 @@ export interface InterruptMessage {
   readonly destination: number;
   readonly wide?: boolean;
   readonly logical: boolean;
-  /** A delivery mode of local-apic.ts. */
+  /** A delivery mode of apic-map.ts. */
   readonly mode: number;
   readonly vector: number;
   readonly level: boolean;

@@ -6,7 +6,7 @@
  * countdown goes on from where it was. What follows from others (PPR, the current count) is no register.
  */
 import type { RegisterAccess } from '../state/layout.ts';
-import { type ApicKept, ICR_MASK, lvtMasks, VERSION_VALUE } from './local-apic.ts';
+import { type ApicKept, ICR_MASK, lvtMasks, REMOTE_IRR, VERSION_VALUE } from './apic-map.ts';
 
 export interface ApicRegister {
   readonly name: string;
@@ -82,7 +82,6 @@ for (const set of ['isr', 'tmr', 'irr'] as const)
       (value) => i > 0 || (value & 0xffff) === 0,
       'ro-for-guest',
     );
-const REMOTE_IRR = 1 << 14;
 for (const [i, name] of ['Timer', 'Thermal', 'Performance', 'Lint0', 'Lint1', 'Error'].entries())
   add(
     `apicLvt${name}`,

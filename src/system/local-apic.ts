@@ -5,13 +5,40 @@
  * It knows no engine: what it has for its processor it says through `ApicListener`, and other APICs are reached through
  * `IpiSender` (apic-bus.ts).
  */
-import { type ApicClock, ApicTimer, type ApicTimerKept } from './apic-timer.ts';
+import {
+  APR,
+  type ApicKept,
+  CURRENT_COUNT,
+  DFR,
+  DIVIDE,
+  delivery,
+  EOI,
+  ESR,
+  ICR_HIGH,
+  ICR_LOW,
+  ICR_MASK,
+  ID,
+  INITIAL_COUNT,
+  IRR,
+  ISR,
+  LDR,
+  LVT_ERROR,
+  LVT_LINT0,
+  LVT_TIMER,
+  lvtMasks,
+  PPR,
+  REMOTE_IRR,
+  SELF_IPI,
+  SVR,
+  TMR,
+  TPR,
+  VERSION,
+  VERSION_VALUE,
+} from './apic-map.ts';
+import { type ApicClock, ApicTimer } from './apic-timer.ts';
 import type { LocalApic as ApicForInstructions } from './engine.ts';
 import { InterruptSource, type PinListener, type PinParts } from './interrupt-pins.ts';
 import { VectorSet } from './vector-set.ts';
-
-/** Delivery modes, as in the ICR, the LVT and I/O APIC entries. */
-export const delivery = { fixed: 0, lowest: 1, smi: 2, nmi: 4, init: 5, startUp: 6, external: 7 } as const;
 
 /** What happens to the processor. */
 export interface ApicListener extends PinListener {
@@ -42,44 +69,14 @@ export interface ApicParts extends PinParts {
   readonly priority?: Uint32Array;
 }
 
-// Registers by offset / 16, which is also their MSR's number less 800H.
-const ID = 0x02;
-const VERSION = 0x03;
-const TPR = 0x08;
-const APR = 0x09;
-const PPR = 0x0a;
-const EOI = 0x0b;
-const LDR = 0x0d;
-const DFR = 0x0e;
-const SVR = 0x0f;
-const ISR = 0x10;
-const TMR = 0x18;
-const IRR = 0x20;
-const ESR = 0x28;
-const ICR_LOW = 0x30;
-const ICR_HIGH = 0x31;
-const LVT_TIMER = 0x32;
-const LVT_LINT0 = 0x35;
-const LVT_ERROR = 0x37;
-const INITIAL_COUNT = 0x38;
-const CURRENT_COUNT = 0x39;
-const DIVIDE = 0x3e;
-const SELF_IPI = 0x3f;
-
 const MASKED = 1 << 16;
 const LEVEL = 1 << 15;
-const REMOTE_IRR = 1 << 14;
 const ACTIVE_LOW = 1 << 13;
 const SVR_ENABLED = 1 << 8;
 const SVR_NO_BROADCAST = 1 << 12;
-/** Version 14H, six LVT entries, EOI broadcasts can be suppressed. */
-export const VERSION_VALUE = 0x0105_0014;
-/** Bits of timer, thermal, performance, LINT0, LINT1 and error entries that can be written. */
-export const lvtMasks = [0x7_00ff, 0x1_07ff, 0x1_07ff, 0x1_a7ff, 0x1_a7ff, 0x1_00ff] as const;
 const ERROR_SEND_VECTOR = 1 << 5;
 const ERROR_RECEIVE_VECTOR = 1 << 6;
 const ERROR_REGISTER = 1 << 7;
-export const ICR_MASK = 0x000c_cfff;
 const TSC_DEADLINE_MSR = 0x6e0;
 
 /** Generated code reads CR8, or also writes it. */
@@ -88,26 +85,6 @@ const BOTH_PATHS = 3;
 
 const BASE_ENABLE = 1n << 11n;
 const BASE_X2APIC = 1n << 10n;
-
-/** The state of a local APIC, as unsigned words; what IA32_APIC_BASE says is not in it. */
-export interface ApicKept {
-  tpr: number;
-  ldr: number;
-  dfr: number;
-  svr: number;
-  esr: number;
-  /** Errors that the next write to the ESR shows. */
-  errors: number;
-  icrLow: number;
-  icrHigh: number;
-  /** An I/O APIC has passed on the external controller's request. */
-  externalLatched: number;
-  readonly isr: Uint32Array;
-  readonly tmr: Uint32Array;
-  readonly irr: Uint32Array;
-  readonly lvt: Uint32Array;
-  readonly timer: ApicTimerKept;
-}
 
 /** What became of a message: taken up, merged with one of its vector that waits already, or nobody's. */
 export const outcome = { accepted: 1, merged: 0, ignored: -1 } as const;

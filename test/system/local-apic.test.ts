@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { VirtualClock } from '../../runtime/devices/clock.ts';
 import { ApicBus } from '../../src/system/apic-bus.ts';
-import { delivery, LocalApic } from '../../src/system/local-apic.ts';
+import { delivery } from '../../src/system/apic-map.ts';
+import { LocalApic } from '../../src/system/local-apic.ts';
 
 const reg = {
   id: 0x20,

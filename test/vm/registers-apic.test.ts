@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { StateError } from '../../runtime/index.ts';
 import type { RegisterTuple } from '../../runtime/vm/registers.ts';
-import { delivery } from '../../src/system/local-apic.ts';
+import { delivery } from '../../src/system/apic-map.ts';
 import { ApicTestMachine, type Saved, vectors } from './registers-apic-machine.ts';
 import { testEngines } from './vm-harness.ts';
 
