@@ -64,11 +64,21 @@ export type Operand = RegisterOperand | MemoryOperand | ImmediateOperand | Numbe
 
 export type Repeat = 'none' | 'rep' | 'repne';
 
-/** A decoded instruction. */
-export interface Insn {
-  /** Instruction pointer (not linear) of this instruction and of the next. */
-  readonly rip: bigint;
-  readonly next: bigint;
+/** What an instruction is made from: all that its bytes and its place say. */
+export type InsnParts = Omit<Insn, 'next' | 'target' | 'hasTarget'> & {
+  /** The distance to a branch's target, and to how many bits the target is cut; 0 = no target. */
+  readonly distance: bigint;
+  readonly targetBits: number;
+};
+
+/** BigInt(length) */
+const lengths = Array.from({ length: 16 }, (_, i) => BigInt(i));
+
+/** A decoded instruction, which notices when someone asks where it stands. */
+export class Insn {
+  /** The place was asked for, or is part of an operand: what was recorded holds for this place only. */
+  isPlaced: boolean;
+  private readonly place: bigint;
   readonly length: number;
   /** Operand width of the form: of `v`, `z`, `y` operands; 8 for `b` forms. */
   readonly width: Width;
@@ -79,8 +89,6 @@ export interface Insn {
   readonly src: Operand;
   /** Low four bits of the opcode of a `+cc` form. */
   readonly cc: number;
-  /** Target of a relative branch, cut to the operand size. */
-  readonly target: bigint;
   readonly repeat: Repeat;
   readonly lock: boolean;
   /** Segment that string and XLAT sources use: DS or the override. */
@@ -89,10 +97,61 @@ export interface Insn {
   readonly mode: 16 | 32 | 64;
   readonly rexW: boolean;
   readonly vex: boolean;
-  /** VEX.L: 0 = 128, 1 = 256 bits; VEX.vvvv as a register number. */
+  /** By VEX.L. */
   readonly vectorLength: 128 | 256;
   /** The opcode bytes as matched (last byte with its low bits), for forms that share one definition. */
   readonly opcode: number;
   /** The ModRM byte, C0 hex where there is none. */
   readonly modrm: number;
+  /**
+   * The bytes that count from the next instruction on, a branch's or a RIP-relative displacement: their offset in the
+   * instruction (0 = none) and how many they are.
+   */
+  readonly relativeAt: number;
+  readonly relativeBytes: number;
+  private readonly distance: bigint;
+  private readonly targetBits: number;
+
+  constructor(of: InsnParts) {
+    this.isPlaced = of.isPlaced;
+    this.place = of.rip;
+    this.length = of.length;
+    this.width = of.width;
+    this.addressWidth = of.addressWidth;
+    this.operands = of.operands;
+    this.dst = of.dst;
+    this.src = of.src;
+    this.cc = of.cc;
+    this.repeat = of.repeat;
+    this.lock = of.lock;
+    this.segment = of.segment;
+    this.mode = of.mode;
+    this.rexW = of.rexW;
+    this.vex = of.vex;
+    this.vectorLength = of.vectorLength;
+    this.opcode = of.opcode;
+    this.modrm = of.modrm;
+    this.relativeAt = of.relativeAt;
+    this.relativeBytes = of.relativeBytes;
+    this.distance = of.distance;
+    this.targetBits = of.targetBits;
+  }
+  /** Instruction pointer (not linear) of this instruction. */
+  get rip(): bigint {
+    this.isPlaced = true;
+    return this.place;
+  }
+  /** That of the next. */
+  get next(): bigint {
+    this.isPlaced = true;
+    return BigInt.asUintN(this.mode === 64 ? 64 : 32, this.place + lengths[this.length]!);
+  }
+  /** It is a branch to a place that its bytes tell. */
+  get hasTarget(): boolean {
+    return this.targetBits !== 0;
+  }
+  /** Target of a relative branch, cut to the operand size. */
+  get target(): bigint {
+    return this.targetBits === 0 ? 0n : BigInt.asUintN(this.targetBits, this.next + this.distance);
+  }
 }

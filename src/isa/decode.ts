@@ -4,97 +4,15 @@
  * It knows the code segment's size and nothing else of the machine: what depends on CPL, CPUID or protected mode is the
  * business of whoever records (`form.protectedOnly`, `definition.feature`). SDM volume 2, chapter 2.
  */
-import type { Insn, MemoryOperand, Operand, Repeat } from '../ir/operand.ts';
-import type { Width } from '../ir/types.ts';
+import { Insn, type MemoryOperand, type Operand } from '../ir/operand.ts';
 import { texts } from './all.ts';
 import { DecodeTable, slotOf } from './decode-table.ts';
 import type { Definition } from './define.ts';
 import { type Form, type FormText, legacyByteRegisters, type OperandSpec, sizeSlot, VEX_ROW } from './forms.ts';
 
-/** A decoded instruction, which notices when someone asks where it stands. */
-export class DecodedInsn implements Insn {
-  /** The place was asked for, or is part of an operand: what was recorded holds for this place only. */
-  isPlaced = false;
-  private readonly place: bigint;
-  readonly length: number;
-  readonly width: Width;
-  readonly addressWidth: 16 | 32 | 64;
-  readonly operands: readonly Operand[];
-  readonly dst: Operand;
-  readonly src: Operand;
-  readonly cc: number;
-  readonly repeat: Repeat;
-  readonly lock: boolean;
-  readonly segment: number;
-  readonly mode: 16 | 32 | 64;
-  readonly rexW: boolean;
-  readonly vex: boolean;
-  readonly vectorLength: 128 | 256;
-  readonly opcode: number;
-  readonly modrm: number;
-  /**
-   * The bytes that count from the next instruction on, a branch's or a RIP-relative displacement: their offset in the
-   * instruction (0 = none) and how many they are.
-   */
-  readonly relativeAt: number;
-  readonly relativeBytes: number;
-  /** The distance to a branch's target, and to how many bits the target is cut; 0 = no target. */
-  private readonly distance: bigint;
-  private readonly targetBits: number;
-
-  constructor(
-    of: Omit<Insn, 'rip' | 'next' | 'target'> & {
-      readonly rip: bigint;
-      readonly isPlaced: boolean;
-      readonly relativeAt: number;
-      readonly relativeBytes: number;
-      readonly distance: bigint;
-      readonly targetBits: number;
-    },
-  ) {
-    this.isPlaced = of.isPlaced;
-    this.place = of.rip;
-    this.length = of.length;
-    this.width = of.width;
-    this.addressWidth = of.addressWidth;
-    this.operands = of.operands;
-    this.dst = of.dst;
-    this.src = of.src;
-    this.cc = of.cc;
-    this.repeat = of.repeat;
-    this.lock = of.lock;
-    this.segment = of.segment;
-    this.mode = of.mode;
-    this.rexW = of.rexW;
-    this.vex = of.vex;
-    this.vectorLength = of.vectorLength;
-    this.opcode = of.opcode;
-    this.modrm = of.modrm;
-    this.relativeAt = of.relativeAt;
-    this.relativeBytes = of.relativeBytes;
-    this.distance = of.distance;
-    this.targetBits = of.targetBits;
-  }
-  get rip(): bigint {
-    this.isPlaced = true;
-    return this.place;
-  }
-  get next(): bigint {
-    this.isPlaced = true;
-    return BigInt.asUintN(this.mode === 64 ? 64 : 32, this.place + big(this.length));
-  }
-  /** It is a branch to a place that its bytes tell. */
-  get hasTarget(): boolean {
-    return this.targetBits !== 0;
-  }
-  get target(): bigint {
-    return this.targetBits === 0 ? 0n : BigInt.asUintN(this.targetBits, this.next + this.distance);
-  }
-}
-
 export interface DecodedInstruction {
   readonly failure: null;
-  readonly insn: DecodedInsn;
+  readonly insn: Insn;
   readonly definition: Definition;
   readonly form: Form;
 }
@@ -519,7 +437,7 @@ export function createDecoder(forms: () => readonly FormText[]): Decode {
       }
     }
 
-    const insn = new DecodedInsn({
+    const insn = new Insn({
       rip,
       isPlaced,
       relativeAt,
