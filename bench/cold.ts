@@ -17,8 +17,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
+import { geometricMean } from '../runtime/cli/bench-result.ts';
+import { UsageError } from '../runtime/cli/options.ts';
+import { begin, counted, picked } from './command-line.ts';
 import { buildNative, builtDirectory, elfName } from './guests/build.ts';
 import { type Guest, type GuestVariant, guestVariants, workloads } from './guests/catalogue.ts';
+import { median } from './peers/summary.ts';
 
 const execute = promisify(execFile);
 const cli = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
@@ -51,14 +55,6 @@ interface Row {
   readonly rounds: readonly Round[];
 }
 
-const median = (values: readonly number[]): number => {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
-};
-const geometricMean = (values: readonly number[]): number =>
-  Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length);
-
 /** What a ratio is of: wall time or the thread's processor time, from the process's start or the guest's first instruction. */
 type Reading = 'all' | 'guest' | 'all cpu' | 'guest cpu';
 const readings: readonly (readonly [Reading, string])[] = [
@@ -84,7 +80,7 @@ const millisOf = (short: Short, reading: Reading): number => {
 const ratioOf = (rounds: readonly Round[], run: 'cold' | 'warm', reading: Reading): number =>
   median(
     rounds.map((r) => millisOf(r[run], reading) / (reading.endsWith('cpu') ? r.nativeThreadMillis : r.nativeMillis)),
-  );
+  )!;
 
 /** Wall time and processor time of the native build's work. */
 async function native(executable: string, scale: number): Promise<{ millis: number; threadMillis: number }> {
@@ -127,7 +123,7 @@ async function round(guest: Guest, variant: GuestVariant, scale: number, natives
 const column = (value: string | number, width: number): string => String(value).padStart(width);
 
 function line({ guest, variant, scale, rounds }: Row): string {
-  const of = (pick: (round: Round) => number) => median(rounds.map(pick));
+  const of = (pick: (round: Round) => number) => median(rounds.map(pick))!;
   const half = (run: 'cold' | 'warm') => [
     column(of((r) => r[run].startMillis).toFixed(0), 7),
     column(of((r) => millisOf(r[run], 'all')).toFixed(0), 6),
@@ -144,29 +140,23 @@ function line({ guest, variant, scale, rounds }: Row): string {
   ].join('');
 }
 
-async function main(args: readonly string[]): Promise<void> {
+async function main(args: readonly string[]): Promise<number> {
   const { values } = parseArgs({
     args: [...args],
     options: {
-      guests: { type: 'string', default: workloads.map(({ name }) => name).join() },
+      guests: { type: 'string' },
       variants: { type: 'string', default: 'i386-sse2,x86_64' },
       rounds: { type: 'string', default: '3' },
       millis: { type: 'string', default: '50' },
       json: { type: 'string' },
     },
   });
-  const guests = values.guests.split(',').map((name) => {
-    const found = workloads.find((guest) => guest.name === name);
-    if (found === undefined) throw new Error(`--guests ${name}: no such workload`);
-    return found;
-  });
-  const variants = values.variants.split(',').map((name) => {
-    const found = guestVariants.find((variant) => variant === name);
-    if (found === undefined) throw new Error(`--variants ${name}: not one of ${guestVariants.join(', ')}`);
-    return found;
-  });
+  const guests = picked('guests', values.guests, workloads, ({ name }) => name);
+  const variants = picked('variants', values.variants, guestVariants, (variant) => variant);
+  const count = counted('rounds', values.rounds);
+  const millis = counted('millis', values.millis);
   await readFile(cli).catch(() => {
-    throw new Error(`${cli} is not there: npm run build makes it`);
+    throw new UsageError(`${cli} is not there: npm run build makes it`);
   });
   const natives = await mkdtemp(join(tmpdir(), 'jit86-native-'));
   const rows: Row[] = [];
@@ -181,9 +171,9 @@ async function main(args: readonly string[]): Promise<void> {
       for (const guest of guests) {
         const executable = join(natives, variant, guest.name);
         const once = Math.min((await native(executable, 1)).threadMillis, (await native(executable, 1)).threadMillis);
-        const scale = Math.max(1, Math.round(Number(values.millis) / once));
+        const scale = Math.max(1, Math.round(millis / once));
         const rounds: Round[] = [];
-        for (let i = 0; i < Number(values.rounds); i++) rounds.push(await round(guest, variant, scale, natives));
+        for (let i = 0; i < count; i++) rounds.push(await round(guest, variant, scale, natives));
         const row = { guest: guest.name, variant, scale, rounds };
         rows.push(row);
         console.log(line(row));
@@ -200,20 +190,14 @@ async function main(args: readonly string[]): Promise<void> {
   ] as const) {
     for (const [reading, from] of readings) {
       const ratios = rows.map(({ rounds }) => ratioOf(rounds, run, reading));
-      judge(`${what}, ${from}, geometric mean`, geometricMean(ratios), target, 'x');
+      judge(`${what}, ${from}, geometric mean`, geometricMean(ratios)!, target, 'x');
       judge(`${what}, ${from}, worst`, Math.max(...ratios), target, 'x');
     }
   }
   const starts = rows.flatMap(({ rounds }) => rounds.flatMap(({ cold, warm }) => [cold.startMillis, warm.startMillis]));
-  judge('start of the process to the first instruction, median', median(starts), targets.startMillis, ' ms');
+  judge('start of the process to the first instruction, median', median(starts)!, targets.startMillis, ' ms');
   if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify(rows, null, 2)}\n`);
+  return 0;
 }
 
-if (import.meta.main) {
-  try {
-    await main(process.argv.slice(2));
-  } catch (error) {
-    process.stderr.write(`cold: ${error instanceof Error ? error.message : String(error)}\n`);
-    process.exitCode = 2;
-  }
-}
+if (import.meta.main) await begin('cold', main);

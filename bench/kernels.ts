@@ -14,6 +14,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { begin, counted, picked } from './command-line.ts';
 import { type Boot, boot, type Emulator } from './kernels/boot.ts';
 import { type Kernel, kernelPath, kernels, missing } from './kernels/catalogue.ts';
 import { findQemu, ourEmulators, qemu, v86 } from './kernels/emulators.ts';
@@ -32,7 +33,7 @@ interface Plan {
   readonly json: string | undefined;
 }
 
-/** @throws with a line that names the wrong value */
+/** @throws UsageError that names the wrong value */
 function readPlan(args: readonly string[], folder: string): Plan {
   const { values } = parseArgs({
     args: [...args],
@@ -48,24 +49,14 @@ function readPlan(args: readonly string[], folder: string): Plan {
       json: { type: 'string' },
     },
   });
-  function pick<Item>(option: string, text: string, all: readonly Item[], name: (item: Item) => string) {
-    const wanted = text.split(',');
-    const unknown = wanted.find((word) => !all.some((item) => name(item) === word));
-    if (unknown !== undefined) throw new Error(`--${option} ${unknown}: not one of ${all.map(name).join(', ')}`);
-    return all.filter((item) => wanted.includes(name(item)));
-  }
-  const count = (option: string, text: string) => {
-    if (!/^[1-9]\d{0,3}$/.test(text)) throw new Error(`--${option} ${text}: not a number from 1 to 9999`);
-    return Number(text);
-  };
   const ours = ourEmulators(['--clock', values.clock, '--cpu', values.cpu], join(folder, 'cache'));
   return {
-    kernels: values.kernels === undefined ? kernels : pick('kernels', values.kernels, kernels, ({ name }) => name),
-    cpus: values.cpus.split(',').map((text) => count('cpus', text)),
-    emulators: pick('engines', values.engines, [...ours, qemu, v86], ({ name }) => name),
-    workload: pick('workload', values.workload, Object.values<Workload>(workloads), ({ name }) => name)[0]!,
-    rounds: count('rounds', values.rounds),
-    timeout: count('timeout', values.timeout),
+    kernels: picked('kernels', values.kernels, kernels, ({ name }) => name),
+    cpus: values.cpus.split(',').map((text) => counted('cpus', text)),
+    emulators: picked('engines', values.engines, [...ours, qemu, v86], ({ name }) => name),
+    workload: picked('workload', values.workload, Object.values<Workload>(workloads), ({ name }) => name)[0]!,
+    rounds: counted('rounds', values.rounds),
+    timeout: counted('timeout', values.timeout),
     json: values.json,
   };
 }
@@ -125,13 +116,7 @@ async function measure(plan: Plan, folder: string): Promise<Boot[]> {
 async function main(args: readonly string[]): Promise<number> {
   const folder = mkdtempSync(join(tmpdir(), 'jit86-kernels-'));
   try {
-    let plan: Plan;
-    try {
-      plan = readPlan(args, folder);
-    } catch (error) {
-      console.error(`kernels: ${error instanceof Error ? error.message : String(error)}`);
-      return 2;
-    }
+    const plan = readPlan(args, folder);
     await findQemu();
     const boots = await measure(plan, folder);
     for (const { name, description } of plan.emulators) console.log(`${name}: ${description}`);
@@ -145,4 +130,4 @@ async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-if (import.meta.main) process.exitCode = await main(process.argv.slice(2));
+if (import.meta.main) await begin('kernels', main);

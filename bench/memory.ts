@@ -14,6 +14,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { columns } from '../runtime/cli/bench-table.ts';
+import { UsageError } from '../runtime/cli/options.ts';
+import { begin, counted, picked } from './command-line.ts';
 import { builtDirectory, elfName } from './guests/build.ts';
 import { guestVariants, workloads } from './guests/catalogue.ts';
 import { withTemporaryDirectory } from './guests/toolchain.ts';
@@ -63,17 +65,9 @@ async function main(args: readonly string[]): Promise<number> {
       json: { type: 'string' },
     },
   });
-  if (!existsSync(command)) {
-    console.error(`memory: there is no ${command}; npm run build makes it`);
-    return 2;
-  }
-  const names = values.guests.split(',');
-  const unknown = names.find((name) => !workloads.some((guest) => guest.name === name));
-  if (unknown !== undefined) {
-    console.error(`memory: --guests ${unknown}: there is no such guest`);
-    return 2;
-  }
-  const limit = Number(values.limit);
+  if (!existsSync(command)) throw new UsageError(`there is no ${command}; npm run build makes it`);
+  const guests = picked('guests', values.guests, workloads, ({ name }) => name);
+  const limit = counted('limit', values.limit);
   const sizes = [await measure('Node alone', ['-e', '0'], 0)];
   await withTemporaryDirectory(async (directory) => {
     const path = join(directory, 'filler.bin');
@@ -81,7 +75,7 @@ async function main(args: readonly string[]): Promise<number> {
     const run = ['run', path, '--flat', '0x10000', '--mode', 'protected', '--memory', '64M', '--no-cache'];
     sizes.push(await measure('64 MiB, all written', [command, ...run], 1));
   });
-  for (const guest of workloads.filter(({ name }) => names.includes(name))) {
+  for (const guest of guests) {
     for (const variant of guestVariants) {
       const path = join(builtDirectory, elfName(guest, variant));
       const run = ['run', path, '--memory', '128M', '--no-cache', '--append', 'repeat=5'];
@@ -98,4 +92,4 @@ async function main(args: readonly string[]): Promise<number> {
   return met && sizes.every(({ failure }) => failure === null) ? 0 : 1;
 }
 
-if (import.meta.main) process.exitCode = await main(process.argv.slice(2));
+if (import.meta.main) await begin('memory', main);

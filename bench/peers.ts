@@ -14,6 +14,7 @@
  */
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { begin, counted, picked } from './command-line.ts';
 import { type Guest, type GuestVariant, guestVariants, workloads } from './guests/catalogue.ts';
 import { native, wasm } from './peers/compiled.ts';
 import type { CallLimits, Contender } from './peers/contender.ts';
@@ -40,7 +41,7 @@ interface Plan {
   readonly json: string | undefined;
 }
 
-/** @throws with a line that names the wrong value */
+/** @throws UsageError that names the wrong value */
 function readPlan(args: readonly string[]): Plan {
   const { values } = parseArgs({
     args: [...args],
@@ -54,25 +55,14 @@ function readPlan(args: readonly string[]): Plan {
       json: { type: 'string' },
     },
   });
-  function pick<Item>(option: string, text: string | undefined, all: readonly Item[], name: (item: Item) => string) {
-    if (text === undefined) return all;
-    const wanted = text.split(',');
-    const unknown = wanted.find((word) => !all.some((item) => name(item) === word));
-    if (unknown !== undefined) throw new Error(`--${option} ${unknown}: not one of ${all.map(name).join(', ')}`);
-    return all.filter((item) => wanted.includes(name(item)));
-  }
-  const count = (option: string, text: string) => {
-    if (!/^[1-9]\d{0,2}$/.test(text)) throw new Error(`--${option} ${text}: not a number from 1 to 999`);
-    return Number(text);
-  };
   const engines = values.engines === undefined ? undefined : `native,${values.engines}`;
   return {
-    guests: pick('guests', values.guests, workloads, ({ name }) => name),
-    variants: pick('variants', values.variants, guestVariants, (variant) => variant),
-    contenders: pick('engines', engines, contenders, ({ name }) => name),
-    rounds: count('rounds', values.rounds),
-    limits: { calls: count('calls', values.calls), enough: 2.5, fewest: 2, timeout: 120 },
-    time: pick('time', values.time, times, ({ name }) => name)[0]!.time,
+    guests: picked('guests', values.guests, workloads, ({ name }) => name),
+    variants: picked('variants', values.variants, guestVariants, (variant) => variant),
+    contenders: picked('engines', engines, contenders, ({ name }) => name),
+    rounds: counted('rounds', values.rounds, 999),
+    limits: { calls: counted('calls', values.calls, 999), enough: 2.5, fewest: 2, timeout: 120 },
+    time: picked('time', values.time, times, ({ name }) => name)[0]!.time,
     json: values.json,
   };
 }
@@ -101,13 +91,7 @@ async function measure(plan: Plan, taking: readonly Contender[]): Promise<Run[]>
 }
 
 async function main(args: readonly string[]): Promise<number> {
-  let plan: Plan;
-  try {
-    plan = readPlan(args);
-  } catch (error) {
-    console.error(`peers: ${error instanceof Error ? error.message : String(error)}`);
-    return 2;
-  }
+  const plan = readPlan(args);
   const taking: Contender[] = [];
   for (const contender of plan.contenders) {
     const reason = await contender.prepare();
@@ -133,4 +117,4 @@ async function main(args: readonly string[]): Promise<number> {
   return runs.some(({ failure }) => failure !== null) ? 1 : 0;
 }
 
-if (import.meta.main) process.exitCode = await main(process.argv.slice(2));
+if (import.meta.main) await begin('peers', main);

@@ -17,10 +17,12 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { translate } from '../jit/translate.ts';
 import { TranslationCache } from '../jit/translation-cache.ts';
+import { UsageError } from '../runtime/cli/options.ts';
 import { nodeHost } from '../runtime/hosts/node.ts';
 import { loadGuest } from '../runtime/loaders/load.ts';
 import { Vm } from '../runtime/vm/vm.ts';
 import { openBus } from '../src/mmu/physical-memory.ts';
+import { begin, counted } from './command-line.ts';
 
 const mebibyte = 2 ** 20;
 const allowedGrowth = 32 * mebibyte;
@@ -87,7 +89,11 @@ async function main(args: readonly string[]): Promise<number> {
     args: [...args],
     options: { regions: { type: 'string', default: '10000' }, bound: { type: 'string', default: `${24 * mebibyte}` } },
   });
-  const wanted = Number(values.regions);
+  const wanted = counted('regions', values.regions, 1e9);
+  const bound = counted('bound', values.bound, 2 ** 40);
+  await readFile(new URL('../dist/core.wasm', import.meta.url)).catch(() => {
+    throw new UsageError('dist/core.wasm is not there: npm run build makes it');
+  });
   setFlagsFromString('--expose-gc');
   const module = async (name: string) => new WebAssembly.Module(await nodeHost.readArtifact(name));
   let made = 0;
@@ -103,7 +109,7 @@ async function main(args: readonly string[]): Promise<number> {
       way: { kind: 'hot', translate },
       cache,
       mode: { shared: false, x87: 'exact' },
-      maximumBytes: Number(values.bound),
+      maximumBytes: bound,
     },
   });
   const options = { name: 'soak', commandLine: '', modules: [], flat: { address: origin, mode: 'protected' } } as const;
@@ -140,9 +146,4 @@ async function main(args: readonly string[]): Promise<number> {
   return fits ? 0 : 1;
 }
 
-if (import.meta.main) {
-  await readFile(new URL('../dist/core.wasm', import.meta.url)).catch(() => {
-    throw new Error('dist/core.wasm is not there: npm run build makes it');
-  });
-  process.exitCode = await main(process.argv.slice(2));
-}
+if (import.meta.main) await begin('soak', main);
