@@ -21,7 +21,8 @@ import type { GuestRegion } from '../runtime/vm/guest-memory.ts';
 import type { VmCreation } from '../runtime/vm/options.ts';
 import { Vm } from '../runtime/vm/vm.ts';
 import { assemble } from '../src/bpf/assemble.ts';
-import { otherProcess, type Place, workerThread } from '../test/vm/remote-places.ts';
+import { otherProcess, type Place, sameThread, workerThread } from '../test/vm/remote-places.ts';
+import { reg } from '../test/vm/remote-test-device.ts';
 
 const mebibyte = 1 << 20;
 const origin = 0x1000;
@@ -126,6 +127,24 @@ async function remote(open: () => Promise<Place>): Promise<number> {
   );
   device.close();
   await vm.close();
+  await place.close();
+  return nanos;
+}
+
+/** A write that nobody waits for to a device elsewhere: of a burst of them, with the read that ends it. */
+async function posted(open: () => Promise<Place>): Promise<number> {
+  const place = await open();
+  const device = await RemoteDevice.connect(await place.connect());
+  const count = 200;
+  const nanos = await nanosOf(
+    count,
+    async () => {
+      for (let i = 0; i < count; i++) device.write(reg.sum, 4, i);
+      await device.startRead(reg.id, 4);
+    },
+    wallSeconds,
+  );
+  device.close();
   await place.close();
   return nanos;
 }
@@ -259,8 +278,14 @@ const costs: readonly (readonly [name: string, measure: () => Promise<number>])[
         vm.program({ space: 'port', address: 0x10, length: 1, access: 'read' }, assemble(answer)),
       ),
   ],
+  ['load from a device behind messages in this thread', () => remote(sameThread)],
   ['load from a device in a worker', () => remote(() => workerThread(true))],
+  ['load from a device in a worker that lingers for 0.2 ms', () => remote(() => workerThread(true, 0.2))],
+  ['load from a device in a worker, by messages alone', () => remote(() => workerThread(false))],
   ['load from a device in another process (socket)', () => remote(() => otherProcess(true))],
+  ['load from a device in another process, not waited for', () => remote(() => otherProcess(false))],
+  ['posted write to a device in a worker', () => posted(() => workerThread(true))],
+  ['posted write to a device in another process (socket)', () => posted(() => otherProcess(true))],
   ['RDTSC, virtual time', () => rounds(rdtsc, undefined, 1_000_000, { clock: 'virtual' })],
   ['RDTSC, host time', () => rounds(rdtsc, undefined, 1_000_000, { clock: 'host' })],
   ['task priority written, xAPIC page', () => rounds(storePriority, undefined, 100_000, { lapic: 'visible' })],
