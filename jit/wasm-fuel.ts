@@ -19,6 +19,8 @@ interface Section {
 }
 
 const sectionIds = { type: 1, import: 2, function: 3, global: 6, export: 7, code: 10 } as const;
+/** What the module's variable globals are exported as, so that they can be kept: this and their number. */
+const globalExport = 'jit86.global.';
 /** Sections in the order in which they must stand; the count of data comes before the code. */
 const order = [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 10, 11];
 const i32 = 0x7f;
@@ -108,6 +110,8 @@ export interface BoundedModule {
   /** Of the memory that it imports. */
   readonly memory: ModuleMemory | null;
   readonly functions: readonly ImportedFunction[];
+  /** Exports that are the module's variable globals. */
+  readonly globals: readonly string[];
 }
 
 /**
@@ -152,7 +156,9 @@ export function boundModule(
   add(sectionIds.type, 1, [0x60, 1, i32, 1, i32]);
   add(sectionIds.function, 2, [...leb(types.length), ...leb(types.length)]);
   add(sectionIds.global, 1, [i32, 1, 0x41, ...signedLeb(fuel), 0x0b]);
-  add(sectionIds.export, 2, [
+  const variables = variableGlobals(find(sectionIds.global)).map((index) => imports.globals + index);
+  add(sectionIds.export, 2 + variables.length, [
+    ...variables.flatMap((index) => [...text(`${globalExport}${index}`), 3, ...leb(index)]),
     ...[...text(fuelExport), 3, ...leb(global)],
     ...[...text(entryExport), 0, ...leb(charge + 1)],
   ]);
@@ -167,7 +173,8 @@ export function boundModule(
     if (bytes !== null) parts.push([id], leb(bytes.length), bytes);
   }
   const functions = imports.functions.map((of, index) => ({ ...imports.names[index]!, type: showType(types[of]!) }));
-  return { bytes: joined(parts), memory: imports.memory, functions };
+  const globals = variables.map((index) => `${globalExport}${index}`);
+  return { bytes: joined(parts), memory: imports.memory, functions, globals };
 }
 
 function joined(parts: readonly (Uint8Array | readonly number[])[]): Uint8Array<ArrayBuffer> {
@@ -249,13 +256,30 @@ function rewriteImports(section: Uint8Array | null, maximumPages: (memory: Modul
   return { functions, names, globals, memory, bytes };
 }
 
+/** Numbers of a module's own globals that can change. */
+function variableGlobals(section: Uint8Array | null): number[] {
+  const found: number[] = [];
+  let index = 0;
+  vector(section, (reader) => {
+    const type = reader.byte();
+    const isVariable = reader.byte() !== 0;
+    while (reader.bytes[reader.at] !== 0x0b) skipInstruction(reader);
+    reader.skip(1);
+    if (isVariable && typeNames[type] === undefined) refuse('a variable global that is no number');
+    if (isVariable) found.push(index);
+    index++;
+  });
+  return found;
+}
+
 function exportedFunction(section: Uint8Array | null, wanted: string): number | null {
   let found: number | null = null;
   vector(section, (reader) => {
     const name = reader.name();
     const kind = reader.byte();
     const index = reader.u32();
-    if (name === fuelExport || name === entryExport) throw new UnboundedModule(`it exports ${name}`);
+    if (name === fuelExport || name === entryExport || name.startsWith(globalExport))
+      throw new UnboundedModule(`it exports ${name}`);
     if (name === wanted && kind === 0) found = index;
   });
   return found;
@@ -359,8 +383,7 @@ function skipInstruction(reader: Reader): InstructionKind {
     case 0x22:
     case 0x23:
     case 0x24:
-    case 0x25: // table.get, table.set
-    case 0x26:
+    case 0x25: // table.get
     case 0x3f: // memory.size, memory.grow
     case 0x40:
     case 0x41: // i32.const, i64.const
@@ -369,6 +392,8 @@ function skipInstruction(reader: Reader): InstructionKind {
     case 0xd2:
       reader.skipNumber();
       return simple;
+    case 0x26:
+      return refuse('table.set: nobody could keep what it changes');
     case 0x0e: // br_table
       for (let left = reader.u32() + 1; left > 0; left--) reader.skipNumber();
       return simple;

@@ -134,6 +134,7 @@ export type SnapshotCode =
   | 'different-base'
   | 'bad-device-state'
   | 'access-pending'
+  | 'host-function'
   | 'migration-failed'
   | 'migration-uncertain';
 

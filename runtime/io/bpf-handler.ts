@@ -7,7 +7,7 @@ import { DeviceProgram, deviceEnvironment } from '../../src/bpf/device-program.t
 import type { BpfEnvironment, BpfMap } from '../../src/bpf/environment.ts';
 import { valueStride } from '../../src/bpf/environment.ts';
 import { BpfInterpreter } from '../../src/bpf/interpreter.ts';
-import { Arena, PlacedContext, PlacedMaps, placeRegions } from '../../src/bpf/placement.ts';
+import { Arena, PlacedContext, PlacedMaps, type PlacedRegions, placeRegions } from '../../src/bpf/placement.ts';
 import type { BpfLinkage } from '../../src/bpf/program.ts';
 import { type BpfProgramSource, type VerifiedProgram, verify } from '../../src/bpf/verifier.ts';
 import type { DirectAccess } from '../../src/system/direct-programs.ts';
@@ -49,19 +49,6 @@ function memoryFor(maps: readonly BpfMap[], shared: number): { memory: WebAssemb
   const pages = Math.ceil((start + contextBytes + mapBytes + shared) / pageBytes);
   const isShared = typeof SharedArrayBuffer === 'function';
   return { memory: new WebAssembly.Memory({ initial: pages, maximum: pages, shared: isShared }), pages };
-}
-
-async function translated(
-  program: VerifiedProgram,
-  linkage: BpfLinkage,
-  pages: number,
-  context: PlacedContext,
-): Promise<TranslatedBpfProgram> {
-  const { translateBpf } = await import('../../jit/bpf-translate.ts');
-  const limits = { initial: pages, maximum: pages, shared: typeof SharedArrayBuffer === 'function' };
-  const device = { address: context.area.address, stackTop: context.stackTop };
-  const bytes = translateBpf(program, { limits, maps: linkage.maps, regions: linkage.regions, device });
-  return new TranslatedBpfProgram(program, linkage, await WebAssembly.compile(bytes as BufferSource));
 }
 
 /** It calls nobody but, if that is the machine's own, the clock: nothing but its memory is changed when it has run. */
@@ -117,19 +104,34 @@ class InterpretedHandler implements IoHandler {
   }
 }
 
-/**
- * @throws BpfError with the instruction's number if the verifier refuses it, LoaderError for a damaged object, ProgramError
- *   `no-program`
- */
-export async function prepareBpf(bytes: Uint8Array, offer: HelperOffer): Promise<PreparedProgram> {
-  const environment = environmentOf(offer);
-  const source = sourceOf(bytes, offer.name, offer.program);
-  const program = verify(source, environment);
-  const { memory, pages } = memoryFor(program.maps, offer.shared);
-  const arena = new Arena(memory, start, pages * pageBytes);
-  const maps = new PlacedMaps(program.maps, arena);
-  const regions = placeRegions(environment, arena);
-  const context = new PlacedContext(environment.context, regions, arena);
+/** A program's memory, and where everything lies in it: the same for each copy. */
+class Placement {
+  readonly memory: WebAssembly.Memory;
+  readonly pages: number;
+  readonly maps: PlacedMaps;
+  readonly regions: PlacedRegions;
+  readonly context: PlacedContext;
+
+  constructor(program: VerifiedProgram, shared: number) {
+    const { environment } = program;
+    const { memory, pages } = memoryFor(program.maps, shared);
+    const arena = new Arena(memory, start, pages * pageBytes);
+    this.memory = memory;
+    this.pages = pages;
+    this.maps = new PlacedMaps(program.maps, arena);
+    this.regions = placeRegions(environment, arena);
+    this.context = new PlacedContext(environment.context, this.regions, arena);
+  }
+}
+
+/** @param module null: it is interpreted */
+function prepared(
+  program: VerifiedProgram,
+  name: string,
+  module: WebAssembly.Module | null,
+  { memory, maps, regions, context }: Placement,
+  offer: HelperOffer,
+): PreparedProgram {
   const { events, lines, interrupts, time } = offer;
   const calls = {
     time,
@@ -138,23 +140,43 @@ export async function prepareBpf(bytes: Uint8Array, offer: HelperOffer): Promise
     inject: (interrupt: number) => interrupts[interrupt]!(),
   };
   const linkage: BpfLinkage = { memory, maps, regions, calls };
-  const name = offer.name ?? source.name;
   let handler: IoHandler;
-  if (offer.engine === 'interpreter') {
+  if (module === null) {
     // To ask the host for the time costs more than most programs.
     const stamp = program.fieldsRead.has('time') ? time : null;
     handler = new InterpretedHandler(name, new DeviceProgram(new BpfInterpreter(program, linkage), context, stamp));
   } else {
-    const { exports } = await translated(program, linkage, pages, context);
+    const { exports } = new TranslatedBpfProgram(program, linkage, module);
     handler = new TranslatedHandler(name, exports, context, isAlone(program, offer.ownTime));
   }
   const state = regions.state!;
-  const areas = [state, ...maps.values];
   return {
     handler,
     memory,
     shared: new Uint8Array(memory.buffer, state.address, offer.shared),
-    areas,
+    areas: [state, ...maps.values],
+    globals: [],
     map: (map, index) => maps.value(map, index),
+    enable() {}, // what is verified does not fail
+    copy: (other) => prepared(program, name, module, new Placement(program, other.shared), other),
   };
+}
+
+/**
+ * @throws BpfError with the instruction's number if the verifier refuses it, LoaderError for a damaged object, ProgramError
+ *   `no-program`
+ */
+export async function prepareBpf(bytes: Uint8Array, offer: HelperOffer): Promise<PreparedProgram> {
+  const source = sourceOf(bytes, offer.name, offer.program);
+  const program = verify(source, environmentOf(offer));
+  const placement = new Placement(program, offer.shared);
+  let module: WebAssembly.Module | null = null;
+  if (offer.engine === 'translation') {
+    const { translateBpf } = await import('../../jit/bpf-translate.ts');
+    const { pages, maps, regions, context } = placement;
+    const limits = { initial: pages, maximum: pages, shared: typeof SharedArrayBuffer === 'function' };
+    const device = { address: context.area.address, stackTop: context.stackTop };
+    module = await WebAssembly.compile(translateBpf(program, { limits, maps, regions, device }) as BufferSource);
+  }
+  return prepared(program, offer.name ?? source.name, module, placement, offer);
 }

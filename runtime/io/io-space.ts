@@ -27,6 +27,9 @@ export interface IoHandler {
   write(address: number, size: AccessSize, value: number): boolean;
 }
 
+/** See {@link IoSpace.passed}. */
+export type PassedAccesses = readonly [read: number, write: number];
+
 /** What is left when nobody inside the machine claims an access. */
 export interface Unclaimed {
   /** @returns unsigned, of `size` bytes; NaN: the instruction is given up */
@@ -224,6 +227,16 @@ export class IoSpace {
     if (address >= segment.end) return null;
     this.#last = segment;
     return segment;
+  }
+
+  /** Addresses with widths of the read and the write that programs have passed on and that are not finished; -1: none. */
+  get passed(): PassedAccesses {
+    return [this.#passedRead, this.#passedWrite];
+  }
+  set passed([read, write]: PassedAccesses) {
+    this.#passedRead = read;
+    this.#passedWrite = write;
+    this.#directHandler = null;
   }
 
   // --- one access

@@ -36,4 +36,10 @@ export interface PreparedProgram {
   readonly areas: readonly { readonly address: number; readonly size: number }[];
   /** A value of a map. */
   map(name: string, index: number): Uint8Array;
+  /** What it knows outside of its memory: the variable globals of a module. */
+  readonly globals: readonly WebAssembly.Global[];
+  /** The program gets accesses, or passes them all on: it has failed. */
+  enable(on: boolean): void;
+  /** The same program with a memory of its own, as it began, for another VM; the offer has as many of everything. */
+  copy(offer: HelperOffer): PreparedProgram;
 }

@@ -48,6 +48,8 @@ class WebAssemblyHandler implements IoHandler {
   private readonly at: Readonly<Record<'address' | 'value' | 'time' | 'size' | 'write', number>>;
   private readonly time: () => number;
   private readonly failed: (error: ProgramError) => void;
+  private access: ((context: number) => number) | null = null;
+  /** Null: it has failed. */
   private run: ((context: number) => number) | null = null;
   private fuel: WebAssembly.Global | null = null;
   /** What a helper of the embedder threw: no failure of the program. */
@@ -64,20 +66,24 @@ class WebAssemblyHandler implements IoHandler {
     this.words[at('state')] = context + sharedOffset;
   }
   start({ exports }: WebAssembly.Instance): void {
-    this.run = exports[entryExport] as (context: number) => number;
+    this.run = this.access = exports[entryExport] as (context: number) => number;
     this.fuel = exports[fuelExport] as WebAssembly.Global;
   }
 
+  enable(on: boolean): void {
+    this.run = on ? this.access : null;
+  }
+
   read(address: number, size: AccessSize): number {
-    if (!this.access(address, size, 0, 0)) return PASSED;
+    if (!this.put(address, size, 0, 0)) return PASSED;
     const value = this.words[this.at.value]!;
     return size === 4 ? value : size === 2 ? value & 0xffff : value & 0xff;
   }
   write(address: number, size: AccessSize, value: number): boolean {
-    return this.access(address, size, 1, value);
+    return this.put(address, size, 1, value);
   }
 
-  private access(address: number, size: number, write: number, value: number): boolean {
+  private put(address: number, size: number, write: number, value: number): boolean {
     const { at, words, run } = this;
     if (run === null) return false; // it has failed
     const now = this.time();
@@ -117,12 +123,11 @@ function failureOf(name: string, error: Error, fuel: number): ProgramError {
 }
 
 /** What the module's helpers are here. */
-async function helpersOf(
-  { functions }: BoundedModule,
-  offer: HelperOffer,
+function helpersOf(
+  { muldiv64 }: Runnable,
+  { events, lines, interrupts, time }: HelperOffer,
   guard: (error: unknown) => never,
-): Promise<Record<string, WebAssembly.ImportValue>> {
-  const { events, lines, interrupts, time } = offer;
+): Record<string, WebAssembly.ImportValue> {
   const pick = <T>(what: string, list: readonly T[], index: bigint): T => {
     const found = list[Number(BigInt.asUintN(53, index))];
     if (found === undefined) throw new WebAssembly.RuntimeError(`there is no ${what} ${BigInt.asUintN(64, index)}`);
@@ -149,12 +154,21 @@ async function helpersOf(
       calling(pick('interrupt', interrupts, interrupt));
     },
   };
-  if (functions.some(({ name }) => name === 'muldiv64')) {
-    const { muldivModule } = await import('../../jit/muldiv-module.ts');
-    const { instance } = await WebAssembly.instantiate(muldivModule() as BufferSource);
-    offered.muldiv64 = instance.exports.run!;
-  }
+  if (muldiv64 !== null) offered.muldiv64 = muldiv64;
   return offered;
+}
+
+/** A module that has been found to be in order. */
+interface Runnable {
+  readonly name: string;
+  readonly module: WebAssembly.Module;
+  /** Its memory: pages of 64 KiB, and where the context begins. */
+  readonly pages: number;
+  readonly isShared: boolean;
+  readonly context: number;
+  readonly globals: readonly string[];
+  /** The helper, if the module wants it. */
+  readonly muldiv64: WebAssembly.ExportValue | null;
 }
 
 /**
@@ -182,28 +196,49 @@ export async function prepareWebAssembly(bytes: Uint8Array, offer: HelperOffer):
     const right = helperTypes[helper];
     throw new ProgramError('foreign-import', `program ${name}: ${module}.${helper} is ${type}, and should be ${right}`);
   }
-  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: wanted.isShared });
+  const module = await startable(name, () => WebAssembly.compile(bounded.bytes));
+  let muldiv64: WebAssembly.ExportValue | null = null;
+  if (bounded.functions.some((wanted) => wanted.name === 'muldiv64')) {
+    const { muldivModule } = await import('../../jit/muldiv-module.ts');
+    const { instance } = await WebAssembly.instantiate(muldivModule() as BufferSource);
+    muldiv64 = instance.exports.run!;
+  }
+  const { globals } = bounded;
   const context = wanted.minimum * pageBytes;
-  const handler = new WebAssemblyHandler(name, memory, context, offer);
-  const helpers = await helpersOf(bounded, offer, (error) => {
-    handler.thrown = { error };
-    throw error;
-  });
+  const runnable = { name, module, pages, isShared: wanted.isShared, context, globals, muldiv64 };
+  return startable(name, async () => instantiated(runnable, offer));
+}
+
+async function startable<T>(name: string, start: () => Promise<T>): Promise<T> {
   try {
-    const module = await WebAssembly.compile(bounded.bytes);
-    const instance = await WebAssembly.instantiate(module, { env: { memory }, [helperModule]: helpers });
-    handler.start(instance);
+    return await start();
   } catch (error) {
     throw new ProgramError('trap', `program ${name} does not start: ${(error as Error).message}`);
   }
+}
+
+/** A memory of its own, and an instance in it. */
+function instantiated(runnable: Runnable, offer: HelperOffer): PreparedProgram {
+  const { name, module, pages, isShared, context } = runnable;
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: isShared });
+  const handler = new WebAssemblyHandler(name, memory, context, offer);
+  const helpers = helpersOf(runnable, offer, (error) => {
+    handler.thrown = { error };
+    throw error;
+  });
+  const instance = new WebAssembly.Instance(module, { env: { memory }, [helperModule]: helpers });
+  handler.start(instance);
   return {
     handler,
     memory,
     shared: new Uint8Array(memory.buffer, context + sharedOffset, offer.shared),
     areas: [{ address: 0, size: memory.buffer.byteLength }],
+    globals: runnable.globals.map((global) => instance.exports[global] as WebAssembly.Global),
     map(map, index) {
       throw new ProgramError('no-program', `program ${name} is a module: it has no value ${index} of a map ${map}`);
     },
+    enable: (on) => handler.enable(on),
+    copy: (other) => instantiated(runnable, other),
   };
 }
 

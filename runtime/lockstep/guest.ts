@@ -95,6 +95,8 @@ class PageMapper {
 const CR4_OSXSAVE = 1 << 18;
 const USABLE = 0x10000;
 const INT3 = 0xcc;
+/** For made code: there may be a hundred guests at a time, and they are to drop theirs now and then. */
+const codeMemory = 2 << 20;
 const RFLAGS_VM = 0x20000;
 /** Guest-physical ranges that can be taken out of the map; nothing of the guest lies there. */
 const HOLES = [
@@ -165,6 +167,7 @@ export class Guest {
       mmio: openBus,
       memory: RAM_BYTES,
       cpus: 1,
+      codeMemory,
       model,
       cpuid,
       modules,
@@ -178,6 +181,7 @@ export class Guest {
               way: { kind: translate, translate: translator },
               cache: null,
               mode: { shared: false, x87: 'exact', cpu: cpuBase },
+              maximumBytes: codeMemory,
             },
     });
     this.vcpu = this.vm.vcpu(0);

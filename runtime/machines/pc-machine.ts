@@ -11,7 +11,6 @@ import { ConfigurationError } from '../errors.ts';
 import type { Host } from '../hosts/host.ts';
 import { IoMap } from '../io/io-map.ts';
 import type { InitialState } from '../loaders/initial-state.ts';
-import { inherit } from '../snapshot/fork.ts';
 import type { RestoreOptions } from '../snapshot/snapshot.ts';
 import type { MachineTranslation } from '../translation.ts';
 import type { Vcpu } from '../vm/vcpu.ts';
@@ -170,7 +169,7 @@ export class PcMachine implements Machine {
     const translation = this.translation?.share() ?? null;
     try {
       const child = new PcMachine({ ...this.options, ...outputs }, this.host, this.modules, translation);
-      inherit(this.vm, child.vm);
+      child.vm.inheritFrom(this.vm);
       return child;
     } catch (error) {
       void translation?.close(); // this machine uses it still

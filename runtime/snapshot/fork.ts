@@ -4,7 +4,7 @@
  */
 import type { FillPage } from '../../src/mmu/memory-map.ts';
 import type { PhysicalMemory } from '../../src/mmu/physical-memory.ts';
-import { machineState, putMachineState, type StatefulVm } from './machine-state.ts';
+import { machineState, putMachineState, type StatefulVm, savedPrograms } from './machine-state.ts';
 import { type MemoryOwner, spaces } from './memory-image.ts';
 import { pageBytes } from './pages.ts';
 
@@ -84,7 +84,7 @@ export function inherit(parent: ForkedVm, child: ForkedVm): void {
   }
   // What no map shows cannot be asked for page by page.
   for (let page = 0; page < mapped.length; page++) if (mapped[page] === 0) heir.take(page);
-  // A child's programs are attached to it later, and what they know is asked for then.
-  putMachineState(child, { ...state, programs: [] });
+  // Its programs came with what they know, those that were to come.
+  putMachineState(child, { ...state, programs: savedPrograms(child.programs) });
   register(parent, heir);
 }

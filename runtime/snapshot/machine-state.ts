@@ -3,7 +3,8 @@
  * this.
  */
 import type { Stateful } from '../devices/device.ts';
-import { SnapshotError } from '../errors.ts';
+import { type ProgramCode, ProgramError, SnapshotError } from '../errors.ts';
+import type { PassedAccesses } from '../io/io-space.ts';
 import type { RegisterTuple } from '../vm/registers.ts';
 import type { Vcpu } from '../vm/vcpu.ts';
 import type { SavedTime, TimePolicy, VmTime } from '../vm/vm-time.ts';
@@ -18,13 +19,18 @@ export interface MachineKind {
   readonly lapic: 'visible' | 'hidden';
 }
 
-/** A program, as far as its state is concerned: the memory that it keeps. */
+/** A program, as far as its state is concerned: the memory that it keeps, and whether it still gets accesses. */
 export interface StatefulProgram {
   readonly name: string;
+  readonly identity: string;
+  readonly failure: ProgramError | null;
+  setFailure(failure: ProgramError | null): void;
   saveState(): Uint8Array;
   /** @throws for bytes of another length */
   loadState(bytes: Uint8Array): void;
 }
+
+const ioSpaces = ['ports', 'memory'] as const;
 
 /** The VM, as far as its state is concerned. */
 export interface StatefulVm {
@@ -35,6 +41,8 @@ export interface StatefulVm {
   readonly devices: readonly Stateful[];
   /** Programs next to the processors that are attached, in that order. */
   readonly programs: readonly StatefulProgram[];
+  /** What programs have passed on: they are not asked twice. */
+  readonly io: Record<(typeof ioSpaces)[number], { passed: PassedAccesses }>;
   readonly time: Pick<VmTime, 'save' | 'restore'>;
 }
 
@@ -45,7 +53,17 @@ export interface MachineState {
   readonly irq: string;
   readonly time: string;
   readonly devices: readonly { readonly name: string; readonly state: string }[];
-  readonly programs: readonly { readonly name: string; readonly state: string }[];
+  readonly programs: readonly SavedProgram[];
+  /** By I/O space; left out: nothing was passed on. */
+  readonly passed?: readonly PassedAccesses[];
+}
+
+export interface SavedProgram {
+  readonly name: string;
+  readonly state: string;
+  /** Left out: it is not known which program it is, and it has not failed. */
+  readonly identity?: string;
+  readonly failure?: { readonly code: ProgramCode; readonly message: string } | null;
 }
 
 /** @throws SnapshotError `access-pending` if a vCPU is in the middle of an instruction; `bad-device-state` */
@@ -62,11 +80,20 @@ export function machineState(vm: StatefulVm): MachineState {
     irq: encodePlain('interrupts', vm.irq.state),
     time: encodePlain('time', vm.time.save()),
     devices: withState(vm.devices).map(({ name, state }) => ({ name, state: encodePlain(`device ${name}`, state) })),
-    programs: vm.programs.map((program) => ({
-      name: program.name,
-      state: encodePlain(`program ${program.name}`, program.saveState()),
-    })),
+    programs: savedPrograms(vm.programs),
+    passed: ioSpaces.map((space) => vm.io[space].passed),
   };
+}
+
+export function savedPrograms(programs: readonly StatefulProgram[]): SavedProgram[] {
+  return programs.map((program) => {
+    const { name, identity, failure } = program;
+    return {
+      ...{ name, identity },
+      failure: failure === null ? null : { code: failure.code, message: failure.message },
+      state: encodePlain(`program ${name}`, program.saveState()),
+    };
+  });
 }
 
 const withState = (devices: readonly Stateful[]) =>
@@ -123,7 +150,11 @@ export function putMachineState(vm: StatefulVm, saved: MachineState, policy: Tim
       });
     for (const { device, plain } of placed) putPlain(device.state, plain);
     for (const { device } of placed) restored(device);
-    for (const { program, bytes } of programs) program.loadState(bytes); // of their lengths: none refuses
+    for (const { program, bytes, failure } of programs) {
+      program.loadState(bytes); // of their lengths: none refuses
+      program.setFailure(failure);
+    }
+    for (const [i, space] of ioSpaces.entries()) vm.io[space].passed = saved.passed?.[i] ?? [-1, -1];
   } catch (error) {
     for (const undo of done) undo(); // in the same order: local APICs count from what the clock shows
     throw error;
@@ -141,16 +172,19 @@ function restored(device: Stateful): void {
 /** Each saved program's place and memory. */
 function matchedPrograms(vm: StatefulVm, { programs }: MachineState) {
   const free = [...vm.programs];
-  const matched = programs.map(({ name, state }) => {
-    const at = free.findIndex((program) => program.name === name);
-    if (at < 0) throw new SnapshotError('different-machine', `program ${name}: this VM has none, or fewer`);
-    const program = free.splice(at, 1)[0]!;
+  const matched = programs.map(({ name, state, identity, failure = null }) => {
+    const named = free.filter((program) => program.name === name);
+    if (named.length === 0) throw new SnapshotError('different-machine', `program ${name}: this VM has none, or fewer`);
+    const program = named.find((one) => identity === undefined || one.identity === identity);
+    if (program === undefined)
+      throw new SnapshotError('different-machine', `${named[0]!.identity}: the snapshot has ${identity}`);
+    free.splice(free.indexOf(program), 1);
     const bytes = decodePlain(`program ${name}`, state);
     if (!(bytes instanceof Uint8Array)) throw new SnapshotError('bad-chunk', `program ${name}: its state is no memory`);
     const { length } = program.saveState();
     if (bytes.length !== length)
       throw new SnapshotError('bad-device-state', `program ${name} has ${length} bytes of state, not ${bytes.length}`);
-    return { program, bytes };
+    return { program, bytes, failure: failure === null ? null : new ProgramError(failure.code, failure.message) };
   });
   if (free.length > 0)
     throw new SnapshotError('different-machine', `program ${free[0]!.name}: the snapshot has none, or fewer`);

@@ -167,7 +167,7 @@ const isNumber = (value: unknown): value is number => typeof value === 'number';
 const isText = (value: unknown): value is string => typeof value === 'string';
 
 function decodeMachine(chunks: readonly Chunk[]): MachineState {
-  const { kind, irq, time, devices, programs = [] } = json('MACH', chunks);
+  const { kind, irq, time, devices, programs = [], passed = [] } = json('MACH', chunks);
   const isDevice = (device: unknown) =>
     typeof device === 'object' &&
     device !== null &&
@@ -175,6 +175,14 @@ function decodeMachine(chunks: readonly Chunk[]): MachineState {
     isText(device.name) &&
     'state' in device &&
     isText(device.state);
+  const isProgram = (program: unknown) => {
+    if (!isDevice(program)) return false;
+    const { identity = '', failure = null } = program as {
+      identity?: unknown;
+      failure?: Record<string, unknown> | null;
+    };
+    return isText(identity) && (failure === null || (isText(failure.code) && isText(failure.message)));
+  };
   if (
     typeof kind !== 'object' ||
     kind === null ||
@@ -183,7 +191,9 @@ function decodeMachine(chunks: readonly Chunk[]): MachineState {
     !Array.isArray(devices) ||
     !devices.every(isDevice) ||
     !Array.isArray(programs) ||
-    !programs.every(isDevice)
+    !programs.every(isProgram) ||
+    !Array.isArray(passed) ||
+    !passed.every((of) => Array.isArray(of) && of.length === 2 && of.every(isNumber))
   )
     throw new SnapshotError('bad-chunk', 'chunk MACH: not what it should hold');
   const registers: RegisterTuple[][] = [];
@@ -202,6 +212,7 @@ function decodeMachine(chunks: readonly Chunk[]): MachineState {
     ...{ irq, time, registers },
     devices: devices as MachineState['devices'],
     programs: programs as MachineState['programs'],
+    passed: passed as unknown as NonNullable<MachineState['passed']>,
   };
 }
 

@@ -19,6 +19,11 @@ export interface VmOptions extends VmTimeOptions {
   /** Bytes of guest RAM from guest-physical address 0, a multiple of 4096. */
   readonly memory: number;
   readonly cpus: number;
+  /**
+   * Bytes of the host's memory for what the interpreter makes of code, for each vCPU, a multiple of 4096 (32 MiB; at least
+   * 1 MiB). When they are full, all of it is made anew: less memory for many VMs, at a price in speed for large guests.
+   */
+  readonly codeMemory?: number;
   /** What kind of processor; `max` if left out. */
   readonly model?: CpuModelName;
   /** What CPUID shows otherwise: features taken away, other numbers and texts. Never one that is not implemented. */

@@ -14,13 +14,19 @@ import { MsrTable } from '../../src/system/msr-table.ts';
 import { nanosOfTsc } from '../../src/system/tsc-scale.ts';
 import { shown } from '../arguments.ts';
 import type { Stateful } from '../devices/device.ts';
-import { ConfigurationError } from '../errors.ts';
+import { ConfigurationError, SnapshotError } from '../errors.ts';
 import type { Host } from '../hosts/host.ts';
 import type { EdgeResult } from '../interrupts/controller-connection.ts';
 import type { Routes } from '../interrupts/routes.ts';
 import { VmInterrupts } from '../interrupts/vm-interrupts.ts';
 import { IoMap } from '../io/io-map.ts';
-import { type AttachedProgram, attachProgram, type ProgramOptions, type ProgramRange } from '../io/program.ts';
+import {
+  type AttachedProgram,
+  attachProgram,
+  type ProgramOptions,
+  type ProgramParts,
+  type ProgramRange,
+} from '../io/program.ts';
 import type { InitialState } from '../loaders/initial-state.ts';
 import { RemoteRegions } from '../remote/remote-regions.ts';
 import { inherit } from '../snapshot/fork.ts';
@@ -54,8 +60,17 @@ import { Vcpu } from './vcpu.ts';
 import { VmTime } from './vm-time.ts';
 
 const pageBytes = 65536;
-const codeBytes = 0x2000000;
+const usualCodeBytes = 0x2000000;
 const translatedBytes = 256 << 20;
+
+export interface ForkOptions {
+  /**
+   * Called for each program of the parent: event counters, lines and other parts of the embedder that the child's uses in
+   * the place of the parent's, as many of each; null: the child does without the program. Left out, programs that use
+   * nothing of the kind go along, and others are refused.
+   */
+  readonly programs?: (program: AttachedProgram) => ProgramParts | null;
+}
 
 /** Local APIC ids of 8 bits, less the broadcast. */
 const mostCpus = 64;
@@ -159,11 +174,13 @@ export class Vm {
             : this.accesses.writeMemory(address, size, value),
       });
     this.remote = new RemoteRegions(this.io);
-    const { memory: ramBytes, cpus, modules } = options;
+    const { memory: ramBytes, cpus, modules, codeMemory: codeBytes = usualCodeBytes } = options;
     if (!Number.isInteger(ramBytes) || ramBytes <= 0 || ramBytes % 4096 !== 0)
       throw new ConfigurationError('bad-memory-size', `memory of ${ramBytes} bytes: not a positive multiple of 4096`);
     if (!Number.isInteger(cpus) || cpus < 1 || cpus > mostCpus)
       throw new ConfigurationError('bad-cpu-count', `${cpus} vCPUs: not 1 to ${mostCpus}`);
+    if (!Number.isInteger(codeBytes) || codeBytes < 1 << 20 || codeBytes > usualCodeBytes || codeBytes % 4096 !== 0)
+      throw new ConfigurationError('bad-option', `codeMemory of ${shown(codeBytes)} bytes: not 1 to 32 MiB in pages`);
     const codeBase = cpuBase + cpus * cpuBytes;
     const ramBase = codeBase + cpus * codeBytes;
     const pages = Math.ceil((ramBase + ramBytes) / pageBytes);
@@ -366,18 +383,49 @@ export class Vm {
     restoreSnapshot(this, snapshot, options);
   }
   /**
-   * A VM of its own that goes on from where this one is. Memory is copied when it is first used on either side.
+   * A VM of its own that goes on from where this one is. Memory is copied when it is first used on either side. Programs go
+   * along with what they know; `child.programs` are in the order of `programs`.
    * @param attach puts together the child's devices, as this VM's were; their state follows
-   * @throws SnapshotError as {@link snapshot} and {@link restore}
+   * @throws SnapshotError as {@link snapshot} and {@link restore}; `host-function` if a program uses something of the
+   *   embedder and the options do not say what the child's uses
    */
-  fork(attach: (child: Vm) => void = () => {}): Vm {
-    const { time: _, io: __, ...options } = this.options;
+  fork(attach: (child: Vm) => void = () => {}, options: ForkOptions = {}): Vm {
+    const places = this.forkedPrograms(options);
+    const { time: _, io: __, ...others } = this.options;
     const { kind, hertz, epoch } = this.time;
-    const like = { ...options, clock: kind, tscHertz: hertz, epoch };
-    const child = new Vm(like, this.translation?.share() ?? null, this.host);
-    attach(child);
-    inherit(this, child);
-    return child;
+    const like = { ...others, clock: kind, tscHertz: hertz, epoch };
+    const translation = this.translation?.share() ?? null;
+    try {
+      const child = new Vm(like, translation, this.host);
+      attach(child);
+      child.inheritFrom(this, places);
+      return child;
+    } catch (error) {
+      void translation?.close(); // this VM uses it still
+      throw error;
+    }
+  }
+  /** Takes another VM's state, which was put together in the same way. @param places what its programs use here */
+  inheritFrom(parent: Vm, places: ReadonlyMap<AttachedProgram, ProgramParts> = parent.forkedPrograms()): void {
+    for (const [program, parts] of places)
+      this.attached = [...this.attached, program.copyTo(this.io, parts, () => this.time.now())];
+    inherit(parent, this);
+  }
+  /** The programs that a fork takes along, and what they use there. */
+  private forkedPrograms({ programs }: ForkOptions = {}): Map<AttachedProgram, ProgramParts> {
+    const places = new Map<AttachedProgram, ProgramParts>();
+    for (const program of this.programs) {
+      const parts = programs === undefined ? {} : programs(program);
+      if (parts === null) continue;
+      const { foreignParts } = program;
+      if (programs === undefined && foreignParts !== '')
+        throw new SnapshotError(
+          'host-function',
+          `program ${program.name} uses its embedder's ${foreignParts}: the fork is to say what the child's uses`,
+        );
+      places.set(program, parts);
+    }
+    return places;
   }
 
   /** Lets no vCPU be entered until {@link release}; resolves when none is. `vm.run()` waits meanwhile. */

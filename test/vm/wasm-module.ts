@@ -13,6 +13,8 @@ export interface ModuleParts {
   readonly entry?: string;
   readonly memory?: 'import' | 'own' | 'none';
   readonly pages?: number;
+  /** Variable globals of 32 bits, which begin as zero. */
+  readonly globals?: number;
 }
 
 const leb = (value: number): number[] => (value < 128 ? [value] : [(value & 0x7f) | 0x80, ...leb(value >> 7)]);
@@ -30,6 +32,7 @@ export function aModule({
   entry = 'access',
   memory = 'import',
   pages = 1,
+  globals = 0,
 }: ModuleParts): Uint8Array {
   const type = (from: readonly Type[], result: readonly Type[]) => [
     ...[0x60, ...leb(from.length), ...from.map((t) => types[t])],
@@ -45,6 +48,10 @@ export function aModule({
     ]),
     ...section(3, [leb(imports.length)]),
     ...section(5, memory === 'own' ? [[0, ...leb(pages)]] : []),
+    ...section(
+      6,
+      Array.from({ length: globals }, () => [0x7f, 1, 0x41, 0, 0x0b]),
+    ),
     ...section(7, [[...name(entry), 0, ...leb(imports.length)]]),
     ...section(10, [[...leb(code.length), ...code]]),
   ]);
