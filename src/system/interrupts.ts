@@ -215,7 +215,13 @@ export function deliver(p: Processor, vector: number, kind: EventKind, errorCode
     p.resumesAfterDebug = (p.debugCause & DR6_BD) !== 0;
     if (vector === DB) enterDebugException(p, p.debugCause);
     p.debugCause = 0;
-  } else if (kind === 'ICEBP') leaveDebugging(p);
+  } else if (kind === 'ICEBP') {
+    // What a load of SS has met before it comes with this debug exception, and is not one of its own in the handler.
+    const met = p.state.u32[PENDING]!;
+    p.state.u32[PENDING] = 0;
+    if (met !== 0) enterDebugException(p, met);
+    else leaveDebugging(p);
+  }
   for (;;) {
     let fault: GuestFault;
     try {

@@ -150,6 +150,8 @@ CASE(port_out, ARM("0x80", "0x20402"), "out %%al, $0x80")
 CASE(port_word, ARM("0x80", "0x60402"), "in $0x81, %%al")
 CASE(port_beside, ARM("0x80", "0x20402"), "in $0x81, %%al")
 CASE(port_outs, "mov $0x80, %%edx; mov $variable, %%esi; mov $2, %%ecx; cld; " ARM("0x80", "0x20402"), "rep outsb")
+CASE(ss_then_icebp, "mov %%ss, variable; " ARM("variable", "0xf0402"), "mov variable, %%ss; .byte 0xf1")
+CASE(step_ss_icebp, "mov %%ss, %%edx; " STEP, "mov %%edx, %%ss; .byte 0xf1")
 CASE(ss_then_int, "mov %%ss, variable; " ARM("variable", "0xf0402"), "mov variable, %%ss; int $0x34")
 CASE(read_detect, "mov $0x2400, %%eax; mov %%eax, %%dr7", "mov %%dr7, %%eax")
 CASE(iret_to_breakpoint, ARM("iret_to_breakpoint_at", "0x402") "pushf; push %%cs; push $iret_to_breakpoint_at; iret", "nop")
@@ -205,6 +207,8 @@ static void breakpoint_cases(void) {
   cr4(0x618); TRAPPED(port_word, 0, end, 1);
   cr4(0x618); expect_at("port_beside", port_beside, 0, NONE, 0, 0, 0, 0, 0);
   cr4(0x618); expect_trap("port_outs", port_outs, 0, port_outs_at, FAULT, 1);
+  TRAPPED(ss_then_icebp, 0, end, 1);
+  TRAPPED(step_ss_icebp, 0, end, 0);
   idt[0x34] = gate((u32)landing, 0xee); expect_trap("ss_then_int", ss_then_int, 0, landing, TRAP, 1);
   expect_at("read_detect", read_detect, 0, 1, NO_CODE, (u32)read_detect_at, FAULT, 0, 0x2000);
   TRAPPED(iret_to_breakpoint, 0, at, 1);

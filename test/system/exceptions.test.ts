@@ -18,7 +18,7 @@ for (const [name, cases, machine = 'bare'] of [
   ['gates32', 0xa2],
   ['gates64', 0x8f],
   ['faults32', 0x77],
-  ['debug32', 0x3b, 'pc'],
+  ['debug32', 0x3d, 'pc'],
   ['priorities32', 0x46, 'pc'],
   ['modes32', 0x61, 'pc'],
   ['messages32', 8, 'pc'],
