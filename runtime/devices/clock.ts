@@ -115,6 +115,7 @@ export class HostClock extends AlarmClock {
 
   /** Rings what is due now, in order; at most one ring per alarm, so a device that lags behind cannot hold the loop. */
   runDue(): void {
+    if (this.nextDeadline() === Number.POSITIVE_INFINITY) return; // the host need not be asked
     const time = this.now();
     for (let left = this.alarmCount; left > 0 && this.ringFirst(time); left--);
   }

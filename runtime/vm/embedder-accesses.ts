@@ -41,7 +41,7 @@ export interface AccessingVcpu {
   stopSoon(): void;
 }
 
-const ones = (size: 1 | 2 | 4): number => (size === 4 ? 0xffff_ffff : 2 ** (size * 8) - 1);
+const ones = (size: 1 | 2 | 4): number => (size === 4 ? 0xffff_ffff : (1 << (size * 8)) - 1);
 
 export class EmbedderAccesses {
   /** What the vCPU comes back with. */
@@ -84,6 +84,13 @@ export class EmbedderAccesses {
     if (givenUp) this.asked = exit;
     else this.forget();
     return exit;
+  }
+  /** Takes the embedder's answer to a read of ports that is all its instruction does; -1: the exit is no such one. */
+  takeRead(size: 1 | 2 | 4): number {
+    const { asked } = this;
+    if (asked?.kind !== 'pio' || asked.write || asked.size !== size || this.count > 0) return -1;
+    this.forget();
+    return (asked.value & ones(size)) >>> 0;
   }
   /** Takes the embedder's answer; the instruction is to be executed once more. */
   resume(): void {

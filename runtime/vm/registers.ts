@@ -400,6 +400,7 @@ export class VcpuState {
     // Where it is inside a repetition is lost with the instruction pointer, unless that is said, too.
     processor.stoppedInside = (engine.repeating || processor.stoppedInside) && !names.has('rip');
     engine.last = null;
+    processor.awaitedIn = 0;
     for (const [register, value] of changed) register.write(value);
     if (apicState !== null) apic!.replace(apicState, fields.get64('apicBase'));
     if (refresh) cpu.stateReplaced();

@@ -21,6 +21,7 @@ import { portDirectly } from '../../src/system/port-io.ts';
 import { timeMoved, timeStamp } from '../../src/system/time.ts';
 import { shown } from '../arguments.ts';
 import { ConfigurationError } from '../errors.ts';
+import { finishIn } from './answered-in.ts';
 import { type AccessingVcpu, EmbedderAccesses } from './embedder-accesses.ts';
 import { type EntryLimits, entryLimits } from './entry-limits.ts';
 import type { EnterOptions, Exit } from './exits.ts';
@@ -49,8 +50,6 @@ const MOV_SS_SHADOW = 2;
 /** IA32_APIC_BASE: this is the bootstrap processor. */
 const BSP = 0x100n;
 
-/** Instructions between two looks at a clock that goes by itself. */
-const deadlineSlice = 50_000;
 /** Instructions between two looks at what other threads have signalled. */
 const pollSlice = 20_000;
 
@@ -69,7 +68,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
   private registers: VcpuState | null = null;
   private entered = false;
   /** Where the instruction is that was given up for an exit. */
-  private readonly givenUpAt = { low: 0, high: 0 };
+  readonly givenUpAt = { low: 0, high: 0, changes: 0 };
   private readonly onEntered: () => void;
   private readonly onLeft: () => void;
   private stopWanted = false;
@@ -237,7 +236,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
   }
 
   // --- what the engine asks
-  runHelper(name: string, nextRip: bigint): boolean {
+  runHelper(name: string, nextRip: number): boolean {
     this.cpu.runHelper(name as HelperName, nextRip);
     return this.wantsLook();
   }
@@ -461,7 +460,10 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
     this.blocks = this.limits.blocks;
     this.debug.entered();
     try {
-      return this.runTimed(this.left, early);
+      const exit = this.runTimed(this.left, early);
+      // Whoever goes on at once looks at the clock then.
+      if (exit.kind === 'halt' || exit.kind === 'budget') this.time.look();
+      return exit;
     } catch (error) {
       if (!(error instanceof InternalError)) throw error;
       this.exits.internal.rip = Number(BigInt.asIntN(64, this.fields.get64('rip')));
@@ -476,7 +478,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
 
   private run(early: boolean): Exit {
     const { u32 } = this.fields;
-    const { accesses, limits, engine, givenUpAt, debug, interrupts } = this;
+    const { accesses, limits, engine, givenUpAt, debug, interrupts, time } = this;
     const { processor } = this.cpu;
     const { deliveries } = processor;
     const byBlock = limits.blocks !== Number.POSITIVE_INFINITY;
@@ -485,8 +487,9 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
       accesses.forget(); // the embedder has set another state
       resumes = false;
     }
+    if (!resumes) processor.awaitedIn = 0;
     const hasDeadline = limits.deadline !== Number.POSITIVE_INFINITY;
-    const leftAtDeadline = hasDeadline ? this.leftAt(limits.deadline) : 0;
+    const leftAtDeadline = hasDeadline ? time.leftAt(limits.deadline, this.left) : 0;
     for (;;) {
       const { failure } = this.memory;
       if (failure !== null) {
@@ -499,6 +502,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
         u32[ATTENTION] = 0;
         givenUpAt.low = u32[RIP]!;
         givenUpAt.high = u32[RIP + 1]!;
+        givenUpAt.changes = engine.jumps.changes;
         if (engine.givenUp) this.mmu.watches.forget(); // met again when it is executed again
         return accesses.take(engine.givenUp);
       }
@@ -530,10 +534,14 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
       }
       if (this.left <= 0) return this.ended('instructions');
       if (this.blocks <= 0) return this.ended('blocks');
-      let slice = hasDeadline ? this.untilDeadline(limits.deadline, leftAtDeadline) : this.left;
+      let slice = hasDeadline ? time.until(limits.deadline, this.left, leftAtDeadline) : this.left;
       if (interrupts.polls) slice = Math.min(slice, pollSlice);
       if (slice <= 0) return this.ended('deadline');
       if (!resumes && engine.breakpoints.stopsHere) return debug.breakpoint();
+      if (resumes && finishIn(this, byBlock)) {
+        resumes = false;
+        continue;
+      }
       if (resumes || debug.singleStep || byBlock || u32[SHADOW] !== 0 || (u32[RFLAGS]! & (TF | RF)) !== 0) {
         if (resumes) accesses.resume();
         this.stepOnce(byBlock, resumes);
@@ -551,17 +559,6 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
   private ended(limit: 'instructions' | 'blocks' | 'deadline'): Exit {
     this.exits.budget.limit = limit;
     return this.exits.budget;
-  }
-  /** What will be left when a time has come, if instructions take time. */
-  private leftAt(deadline: number): number {
-    const { time } = this;
-    return time.kind === 'host' ? 0 : this.left - Math.max(0, Math.ceil(deadline - time.now()));
-  }
-  /** Instructions that can be executed before a time, or before the next look at the clock. */
-  private untilDeadline(deadline: number, leftAtDeadline: number): number {
-    const { time } = this;
-    if (time.kind === 'virtual') return Math.min(this.left, this.left - leftAtDeadline);
-    return time.now() >= deadline ? 0 : Math.min(this.left, deadlineSlice);
   }
 
   /** One instruction, and the traps that follow it. */

@@ -71,6 +71,8 @@ const virtualEpoch = Date.UTC(2026, 0, 1);
 const pauseNanos = 1000;
 /** Instructions between two looks at the host's clock. */
 const hostSlice = 500_000;
+/** The same for those that are to end at a time. */
+const deadlineSlice = 50_000;
 /** No budget is longer: instruction counts and nanoseconds stay exact as numbers. */
 const longestBudget = 2 ** 51;
 
@@ -180,9 +182,10 @@ export class VmTime implements TimeStampCounter {
       vcpu.timeMoved();
     }
   }
-  /** Nanoseconds since the reference when the entry's budget will be used up. */
+  /** Nanoseconds since the reference when the entry's budget will be used up; host time follows no budget. */
   private end(): number {
     const { active, budget, clock } = this;
+    if (clock instanceof HostClock) return 0;
     return Math.floor(clock.now()) - this.referenceNanos + (active === null ? budget : active.engine.left);
   }
 
@@ -211,7 +214,20 @@ export class VmTime implements TimeStampCounter {
     const { clock } = this;
     this.active = null;
     if (clock instanceof VirtualClock) clock.advanceTo(clock.now() + instructions);
-    else clock.runDue();
+  }
+  /** A vCPU waits from here on, or its entry has come to its end in time: what is due rings now. */
+  look(): void {
+    if (this.clock instanceof HostClock) this.clock.runDue();
+  }
+
+  /** Of `left` instructions, those that will be left when a time has come, if instructions take time. */
+  leftAt(deadline: number, left: number): number {
+    return this.kind === 'host' ? 0 : left - Math.max(0, Math.ceil(deadline - this.now()));
+  }
+  /** Of `left` instructions, those that can be executed before a time, or before the next look at the clock. */
+  until(deadline: number, left: number, leftAtDeadline: number): number {
+    if (this.kind === 'virtual') return Math.min(left, left - leftAtDeadline);
+    return this.now() >= deadline ? 0 : Math.min(left, deadlineSlice);
   }
 
   /**

@@ -63,7 +63,7 @@ export class Engine {
   regions: Regions | null = null;
   private readonly processor: Processor;
   private readonly code: CodeMemory;
-  private readonly jumps: JumpCache;
+  readonly jumps: JumpCache;
   readonly maker: BlockMaker;
   /** Code bytes as the guest sees them now. */
   readonly pages: CodePages;
@@ -526,10 +526,10 @@ export class Engine {
 
   // --- helpers
   private helper(index: number): number {
-    const next = this.state.u64[RESULT0 >> 1]!;
+    const next = addressOf(this.state.u32[RESULT0]!, this.state.i32[RESULT0 + 1]!);
     this.inHelper = true;
     try {
-      const events = this.processor.runHelper(this.maker.helperNames[index]!, BigInt.asIntN(64, next));
+      const events = this.processor.runHelper(this.maker.helperNames[index]!, next);
       if (this.state.u32[SHADOW] === STI_SHADOW) this.shadowAt = this.left;
       if (!this.givenUp) return events ? 1 : 0;
     } catch (thrown) {

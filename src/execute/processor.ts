@@ -12,7 +12,7 @@ export interface Processor extends HostTime {
    * Runs a helper by name with rip at its instruction; guest faults inside are delivered. True = the run loop must look
    * at the vCPU's events (halt, shutdown, interrupt shadow, a stop that was asked for).
    */
-  runHelper(name: string, nextRip: bigint): boolean;
+  runHelper(name: string, nextRip: number): boolean;
   /** Delivers the fault in faultVector, faultErrorCode and faultAddress; rip is at the faulting instruction. True: as above. */
   deliverFault(): boolean;
   /** Delivers the debug exception of instruction breakpoints at rip, by their bits in DR6. True: as above. */

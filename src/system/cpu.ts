@@ -1,5 +1,4 @@
 /** A virtual CPU's architecture: its state and everything that long instructions and events do with it. No engine inside. */
-import { addressOfBig } from '../mmu/linear.ts';
 import type { PhysicalMemory } from '../mmu/physical-memory.ts';
 import type { CpuState } from '../state/cpu-state.ts';
 import { layout, segmentNames } from '../state/layout.ts';
@@ -115,8 +114,8 @@ export class Cpu {
    * Runs a helper by name: `rip` is at its instruction, `next` after it. Guest faults are delivered; afterwards `rip`,
    * `halted` and `shutdown` say how to go on.
    */
-  runHelper(name: HelperName, next: bigint): void {
-    runHelper(this.processor, name, addressOfBig(BigInt.asIntN(64, next)));
+  runHelper(name: HelperName, next: number): void {
+    runHelper(this.processor, name, next);
   }
 
   /** Delivers an event. For `exception` and `external` the frame holds the current `rip`. */

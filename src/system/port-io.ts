@@ -43,7 +43,10 @@ export function portIn(p: Processor): void {
   const { ports } = p;
   const { answered } = ports;
   const value = ports.read(port, bytes);
-  if (Number.isNaN(value)) return;
+  if (Number.isNaN(value)) {
+    p.awaitedIn = bytes;
+    return;
+  }
   if (ports.answered !== answered) p.engine.portAnswered(p.rip);
   p.setGpr(RAX, (bytes * 8) as 8 | 16 | 32, value);
   p.advance();

@@ -165,6 +165,8 @@ export class Processor {
   resumesAfterDebug = false;
   /** The event that is being delivered came between two elements of a repeated string instruction. */
   repeats = false;
+  /** An IN of so many bytes was given up: RIP behind it is `next`. 0 = nothing is known of one. */
+  awaitedIn: 0 | 1 | 2 | 4 = 0;
   /** INS or OUTS has stopped between two elements; whoever delivers the next event clears it. */
   stoppedInside = false;
   /** From the debug registers (debug.ts). */

@@ -290,7 +290,7 @@ export function attempt(m: Machine, name: HelperName, ...args: (number | bigint)
 /** The same through `runHelper`, faults delivered. */
 export function run(m: Machine, name: HelperName, ...args: (number | bigint)[]): void {
   for (const [i, value] of args.entries()) m.state.set64(`argument${i}`, BigInt.asUintN(64, BigInt(value)));
-  m.cpu.runHelper(name, BigInt.asUintN(64, BigInt(m.p.rip + 2)));
+  m.cpu.runHelper(name, m.p.rip + 2);
 }
 
 /** Items on the stack from rsp upwards, in hex. */

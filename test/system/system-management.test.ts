@@ -73,7 +73,7 @@ test('the area of a processor without it', () => {
   assert.equal(memory.read32(AREA + 0x7fac), 0xf000, 'CS');
   assert.equal(memory.read32(AREA + 0x7f90 + 8), 0xffff_0000);
   memory.write32(AREA + 0x7ff0, 0x1234);
-  cpu.runHelper('rsm', 0x8002n);
+  cpu.runHelper('rsm', 0x8002);
   assert.equal(fields.get64('rip'), 0x1234n);
   assert.equal(fields.get64('csBase'), 0xffff_0000n);
 });

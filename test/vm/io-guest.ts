@@ -3,7 +3,7 @@ import type { VirtualClock } from '../../runtime/devices/clock.ts';
 import type { Exit } from '../../runtime/vm/exits.ts';
 import type { Vm } from '../../runtime/vm/vm.ts';
 import { Assembler } from '../engines/assembler.ts';
-import { guest, origin, type TestEngine } from './vm-harness.ts';
+import { type GuestOptions, guest, origin, type TestEngine } from './vm-harness.ts';
 
 export const code = (): Assembler => new Assembler(BigInt(origin));
 
@@ -13,8 +13,8 @@ export class IoGuest {
   readonly clock: VirtualClock;
 
   /** @param program in 32-bit protected mode, up to its HLT */
-  constructor(engine: TestEngine, program: Assembler) {
-    this.vm = guest(engine, program.finish(), { clock: 'virtual', random: { seed: 1 } });
+  constructor(engine: TestEngine, program: Assembler, options: GuestOptions = {}) {
+    this.vm = guest(engine, program.finish(), { clock: 'virtual', random: { seed: 1 }, ...options });
     this.clock = this.vm.time.clock as VirtualClock;
   }
   get io() {

@@ -211,7 +211,7 @@ testEngines('row 5: whatever RSM finds in SMRAM, what it makes of it can be move
         0x3_8000 + start,
         Uint8Array.from({ length: end - start }, () => random(256)),
       );
-    vm.vcpu(0).cpu.runHelper('rsm', 0x8004n);
+    vm.vcpu(0).cpu.runHelper('rsm', 0x8004);
     assert.deepEqual([get(vm, 'smm'), get(vm, 'shutdown')], [0n, 0n]);
     sameAgain(vm);
     move(vm, other);
