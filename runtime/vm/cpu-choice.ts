@@ -52,7 +52,7 @@ export function chooseCpu(options: Options): CpuChoice {
         paravirt: kvm ? { reference: { nanos: 0, tsc: 0n }, hertz, epoch: 0 } : null,
         apic: lapic === 'visible' ? {} : null,
         tsc: { hertz },
-        state: { get64: () => 1n },
+        state: { get64: (field) => (field === 'xcr0' ? 1n : 0xfee0_0900n) },
       },
       cpuid,
     );

@@ -41,7 +41,7 @@ export type CpuidSource = Pick<
   /** null: there is no local APIC. */
   readonly apic: object | null;
   readonly tsc: { readonly hertz: number };
-  readonly state: { get64(field: 'xcr0'): bigint };
+  readonly state: { get64(field: 'xcr0' | 'apicBase'): bigint };
 };
 
 const word = (p: CpuidSource, bits: Bits): number => {
@@ -51,6 +51,8 @@ const word = (p: CpuidSource, bits: Bits): number => {
 };
 const OSPKE = 1 << 4;
 const OSXSAVE = 1 << 27;
+/** Of IA32_APIC_BASE: an APIC that is disabled there is not announced. */
+const APIC_BASE_ENABLE = 1n << 11n;
 const APIC = 1 << 9;
 const X2APIC = 1 << 21;
 const TSC_DEADLINE = 1 << 24;
@@ -128,7 +130,8 @@ function modelLeaf(p: CpuidSource, leaf: number, subleaf: number): Leaf {
     case 0:
       return [model.maximumLeaf, text(VENDOR, 0), text(VENDOR, 8), text(VENDOR, 4)];
     case 1: {
-      const apic = p.apic === null || !p.features.has('msr') ? 0 : APIC;
+      const enabled = (p.state.get64('apicBase') & APIC_BASE_ENABLE) !== 0n;
+      const apic = p.apic !== null && p.features.has('msr') && enabled ? APIC : 0;
       const x2apic = p.apic !== null && p.features.has('x2apic') ? X2APIC : 0;
       const deadline = p.apic !== null && p.features.has('tsc-deadline') ? TSC_DEADLINE : 0;
       return [

@@ -51,6 +51,7 @@ const typed = (name: string, types: readonly bigint[]): Msr => checked(name, (_p
 
 const APIC_BASE_ENABLE = 1n << 11n;
 const APIC_BASE_X2APIC = 1n << 10n;
+const APIC_BASE_MODE = APIC_BASE_ENABLE | APIC_BASE_X2APIC;
 const APIC_BASE_BSP = 1n << 8n;
 
 /** Can IA32_APIC_BASE have this value? x2APIC mode needs an enabled APIC. */
@@ -70,9 +71,10 @@ const apicBase: Msr = {
     if (p.apic === null) throw generalProtection();
     const old = p.state.get64('apicBase');
     if (!isApicBase(p, value)) throw generalProtection();
-    // x2APIC mode is left only by disabling the APIC.
-    if ((old & APIC_BASE_X2APIC) !== 0n && (value & APIC_BASE_X2APIC) === 0n && (value & APIC_BASE_ENABLE) !== 0n)
-      throw generalProtection();
+    // x2APIC mode is entered only from an enabled APIC, and left only by disabling it.
+    const [was, becomes] = [old & APIC_BASE_MODE, value & APIC_BASE_MODE];
+    if (was === APIC_BASE_MODE && becomes === APIC_BASE_ENABLE) throw generalProtection();
+    if (was === 0n && becomes === APIC_BASE_MODE) throw generalProtection();
     p.state.set64('apicBase', value);
     p.apic.baseChanged(value);
     p.mmu.setApicPage(p.apic.page);

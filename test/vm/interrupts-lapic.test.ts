@@ -122,6 +122,28 @@ for (const engine of engines) {
     }
   });
 
+  test(`IA32_APIC_BASE: no way from disabled to x2APIC mode, nor from there to xAPIC mode; a disabled APIC is in no CPUID bit (${engine})`, async () => {
+    const cpuid = [0xb8, ...dword(1), 0x0f, 0xa2];
+    const code = new Assembler(0x1000n)
+      .put(loadIdt)
+      .put(wrmsr(0x1b, 0xfee0_0500)) // #GP: x2APIC mode of a disabled APIC
+      .put(wrmsr(0x1b, 0xfee0_0100), cpuid, 0x89, 0x15, dword(counterAt(10)))
+      .put(wrmsr(0x1b, 0xfee0_0d00)) // #GP: disabled
+      .put(wrmsr(0x1b, 0xfee0_0900), cpuid, 0x89, 0x15, dword(counterAt(11)))
+      .put(wrmsr(0x1b, 0xfee0_0d00), rdmsr(0x802))
+      .put(wrmsr(0x1b, 0xfee0_0900)) // #GP: in x2APIC mode
+      .put(wrmsr(0x1b, 0xfee0_0d01)) // #GP: a reserved bit
+      .put(wrmsr(0x1b, 0xfee0_0100), wrmsr(0x1b, 0xfee0_0900))
+      .put(count(1), hlt)
+      .label('gp')
+      .put(count(0), 0x83, 0xc4, 4, 0x83, 0x04, 0x24, 2, 0xcf); // add esp, 4; add dword [esp], 2
+    const guest = new Guest(engine, { code, vectors: { 13: 'gp' } });
+    assert.equal(await guest.run(10_000), 'halt');
+    assert.deepEqual([guest.runs(0), guest.runs(1)], [4, 1], 'four #GP');
+    assert.equal(guest.word(counterAt(10)) & (1 << 9), 0, 'CPUID.1:EDX.APIC of a disabled one');
+    assert.notEqual(guest.word(counterAt(11)) & (1 << 9), 0, 'CPUID.1:EDX.APIC');
+  });
+
   test(`row 9: an x2APIC guest on I/O APIC and messages alone, with a TSC deadline (${engine})`, async () => {
     const redirection = (pin: number, low: number, high = 0) => [
       ...store(0xfec0_0000, 0x11 + pin * 2),
