@@ -6,16 +6,24 @@
  * The interpreter is a loop over records (src/execute/records.ts) with one case for each kind.
  */
 
-import { blockEntriesOffset, blockHeaderBytes } from '../src/execute/encode.ts';
+import { blockEntriesOffset, blockHeaderBytes, blockLink } from '../src/execute/encode.ts';
 import { hotThreshold, LEFT, leave } from '../src/execute/leave.ts';
 import { isSpecial, joinImmediates, type RecordKind, recordKinds } from '../src/execute/records.ts';
 import { FLAG_CARRY_BIT } from '../src/ir/flags.ts';
 import type { Type } from '../src/ir/types.ts';
-import { jumpCacheBits, jumpCacheEntryBytes, jumpCacheOffset, offsetOf, profileEntries } from '../src/state/layout.ts';
+import {
+  jumpCacheBits,
+  jumpCacheEntry,
+  jumpCacheEntryBytes,
+  jumpCacheOffset,
+  offsetOf,
+  profileEntries,
+} from '../src/state/layout.ts';
 import { importLibrary } from './arith.ts';
 import { agreement, agreementSection } from './core-agreement.ts';
 import { Emitter, type Expr, type MemoryLimits } from './emitter.ts';
 import { addFlagFunctions } from './flag-functions.ts';
+import { addIsRight } from './jump-check.ts';
 import { lower, type Reader } from './lower.ts';
 import { probe } from './probe.ts';
 import { callDepth } from './region-emitter.ts';
@@ -46,6 +54,7 @@ class CoreBuilder implements Reader {
     addFlagFunctions(this);
     addX87Functions(e);
     addTimeStamp(e);
+    addIsRight(e);
     e.addFunction('enter', ['i32', 'i32'], 'i32', () => this.enter(), true);
     e.addSection(agreementSection, agreement());
     e.validate();
@@ -66,54 +75,58 @@ class CoreBuilder implements Reader {
     const entry = e.local('i32');
     const budget = e.local('i32');
     const rip = e.local('i64');
+    /** The block that has just ended, since this was entered: memory of blocks is not used again meanwhile. */
+    const before = e.local('i32');
+    const field = (offset: number) => e.load('i32', this.get(entry), jumpCacheOffset + offset);
+    const link = (type: 'i32' | 'i64', offset: number) => e.load(type, this.get(before), offset);
     e.set(once, this.get(BLOCK));
     e.loop('next', () => {
       e.if(e.op('i32.eqz', this.get(BLOCK)), () => {
         e.if(this.get(once), () => e.return(e.i32(leave.done)));
         e.if(e.state32('attention'), () => e.return(e.i32(leave.attention)));
         e.set(rip, e.state64('rip'));
-        e.set(
-          entry,
-          e.op(
-            'i32.add',
-            this.get(CPU),
-            e.op(
-              'i32.mul',
-              this.hash(() => e.op('i32.wrap', e.get(rip, 'i64'))),
-              e.i32(jumpCacheEntryBytes),
-            ),
-          ),
-        );
-        const at = (offset: number) => e.load('i32', this.get(entry), jumpCacheOffset + offset);
-        const miss = () =>
-          e.op(
-            'i32.or',
-            e.op('i64.ne', e.load('i64', this.get(entry), jumpCacheOffset), e.get(rip, 'i64')),
-            e.op('i32.ne', at(8), e.state32('context')),
-          );
-        e.if(miss(), () => {
-          // Perhaps another entry has pushed it aside.
-          e.set(entry, e.op('i32.xor', this.get(entry), e.i32(jumpCacheEntryBytes)));
-          e.if(miss(), () => e.return(e.i32(leave.lookup)));
+        e.block('found', () => {
+          e.if(this.get(before), () => {
+            e.set(BLOCK, link('i32', blockLink.block));
+            const same = e.op('i64.eq', link('i64', blockLink.rip), e.get(rip, 'i64'));
+            const inForce = e.op(
+              'i32.and',
+              e.op('i64.eq', link('i64', blockLink.epoch), e.state64('linkEpoch')),
+              e.op('i32.eq', link('i32', blockLink.context), e.state32('context')),
+            );
+            e.brIf('found', e.op('i32.and', same, inForce));
+          });
+          this.findEntry(entry, rip);
+          e.if(field(jumpCacheEntry.region), () => {
+            e.set(before, e.i32(0));
+            e.setState64(
+              'translated',
+              e.op('i64.add', e.state64('translated'), e.op('i64.extend_s', e.state32('budget'))),
+            );
+            const main = field(jumpCacheEntry.region);
+            e.set(rip, e.callIndirect(main, [this.get(CPU), e.i32(callDepth)], ['i32', 'i32'], 'i64'));
+            e.setState64(
+              'translated',
+              e.op('i64.sub', e.state64('translated'), e.op('i64.extend_s', e.state32('budget'))),
+            );
+            e.if(e.op('i64.eq', e.get(rip, 'i64'), e.i64(LEFT)), () => e.return(e.state32('leave')));
+            e.setState64('rip', e.get(rip, 'i64'));
+            e.if(e.op('i32.ge_s', e.state32('profileCount'), e.i32(profileEntries)), () =>
+              e.return(e.i32(leave.profile)),
+            );
+            e.set(BLOCK, e.i32(0));
+            e.br('next');
+          });
+          e.set(BLOCK, field(jumpCacheEntry.block));
+          e.if(this.get(before), () => {
+            const set = (type: 'i32' | 'i64', offset: number, value: Expr) =>
+              e.store(type, this.get(before), value, offset);
+            set('i64', blockLink.rip, e.get(rip, 'i64'));
+            set('i64', blockLink.epoch, e.state64('linkEpoch'));
+            set('i32', blockLink.context, e.state32('context'));
+            set('i32', blockLink.block, this.get(BLOCK));
+          });
         });
-        e.if(at(16), () => {
-          e.setState64(
-            'translated',
-            e.op('i64.add', e.state64('translated'), e.op('i64.extend_s', e.state32('budget'))),
-          );
-          e.set(rip, e.callIndirect(at(16), [this.get(CPU), e.i32(callDepth)], ['i32', 'i32'], 'i64'));
-          e.setState64(
-            'translated',
-            e.op('i64.sub', e.state64('translated'), e.op('i64.extend_s', e.state32('budget'))),
-          );
-          e.if(e.op('i64.eq', e.get(rip, 'i64'), e.i64(LEFT)), () => e.return(e.state32('leave')));
-          e.setState64('rip', e.get(rip, 'i64'));
-          e.if(e.op('i32.ge_s', e.state32('profileCount'), e.i32(profileEntries)), () =>
-            e.return(e.i32(leave.profile)),
-          );
-          e.br('next');
-        });
-        e.set(BLOCK, at(12));
         const entries = () => e.load('i32', this.get(BLOCK), blockEntriesOffset);
         e.store('i32', this.get(BLOCK), e.op('i32.add', entries(), e.i32(1)), blockEntriesOffset);
         e.if(e.op('i32.eq', entries(), e.i32(hotThreshold)), () => e.return(e.i32(leave.hot)));
@@ -123,10 +136,35 @@ class CoreBuilder implements Reader {
       e.setState32('budget', this.get(budget));
       e.setState32('blockRecord', this.get(BLOCK));
       e.set(this.pc, e.op('i32.add', this.get(BLOCK), e.i32(blockHeaderBytes)));
+      e.set(before, this.get(BLOCK));
       e.set(BLOCK, e.i32(0));
       e.loop('record', () => this.records());
     });
     e.unreachable();
+  }
+
+  /** Sets `entry` to what `rip` leads to in the jump cache, or leaves. */
+  private findEntry(entry: number, rip: number): void {
+    const { e } = this;
+    const low = () => e.op('i32.wrap', e.get(rip, 'i64'));
+    const offset = e.op('i32.mul', this.hash(low), e.i32(jumpCacheEntryBytes));
+    e.set(entry, e.op('i32.add', this.get(CPU), offset));
+    const miss = () =>
+      e.op(
+        'i32.or',
+        e.op('i64.ne', e.load('i64', this.get(entry), jumpCacheOffset), e.get(rip, 'i64')),
+        e.op('i64.ne', e.load('i64', this.get(entry), jumpCacheOffset + jumpCacheEntry.context), e.codeInForce()),
+      );
+    const isRight = () => e.call('isRight', [this.get(CPU), this.get(entry), e.get(rip, 'i64')], 'i32');
+    e.block('here', () => {
+      e.brIf('here', e.op('i32.eqz', miss()));
+      e.brIf('here', isRight());
+      // Perhaps another entry has pushed it aside.
+      e.set(entry, e.op('i32.xor', this.get(entry), e.i32(jumpCacheEntryBytes)));
+      e.brIf('here', e.op('i32.eqz', miss()));
+      e.brIf('here', isRight());
+      e.return(e.i32(leave.lookup));
+    });
   }
 
   /** Index in the jump cache; src/execute/jump-cache.ts computes the same. */

@@ -319,6 +319,10 @@ export class Emitter {
   setState32(field: string, value: Expr): void {
     this.store('i32', this.cpu(), value, offsetOf(field));
   }
+  /** The context in force and the epoch of code, as one; an entry of the jump cache that is in force has the same. */
+  codeInForce(): Expr {
+    return this.load('i64', this.cpu(), offsetOf('context'));
+  }
   state64(field: string): Expr {
     return this.load('i64', this.cpu(), offsetOf(field));
   }

@@ -1,9 +1,9 @@
 /** Where a region finds the jump cache's entry of a target (src/state/layout.ts); src/execute/jump-cache.ts computes the same. */
-import { jumpCacheBits, jumpCacheEntryBytes } from '../src/state/layout.ts';
+import { jumpCacheBits, jumpCacheEntry, jumpCacheEntryBytes, jumpCacheOffset } from '../src/state/layout.ts';
 import type { Emitter, Expr } from './emitter.ts';
 
 /** Address of the entry, less the cache's offset; `target` is null where it is not known yet. */
-export function jumpEntry(e: Emitter, target: bigint | null, to: () => Expr): () => Expr {
+function addressOf(e: Emitter, target: bigint | null, to: () => Expr): () => Expr {
   const mask = (1 << jumpCacheBits) - 1;
   if (target !== null) {
     const low = Number(BigInt.asUintN(32, target));
@@ -13,4 +13,23 @@ export function jumpEntry(e: Emitter, target: bigint | null, to: () => Expr): ()
   const low = e.share(e.op('i32.wrap', to()), 'i32');
   const index = e.op('i32.and', e.op('i32.xor', low(), e.op('i32.shr_u', low(), e.i32(12))), e.i32(mask));
   return e.share(e.op('i32.add', e.cpu(), e.op('i32.mul', index, e.i32(jumpCacheEntryBytes))), 'i32');
+}
+
+/** The entry's look-up, emitted now: is it another's or out of force, and its region (0 = none; each call one use). */
+export function lookUpJump(
+  e: Emitter,
+  target: bigint | null,
+  to: () => Expr,
+): { readonly misses: () => Expr; readonly region: () => Expr } {
+  const entry = addressOf(e, target, to);
+  const wide = (offset: number) => e.load('i64', entry(), jumpCacheOffset + offset);
+  return {
+    misses: () =>
+      e.op(
+        'i32.or',
+        e.op('i64.ne', wide(jumpCacheEntry.rip), to()),
+        e.op('i64.ne', wide(jumpCacheEntry.context), e.codeInForce()),
+      ),
+    region: () => e.load('i32', entry(), jumpCacheOffset + jumpCacheEntry.region),
+  };
 }

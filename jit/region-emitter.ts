@@ -11,10 +11,10 @@ import { microOps, type Node } from '../src/ir/micro-ops.ts';
 import { aliasOf, type Schedule, schedule } from '../src/ir/schedule.ts';
 import type { Type, Width } from '../src/ir/types.ts';
 import { isX87 } from '../src/ir/x87-ops.ts';
-import { jumpCacheOffset, profileEntries, profileOffset } from '../src/state/layout.ts';
+import { profileEntries, profileOffset } from '../src/state/layout.ts';
 import type { Emitter, Expr } from './emitter.ts';
 import { withFastLoops } from './fast-loops.ts';
-import { jumpEntry } from './jump-entry.ts';
+import { lookUpJump } from './jump-entry.ts';
 import { lower, type Reader } from './lower.ts';
 import type { InexactFlag } from './mxcsr.ts';
 import { callsOut, dispatchPlace, graphOf, type Region, type RegionBlock } from './region.ts';
@@ -568,24 +568,16 @@ export class RegionEmitter implements Reader, BlockValues {
   private call(last: Node, block: RegionBlock, target: bigint | null, returnAddress: bigint): void {
     const { e, frame } = this;
     const to = target === null ? e.share(this.value(last.args[0]!), 'i64') : () => e.i64(target);
-    const entry = jumpEntry(e, target, to);
+    const { misses, region } = lookUpJump(e, target, to);
     frame.pendingFlags?.();
     frame.spill(this.dirty);
     this.flags.inLocals();
     this.x87?.spill();
     this.dirty = noneHeld;
-    const at = (offset: number) => e.load('i32', entry(), jumpCacheOffset + offset);
-    const other = e.op(
-      'i32.or',
-      e.op('i64.ne', e.load('i64', entry(), jumpCacheOffset), to()),
-      e.op('i32.ne', at(8), e.i32(this.region.context.id)),
-    );
-    const none = e.op('i32.or', e.op('i32.eqz', at(16)), e.op('i32.eqz', e.get(DEPTH, 'i32')));
-    e.if(e.op('i32.or', other, none), () => e.return(to()));
-    const next = e.share(
-      e.callIndirect(at(16), [e.cpu(), e.op('i32.sub', e.get(DEPTH, 'i32'), e.i32(1))], ['i32', 'i32'], 'i64'),
-      'i64',
-    );
+    const none = e.op('i32.or', e.op('i32.eqz', region()), e.op('i32.eqz', e.get(DEPTH, 'i32')));
+    e.if(e.op('i32.or', misses(), none), () => e.return(to()));
+    const depth = e.op('i32.sub', e.get(DEPTH, 'i32'), e.i32(1));
+    const next = e.share(e.callIndirect(region(), [e.cpu(), depth], ['i32', 'i32'], 'i64'), 'i64');
     e.if(e.op('i64.ne', next(), e.i64(returnAddress)), () => e.return(next()));
     const [back] = block.successors;
     if (back === undefined) return e.return(next());

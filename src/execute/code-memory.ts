@@ -4,7 +4,7 @@
  */
 
 import type { PhysicalMemory } from '../mmu/physical-memory.ts';
-import { blockEntriesOffset, type EncodedBlock } from './encode.ts';
+import { blockEntriesOffset, blockHeaderBytes, blockLink, type EncodedBlock } from './encode.ts';
 import { InternalError } from './internal-error.ts';
 
 /** Room after a block's last record for the record that may be written over it when its code is overwritten. */
@@ -133,6 +133,7 @@ export class CodeMemory {
     const at = this.used >> 2;
     to[at] = this.list.length;
     for (let i = 0; i < length; i++) to[at + leadWords + i] = words[i]!;
+    for (let i = blockLink.rip >> 2; i < blockHeaderBytes >> 2; i++) to[at + leadWords + i] = 0;
     for (let i = 0; i < instructions; i++) to[at + size - instructions + i] = marks[i]!;
     this.used += size * 4;
     return this.base + (at + leadWords) * 4;

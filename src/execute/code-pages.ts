@@ -59,10 +59,10 @@ export class CodePages implements CodeSource {
     const page = this.mmu.peekPage(lowHalf(linear), highHalf(linear));
     return page < 0 ? -1 : page + Number(linear & 0xfffn);
   }
-  /** The pages can be fetched from, lead where they did, and were accessed before. */
+  /** The pages can be fetched from, lead where they did, and were accessed before; they are remembered as fetched from. */
   areMapped(pages: readonly CodePlace[]): boolean {
     for (const { low, high, physical } of pages) {
-      if (this.mmu.peekPage(low, high) !== physical) return false;
+      if (this.mmu.enterPage(low, high) !== physical) return false;
       if (this.breakpoints.active && this.isWatched((BigInt(high) << 32n) | BigInt(low >>> 0))) return false;
     }
     return true;

@@ -40,9 +40,13 @@ export interface EncodedBlock {
 
 export type HelperIndex = (name: string) => number;
 
-/** Bytes before the first record: instruction count (u32), how often the block was entered (u32). */
-export const blockHeaderBytes = 8;
+/**
+ * Bytes before the first record: instruction count (u32), how often the block was entered (u32), and a link to the block
+ * that came after it last: rip (u64), epoch of links (u64), context (u32; 0 = none), address (u32).
+ */
+export const blockHeaderBytes = 32;
 export const blockEntriesOffset = 4;
+export const blockLink = { rip: 8, epoch: 16, context: 24, block: 28 };
 
 /** Where a block is written before it is copied out: one encoder works at a time, on one thread. */
 const scratch = new Int32Array(1 << 14);

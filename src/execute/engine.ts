@@ -400,9 +400,7 @@ export class Engine {
 
   // --- code look-up
   private flushJumps(scope: FlushScope): void {
-    if (scope === 'all') this.jumps.flush();
-    else if (scope === 'local') this.jumps.flushLocal();
-    else this.jumps.flushPage(Math.floor(scope / 4096));
+    if (typeof scope === 'string' || this.processor.mmu.fetches.wasEntered(scope / 4096)) this.jumps.flush();
   }
   /** Enters what the instruction pointer leads to in the jump cache. */
   private remember(block: InterpreterBlock | null, region: FoundRegion | null): void {
@@ -410,17 +408,8 @@ export class Engine {
     const entries = region === null ? (this.regions?.mayFind(this.context, block!.key) ?? 0) : 0;
     const passing = entries > 0;
     if (passing && this.code.entriesOf(block!) < 0) this.askAgain(block!, entries);
-    const global = this.isGlobal(block, region);
-    this.jumps.set(u32[RIP]!, u32[RIP + 1]!, this.context.id, block, region, passing, global);
-  }
-  private isGlobal(block: InterpreterBlock | null, region: FoundRegion | null): boolean {
-    const { mmu } = this.processor;
-    if (region !== null) return region.pages.length > 0 && region.pages.every((p) => mmu.isGlobalCode(p.low, p.high));
-    this.locate();
-    if (!mmu.isGlobalCode(this.linearLow, this.linearHigh)) return false;
-    if (block!.second < 0) return true;
-    const next = pageAfter(this.context, linearOf(this.context, block!.rip));
-    return mmu.isGlobalCode(lowHalf(next), highHalf(next));
+    const { id, flat } = this.context;
+    this.jumps.set(u32[RIP]!, u32[RIP + 1]!, id, block, region, passing, flat);
   }
   /** What a flush has taken out of the jump cache stands there again, if its code is where it was. */
   private restored(): boolean {
@@ -432,7 +421,7 @@ export class Engine {
     if (region !== null) {
       if (!region.alive || !this.isFetchable() || !this.pages.areMapped(region.pages)) return false;
     } else if (!block!.alive || !this.isMapped(block!)) return false;
-    this.jumps.restore(index, this.isGlobal(block, region));
+    this.jumps.restore(index);
     return true;
   }
   private ripKey(): number {

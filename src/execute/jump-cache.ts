@@ -4,18 +4,43 @@
  * An entry stands at its own place, or next to it where a later one has taken that: two addresses that alternate and share
  * a place are both found. Regions look at an entry's own place alone, the core module at both.
  *
- * A flush takes entries out of force, but what they led to is remembered: after it most of them are right still, and whoever
- * looks them up has only to compare their pages.
+ * A flush begins an epoch: what was entered in an earlier one is not in force, but most of it is right still, and whoever
+ * looks it up has only to compare its pages. Where these are in the instruction look-aside table, the core module does.
+ *
+ * Beside it blocks hold links to those that come after them (encode.ts): all of them go with every change.
  */
-import { pageNumber } from '../mmu/linear.ts';
+
+import { fetchTag, physicalNumber } from '../mmu/fetch-look-aside.ts';
 import type { CpuState } from '../state/cpu-state.ts';
-import { jumpCacheBits, jumpCacheEntryBytes, jumpCacheOffset } from '../state/layout.ts';
+import {
+  jumpCacheBits,
+  jumpCacheEntry,
+  jumpCacheEntryBytes,
+  jumpCacheOffset,
+  offsetOf,
+  pageListBytes,
+  pageListOffset,
+  pageLists,
+} from '../state/layout.ts';
 import type { InterpreterBlock } from './code-memory.ts';
 
 const entries = 1 << jumpCacheBits;
 const mask = entries - 1;
 const words = jumpCacheEntryBytes >> 2;
 const start = jumpCacheOffset >> 2;
+const CONTEXT = jumpCacheEntry.context >> 2;
+const EPOCH = jumpCacheEntry.epoch >> 2;
+const BLOCK = jumpCacheEntry.block >> 2;
+const REGION = jumpCacheEntry.region >> 2;
+const PHYSICAL = jumpCacheEntry.physical >> 2;
+const PAGES = jumpCacheEntry.pages >> 2;
+/** In the field `pages`. */
+const ONE_PAGE = 0;
+const ASK_ENGINE = 1;
+
+const CODE_EPOCH = offsetOf('codeEpoch') >> 2;
+const LINK_EPOCH = offsetOf('linkEpoch') >> 2;
+const CPL = offsetOf('cpl') >> 2;
 
 /** A page of code: a linear address in it, by halves (signed high one), and the physical page that it must be. */
 export interface CodePlace {
@@ -33,27 +58,14 @@ export interface FoundRegion {
   readonly alive: boolean;
 }
 
-/** Places of one kind that may be in force, and the linear pages that they rely on. */
-class Places {
-  readonly list = new Uint32Array(entries);
-  count = 0;
-  readonly pages = new Set<number>();
-}
-/** A place is in the list of local ones, of global ones; what stands there now is global. */
-const IN_LOCAL = 1;
-const IN_GLOBAL = 2;
-const IS_GLOBAL = 4;
-
 export class JumpCache {
   /** How often something was taken out: code or its mapping has changed. */
   changes = 0;
   private readonly u32: Uint32Array;
-  private readonly local = new Places();
-  /** Of entries with all their code in global pages: a load of CR3 need not look at them. */
-  private readonly global = new Places();
-  private readonly marks = new Uint8Array(entries);
-  /** Context of each entry, in force or not; 0 = none. */
-  private readonly contexts = new Uint32Array(entries);
+  /** The epochs in the state; a state that is replaced brings older ones along, until the flush that follows. */
+  private codeEpoch = 0;
+  private linkEpoch = 0;
+  private linkEpochHigh = 0;
   private readonly blocks = new Array<InterpreterBlock | null>(entries).fill(null);
   private readonly regions = new Array<FoundRegion | null>(entries).fill(null);
   /** Another look-up may find something better than what stands here. */
@@ -61,13 +73,14 @@ export class JumpCache {
 
   constructor(state: CpuState) {
     this.u32 = state.u32;
+    this.flush();
   }
   private index(low: number): number {
     return (low ^ (low >>> 12)) & mask;
   }
   /**
    * @param passing what is found is not the best that may be there: it is not remembered beyond a flush
-   * @param global all pages that it relies on are global
+   * @param flat instruction pointers are linear addresses
    */
   set(
     low: number,
@@ -76,40 +89,50 @@ export class JumpCache {
     block: InterpreterBlock | null,
     region: FoundRegion | null,
     passing: boolean,
-    global: boolean,
+    flat: boolean,
   ): void {
     const index = this.index(low);
     const { u32 } = this;
     if (!this.holds(index, low, high, context)) {
       const beside = index ^ 1;
       if (this.holds(beside, low, high, context)) this.clearAt(beside);
-      else if (u32[start + index * words + 2] !== 0) this.move(index, beside);
+      else if (u32[start + index * words + CONTEXT] !== 0) this.move(index, beside);
     }
     const at = start + index * words;
     u32[at] = low;
     u32[at + 1] = high;
-    u32[at + 3] = block === null ? 0 : block.address;
-    u32[at + 4] = region === null ? 0 : region.slot;
-    this.contexts[index] = context;
+    u32[at + CONTEXT] = context;
+    u32[at + EPOCH] = this.codeEpoch;
+    u32[at + BLOCK] = block === null ? 0 : block.address;
+    u32[at + REGION] = region === null ? 0 : region.slot;
+    u32[at + PHYSICAL] = 0;
+    u32[at + PAGES] = ASK_ENGINE;
     this.blocks[index] = block;
     this.regions[index] = region;
     this.passing[index] = passing ? 1 : 0;
-    this.enforce(index, global);
+    if (region !== null) this.unlink(); // perhaps to the block that it begins with
+    if (flat && !passing) this.setPages(at, block, region);
   }
-  private enforce(index: number, global: boolean): void {
-    const { marks, u32 } = this;
-    u32[start + index * words + 2] = this.contexts[index]!;
-    const mark = marks[index]!;
-    const places = global ? this.global : this.local;
-    const inList = global ? IN_GLOBAL : IN_LOCAL;
-    if ((mark & inList) === 0) places.list[places.count++] = index;
-    marks[index] = global ? mark | inList | IS_GLOBAL : (mark | inList) & ~IS_GLOBAL;
-    const region = this.regions[index]!;
-    if (region !== null) for (const page of region.pages) places.pages.add(pageNumber(page.low, page.high));
-    else {
-      const block = this.blocks[index]!;
-      places.pages.add(block.linearPage);
-      if (block.linearSecond !== -1) places.pages.add(block.linearSecond);
+  /** What the core module compares in a later epoch. */
+  private setPages(at: number, block: InterpreterBlock | null, region: FoundRegion | null): void {
+    const { u32 } = this;
+    if (region === null && block!.second >= 0) return;
+    if (region === null || region.pages.length === 1) {
+      const physical = region === null ? block!.physical - (block!.physical % 4096) : region.pages[0]!.physical;
+      u32[at + PHYSICAL] = physicalNumber(physical);
+      u32[at + PAGES] = ONE_PAGE;
+      return;
+    }
+    const { pages, slot } = region;
+    if (slot >= pageLists || pages.length === 0 || (pages.length + 1) * 16 > pageListBytes) return;
+    const user = u32[CPL] === 3;
+    let to = (pageListOffset + slot * pageListBytes) >> 2;
+    u32[at + PAGES] = to << 2;
+    u32[to] = pages.length;
+    for (const { low, high, physical } of pages) {
+      to += 4;
+      fetchTag(u32, to, low, high, user);
+      u32[to + 2] = physicalNumber(physical);
     }
   }
 
@@ -120,7 +143,8 @@ export class JumpCache {
       index ^= 1;
       if (!this.holds(index, low, high, context)) return -1;
     }
-    return this.passing[index] !== 0 || this.u32[start + index * words + 2] !== 0 ? -1 : index;
+    const { u32 } = this;
+    return this.passing[index] !== 0 || u32[start + index * words + EPOCH] === this.codeEpoch ? -1 : index;
   }
   blockAt(index: number): InterpreterBlock | null {
     return this.blocks[index]!;
@@ -129,80 +153,60 @@ export class JumpCache {
     return this.regions[index]!;
   }
   /** An entry that was lost is right again. */
-  restore(index: number, global: boolean): void {
+  restore(index: number): void {
+    const { u32 } = this;
+    const at = start + index * words;
     const block = this.blocks[index]!;
-    if (block !== null) this.u32[start + index * words + 3] = block.address; // it may have been made again
-    this.enforce(index, global);
+    if (block !== null) u32[at + BLOCK] = block.address; // it may have been made again
+    u32[at + EPOCH] = this.codeEpoch;
   }
 
   drop(low: number, high: number, context: number): void {
     this.changes++;
+    this.unlink();
     const index = this.index(low);
     if (this.holds(index, low, high, context)) this.clearAt(index);
     if (this.holds(index ^ 1, low, high, context)) this.clearAt(index ^ 1);
   }
   private holds(index: number, low: number, high: number, context: number): boolean {
     const at = start + index * words;
-    return (
-      this.contexts[index] === context && this.u32[at] === low >>> 0 && this.u32[at + 1] === high >>> 0 && context !== 0
-    );
+    const { u32 } = this;
+    return u32[at + CONTEXT] === context && u32[at] === low >>> 0 && u32[at + 1] === high >>> 0 && context !== 0;
   }
   /** No context has number 0. */
   private clearAt(index: number): void {
-    this.u32[start + index * words + 2] = 0;
-    this.contexts[index] = 0;
+    this.u32[start + index * words + CONTEXT] = 0;
     this.blocks[index] = null;
     this.regions[index] = null;
   }
   private move(from: number, to: number): void {
-    const { u32 } = this;
-    const [source, target] = [start + from * words, start + to * words];
-    for (let i = 0; i < 5; i++) u32[target + i] = u32[source + i]!;
-    this.contexts[to] = this.contexts[from]!;
+    const source = start + from * words;
+    this.u32.copyWithin(start + to * words, source, source + words);
     this.blocks[to] = this.blocks[from]!;
     this.regions[to] = this.regions[from]!;
     this.passing[to] = this.passing[from]!;
-    this.enforce(to, (this.marks[from]! & IS_GLOBAL) !== 0);
+  }
+
+  /** Links between blocks are out of force. */
+  private unlink(): void {
+    const { u32 } = this;
+    this.linkEpoch = (this.linkEpoch + 1) >>> 0;
+    if (this.linkEpoch === 0) this.linkEpochHigh++;
+    u32[LINK_EPOCH] = this.linkEpoch;
+    u32[LINK_EPOCH + 1] = this.linkEpochHigh;
   }
   /** Takes everything out of force. */
   flush(): void {
     this.changes++;
-    this.flushLocal();
-    this.flushGlobal();
-  }
-  /** What is not made from global pages alone. */
-  flushLocal(): void {
-    this.changes++;
-    const { local, marks, u32 } = this;
-    for (let i = 0; i < local.count; i++) {
-      const index = local.list[i]!;
-      if ((marks[index]! & IS_GLOBAL) === 0) u32[start + index * words + 2] = 0;
-      marks[index] = marks[index]! & ~IN_LOCAL;
-    }
-    local.count = 0;
-    local.pages.clear();
-  }
-  private flushGlobal(): void {
-    const { global, marks, u32 } = this;
-    for (let i = 0; i < global.count; i++) {
-      const index = global.list[i]!;
-      if ((marks[index]! & IS_GLOBAL) !== 0) u32[start + index * words + 2] = 0;
-      marks[index] = marks[index]! & ~(IN_GLOBAL | IS_GLOBAL);
-    }
-    global.count = 0;
-    global.pages.clear();
-  }
-  /** What may rely on a linear page; mostly nothing does. */
-  flushPage(page: number): void {
-    this.changes++;
-    if (this.local.pages.has(page)) this.flushLocal();
-    if (this.global.pages.has(page)) this.flushGlobal();
+    this.unlink();
+    this.codeEpoch = (this.codeEpoch + 1) >>> 0;
+    this.u32[CODE_EPOCH] = this.codeEpoch;
+    if (this.codeEpoch === 0) this.forget(); // what is 2^32 flushes old would be in force
   }
   /** Forgets everything. */
   forget(): void {
-    this.changes++;
     this.flush();
-    this.contexts.fill(0);
+    for (let at = start + CONTEXT; at < start + entries * words; at += words) this.u32[at] = 0;
     this.blocks.fill(null);
     this.regions.fill(null);
   }

@@ -9,6 +9,7 @@
 import type { CpuState } from '../state/cpu-state.ts';
 import { offsetOf, stackTlbBits, stackTlbOffsets, tlbNeverOffset, tlbOffsets } from '../state/layout.ts';
 import { AC, GP, PF_FAULT, SS_FAULT } from '../state/vectors.ts';
+import { FetchLookAside } from './fetch-look-aside.ts';
 import { highOf, lowOf, pageNumber } from './linear.ts';
 import { indexOf, LookAside } from './look-aside.ts';
 import type { PageWatcher, PhysicalMemory } from './physical-memory.ts';
@@ -59,9 +60,6 @@ const twoTo32 = 2 ** 32;
 /** What a flush drops: everything, all but global pages, or what is known of one page (its linear address). */
 export type FlushScope = 'all' | 'local' | number;
 
-const fetchBits = 10;
-const fetchEntries = 1 << fetchBits;
-
 /** No vector: the access meets a data breakpoint, and its instruction must be executed by itself ({@link Mmu.collecting}). */
 export const WATCHED = 0x100;
 
@@ -90,10 +88,8 @@ export class Mmu implements PageWatcher {
   /** Told about every flush: caches keyed by linear address go with the look-aside tables. */
   onFlush: (scope: FlushScope) => void = () => {};
 
-  // The instruction look-aside cache: linear page number * 2 + user, physical page address.
-  private readonly fetchTags = new Float64Array(fetchEntries).fill(Number.NaN);
-  private readonly fetchPages = new Float64Array(fetchEntries);
-  private readonly fetchGlobal = new Uint8Array(fetchEntries);
+  /** The pages that instructions come from. */
+  readonly fetches: FetchLookAside;
 
   // A prepared access: physical address of its first byte, bytes in the first page, physical address of the second page.
   private first = 0;
@@ -114,6 +110,7 @@ export class Mmu implements PageWatcher {
     this.userWrite = new LookAside(state, tlbOffsets.userWrite);
     this.supervisorStack = new LookAside(state, stackTlbOffsets.supervisor, stackTlbBits);
     this.userStack = new LookAside(state, stackTlbOffsets.user, stackTlbBits);
+    this.fetches = new FetchLookAside(state);
     this.tables = [this.supervisorRead, this.supervisorWrite, this.userRead, this.userWrite];
     this.stackTables = [this.supervisorStack, this.userStack];
     new LookAside(state, tlbNeverOffset); // all entries invalid, for ever
@@ -220,13 +217,13 @@ export class Mmu implements PageWatcher {
   flushAll(): void {
     this.flushTables(false);
     this.smapLifted.length = 0;
-    this.fetchTags.fill(Number.NaN);
+    this.fetches.flush();
     this.onFlush('all');
   }
   /** All but what is known of global pages. */
   flushLocal(): void {
     this.flushTables(true);
-    for (let i = 0; i < fetchEntries; i++) if (this.fetchGlobal[i] === 0) this.fetchTags[i] = Number.NaN;
+    this.fetches.flushLocal();
     this.onFlush('local');
   }
   /** INVLPG: drops what is remembered of the page that holds a linear address. */
@@ -236,8 +233,7 @@ export class Mmu implements PageWatcher {
     for (const table of this.tables) table.drop(low, high);
     for (const table of this.stackTables) table.drop(low, high);
     const page = pageNumber(low, high);
-    const slot = page & (fetchEntries - 1);
-    this.fetchTags[slot] = Number.NaN;
+    this.fetches.drop(low);
     this.onFlush(page * 4096);
   }
   /** Writes to a page, at this place in the host's memory, must be seen from now on. */
@@ -481,17 +477,15 @@ export class Mmu implements PageWatcher {
       return -1;
     }
     const user = this.u32[CPL] === 3;
-    const page = pageNumber(low, high);
-    const tag = page * 2 + (user ? 1 : 0);
-    const slot = (low >>> 12) & (fetchEntries - 1);
-    if (this.fetchTags[slot] === tag) return this.fetchPages[slot]!;
-    if (!this.walker.walk(low, high, false, user, true, false)) {
+    const { fetches, walker } = this;
+    const known = fetches.find(low, high, user);
+    if (known >= 0) return fetches.pageAt(known);
+    if (!walker.walk(low, high, false, user, true, false)) {
       this.pageFault(low, high);
       return -1;
     }
-    this.fetchTags[slot] = tag;
-    this.fetchGlobal[slot] = this.walker.global ? 1 : 0;
-    return (this.fetchPages[slot] = this.walker.physical);
+    fetches.set(low, high, user, walker.physical, walker.global);
+    return walker.physical;
   }
   /**
    * The same for those who look ahead: the guest notices nothing. -1 also if the page was never accessed, so that its
@@ -501,23 +495,17 @@ export class Mmu implements PageWatcher {
     low >>>= 0;
     high |= 0;
     if (!this.isCanonical(high)) return -1;
-    const slot = this.fetched(low, high);
-    if (slot >= 0) return this.fetchPages[slot]!;
+    const known = this.fetches.find(low, high, this.u32[CPL] === 3);
+    if (known >= 0) return this.fetches.pageAt(known);
     return this.walker.peek(low, high, false, this.u32[CPL] === 3, true, false) ? this.walker.physical : -1;
   }
-
-  /** Is the page that code has been fetched from global? */
-  isGlobalCode(low: number, high: number): boolean {
-    if (!this.walker.globalPages) return false;
-    const slot = this.fetched(low >>> 0, high | 0);
-    if (slot >= 0) return this.fetchGlobal[slot] !== 0;
-    return this.peekPage(low, high) >= 0 && this.walker.global;
-  }
-  /** Place of a page in the instruction look-aside cache, or -1. */
-  private fetched(low: number, high: number): number {
-    const slot = (low >>> 12) & (fetchEntries - 1);
-    const tag = pageNumber(low, high) * 2 + (this.u32[CPL] === 3 ? 1 : 0);
-    return this.fetchTags[slot] === tag ? slot : -1;
+  /** As {@link peekPage}, and the page is remembered as if it had been fetched from. */
+  enterPage(low: number, high: number): number {
+    const page = this.peekPage(low, high);
+    const user = this.u32[CPL] === 3;
+    if (page >= 0 && this.fetches.find(low, high, user) < 0)
+      this.fetches.set(low >>> 0, high | 0, user, page, this.walker.global);
+    return page;
   }
 
   // --- the helpers' way

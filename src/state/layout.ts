@@ -149,12 +149,15 @@ function rows(): Row[] {
   // The local APIC's task priority, and who does MOV to and from CR8: 0 = a helper, since there is no APIC; 1 = MOV to CR8 is a
   // helper's, since an interrupt waits; 3 = both are done in generated code (local-apic.ts).
   add(null, 'u32', 'taskPriority', 'priorityPaths');
+  add(null, 'u64', 'linkEpoch'); // links between the interpreter's blocks that were made in an earlier one are out of force
   add(null, 'u64', 'translated'); // instructions retired in translated regions
   add(null, 'u32', 'budget'); // instructions left in this slice (signed); regions and blocks count it down
   add(null, 'u32', 'directPorts'); // not 0: there are programs that answer at ports (src/system/port-io.ts)
   add(null, 'u32', 'attention'); // set from anywhere: leave at the next region head, back edge or block end
-  add(null, 'u32', 'context'); // id of the execution context (mode bits), part of every code look-up
   add(null, 'u32', 'leave'); // why the core returned, src/execute/leave.ts
+  // Id of the execution context (mode bits), part of every code look-up; the flush that entries of the jump cache must be
+  // younger than. The two are compared as one u64.
+  add(null, 'u32', 'context', 'codeEpoch');
   add(null, 'u32', 'profileCount'); // indirect jumps recorded since the last look
   add(null, 'u32', 'leaveRecord'); // interpreter record or helper that left
   add(null, 'u32', 'faultVector', 'faultErrorCode');
@@ -222,12 +225,27 @@ export const stackTlbBits = 6;
 const stackTlbBytes = (1 << stackTlbBits) * tlbEntryBytes;
 export const stackTlbOffsets = { supervisor: 0x6c0000, user: 0x6c0000 + stackTlbBytes };
 /**
- * Jump cache: direct-mapped by linear instruction pointer. An entry is 32 bytes: rip (u64), context (u32), interpreter
- * block (u32, 0 = none), table slot of the translated region (u32, 0 = none), spare (12).
+ * Jump cache: direct-mapped by linear instruction pointer. An entry is 32 bytes: rip (u64), context (u32, 0 = none), the
+ * epoch that it was found right in (u32; what is in force has both as the state has), interpreter block (u32, 0 = none), table slot of the translated region (u32, 0 =
+ * none), number of the physical page that its code must be in (u32), offset in the vCPU's block of the list of its pages
+ * (u32; 0 = the one page, 1 = only the engine can tell whether it is right).
  */
+export const jumpCacheEntry = { rip: 0, context: 8, epoch: 12, block: 16, region: 20, physical: 24, pages: 28 };
 export const jumpCacheBits = 17;
 export const jumpCacheEntryBytes = 32;
 export const jumpCacheOffset = tlbOffset + 4 * tlbBytes;
+/**
+ * Instruction look-aside table: direct-mapped by the linear page's number. An entry is 16 bytes: that number * 2 + 1 for user
+ * code (i64), number of the physical page (u32), spare.
+ */
+export const fetchTlbBits = 10;
+export const fetchTlbOffset = 0x6a0000;
+/** Pages of regions that have several, a list for each of the first slots of the table: how many (u32), spare (12), entries as above. */
+export const pageListOffset = 0x700000;
+export const pageListBytes = 128;
+export const pageLists = 4096;
+if (offsetOf('context') % 8 !== 0 || offsetOf('codeEpoch') !== offsetOf('context') + 4)
+  throw new Error('layout: what is compared as one does not stand together');
 /** A look-aside table in which no entry is ever valid: in force while every access must be seen (alignment checks). */
 export const tlbNeverOffset = 0x620000;
 /**
@@ -237,11 +255,13 @@ export const tlbNeverOffset = 0x620000;
 export const profileOffset = 0x6e0000;
 export const profileEntries = 1024;
 /** Size of a vCPU's block, a multiple of a look-aside table's size. */
-export const cpuBytes = 0x700000;
+export const cpuBytes = 0x780000;
 if (
   jumpCacheOffset + (1 << jumpCacheBits) * jumpCacheEntryBytes > tlbNeverOffset ||
-  tlbNeverOffset + tlbBytes > stackTlbOffsets.supervisor ||
+  tlbNeverOffset + tlbBytes > fetchTlbOffset ||
+  fetchTlbOffset + (16 << fetchTlbBits) > stackTlbOffsets.supervisor ||
   stackTlbOffsets.user + stackTlbBytes > profileOffset ||
-  profileOffset + profileEntries * 16 > cpuBytes
+  profileOffset + profileEntries * 16 > pageListOffset ||
+  pageListOffset + pageLists * pageListBytes > cpuBytes
 )
   throw new Error('layout: a vCPU block is too small');

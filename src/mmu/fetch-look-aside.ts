@@ -1,0 +1,107 @@
+/**
+ * The instruction look-aside table in a vCPU's block (src/state/layout.ts): the physical pages that code is fetched from. It
+ * stands where the core module can read it: after a flush that finds by itself whether code is where it was (jit/core.ts).
+ */
+import type { CpuState } from '../state/cpu-state.ts';
+import { fetchTlbBits, fetchTlbOffset } from '../state/layout.ts';
+import { pageNumber } from './linear.ts';
+
+const entries = 1 << fetchTlbBits;
+const mask = entries - 1;
+/** High half of a tag that no page has. */
+const invalid = 0x4000_0000;
+
+export class FetchLookAside {
+  private readonly u32: Uint32Array;
+  private readonly start: number;
+  private readonly physical = new Float64Array(entries);
+  private readonly global = new Uint8Array(entries);
+  /** Places that may hold pages that are not global, each once. */
+  private readonly local = new Uint16Array(entries);
+  private readonly isListed = new Uint8Array(entries);
+  private locals = 0;
+  /** Linear pages that were entered since the last flush of their kind. */
+  private readonly localPages = new Set<number>();
+  private readonly globalPages = new Set<number>();
+
+  constructor(state: CpuState) {
+    this.u32 = state.u32;
+    this.start = fetchTlbOffset >> 2;
+    this.flush();
+  }
+
+  /** Place of the page of an address, or -1. */
+  find(low: number, high: number, user: boolean): number {
+    const place = (low >>> 12) & mask;
+    const at = this.start + place * 4;
+    const page = (low >>> 12) | (high << 20);
+    const { u32 } = this;
+    return u32[at] === ((page << 1) | (user ? 1 : 0)) >>> 0 &&
+      u32[at + 1] === (((high >> 12) << 1) | (page >>> 31)) >>> 0
+      ? place
+      : -1;
+  }
+  /** @param physical address of the page */
+  set(low: number, high: number, user: boolean, physical: number, global: boolean): void {
+    const place = (low >>> 12) & mask;
+    const at = this.start + place * 4;
+    const { u32 } = this;
+    fetchTag(u32, at, low, high, user);
+    u32[at + 2] = physicalNumber(physical);
+    this.physical[place] = physical;
+    this.global[place] = global ? 1 : 0;
+    (global ? this.globalPages : this.localPages).add(pageNumber(low, high));
+    if (global || this.isListed[place] !== 0) return;
+    this.isListed[place] = 1;
+    this.local[this.locals++] = place;
+  }
+  pageAt(place: number): number {
+    return this.physical[place]!;
+  }
+  isGlobalAt(place: number): boolean {
+    return this.global[place] !== 0;
+  }
+  /** Was a page entered since the last flush of its kind? Code may rely on it. */
+  wasEntered(page: number): boolean {
+    return this.localPages.has(page) || this.globalPages.has(page);
+  }
+
+  /** Takes out the page of an address, as anybody. */
+  drop(low: number): void {
+    this.invalidate((low >>> 12) & mask);
+  }
+  private invalidate(place: number): void {
+    this.u32[this.start + place * 4 + 1] = invalid;
+  }
+  flush(): void {
+    for (let place = 0; place < entries; place++) this.invalidate(place);
+    this.isListed.fill(0);
+    this.locals = 0;
+    this.localPages.clear();
+    this.globalPages.clear();
+  }
+  /** All but global pages. */
+  flushLocal(): void {
+    const { local, global, isListed } = this;
+    for (let i = 0; i < this.locals; i++) {
+      const place = local[i]!;
+      isListed[place] = 0;
+      if (global[place] === 0) this.invalidate(place);
+    }
+    this.locals = 0;
+    this.localPages.clear();
+  }
+}
+
+/** Writes the tag of the page of an address: its number * 2, + 1 for user code, as 64 bits. */
+export function fetchTag(u32: Uint32Array, at: number, low: number, high: number, user: boolean): void {
+  const page = (low >>> 12) | (high << 20);
+  u32[at] = (page << 1) | (user ? 1 : 0);
+  u32[at + 1] = ((high >> 12) << 1) | (page >>> 31);
+}
+/** A physical page's number where 32 bits hold it; else one that no code is remembered with. */
+export function physicalNumber(physical: number): number {
+  const number = physical / 4096;
+  return number < noPhysicalNumber ? number : noPhysicalNumber;
+}
+export const noPhysicalNumber = 0xffff_ffff;
