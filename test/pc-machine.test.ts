@@ -142,6 +142,17 @@ test('timer interrupts come at the same instructions in every engine and slicing
   }
 });
 
+test('a guest asks the firmware configuration how many processors there are', async () => {
+  const code = new Assembler(BigInt(codeAt))
+    .put(0xba, dword(0x510), 0x66, 0xb8, 5, 0, 0x66, 0xef) // mov edx, 510h; mov ax, 5; out dx, ax
+    .put(0x42, 0xec, show, 0xec, show, powerOff); // inc edx; in al, dx, twice
+  for (const engine of ['interpreter', 'jit'] as const) {
+    const { output, end } = await start({ code }, engine, 3);
+    assert.deepEqual(await end(), { reason: 'power-off' });
+    assert.deepEqual(output, [3, 0]);
+  }
+});
+
 test('accesses to ports take virtual time, and alarms within it ring after the instruction', async () => {
   const single = [0xe4, 0x61, 0xe6, 0x80]; // in al, 61h; out 80h, al
   const repeated = [0xba, ...dword(0x80), 0xb9, ...dword(5), 0xf3, 0x6e]; // mov edx, 80h; mov ecx, 5; rep outsb

@@ -7,6 +7,7 @@ export { type Alarm, type Clock, HostClock, VirtualClock } from './clock.ts';
 export { Debugcon } from './debugcon.ts';
 export { type AccessSize, allOnes, type Device, readBytewise, writeBytewise } from './device.ts';
 export { ExitPort, exitStatus } from './exit-port.ts';
+export { FirmwareConfiguration } from './firmware-configuration.ts';
 export { IoApic, type IoApicMessage } from './io-apic.ts';
 export { type IrqLine, irqLine, unconnectedLine } from './irq-line.ts';
 export { PicPair } from './pic-8259.ts';

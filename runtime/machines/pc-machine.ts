@@ -120,6 +120,7 @@ export class PcMachine implements Machine {
       clock,
       epoch,
       memory: options.memory,
+      cpus: options.cpus,
       serial: options.serial,
       debugcon: options.debugcon,
       exit: (status) => finish({ reason: 'exit', status }),

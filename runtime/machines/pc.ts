@@ -6,8 +6,9 @@
  *   ports 070        clock and CMOS memory        ports 080      last POST code
  *   ports 092        A20, fast reset              ports 0E9      debug console
  *   ports 0F4        exit port                    ports 3F8      serial port, interrupt 4
- *   ports 4D0        edge or level                ports 600      power management, interrupt 9
- *   ports CF9        reset control                FEC00000       I/O APIC
+ *   ports 4D0        edge or level                ports 510      firmware configuration
+ *   ports 600        power management, irq 9      ports CF9      reset control
+ *   FEC00000         I/O APIC
  */
 
 import { AcpiPower } from '../devices/acpi-power.ts';
@@ -15,6 +16,7 @@ import type { Clock } from '../devices/clock.ts';
 import { Debugcon } from '../devices/debugcon.ts';
 import type { Device } from '../devices/device.ts';
 import { ExitPort } from '../devices/exit-port.ts';
+import { FirmwareConfiguration } from '../devices/firmware-configuration.ts';
 import { type IoApic, ioApicPins } from '../devices/io-apic.ts';
 import type { PicPair } from '../devices/pic-8259.ts';
 import { Pit8254 } from '../devices/pit-8254.ts';
@@ -45,6 +47,7 @@ export interface PcSurroundings {
   /** Milliseconds since 1970 at the clock's zero. */
   readonly epoch: number;
   readonly memory: number;
+  readonly cpus: number;
   readonly serial: (byte: number) => void;
   readonly debugcon: (byte: number) => void;
   readonly exit: (status: number) => void;
@@ -99,6 +102,7 @@ export function attachPcDevices(io: IoMap, around: PcSurroundings): PcDevices {
     [0xe9, 1, new Debugcon(around.debugcon)],
     [0xf4, 4, new ExitPort(around.exit)],
     [0x3f8, 8, serial],
+    [0x510, 2, new FirmwareConfiguration(around)],
     [pcLayout.powerPort, 12, new AcpiPower(clock, line(pcLayout.powerIrq), around.powerOff)],
     [pcLayout.resetPort, 1, new ResetControl(around.reset)],
   ];

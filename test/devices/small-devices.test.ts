@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Debugcon } from '../../runtime/devices/debugcon.ts';
 import { ExitPort } from '../../runtime/devices/exit-port.ts';
+import { FirmwareConfiguration, FirmwareConfiguration } from '../../runtime/devices/firmware-configuration.ts';
 import { irqLine } from '../../runtime/devices/irq-line.ts';
 import { PostPort } from '../../runtime/devices/post-port.ts';
 
@@ -38,4 +39,23 @@ test('an interrupt line tells changes only', () => {
   const line = irqLine((high) => changes.push(high));
   for (const level of [false, true, true, false, false, true]) line.set(level);
   assert.deepEqual(changes, [true, false, true]);
+});
+
+test('the firmware configuration gives items byte by byte, from the beginning of the one selected, and zeros behind', () => {
+  const device = new FirmwareConfiguration({ memory: 0x1_2345_6789, cpus: 0x103 });
+  const read = (item: number, bytes: number) => {
+    device.write(0, 2, item);
+    return Array.from({ length: bytes }, () => device.read(1, 1));
+  };
+  assert.deepEqual(read(0, 6), [...Buffer.from('QEMU'), 0, 0]);
+  assert.deepEqual(read(1, 4), [1, 0, 0, 0]);
+  assert.deepEqual(read(3, 9), [0x89, 0x67, 0x45, 0x23, 1, 0, 0, 0, 0]);
+  assert.deepEqual(read(5, 3), [3, 1, 0]);
+  assert.deepEqual(read(0x400f, 2), [3, 1], 'the bit for writing names the same item');
+  assert.deepEqual(read(0x8000, 2), [0, 0], 'an item of the architecture');
+  assert.deepEqual(read(0x1234, 2), [0, 0], 'an item that there is not');
+  device.write(0, 2, 0);
+  device.write(1, 1, 0xff);
+  device.write(0, 1, 5);
+  assert.equal(device.read(0, 2), 0x51 << 8, 'half a selector selects nothing; the selector itself cannot be read');
 });
