@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Debugcon } from '../../runtime/devices/debugcon.ts';
 import { ExitPort } from '../../runtime/devices/exit-port.ts';
-import { FirmwareConfiguration, FirmwareConfiguration } from '../../runtime/devices/firmware-configuration.ts';
+import { FirmwareConfiguration } from '../../runtime/devices/firmware-configuration.ts';
 import { irqLine } from '../../runtime/devices/irq-line.ts';
 import { PostPort } from '../../runtime/devices/post-port.ts';
 
