@@ -3,8 +3,10 @@
  * processor; it speaks through `IrqLine`, takes time from `Clock`, and hands bytes to callbacks.
  */
 
-/** The width of one access to a device register, in bytes; a wider access arrives as several. */
+/** The width of one access to a device register, in bytes. */
 export type AccessSize = 1 | 2 | 4;
+/** With that of an access of memory of which processors make one, and a device that does not know it gets two. */
+export type WideSize = AccessSize | 8;
 
 /** What a snapshot keeps something of: a device, or a machine's own part that is at no address. */
 export interface Stateful {
@@ -24,6 +26,27 @@ export interface Device extends Stateful {
   read(offset: number, size: AccessSize): number;
   /** @param value unsigned, of `size` bytes */
   write(offset: number, size: AccessSize, value: number): void;
+  /**
+   * A load of eight bytes, as a 64-bit MOV or MOVQ makes one, and MOVDQU two. A device without it gets two of four bytes, the low
+   * half first.
+   * @returns unsigned
+   */
+  read64?(offset: number): bigint;
+  /** The writing half of {@link read64}. */
+  write64?(offset: number, value: bigint): void;
+}
+
+/** Eight bytes of a device that knows such accesses, or does not. Unsigned. */
+export function readWide(device: Device, offset: number): bigint {
+  if (device.read64 !== undefined) return BigInt.asUintN(64, device.read64(offset));
+  const low = BigInt(device.read(offset, 4) >>> 0);
+  return (BigInt(device.read(offset + 4, 4) >>> 0) << 32n) | low;
+}
+/** The writing half of {@link readWide}. */
+export function writeWide(device: Device, offset: number, value: bigint): void {
+  if (device.write64 !== undefined) return device.write64(offset, value);
+  device.write(offset, 4, Number(value & 0xffff_ffffn));
+  device.write(offset + 4, 4, Number(value >> 32n));
 }
 
 /** What a bus answers where nothing drives the data lines: all ones. */

@@ -64,9 +64,18 @@ class TranslatedHandler implements IoHandler {
   readonly direct: DirectAccess | null;
   private readonly access: NonNullable<BpfExports['accessNumber']>;
   private readonly context: PlacedContext;
+  /** For eight bytes, which are rare. */
+  private readonly wide: DeviceProgram;
 
-  constructor(name: string, { access, accessNumber }: BpfExports, context: PlacedContext, isAlone: boolean) {
+  constructor(
+    name: string,
+    { access, accessNumber }: BpfExports,
+    context: PlacedContext,
+    isAlone: boolean,
+    wide: DeviceProgram,
+  ) {
     this.name = name;
+    this.wide = wide;
     this.access = accessNumber!;
     this.direct = isAlone ? access! : null;
     this.context = context;
@@ -76,6 +85,17 @@ class TranslatedHandler implements IoHandler {
   }
   write(address: number, size: AccessSize, value: number): boolean {
     return this.ask(address, size * 2 + 1, value) >= 0;
+  }
+  read64(address: number): number {
+    this.wide.changed();
+    return this.wide.read64(address);
+  }
+  get high(): number {
+    return this.wide.high;
+  }
+  write64(address: number, low: number, high: number): boolean {
+    this.wide.changed();
+    return this.wide.write64(address, low, high);
   }
   private ask(address: number, way: number, value: number): number {
     const { context } = this;
@@ -101,6 +121,15 @@ class InterpretedHandler implements IoHandler {
   }
   write(address: number, size: AccessSize, value: number): boolean {
     return this.device.write(address, size, value);
+  }
+  read64(address: number): number {
+    return this.device.read64(address);
+  }
+  get high(): number {
+    return this.device.high;
+  }
+  write64(address: number, low: number, high: number): boolean {
+    return this.device.write64(address, low, high);
   }
 }
 
@@ -141,13 +170,14 @@ function prepared(
   };
   const linkage: BpfLinkage = { memory, maps, regions, calls };
   let handler: IoHandler;
+  // To ask the host for the time costs more than most programs.
+  const stamp = program.fieldsRead.has('time') ? time : null;
   if (module === null) {
-    // To ask the host for the time costs more than most programs.
-    const stamp = program.fieldsRead.has('time') ? time : null;
     handler = new InterpretedHandler(name, new DeviceProgram(new BpfInterpreter(program, linkage), context, stamp));
   } else {
-    const { exports } = new TranslatedBpfProgram(program, linkage, module);
-    handler = new TranslatedHandler(name, exports, context, isAlone(program, offer.ownTime));
+    const run = new TranslatedBpfProgram(program, linkage, module);
+    const wide = new DeviceProgram(run, context, stamp);
+    handler = new TranslatedHandler(name, run.exports, context, isAlone(program, offer.ownTime), wide);
   }
   const state = regions.state!;
   return {

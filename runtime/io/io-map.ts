@@ -3,8 +3,10 @@
  * the top: a program next to the processor; an event counter, for writes that are only a doorbell; a range whose writes
  * are queued; a device in another thread or process; a device of the machine. What nobody claims is the embedder's.
  *
- * A device that is not alone in an access (one that begins in its region and leaves it) gets its bytes one at a time.
+ * A device that is not alone in an access (one that begins in its region and leaves it) gets its bytes one at a time, of
+ * eight bytes the halves if it is alone in those. Whoever does not know accesses of eight bytes gets two of four.
  */
+import type { AccessLog } from '../../src/mmu/access-log.ts';
 import { mustBeObject, shown } from '../arguments.ts';
 import type { Device } from '../devices/device.ts';
 import { ConfigurationError } from '../errors.ts';
@@ -17,7 +19,7 @@ import { PostedWrites, type WritesReceiver } from './posted-writes.ts';
 export interface DoorbellRange {
   readonly space: IoSpaceName;
   readonly address: number;
-  /** Bytes of the write: 1, 2 or 4; 0 = of any width. */
+  /** Bytes of the write: 1, 2, 4 or, in memory, 8; 0 = of any width. */
   readonly length: number;
   /** Only writes of this value; unsigned. Left out: any. Takes a `length`. */
   readonly match?: number | bigint;
@@ -27,6 +29,13 @@ export interface DoorbellRange {
 export type ProgramAccess = 'read' | 'write' | 'read-write';
 
 const postedCapacity = 1024;
+
+/** -1: it is none. */
+function wholeNumber(value: number | bigint): bigint {
+  if (typeof value === 'bigint') return value;
+  return Number.isSafeInteger(value) ? BigInt(value) : -1n;
+}
+const halvesOf = (value: bigint) => ({ match: Number(value & 0xffff_ffffn), matchHigh: Number(value >> 32n) });
 
 export class IoMap {
   /** Give them to the processors as they are. */
@@ -101,18 +110,19 @@ export class IoMap {
     mustBeObject('event: range', range);
     const { space, address, length, match } = range;
     checkRange('event', { space, address, length }, 0);
-    if (length !== 0 && length !== 1 && length !== 2 && length !== 4)
+    if (![0, 1, 2, 4].includes(length) && !(length === 8 && space === 'memory'))
       throw new ConfigurationError('bad-region', `event at 0x${address.toString(16)}: writes have no ${length} bytes`);
     if (!(counter instanceof EventCounter))
       throw new ConfigurationError('bad-option', `event at 0x${address.toString(16)}: no event counter`);
-    const value = match === undefined ? -1 : Number(match);
-    if (match !== undefined && (length === 0 || !Number.isInteger(value) || value < 0 || value >= 2 ** (length * 8)))
+    const value = match === undefined ? -1n : wholeNumber(match);
+    if (match !== undefined && (length === 0 || value < 0n || value >= 1n << BigInt(length * 8)))
       throw new ConfigurationError(
         'bad-option',
         `event at 0x${address.toString(16)}: a write of ${length} bytes cannot be ${match}`,
       );
     const place = { space, address, length: Math.max(length, 1) };
-    return this.#add(place, 'event', (at) => ({ ...at, layer: 'event', length, match: value, counter }));
+    const matches = value < 0n ? { match: -1, matchHigh: 0 } : halvesOf(value);
+    return this.#add(place, 'event', (at) => ({ ...at, layer: 'event', length, ...matches, counter }));
   }
 
   /**
@@ -132,6 +142,11 @@ export class IoMap {
         `coalesced range at 0x${address.toString(16)}: without a receiver it takes devices, and not all of it has one`,
       );
     return this.#add(range, 'coalesced range', (place) => ({ ...place, layer: 'coalesced', receiver }));
+  }
+  /** The accesses of the instruction that is being executed now; a VM sets it when a processor is entered. */
+  set log(log: AccessLog) {
+    this.ports.log = log;
+    this.memory.log = log;
   }
   /** Delivers the writes that are queued. To be called whenever the guest is left. */
   drain(): void {

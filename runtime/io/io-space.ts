@@ -3,8 +3,9 @@
  * they are cut into segments in which the same layers answer, so that an access costs one look-up: a table for ports, the
  * last hit or a bisection for memory.
  */
+import type { AccessLog } from '../../src/mmu/access-log.ts';
 import type { DirectAccess } from '../../src/system/direct-programs.ts';
-import { type AccessSize, allOnes, type Device } from '../devices/device.ts';
+import { type AccessSize, allOnes, type Device, readWide, type WideSize, writeWide } from '../devices/device.ts';
 import { ConfigurationError } from '../errors.ts';
 import type { EventCounter } from './event-counter.ts';
 import { checkRange, type IoRange, type IoSpaceName, showRange, spaceSize } from './io-range.ts';
@@ -15,8 +16,14 @@ export const PASSED = -1;
 
 /** There is no program for an access. */
 const NO_PROGRAM = -2;
+/** Of an access as a whole: nobody claims it; it is made in parts. */
+const UNCLAIMED = -3;
+const SHARED = -4;
 
-/** Something that answers accesses of a range, or lets them go on to the next layer: a program, a device elsewhere. */
+/**
+ * Something that answers accesses of a range, or lets them go on to the next layer: a program, a device elsewhere. One without
+ * `read64` or `write64` gets an access of eight bytes as two of four, the low half first.
+ */
 export interface IoHandler {
   readonly name: string;
   /** For translated code, which asks a program without anybody between them. */
@@ -25,16 +32,24 @@ export interface IoHandler {
   read(address: number, size: AccessSize): number;
   /** @returns whether it took the write */
   write(address: number, size: AccessSize, value: number): boolean;
+  /** Eight bytes. @returns bits 0-31, unsigned, with the others in `high`, or {@link PASSED} */
+  read64?(address: number): number;
+  /** Bits 32-63 of what `read64` has answered, unsigned. */
+  readonly high?: number;
+  write64?(address: number, low: number, high: number): boolean;
 }
 
 /** See {@link IoSpace.passed}. */
 export type PassedAccesses = readonly [read: number, write: number];
 
-/** What is left when nobody inside the machine claims an access. */
+/** What is left when nobody inside the machine claims an access; for eight bytes as {@link IoHandler}. */
 export interface Unclaimed {
-  /** @returns unsigned, of `size` bytes; NaN: the instruction is given up */
+  /** @returns unsigned, of `size` bytes */
   read(space: IoSpaceName, address: number, size: AccessSize): number;
   write(space: IoSpaceName, address: number, size: AccessSize, value: number): void;
+  read64?(space: IoSpaceName, address: number): number;
+  readonly high?: number;
+  write64?(space: IoSpaceName, address: number, low: number, high: number): void;
 }
 
 /** Reads give all ones, writes are lost: a bus without anybody. */
@@ -59,8 +74,9 @@ export interface PlacedEvent extends Placed {
   readonly layer: 'event';
   /** Bytes of the write; 0 = any. */
   readonly length: number;
-  /** The value; -1 = any. */
+  /** The value; -1 = any. Of eight bytes, the low half. */
   readonly match: number;
+  readonly matchHigh: number;
   readonly counter: EventCounter;
 }
 export interface PlacedCoalesced extends Placed {
@@ -100,6 +116,10 @@ export class IoSpace {
     this.#noteProgramsChange();
   }
   #took: ((accesses: number) => void) | undefined = undefined;
+  /** The accesses of the instruction that is being executed; null: there is no processor. */
+  log: AccessLog | null = null;
+  /** Bits 32-63 of what {@link read64} has answered. */
+  high = 0;
   readonly #parts: PlacedPart[] = [];
   /** In the order of their addresses; between them there may be gaps. */
   #segments: Segment[] = [];
@@ -277,103 +297,219 @@ export class IoSpace {
 
   /**
    * A load of up to four bytes. One that leaves what answers at its first byte is made byte by byte.
-   * @returns unsigned; NaN: the instruction is given up and makes the access once more, as it does if this throws
+   * @returns unsigned; what does not count if the access log says now that the instruction is given up. It makes the access
+   *   once more then, as it does if this throws
    */
   read(address: number, size: AccessSize): number {
-    const value = this.#read(address, size);
-    if (this.#passedRead !== -1 && !Number.isNaN(value)) this.#passedRead = -1;
+    return this.#load(address, size);
+  }
+  /** A load of eight bytes: the low half, unsigned; the other one is in {@link high}. */
+  read64(address: number): number {
+    return this.#load(address, 8);
+  }
+  #load(address: number, size: WideSize): number {
+    const { log } = this;
+    const value = this.#read(address, size, log?.takes() === true);
+    if (this.#passedRead !== -1 && log?.givenUp !== true) this.#passedRead = -1;
     return value;
   }
-  #read(address: number, size: AccessSize): number {
+  /** @param logged it belongs to an instruction: of that, everybody is asked once */
+  #read(address: number, size: WideSize, logged: boolean): number {
+    const { log, name } = this;
+    let value: number;
+    if (!logged) value = this.#ask(address, size);
+    else if (log!.knows(name, false, address, size)) {
+      this.high = log!.high;
+      return log!.low;
+    } else if (log!.knows(name, false, address, inParts(size))) value = SHARED;
+    else {
+      log!.begin();
+      value = this.#ask(address, size);
+      if (value === UNCLAIMED) log!.pass();
+      else log!.note(name, false, address, value === SHARED ? inParts(size) : size, value, this.high);
+    }
+    if (value >= 0) return value;
+    if (value === UNCLAIMED) return this.#unclaimedRead(address, size);
+    if (size === 8) {
+      const low = this.#read(address, 4, logged);
+      if (logged && log!.givenUp) return 0;
+      this.high = this.#read(address + 4, 4, logged);
+      return low;
+    }
+    let joined = 0;
+    for (let index = 0; index < size && !(logged && log!.givenUp); index++)
+      joined += this.#read(this.#at(address + index), 1, logged) * 2 ** (index * 8);
+    return joined;
+  }
+  /** Puts a read to whoever is alone there: the answer (the low half), UNCLAIMED or SHARED. */
+  #ask(address: number, size: WideSize): number {
     const segment = this.#find(address);
     const end = address + size;
     if (segment !== null) {
       const { program, remote, device } = segment;
       if (program?.reads === true && end <= program.end) {
         if (this.#passedRead !== accessKey(address, size)) {
-          const value = program.handler.read(address, size);
+          const value = this.#handlerRead(program.handler, address, size);
           if (value >= 0) {
             this.answered++;
             return value;
           }
+          if (size === 8 && value === SHARED) return SHARED;
         }
         this.#passedRead = accessKey(address, size);
       }
       if (this.#posted.waiting) this.#posted.drain();
       if (remote !== null && end <= remote.end) {
-        const value = remote.handler.read(address, size);
-        if (value >= 0) return value;
+        const value = this.#handlerRead(remote.handler, address, size);
+        if (value >= 0 || (size === 8 && value === SHARED)) return value;
       }
-      if (device !== null && end <= device.end) return device.device.read(address - device.start, size);
+      if (device !== null && end <= device.end) {
+        const offset = address - device.start;
+        if (size !== 8) return device.device.read(offset, size) >>> 0;
+        const value = readWide(device.device, offset);
+        this.high = Number(value >> 32n);
+        return Number(value & 0xffff_ffffn);
+      }
     } else if (this.#posted.waiting) this.#posted.drain();
-    if (isPassedOn(segment, end) || !this.#isShared(address, size))
-      return this.#unclaimed.read(this.name, address, size);
-    let value = 0;
-    // NaN: the instruction was given up for the embedder's answer, and makes the access once more.
-    for (let index = 0; index < size && !Number.isNaN(value); index++)
-      value += this.#read(this.#at(address + index), 1) * 2 ** (index * 8);
+    return isPassedOn(segment, end) || !this.#isShared(address, size) ? UNCLAIMED : SHARED;
+  }
+  #handlerRead(handler: IoHandler, address: number, size: WideSize): number {
+    if (size !== 8) return handler.read(address, size);
+    if (handler.read64 === undefined) return SHARED;
+    const value = handler.read64(address);
+    this.high = handler.high ?? 0;
     return value;
+  }
+  #unclaimedRead(address: number, size: WideSize): number {
+    const { name } = this;
+    const unclaimed = this.#unclaimed;
+    if (size !== 8) return unclaimed.read(name, address, size);
+    if (unclaimed.read64 !== undefined) {
+      const low = unclaimed.read64(name, address);
+      this.high = unclaimed.high ?? 0;
+      return low;
+    }
+    const low = unclaimed.read(name, address, 4);
+    this.high = unclaimed.read(name, address + 4, 4);
+    return low;
   }
 
   /** A store of up to four bytes; see {@link read}. */
   write(address: number, size: AccessSize, value: number): void {
-    this.#write(address, size, value);
+    this.#store(address, size, value, 0);
+  }
+  /** A store of eight bytes, as two unsigned halves. */
+  write64(address: number, low: number, high: number): void {
+    this.#store(address, 8, low, high);
+  }
+  #store(address: number, size: WideSize, low: number, high: number): void {
+    this.#write(address, size, low, high, this.log?.takes() === true);
     this.#passedWrite = -1;
   }
-  #write(address: number, size: AccessSize, value: number): void {
+  #write(address: number, size: WideSize, low: number, high: number, logged: boolean): void {
+    const { log, name } = this;
+    let taken: number;
+    if (!logged) taken = this.#give(address, size, low, high);
+    else if (log!.knows(name, true, address, size)) return;
+    else if (log!.knows(name, true, address, inParts(size))) taken = SHARED;
+    else {
+      log!.begin();
+      taken = this.#give(address, size, low, high);
+      if (taken === UNCLAIMED) log!.pass();
+      else log!.note(name, true, address, taken === SHARED ? inParts(size) : size, low, high);
+    }
+    if (taken >= 0) return;
+    if (taken === UNCLAIMED) return this.#unclaimedWrite(address, size, low, high);
+    if (size === 8) {
+      this.#write(address, 4, low, 0, logged);
+      if (!(logged && log!.givenUp)) this.#write(address + 4, 4, high, 0, logged);
+      return;
+    }
+    for (let index = 0; index < size && !(logged && log!.givenUp); index++)
+      this.#write(this.#at(address + index), 1, (low >>> (index * 8)) & 0xff, 0, logged);
+  }
+  /** Gives a write to whoever is alone there: 0, UNCLAIMED or SHARED. */
+  #give(address: number, size: WideSize, low: number, high: number): number {
     const segment = this.#find(address);
     const end = address + size;
     if (segment !== null) {
       const { program, events, coalesced } = segment;
       if (program?.writes === true && end <= program.end) {
-        if (this.#passedWrite !== accessKey(address, size) && program.handler.write(address, size, value)) {
-          this.answered++;
-          return;
+        if (this.#passedWrite !== accessKey(address, size)) {
+          const taken = handlerWrite(program.handler, address, size, low, high);
+          if (taken === SHARED) return SHARED;
+          if (taken >= 0) {
+            this.answered++;
+            return 0;
+          }
         }
         this.#passedWrite = accessKey(address, size);
       }
       if (events !== null) {
         for (const event of events) {
           if (event.start !== address || (event.length !== 0 && event.length !== size)) continue;
-          if (event.match >= 0 && event.match !== value) continue;
+          if (event.match >= 0 && (event.match !== low || event.matchHigh !== high)) continue;
           if (this.#posted.waiting) this.#posted.drain();
           event.counter.add(1);
-          return;
+          return 0;
         }
       }
-      if (coalesced !== null && end <= coalesced.end && this.#post(segment, coalesced, address, size, value)) return;
+      if (coalesced !== null && end <= coalesced.end && this.#post(segment, coalesced, address, size, low, high))
+        return 0;
       if (this.#posted.waiting) this.#posted.drain();
-      if (this.#toDevice(segment, address, size, value)) return;
+      const taken = this.#toDevice(segment, address, size, low, high);
+      if (taken !== PASSED) return taken;
     } else if (this.#posted.waiting) this.#posted.drain();
-    if (isPassedOn(segment, end) || !this.#isShared(address, size))
-      return this.#unclaimed.write(this.name, address, size, value);
-    for (let index = 0; index < size; index++) {
-      this.#write(this.#at(address + index), 1, (value >>> (index * 8)) & 0xff);
+    return isPassedOn(segment, end) || !this.#isShared(address, size) ? UNCLAIMED : SHARED;
+  }
+  #unclaimedWrite(address: number, size: WideSize, low: number, high: number): void {
+    const { name } = this;
+    const unclaimed = this.#unclaimed;
+    if (size !== 8) unclaimed.write(name, address, size, low);
+    else if (unclaimed.write64 !== undefined) unclaimed.write64(name, address, low, high);
+    else {
+      unclaimed.write(name, address, 4, low);
+      unclaimed.write(name, address + 4, 4, high);
     }
   }
 
   /** A posted write, on its way to the devices. */
-  deliver(address: number, size: AccessSize, value: number): void {
+  deliver(address: number, size: WideSize, low: number, high: number): void {
     const segment = this.#find(address);
-    if (segment !== null) this.#toDevice(segment, address, size, value);
+    if (segment === null || this.#toDevice(segment, address, size, low, high) !== SHARED) return;
+    this.deliver(address, 4, low, 0);
+    this.deliver(address + 4, 4, high, 0);
   }
 
-  #toDevice({ remote, device }: Segment, address: number, size: AccessSize, value: number): boolean {
+  /** 0, SHARED for a device elsewhere that knows no eight bytes, or PASSED. */
+  #toDevice({ remote, device }: Segment, address: number, size: WideSize, low: number, high: number): number {
     const end = address + size;
-    if (remote !== null && end <= remote.end && remote.handler.write(address, size, value)) return true;
-    if (device === null || end > device.end) return false;
-    device.device.write(address - device.start, size, value);
-    return true;
+    if (remote !== null && end <= remote.end) {
+      const taken = handlerWrite(remote.handler, address, size, low, high);
+      if (taken !== PASSED) return taken;
+    }
+    if (device === null || end > device.end) return PASSED;
+    const offset = address - device.start;
+    if (size !== 8) device.device.write(offset, size, low);
+    else writeWide(device.device, offset, (BigInt(high) << 32n) | BigInt(low));
+    return 0;
   }
   /** False: it cannot wait, since nobody would take it then. */
-  #post(segment: Segment, { receiver }: PlacedCoalesced, address: number, size: AccessSize, value: number): boolean {
+  #post(
+    segment: Segment,
+    { receiver }: PlacedCoalesced,
+    address: number,
+    size: WideSize,
+    low: number,
+    high: number,
+  ): boolean {
     if (this.#posted.draining) return false; // a device's own write
     if (receiver === null) {
       const { remote, device } = segment;
       const end = address + size;
       if ((device === null || end > device.end) && (remote === null || end > remote.end)) return false;
     }
-    this.#posted.push(this, receiver, address, size, value);
+    this.#posted.push(this, receiver, address, size, low, high);
     return true;
   }
   /** Whether some byte of an access that its first byte's owner cannot do alone belongs to a device. */
@@ -394,7 +530,17 @@ function isPassedOn(segment: Segment | null, end: number): boolean {
 }
 
 /** Address and width in one number; above 2^50, where nobody is, neighbours may be taken for each other. */
-const accessKey = (address: number, size: AccessSize): number => address * 8 + size;
+const accessKey = (address: number, size: WideSize): number => address * 8 + size;
+
+/** How the access log has an access that is made in parts: nobody is asked for the whole of it again. */
+const inParts = (size: WideSize): number => -size;
+
+/** 0: taken; PASSED, or SHARED for a handler that knows no eight bytes. */
+function handlerWrite(handler: IoHandler, address: number, size: WideSize, low: number, high: number): number {
+  if (size !== 8) return handler.write(address, size, low) ? 0 : PASSED;
+  if (handler.write64 === undefined) return SHARED;
+  return handler.write64(address, low, high) ? 0 : PASSED;
+}
 
 function put(segment: Segment, part: PlacedPart): void {
   switch (part.layer) {
@@ -422,5 +568,5 @@ function put(segment: Segment, part: PlacedPart): void {
 function collide(a: PlacedEvent, b: PlacedEvent): boolean {
   if (a.start !== b.start) return false;
   if (a.length !== 0 && b.length !== 0 && a.length !== b.length) return false;
-  return a.match < 0 || b.match < 0 || a.match === b.match;
+  return a.match < 0 || b.match < 0 || (a.match === b.match && a.matchHigh === b.matchHigh);
 }

@@ -2,7 +2,7 @@
  * Writes that nobody waits for: they are queued in the order in which the guest made them and delivered together, before
  * anything else reaches a device. KVM calls them coalesced MMIO and PIO.
  */
-import type { AccessSize } from '../devices/device.ts';
+import type { WideSize } from '../devices/device.ts';
 import type { IoSpaceName } from './io-range.ts';
 
 /** Writes of one range, in program order; good only while they are being delivered. */
@@ -11,9 +11,11 @@ export interface WriteBatch {
   readonly space: IoSpaceName;
   /** The port or guest-physical address of a write, by its place in the batch. */
   address(index: number): number;
-  size(index: number): AccessSize;
-  /** Unsigned. */
+  size(index: number): WideSize;
+  /** Unsigned; of eight bytes the low half. */
   value(index: number): number;
+  /** Bits 32-63 of a write of eight bytes, else 0. */
+  high(index: number): number;
 }
 
 /** Takes what was queued for a range. */
@@ -22,13 +24,14 @@ export type WritesReceiver = (writes: WriteBatch) => void;
 /** Whom writes of a space reach that go to its devices. */
 interface Space {
   readonly name: IoSpaceName;
-  deliver(address: number, size: AccessSize, value: number): void;
+  deliver(address: number, size: WideSize, low: number, high: number): void;
 }
 
 export class PostedWrites implements WriteBatch {
   readonly capacity: number;
   readonly #addresses: Float64Array;
   readonly #values: Uint32Array;
+  readonly #highs: Uint32Array;
   readonly #sizes: Uint8Array;
   readonly #spaces: (Space | null)[];
   readonly #receivers: (WritesReceiver | null)[];
@@ -49,16 +52,25 @@ export class PostedWrites implements WriteBatch {
     this.capacity = capacity;
     this.#addresses = new Float64Array(capacity);
     this.#values = new Uint32Array(capacity);
+    this.#highs = new Uint32Array(capacity);
     this.#sizes = new Uint8Array(capacity);
     this.#spaces = new Array(capacity).fill(null);
     this.#receivers = new Array(capacity).fill(null);
   }
 
-  push(space: Space, receiver: WritesReceiver | null, address: number, size: AccessSize, value: number): void {
+  push(
+    space: Space,
+    receiver: WritesReceiver | null,
+    address: number,
+    size: WideSize,
+    low: number,
+    high: number,
+  ): void {
     if (this.#count === this.capacity) this.drain();
     const at = this.#count++;
     this.#addresses[at] = address;
-    this.#values[at] = value;
+    this.#values[at] = low;
+    this.#highs[at] = high;
     this.#sizes[at] = size;
     this.#spaces[at] = space;
     this.#receivers[at] = receiver;
@@ -94,11 +106,12 @@ export class PostedWrites implements WriteBatch {
       return receiver(this);
     }
     this.#head = end;
-    space.deliver(this.#addresses[at]!, this.#sizes[at] as AccessSize, this.#values[at]!);
+    space.deliver(this.#addresses[at]!, this.#sizes[at] as WideSize, this.#values[at]!, this.#highs[at]!);
   }
   #keepRest(): void {
     const { capacity } = this;
-    for (const list of [this.#addresses, this.#values, this.#sizes]) list.copyWithin(0, this.#head, capacity);
+    for (const list of [this.#addresses, this.#values, this.#highs, this.#sizes])
+      list.copyWithin(0, this.#head, capacity);
     this.#spaces.copyWithin(0, this.#head, capacity);
     this.#receivers.copyWithin(0, this.#head, capacity);
     this.#count -= this.#head;
@@ -120,10 +133,13 @@ export class PostedWrites implements WriteBatch {
   address(index: number): number {
     return this.#addresses[this.#place(index)]!;
   }
-  size(index: number): AccessSize {
-    return this.#sizes[this.#place(index)] as AccessSize;
+  size(index: number): WideSize {
+    return this.#sizes[this.#place(index)] as WideSize;
   }
   value(index: number): number {
     return this.#values[this.#place(index)]!;
+  }
+  high(index: number): number {
+    return this.#highs[this.#place(index)]!;
   }
 }

@@ -75,22 +75,31 @@ class WebAssemblyHandler implements IoHandler {
   }
 
   read(address: number, size: AccessSize): number {
-    if (!this.put(address, size, 0, 0)) return PASSED;
+    if (!this.put(address, size, 0, 0, 0)) return PASSED;
     const value = this.words[this.at.value]!;
     return size === 4 ? value : size === 2 ? value & 0xffff : value & 0xff;
   }
   write(address: number, size: AccessSize, value: number): boolean {
-    return this.put(address, size, 1, value);
+    return this.put(address, size, 1, value, 0);
+  }
+  read64(address: number): number {
+    return this.put(address, 8, 0, 0, 0) ? this.words[this.at.value]! : PASSED;
+  }
+  get high(): number {
+    return this.words[this.at.value + 1]!;
+  }
+  write64(address: number, low: number, high: number): boolean {
+    return this.put(address, 8, 1, low, high);
   }
 
-  private put(address: number, size: number, write: number, value: number): boolean {
+  private put(address: number, size: number, write: number, low: number, high: number): boolean {
     const { at, words, run } = this;
     if (run === null) return false; // it has failed
     const now = this.time();
     words[at.address] = address;
     words[at.address + 1] = upper(address);
-    words[at.value] = value;
-    words[at.value + 1] = 0;
+    words[at.value] = low;
+    words[at.value + 1] = high;
     words[at.time] = now;
     words[at.time + 1] = upper(now);
     words[at.size] = size;

@@ -216,6 +216,11 @@ export class DeviceServer {
     return this.#guarded(() => {
       const reply = wire.encodeRegionAccess(offset, region, count, new Uint8Array(count));
       for (let done = 0; done < count; ) {
+        if (isWide(device, 'read64', offset + done, count - done)) {
+          new DataView(reply.buffer).setBigUint64(16 + done, device.read64!(offset + done), true);
+          done += 8;
+          continue;
+        }
         const size = partSize(offset + done, count - done);
         const value = device.read(offset + done, size);
         for (let i = 0; i < size; i++) reply[16 + done + i] = value >>> (8 * i);
@@ -231,6 +236,12 @@ export class DeviceServer {
     if (device === undefined) return wire.Errno.EINVAL;
     return this.#guarded(() => {
       for (let done = 0; done < count; ) {
+        if (isWide(device, 'write64', offset + done, count - done)) {
+          const { buffer, byteOffset } = data;
+          device.write64!(offset + done, new DataView(buffer, byteOffset + done).getBigUint64(0, true));
+          done += 8;
+          continue;
+        }
         const size = partSize(offset + done, count - done);
         let value = 0;
         for (let i = size - 1; i >= 0; i--) value = value * 256 + data[done + i]!;
@@ -336,6 +347,10 @@ export class DeviceServer {
   }
 }
 
+/** The device knows accesses of eight bytes, and one can be made of what is left: aligned, or all that was asked for. */
+function isWide(device: Device, way: 'read64' | 'write64', offset: number, left: number): boolean {
+  return device[way] !== undefined && (left === 8 || (left > 8 && offset % 8 === 0));
+}
 /** The widest access that is aligned. */
 export function partSize(offset: number, left: number): AccessSize {
   if (offset % 4 === 0 && left >= 4) return 4;

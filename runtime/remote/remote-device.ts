@@ -9,12 +9,13 @@
  * Whatever goes wrong ends the connection and never the machine: from then on registers read all ones, writes are lost,
  * interrupt lines are low, and the embedder is told once. `reconnect` puts another peer behind the same device.
  */
-import { type AccessSize, allOnes, type Device } from '../devices/device.ts';
+import type { AccessSize, Device, WideSize } from '../devices/device.ts';
 import type { IrqLine } from '../devices/irq-line.ts';
 import { ConfigurationError, RemoteError } from '../errors.ts';
 import { Connection } from './connection.ts';
 import { type DmaRange, type GuestDma, rangeOf } from './dma.ts';
 import * as wire from './messages.ts';
+import { bytesOf, dataOf, narrow, type Width, wide, wideBytes } from './register-width.ts';
 import type { Transport } from './transport.ts';
 
 export interface RemoteDeviceOptions {
@@ -60,6 +61,11 @@ export interface RemoteRegion extends Device {
   startRead(offset: number, size: AccessSize): number | Promise<number>;
   /** A write after which the guest may have to wait; see {@link RemoteDevice.startWrite}. */
   startWrite(offset: number, size: AccessSize, value: number): void | Promise<void>;
+  /** The same for eight bytes, which are one message. */
+  read64(offset: number): bigint;
+  write64(offset: number, value: bigint): void;
+  startRead64(offset: number): bigint | Promise<bigint>;
+  startWrite64(offset: number, value: bigint): void | Promise<void>;
   /** Posts writes together, in as few messages as the peer takes; see `RemoteRegions.coalesce`. */
   writeMany(writes: readonly RemoteWrite[]): void;
 }
@@ -67,9 +73,11 @@ export interface RemoteRegion extends Device {
 /** One of several writes. */
 export interface RemoteWrite {
   readonly offset: number;
-  readonly size: AccessSize;
-  /** Unsigned. */
+  readonly size: WideSize;
+  /** Unsigned; of eight bytes the low half. */
   readonly value: number;
+  /** Bits 32-63 of eight bytes; 0 if left out. */
+  readonly high?: number;
 }
 
 export class RemoteDevice implements RemoteRegion {
@@ -251,32 +259,48 @@ export class RemoteDevice implements RemoteRegion {
         return device.lags;
       },
       poll: () => this.poll(),
-      read: (offset, size) => this.#read(index, offset, size),
-      write: (offset, size, value) => this.#write(index, offset, size, value),
-      startRead: (offset, size) => this.#startRead(index, offset, size),
-      startWrite: (offset, size, value) => this.#startWrite(index, offset, size, value),
+      read: (offset, size) => this.#read(index, offset, narrow(size)),
+      write: (offset, size, value) => this.#write(index, offset, bytesOf(size, value)),
+      startRead: (offset, size) => this.#startRead(index, offset, narrow(size)),
+      startWrite: (offset, size, value) => this.#startWrite(index, offset, bytesOf(size, value)),
+      read64: (offset) => this.#read(index, offset, wide),
+      write64: (offset, value) => this.#write(index, offset, wideBytes(value)),
+      startRead64: (offset) => this.#startRead(index, offset, wide),
+      startWrite64: (offset, value) => this.#startWrite(index, offset, wideBytes(value)),
       writeMany: (writes) => this.#writeMany(index, writes),
     };
   }
 
   /** Waits for the answer; all ones if there is none, and where this thread may not wait (`would-block`). */
   read(offset: number, size: AccessSize): number {
-    return this.#read(0, offset, size);
+    return this.#read(0, offset, narrow(size));
   }
   /** Posts the write. */
   write(offset: number, size: AccessSize, value: number): void {
-    this.#write(0, offset, size, value);
+    this.#write(0, offset, bytesOf(size, value));
   }
   /**
    * Begins a read: the value where it can be had at once (there is no peer, or the thread may block), else a promise of it,
    * which never rejects: all ones if the peer fails.
    */
   startRead(offset: number, size: AccessSize): number | Promise<number> {
-    return this.#startRead(0, offset, size);
+    return this.#startRead(0, offset, narrow(size));
   }
   /** Posts the write. A promise means that the peer lags behind: the guest should go on only when it is settled. */
   startWrite(offset: number, size: AccessSize, value: number): void | Promise<void> {
-    return this.#startWrite(0, offset, size, value);
+    return this.#startWrite(0, offset, bytesOf(size, value));
+  }
+  read64(offset: number): bigint {
+    return this.#read(0, offset, wide);
+  }
+  write64(offset: number, value: bigint): void {
+    this.#write(0, offset, wideBytes(value));
+  }
+  startRead64(offset: number): bigint | Promise<bigint> {
+    return this.#startRead(0, offset, wide);
+  }
+  startWrite64(offset: number, value: bigint): void | Promise<void> {
+    return this.#startWrite(0, offset, wideBytes(value));
   }
 
   /** Posts writes together, in as few messages as the peer takes. */
@@ -334,37 +358,37 @@ export class RemoteDevice implements RemoteRegion {
     return offset >= 0 && offset + size <= info.size ? connection : null;
   }
 
-  #read(region: number, offset: number, size: AccessSize): number {
-    const connection = this.#reach(region, offset, size);
-    if (connection === null) return allOnes(size);
+  #read<T>(region: number, offset: number, width: Width<T>): T {
+    const connection = this.#reach(region, offset, width.size);
+    if (connection === null) return width.ones;
     try {
-      const request = wire.encodeRegionAccess(offset, region, size);
-      return numberFrom(connection.requestBlocking(wire.Command.REGION_READ, request), size);
+      const request = wire.encodeRegionAccess(offset, region, width.size);
+      return width.from(dataOf(connection.requestBlocking(wire.Command.REGION_READ, request), width.size));
     } catch (error) {
-      return this.#failedRead(connection, error, size);
+      return this.#failedRead(connection, error, width);
     }
   }
 
-  #startRead(region: number, offset: number, size: AccessSize): number | Promise<number> {
-    const connection = this.#reach(region, offset, size);
-    if (connection === null) return allOnes(size);
-    if (connection.blocks) return this.#read(region, offset, size);
-    const request = wire.encodeRegionAccess(offset, region, size);
+  #startRead<T>(region: number, offset: number, width: Width<T>): T | Promise<T> {
+    const connection = this.#reach(region, offset, width.size);
+    if (connection === null) return width.ones;
+    if (connection.blocks) return this.#read(region, offset, width);
+    const request = wire.encodeRegionAccess(offset, region, width.size);
     return connection.request(wire.Command.REGION_READ, request).then(
       (payload) => {
         try {
-          return numberFrom(payload, size);
+          return width.from(dataOf(payload, width.size));
         } catch (error) {
-          return this.#failedRead(connection, error, size);
+          return this.#failedRead(connection, error, width);
         }
       },
-      (error) => this.#failedRead(connection, error, size),
+      (error) => this.#failedRead(connection, error, width),
     );
   }
 
-  #failedRead(connection: Connection, error: unknown, size: AccessSize): number {
+  #failedRead<T>(connection: Connection, error: unknown, width: Width<T>): T {
     this.#report(connection, error);
-    return allOnes(size);
+    return width.ones;
   }
 
   /** A refusal is told; what ended the connection has been; an answer that makes no sense ends it. */
@@ -375,10 +399,10 @@ export class RemoteDevice implements RemoteRegion {
     else connection.fail(error);
   }
 
-  #write(region: number, offset: number, size: AccessSize, value: number): void {
-    const connection = this.#reach(region, offset, size);
+  #write(region: number, offset: number, bytes: Uint8Array): void {
+    const connection = this.#reach(region, offset, bytes.length);
     if (connection === null) return;
-    const payload = wire.encodeRegionAccess(offset, region, size, bytesOf(size, value));
+    const payload = wire.encodeRegionAccess(offset, region, bytes.length, bytes);
     this.#post(connection, wire.Command.REGION_WRITE, payload, 1);
   }
 
@@ -386,7 +410,7 @@ export class RemoteDevice implements RemoteRegion {
     const within = writes.filter(({ offset, size }) => this.#reach(region, offset, size) !== null);
     const server = this.#server;
     if (server?.writeMultiple !== true) {
-      for (const { offset, size, value } of within) this.#write(region, offset, size, value);
+      for (const write of within) this.#write(region, write.offset, bytesOf(write.size, write.value, write.high));
       return;
     }
     const most = Math.max(1, Math.min(fenceInterval, Math.floor(server.maxDataXferSize / 24)));
@@ -395,7 +419,10 @@ export class RemoteDevice implements RemoteRegion {
       if (connection === null || connection.error !== null) return;
       const part = within.slice(done, done + most);
       const payload = wire.encodeWriteMulti(
-        part.map(({ offset, size, value }) => ({ offset, region, count: size, data: bytesOf(size, value) })),
+        part.map(({ offset, size, value, high }) => ({
+          ...{ offset, region, count: size },
+          data: bytesOf(size, value, high),
+        })),
       );
       this.#post(connection, wire.Command.REGION_WRITE_MULTI, payload, part.length);
     }
@@ -420,8 +447,8 @@ export class RemoteDevice implements RemoteRegion {
     }
   }
 
-  #startWrite(region: number, offset: number, size: AccessSize, value: number): void | Promise<void> {
-    this.#write(region, offset, size, value);
+  #startWrite(region: number, offset: number, bytes: Uint8Array): void | Promise<void> {
+    this.#write(region, offset, bytes);
     if (!this.lags) return;
     this.#relief ??= new Promise((resolve) => {
       this.#relieve = resolve;
@@ -545,18 +572,4 @@ export class RemoteDevice implements RemoteRegion {
 function mapOf({ start, length, writable }: DmaRange): Uint8Array {
   const flags = wire.DMA_READABLE | (writable ? wire.DMA_WRITABLE : 0);
   return wire.encodeDmaMap({ flags, address: start, size: length });
-}
-
-function bytesOf(size: AccessSize, value: number): Uint8Array {
-  const bytes = new Uint8Array(size);
-  for (let i = 0; i < size; i++) bytes[i] = value >>> (8 * i);
-  return bytes;
-}
-
-function numberFrom(payload: Uint8Array, size: AccessSize): number {
-  const { count, data } = wire.decodeRegionAccess(payload, true);
-  if (count !== size) throw new RemoteError('bad-message', `REGION_READ: ${count} bytes for ${size}`);
-  let value = 0;
-  for (let i = size - 1; i >= 0; i--) value = value * 256 + data[i]!;
-  return value;
 }

@@ -7,7 +7,6 @@
  *     const answer = vm.remote.finish(exit);
  *     if (answer !== null) await answer; // enter again
  */
-import type { AccessSize } from '../devices/device.ts';
 import { ConfigurationError } from '../errors.ts';
 import type { IoMap } from '../io/io-map.ts';
 import { type Attachment, type IoRange, showRange } from '../io/io-range.ts';
@@ -64,7 +63,12 @@ export class RemoteRegions {
     return this.#io.coalesce(range, (batch) => {
       const writes: RemoteWrite[] = [];
       for (let i = 0; i < batch.length; i++)
-        writes.push({ offset: batch.address(i) - place.range.address, size: batch.size(i), value: batch.value(i) });
+        writes.push({
+          offset: batch.address(i) - place.range.address,
+          size: batch.size(i),
+          value: batch.value(i),
+          high: batch.high(i),
+        });
       region.writeMany(writes);
     });
   }
@@ -91,6 +95,7 @@ export class RemoteRegions {
 }
 
 function handlerOf({ range, region }: Place, waited: () => void): IoHandler {
+  let high = 0;
   return {
     name: region.name,
     read(address, size) {
@@ -104,8 +109,24 @@ function handlerOf({ range, region }: Place, waited: () => void): IoHandler {
       region.write(address - range.address, size, value);
       return true;
     },
+    read64(address) {
+      if (!region.blocks) return PASSED;
+      const value = region.read64(address - range.address);
+      waited();
+      high = Number(value >> 32n);
+      return Number(value & 0xffff_ffffn);
+    },
+    get high() {
+      return high;
+    },
+    write64(address, low, top) {
+      if (region.lags && !region.blocks) return false;
+      region.write64(address - range.address, wide(low, top));
+      return true;
+    },
   };
 }
+const wide = (low: number, high: number): bigint => (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
 
 async function finishPio(exit: Extract<Exit, { kind: 'pio' }>, region: RemoteRegion, offset: number): Promise<void> {
   if (exit.write) await region.startWrite(offset, exit.size, exit.value);
@@ -113,14 +134,14 @@ async function finishPio(exit: Extract<Exit, { kind: 'pio' }>, region: RemoteReg
 }
 
 async function finishMmio(exit: Extract<Exit, { kind: 'mmio' }>, region: RemoteRegion, offset: number): Promise<void> {
-  const { size, write } = exit;
-  const part: AccessSize = size === 8 ? 4 : size;
-  if (write) {
-    const { low, high } = exit;
-    await region.startWrite(offset, part, low);
-    if (size === 8) await region.startWrite(offset + 4, 4, high);
-    return;
+  const { size, write, low, high } = exit;
+  if (size !== 8) {
+    if (write) await region.startWrite(offset, size, low);
+    else exit.low = await region.startRead(offset, size);
+  } else if (write) await region.startWrite64(offset, wide(low, high));
+  else {
+    const value = await region.startRead64(offset);
+    exit.low = Number(value & 0xffff_ffffn);
+    exit.high = Number(value >> 32n);
   }
-  exit.low = await region.startRead(offset, part);
-  if (size === 8) exit.high = await region.startRead(offset + 4, 4);
 }

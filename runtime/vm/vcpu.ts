@@ -7,6 +7,7 @@ import { CodeMemory } from '../../src/execute/code-memory.ts';
 import { Engine } from '../../src/execute/engine.ts';
 import { InternalError } from '../../src/execute/internal-error.ts';
 import type { Processor } from '../../src/execute/processor.ts';
+import { AccessLog } from '../../src/mmu/access-log.ts';
 import type { Mmu } from '../../src/mmu/mmu.ts';
 import type { PhysicalMemory } from '../../src/mmu/physical-memory.ts';
 import { CpuState } from '../../src/state/cpu-state.ts';
@@ -22,7 +23,7 @@ import { timeMoved, timeStamp } from '../../src/system/time.ts';
 import { shown } from '../arguments.ts';
 import { ConfigurationError } from '../errors.ts';
 import { finishIn } from './answered-in.ts';
-import { type AccessingVcpu, EmbedderAccesses } from './embedder-accesses.ts';
+import { EmbedderAccesses } from './embedder-accesses.ts';
 import { type EntryLimits, entryLimits } from './entry-limits.ts';
 import type { EnterOptions, Exit } from './exits.ts';
 import { GuestDebug } from './guest-debug.ts';
@@ -53,7 +54,7 @@ const BSP = 0x100n;
 /** Instructions between two looks at what other threads have signalled. */
 const pollSlice = 20_000;
 
-export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
+export class Vcpu implements Processor, ApicListener, TimedVcpu {
   readonly fields: CpuState;
   /** Translated regions' functions; each vCPU installs its own. */
   readonly table = new WebAssembly.Table({ element: 'anyfunc', initial: 4096 });
@@ -86,6 +87,8 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
   private readonly events: PendingEvents;
   /** Instructions that the last `enter` did not execute. */
   left = 0;
+  /** What the present instruction has accessed outside of RAM, and whether it was given up. */
+  readonly log: AccessLog;
   /** What the embedder answers in the place of a device. */
   readonly accesses: EmbedderAccesses;
   /** Single steps, breakpoints and watchpoints of the embedder's. */
@@ -101,7 +104,8 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
     this.memory = parts.physical;
     const cpu = parts.index;
     this.index = cpu;
-    this.accesses = new EmbedderAccesses(this, cpu);
+    this.log = new AccessLog();
+    this.accesses = new EmbedderAccesses(cpu, this.log, () => this.stopSoon());
     this.exits = {
       halt: { kind: 'halt', cpu, interruptible: false } as Extract<Exit, { kind: 'halt' }>,
       shutdown: { kind: 'shutdown', cpu, rip: 0, vector: 0 } as Extract<Exit, { kind: 'shutdown' }>,
@@ -152,6 +156,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
       cpus: parts.cpus,
       ...parts.policy,
       embedder: this.accesses,
+      accesses: this.log,
     });
     this.mmu = this.cpu.processor.mmu;
     engine = new Engine({
@@ -290,14 +295,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
     this.fields.u32[ATTENTION] = 1;
   }
 
-  // --- what accesses ask
-  get inInstruction(): boolean {
-    return this.engine.inInstruction;
-  }
-  giveUp(): void {
-    this.engine.givenUp = true;
-  }
-  stopSoon(): void {
+  private stopSoon(): void {
     this.fields.u32[ATTENTION] = 1;
   }
 
@@ -435,7 +433,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
     if (this.left <= 0 || engine.breakpoints.stopsHere) return false;
     this.left--;
     engine.step(this.left);
-    if (engine.givenUp) this.left++;
+    if (this.log.givenUp) this.left++;
     else this.debug.stepped = true;
     return this.accesses.exit === null && u32[PENDING] === 0 && u32[SHUTDOWN] === 0 && !this.mmu.watches.met;
   }
@@ -478,33 +476,35 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
 
   private run(early: boolean): Exit {
     const { u32 } = this.fields;
-    const { accesses, limits, engine, givenUpAt, debug, interrupts, time } = this;
+    const { accesses, log, limits, engine, givenUpAt, debug, interrupts, time } = this;
     const { processor } = this.cpu;
     const { deliveries } = processor;
     const byBlock = limits.blocks !== Number.POSITIVE_INFINITY;
     let resumes = accesses.waiting;
-    if (resumes && (u32[RIP] !== givenUpAt.low || u32[RIP + 1] !== givenUpAt.high)) {
-      accesses.forget(); // the embedder has set another state
-      resumes = false;
+    // The embedder may have set another state.
+    resumes &&= u32[RIP] === givenUpAt.low && u32[RIP + 1] === givenUpAt.high;
+    if (!resumes) {
+      accesses.forget();
+      processor.awaitedIn = 0;
     }
-    if (!resumes) processor.awaitedIn = 0;
     const hasDeadline = limits.deadline !== Number.POSITIVE_INFINITY;
     const leftAtDeadline = hasDeadline ? time.leftAt(limits.deadline, this.left) : 0;
     for (;;) {
+      if (log.givenUp && !resumes) {
+        givenUpAt.low = u32[RIP]!;
+        givenUpAt.high = u32[RIP + 1]!;
+        givenUpAt.changes = engine.jumps.changes;
+        if (accesses.exit !== null) this.mmu.watches.forget(); // met again when it is executed again
+      }
       const { failure } = this.memory;
       if (failure !== null) {
         this.memory.failure = null;
         u32[ATTENTION] = 0;
-        accesses.restart();
         throw failure;
       }
       if (accesses.exit !== null) {
         u32[ATTENTION] = 0;
-        givenUpAt.low = u32[RIP]!;
-        givenUpAt.high = u32[RIP + 1]!;
-        givenUpAt.changes = engine.jumps.changes;
-        if (engine.givenUp) this.mmu.watches.forget(); // met again when it is executed again
-        return accesses.take(engine.givenUp);
+        return accesses.take();
       }
       const met = resumes ? null : debug.take();
       if (met !== null) return met;
@@ -545,7 +545,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
       if (resumes || debug.singleStep || byBlock || u32[SHADOW] !== 0 || (u32[RFLAGS]! & (TF | RF)) !== 0) {
         if (resumes) accesses.resume();
         this.stepOnce(byBlock, resumes);
-        debug.stepped = !engine.givenUp;
+        debug.stepped = !log.givenUp;
         if (engine.endedBlock) this.blocks--;
         resumes = false;
         continue;
@@ -574,7 +574,7 @@ export class Vcpu implements Processor, ApicListener, AccessingVcpu, TimedVcpu {
     if (resumes) u32[ATTENTION] = 1;
     this.left--;
     this.engine.step(this.left, branchesOnly, forBlocks);
-    if (this.engine.givenUp) {
+    if (this.log.givenUp) {
       this.left++;
       u32[SHADOW] = shadow;
       return;

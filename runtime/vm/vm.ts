@@ -6,7 +6,7 @@
 import { agreement, agreementOf } from '../../jit/core-agreement.ts';
 import { Translator } from '../../jit/translator.ts';
 import { Contexts } from '../../src/execute/context.ts';
-import { type MmioHandler, PhysicalMemory } from '../../src/mmu/physical-memory.ts';
+import { PhysicalMemory } from '../../src/mmu/physical-memory.ts';
 import { cpuBytes } from '../../src/state/layout.ts';
 import { ApicBus } from '../../src/system/apic-bus.ts';
 import type { RandomNumbers, TimeStampCounter } from '../../src/system/engine.ts';
@@ -54,6 +54,7 @@ import { GuestMemory } from './guest-memory.ts';
 import { enterInitialState } from './initial-entry.ts';
 import { MsrPolicy } from './msr-policy.ts';
 import type { VmCreation, VmOptions } from './options.ts';
+import { OutsideMemory } from './outside-memory.ts';
 import { cpuBase } from './places.ts';
 import { Runner, type RunOptions } from './runner.ts';
 import { Vcpu } from './vcpu.ts';
@@ -171,7 +172,10 @@ export class Vm {
         write: (space, address, size, value) =>
           space === 'port'
             ? this.accesses.writePort(address, size, value)
-            : this.accesses.writeMemory(address, size, value),
+            : this.accesses.writeMemory(address, size, value, 0),
+        read64: (_space, address) => this.accesses.readMemory(address, 8),
+        high: 0xffff_ffff,
+        write64: (_space, address, low, high) => this.accesses.writeMemory(address, 8, low, high),
       });
     this.remote = new RemoteRegions(this.io);
     const { memory: ramBytes, cpus, modules, codeMemory: codeBytes = usualCodeBytes } = options;
@@ -232,6 +236,7 @@ export class Vm {
           interrupts: this.irq,
           entered: () => {
             this.running = index;
+            this.io.log = this.vcpus[index]!.log;
           },
           left: () => this.io.drain(),
         }),
@@ -280,7 +285,7 @@ export class Vm {
         programs.forget();
       }
     };
-    this.physical.mmio = this.mmioOf(options.mmio ?? this.io.memory);
+    this.physical.mmio = new OutsideMemory(options.mmio ?? this.io.memory, () => this.vcpus[this.running]!);
     this.physical.onCodeWrite = (physical, bytes) => {
       for (const vcpu of this.vcpus) vcpu.code.written(physical, bytes);
     };
@@ -290,23 +295,6 @@ export class Vm {
   private get accesses(): EmbedderAccesses {
     return this.vcpus[this.running]!.accesses;
   }
-  /** Each vCPU's APIC lies over the others' and over everything that is no RAM. */
-  private mmioOf(outside: MmioHandler): MmioHandler {
-    const apicAt = (address: number) => {
-      const { apic, engine } = this.vcpus[this.running]!;
-      engine.deviceAccess();
-      return apic?.claims(address) === true ? apic : null;
-    };
-    return {
-      read: (address, bytes) => apicAt(address)?.read(address % 4096, bytes) ?? outside.read(address, bytes),
-      write: (address, bytes, value) => {
-        const apic = apicAt(address);
-        if (apic === null) outside.write(address, bytes, value);
-        else apic.write(address % 4096, bytes, value);
-      },
-    };
-  }
-
   /** Where each GSI goes. */
   get routes(): Routes {
     return this.irq.routes;

@@ -143,6 +143,8 @@ export class DeviceProgram {
   /** Address, width and direction that the structure has now; -1 = none yet. */
   private lastAddress = -1;
   private lastWay = -1;
+  /** Bits 32-63 of what {@link read64} has answered. */
+  high = 0;
 
   /** @param time nanoseconds, read once for each access; null: the program does not look at them */
   constructor(program: BpfProgram, context: PlacedContext, time: (() => number) | null) {
@@ -153,20 +155,31 @@ export class DeviceProgram {
     this.words = new Uint32Array(context.memory.buffer);
   }
 
+  /** Somebody else has used the structure. */
+  changed(): void {
+    this.lastAddress = -1;
+    this.lastWay = -1;
+  }
   /**
    * Puts a read of up to four bytes to the program.
    * @returns what it answered, unsigned, or -1 if the access is not for it
    */
   readSmall(address: number, size: 1 | 2 | 4): number {
-    if (!this.access(address, size, 0, 0)) return -1;
+    if (!this.access(address, size, 0, 0, 0)) return -1;
     const value = this.words[this.at + VALUE]!;
     return size === 4 ? value : size === 2 ? value & 0xffff : value & 0xff;
+  }
+  /** Puts a read of eight bytes to the program: bits 0-31, with the others in {@link high}, or -1. */
+  read64(address: number): number {
+    if (!this.access(address, 8, 0, 0, 0)) return -1;
+    this.high = this.words[this.at + VALUE + 1]!;
+    return this.words[this.at + VALUE]!;
   }
   /** @returns what the program answered, rounded to 53 bits, or null if the access is not for it */
   read(address: number, size: 1 | 2 | 4 | 8): number | null {
     if (size === 8) {
-      if (!this.access(address, size, 0, 0)) return null;
-      return this.words[this.at + VALUE + 1]! * 2 ** 32 + this.words[this.at + VALUE]!;
+      const low = this.read64(address);
+      return low < 0 ? null : this.high * 2 ** 32 + low;
     }
     const value = this.readSmall(address, size);
     return value < 0 ? null : value;
@@ -176,10 +189,13 @@ export class DeviceProgram {
    * @returns whether the program took it
    */
   write(address: number, size: 1 | 2 | 4 | 8, value: number): boolean {
-    return this.access(address, size, 1, value);
+    return this.access(address, size, 1, value, upper(value));
+  }
+  write64(address: number, low: number, high: number): boolean {
+    return this.access(address, 8, 1, low, high);
   }
 
-  private access(address: number, size: number, write: number, value: number): boolean {
+  private access(address: number, size: number, write: number, low: number, high: number): boolean {
     const { at, context } = this;
     let { words } = this;
     // A memory that has grown has taken the words away.
@@ -196,8 +212,8 @@ export class DeviceProgram {
       words[at + SIZE] = size;
       words[at + WRITE] = write;
     }
-    words[at + VALUE] = value;
-    words[at + VALUE + 1] = upper(value);
+    words[at + VALUE] = low;
+    words[at + VALUE + 1] = high;
     if (this.time !== null) {
       const now = this.time();
       words[at + TIME] = now;

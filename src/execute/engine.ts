@@ -3,6 +3,7 @@
  * there yet, faults, helpers, code that was overwritten, the last instructions of a budget.
  */
 
+import type { AccessLog } from '../mmu/access-log.ts';
 import { addressOf, highOf, lowOf, moved } from '../mmu/linear.ts';
 import { type FlushScope, WATCHED } from '../mmu/mmu.ts';
 import type { CpuState } from '../state/cpu-state.ts';
@@ -75,8 +76,7 @@ export class Engine {
   private accessRecord = 0;
   /** The access was put off, see deviceAccess. */
   private isPutOff = false;
-  /** The last instruction was given up without effect, for an exit: rip is at it, and it is not counted. */
-  givenUp = false;
+  private readonly accesses: AccessLog;
   private inHelper = false;
   /** A basic block ended with the last {@link step}. */
   endedBlock = false;
@@ -103,6 +103,8 @@ export class Engine {
     const { processor, memory, table, coreModule, arithmetic, contexts, code } = parts;
     this.processor = processor;
     this.state = processor.fields;
+    this.accesses = processor.mmu.accesses;
+    this.accesses.executor = this;
     this.beside = new BudgetTime(this.state);
     this.contexts = contexts;
     this.code = code;
@@ -184,7 +186,7 @@ export class Engine {
     const { u32, i32, base } = this.state;
     let left = budget;
     this.last = null;
-    this.givenUp = false;
+    this.accesses.givenUp = false;
     while (left > 0) {
       const slice = Math.min(left, largestSlice);
       i32[BUDGET] = slice;
@@ -200,7 +202,7 @@ export class Engine {
           if (this.breakpoints.stopsHere) return { end: 'events', left };
           left--;
           events = this.step(left + beyond);
-          if (this.givenUp) left++;
+          if (this.accesses.givenUp) left++;
         }
       }
       if (events || u32[ATTENTION] !== 0) return { end: 'events', left };
@@ -237,7 +239,7 @@ export class Engine {
     const runBudget = this.beside.instructions;
     const events = this.step(runBudget + budget - 1);
     this.beside.set(runBudget);
-    i32[BUDGET] = this.givenUp ? budget : budget - 1;
+    i32[BUDGET] = this.accesses.givenUp ? budget : budget - 1;
     return events;
   }
   /** An access that is made now belongs to an instruction, which can be given up. */
@@ -247,7 +249,7 @@ export class Engine {
 
   /**
    * Executes one instruction, in the interpreter. True = events want a look. A fault counts as executed here, an instruction
-   * that was {@link givenUp} does not.
+   * that was given up does not.
    * @param rest what `left` is to say meanwhile
    * @param forBranches {@link branched} will be asked for
    * @param forBlocks {@link endedBlock} will be asked for
@@ -256,7 +258,7 @@ export class Engine {
     this.beside.set(rest);
     this.taken = false;
     this.last = null;
-    this.givenUp = false;
+    this.accesses.givenUp = false;
     this.endedBlock = false;
     const block = this.block(true);
     if (block === null) return this.eventsAfterFault; // the fetch faulted and was delivered
@@ -274,7 +276,7 @@ export class Engine {
     const code = this.core.enter(base, block.address);
     const events = code === leave.done ? false : this.leave(code);
     mmu.collecting = false;
-    if (this.givenUp) {
+    if (this.accesses.givenUp) {
       u32[RFLAGS] = u32[RFLAGS]! | resumes;
       this.endedBlock = false;
       return true;
@@ -493,10 +495,10 @@ export class Engine {
   private access(record: number, make: () => boolean): number {
     this.accessRecord = record;
     try {
-      return make() ? 1 : 0;
+      return make() && !this.accesses.givenUp ? 1 : 0;
     } catch (thrown) {
       if (thrown === putOff) this.isPutOff = true;
-      else if (thrown === exitRequest || this.processor.memory.failedWith(thrown)) this.givenUp = true;
+      else if (thrown === exitRequest || this.processor.memory.failedWith(thrown)) this.accesses.giveUp();
       else throw thrown;
       return 0;
     } finally {
@@ -520,10 +522,10 @@ export class Engine {
     try {
       const events = this.processor.runHelper(this.maker.helperNames[index]!, next);
       if (this.state.u32[SHADOW] === STI_SHADOW) this.shadowAt = this.left;
-      if (!this.givenUp) return events ? 1 : 0;
+      if (!this.accesses.givenUp) return events ? 1 : 0;
     } catch (thrown) {
       if (thrown !== exitRequest && !this.processor.memory.failedWith(thrown)) throw thrown;
-      this.givenUp = true;
+      this.accesses.giveUp();
     } finally {
       this.inHelper = false;
     }
@@ -539,7 +541,7 @@ export class Engine {
       throw new InternalError(`engine: a fault in a block that is not there, vector ${u32[FAULT_VECTOR]}`);
     const index = this.code.instructionAt(block, u32[RECORD]!);
     if (this.isPutOff) return this.endBefore(block, index);
-    if (this.givenUp) {
+    if (this.accesses.givenUp) {
       i32[BUDGET]! += block.instructions - index;
       u64[RIP >> 1] = this.code.ripOf(block, index);
       return true;
@@ -548,6 +550,7 @@ export class Engine {
     u64[RIP >> 1] = this.code.ripOf(block, index);
     if (u32[FAULT_VECTOR] === WATCHED) {
       i32[BUDGET]!++; // it has not been executed yet
+      this.accesses.again();
       return this.stepHere();
     }
     return this.processor.deliverFault();

@@ -9,6 +9,7 @@
 import type { CpuState } from '../state/cpu-state.ts';
 import { offsetOf, stackTlbBits, stackTlbOffsets, tlbNeverOffset, tlbOffsets } from '../state/layout.ts';
 import { AC, GP, PF_FAULT, SS_FAULT } from '../state/vectors.ts';
+import { AccessLog } from './access-log.ts';
 import { FetchLookAside } from './fetch-look-aside.ts';
 import { highOf, lowOf, pageNumber } from './linear.ts';
 import { indexOf, LookAside } from './look-aside.ts';
@@ -83,6 +84,8 @@ export class Mmu implements PageWatcher {
   /** From the high half of a canonical address on, all bits are alike: bits 63-47, with 5-level paging 63-56. */
   private signShift = 15;
   readonly watches = new WatchList();
+  /** What the present instruction has accessed outside of RAM. */
+  readonly accesses: AccessLog;
   /** One instruction is executed by itself: data breakpoints that it meets are noted in `pendingDebug`. */
   collecting = false;
   /** Told about every flush: caches keyed by linear address go with the look-aside tables. */
@@ -99,7 +102,8 @@ export class Mmu implements PageWatcher {
   low = 0;
   high = 0;
 
-  constructor(state: CpuState, memory: PhysicalMemory) {
+  constructor(state: CpuState, memory: PhysicalMemory, accesses = new AccessLog()) {
+    this.accesses = accesses;
     this.state = state;
     this.u32 = state.u32;
     this.memory = memory;
@@ -449,6 +453,7 @@ export class Mmu implements PageWatcher {
       return;
     }
     memory.readInto(this.first, this.firstBytes, this.state.u8, at);
+    if (this.accesses.stopped) return;
     memory.readInto(this.second, bytes - this.firstBytes, this.state.u8, at + this.firstBytes);
   }
   private transferOut(bytes: number): void {
@@ -463,6 +468,7 @@ export class Mmu implements PageWatcher {
       return;
     }
     memory.writeFrom(this.first, this.firstBytes, this.state.u8, at);
+    if (this.accesses.stopped) return;
     memory.writeFrom(this.second, bytes - this.firstBytes, this.state.u8, at + this.firstBytes);
   }
 

@@ -12,6 +12,7 @@
  * Whether writes must be seen is a property of the memory, not of the place where it is shown: the flags are kept for the
  * pages of the VM's linear memory, so that memory shown in two places is watched in both. Each space has its own dirty log.
  */
+import { type AccessBytes, type MmioHandler, openBus, readParts, writeParts } from './device-parts.ts';
 import { DirtyLogs } from './dirty-logs.ts';
 import {
   changedPages,
@@ -34,14 +35,13 @@ import {
   spaces,
 } from './page-flags.ts';
 
+export { type AccessBytes, type MmioHandler, openBus } from './device-parts.ts';
 export type { FillPage, MemoryRegion } from './memory-map.ts';
 export { type AddressSpace, PAGE_CODE, PAGE_LOG, PAGE_ROM, type PageWatcher } from './page-flags.ts';
 
 /** In the low bits of an entry of `hostPage`: see PAGE_ROM; and a page of a lazy region that was not touched here yet. */
 const ENTRY_ROM = 1;
 const ENTRY_LAZY = 2;
-
-export type AccessBytes = 1 | 2 | 4;
 
 /** Added to physical addresses: that address in system-management mode; a device there, whatever the map says. */
 const SMM_ALIAS = 2 ** 52;
@@ -51,18 +51,6 @@ const aliasOffset = 2 ** 51;
 const firstAlias = SMM_ALIAS / 4096;
 /** Pages from 16 GiB on, and aliases, are found by a map rather than by their number. */
 const densePages = 2 ** 22;
-/** What answers at physical addresses that are not RAM. Values are unsigned. */
-export interface MmioHandler {
-  read(address: number, bytes: AccessBytes): number;
-  write(address: number, bytes: AccessBytes, value: number): void;
-}
-
-/** Nobody is there: reads give all ones. */
-export const openBus: MmioHandler = {
-  read: (_address, bytes) => (bytes === 4 ? 0xffff_ffff : bytes === 2 ? 0xffff : 0xff),
-  write: () => {},
-};
-
 export class PhysicalMemory {
   readonly buffer: ArrayBufferLike;
   readonly u8: Uint8Array;
@@ -460,7 +448,7 @@ export class PhysicalMemory {
     this.write32(physical + 4, Number((value >> 32n) & 0xffff_ffffn));
   }
 
-  /** `bytes` (at most 16, any number, within one page) into an array: RAM as it lies, MMIO in parts of 4, 2 and 1. */
+  /** `bytes` (any number, within one page) into an array: RAM as it lies, MMIO in the parts of device-parts.ts. */
   readInto(physical: number, bytes: number, into: Uint8Array, at: number): void {
     const host = this.hostOf(Math.floor(physical / 4096));
     if (host !== -1) {
@@ -468,12 +456,7 @@ export class PhysicalMemory {
       for (let i = 0; i < bytes; i++) into[at + i] = this.u8[from + i]!;
       return;
     }
-    for (let done = 0; done < bytes; ) {
-      const part = partOf(physical + done, bytes - done);
-      const value = this.mmio.read(outside(physical + done), part);
-      for (let i = 0; i < part; i++) into[at + done + i] = value >>> (i * 8);
-      done += part;
-    }
+    readParts(this.mmio, outside(physical), bytes, into, at);
   }
   /** The other direction of {@link readInto}. */
   writeFrom(physical: number, bytes: number, from: Uint8Array, at: number): void {
@@ -486,13 +469,7 @@ export class PhysicalMemory {
       if ((this.flagsOf(page) & PAGE_SLOW_WRITE) !== 0) this.#announce(page, physical, bytes);
       return;
     }
-    for (let done = 0; done < bytes; ) {
-      const part = partOf(physical + done, bytes - done);
-      let value = 0;
-      for (let i = part - 1; i >= 0; i--) value = value * 256 + from[at + done + i]!;
-      this.mmio.write(outside(physical + done), part, value);
-      done += part;
-    }
+    writeParts(this.mmio, outside(physical), bytes, from, at);
   }
 
   /** Bulk copies for loaders and devices: RAM and ROM alike are readable; what is not RAM reads as the handler says. */
@@ -578,9 +555,3 @@ export class PhysicalMemory {
 
 /** The address that a device sees. */
 const outside = (physical: number): number => (physical < SMM_ALIAS ? physical : physical % aliasOffset);
-
-function partOf(address: number, left: number): AccessBytes {
-  if ((address & 3) === 0 && left >= 4) return 4;
-  if ((address & 1) === 0 && left >= 2) return 2;
-  return 1;
-}

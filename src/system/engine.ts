@@ -27,7 +27,7 @@ export interface Engine {
 
 /** The I/O ports. Values are unsigned. */
 export interface Ports {
-  /** @returns NaN: the instruction is given up and will be executed once more (exit-request.ts says the same by throwing) */
+  /** The access log may say afterwards that the instruction is given up and will be executed once more. */
   read(port: number, bytes: 1 | 2 | 4): number;
   write(port: number, bytes: 1 | 2 | 4, value: number): void;
   /**

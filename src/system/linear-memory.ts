@@ -7,6 +7,7 @@ import type { Mmu } from '../mmu/mmu.ts';
 import type { CpuState } from '../state/cpu-state.ts';
 import { offsetOf } from '../state/layout.ts';
 import { PF_FAULT } from '../state/vectors.ts';
+import { exitRequest } from './exit-request.ts';
 import { GuestFault } from './fault.ts';
 
 const FAULT_VECTOR = offsetOf('faultVector') >> 2;
@@ -22,7 +23,11 @@ export class LinearMemory {
     this.u32 = state.u32;
     this.mmu = mmu;
   }
-  /** Throws the fault that the MMU left in the state. */
+  /** After an access: the instruction may have to be given up with it. */
+  private made(): void {
+    if (this.mmu.accesses.stopped) throw exitRequest;
+  }
+  /** The fault that the MMU left in the state. */
   private fault(): GuestFault {
     const vector = this.u32[FAULT_VECTOR]!;
     const code = this.u32[FAULT_CODE]!;
@@ -35,15 +40,18 @@ export class LinearMemory {
    */
   load(linear: number, bytes: 1 | 2 | 4 | 8, implicit: boolean, stack = false): number {
     if (!this.mmu.load(linear, bytes, implicit, stack)) throw this.fault();
+    this.made();
     return this.mmu.low;
   }
   /** 64 bits as an address; what is not canonical stays so. */
   loadAddress(linear: number, implicit: boolean, stack = false): number {
     if (!this.mmu.load(linear, 8, implicit, stack)) throw this.fault();
+    this.made();
     return addressOf(this.mmu.low, this.mmu.high | 0);
   }
   store(linear: number, bytes: 1 | 2 | 4 | 8, low: number, high: number, implicit: boolean, stack = false): void {
     if (!this.mmu.store(linear, bytes, low, high, implicit, stack)) throw this.fault();
+    this.made();
   }
   /** Faults if a write of `bytes` (at most a page) would. */
   probeWrite(linear: number, bytes: number, implicit: boolean, stack = false): void {

@@ -43,7 +43,7 @@ export function portIn(p: Processor): void {
   const { ports } = p;
   const { answered } = ports;
   const value = ports.read(port, bytes);
-  if (Number.isNaN(value)) {
+  if (p.mmu.accesses.givenUp) {
     p.awaitedIn = bytes;
     return;
   }
@@ -65,6 +65,10 @@ export function portOut(p: Processor): void {
   // The instruction counts as done before the device acts on it: whatever it stops sees the state after.
   p.advance();
   ports.write(port, bytes, bytes === 4 ? value : value & (bytes === 2 ? 0xffff : 0xff));
+  if (p.mmu.accesses.givenUp) {
+    p.rip = rip;
+    return;
+  }
   if (ports.answered !== answered) p.engine.portAnswered(rip);
   ports.took?.(1);
 }
@@ -163,6 +167,7 @@ function moveElements(p: Processor, register: number, once: (bytes: PortBytes, w
       return;
     }
     if (!once(bytes, width)) return;
+    p.mmu.accesses.commit();
     if (p.watchedPorts.length > 0) notePorts(p, p.gpr32(RDX) & 0xffff, bytes);
     moveIndex(p, register, width, step);
     if (!repeated) break;
@@ -178,7 +183,7 @@ export function ins(p: Processor): void {
     const linear = checkedLinear(p, ES, RDI, width, bytes, true);
     p.linear.probeWrite(linear, bytes, false); // before the device gives the value away
     const value = p.ports.read(port, bytes);
-    if (Number.isNaN(value)) return false;
+    if (p.mmu.accesses.givenUp) return false;
     p.linear.store(linear, bytes, value, 0, false);
     return true;
   });
@@ -190,6 +195,6 @@ export function outs(p: Processor): void {
   const segment = p.argument(3);
   stringIo(p, RSI, (bytes, width) => {
     p.ports.write(port, bytes, p.linear.load(checkedLinear(p, segment, RSI, width, bytes, false), bytes, false));
-    return true;
+    return !p.mmu.accesses.givenUp;
   });
 }

@@ -4,6 +4,7 @@
  *
  * Addresses (RIP, RSP, bases) are numbers, see src/mmu/linear.ts; 64-bit data are BigInts.
  */
+import type { AccessLog } from '../mmu/access-log.ts';
 import { addressOf, fitsLinear, highOf, type LinearBits, lowOf, moved, sumOf } from '../mmu/linear.ts';
 import { Mmu } from '../mmu/mmu.ts';
 import type { PhysicalMemory } from '../mmu/physical-memory.ts';
@@ -126,6 +127,8 @@ export interface Surroundings {
   readonly msrs?: MsrTable;
   /** Who answers for them, and hypercalls; nobody if left out, they fault then. */
   readonly embedder?: Embedder;
+  /** What instructions access outside of RAM; the processor has one of its own otherwise. */
+  readonly accesses?: AccessLog;
   /** #UD if left out. */
   readonly hypercalls?: Hypercalls;
   /** KVM's interface; there is none if left out. */
@@ -187,7 +190,7 @@ export class Processor {
     this.u32 = state.u32;
     this.i32 = state.i32;
     this.memory = memory;
-    this.mmu = new Mmu(state, memory);
+    this.mmu = new Mmu(state, memory, around.accesses);
     this.linear = new LinearMemory(state, this.mmu);
     this.segments = segmentNames.map((name) => new SegmentRegister(state, name));
     this.engine = around.engine;

@@ -167,27 +167,6 @@ testEngines('row 2: an instruction of several accesses makes each of them once',
   assert.equal(vcpu.fields.get32('rsp') >>> 0, 0xe000_4000 - 32);
 });
 
-testEngines('row 2: vector loads and stores come in parts, in order', (engine) => {
-  const code = asm()
-    .put(0xbb, dword(0xe000_0000))
-    .put(0x0f, 0x20, 0xe0, 0x0d, dword(0x600), 0x0f, 0x22, 0xe0) // cr4 |= OSFXSR | OSXMMEXCPT
-    .put(0x0f, 0x10, 0x03, 0x0f, 0x11, 0x43, 0x20, HLT) // movups xmm0, [ebx]; movups [ebx + 20h], xmm0
-    .finish();
-  const vm = guest(engine, code);
-  const vcpu = vm.vcpu(0);
-  const log: string[] = [];
-  for (let exit = vcpu.enter(); exit.kind !== 'halt'; exit = vcpu.enter()) {
-    const { write, physical, low } = mmio(exit);
-    log.push(`${write ? 'w' : 'r'} ${physical.toString(16)}${write ? `=${low.toString(16)}` : ''}`);
-    if (!write) mmio(exit).low = physical >>> 2;
-  }
-  const reads = [0, 4, 8, 12].map((i) => `r ${(0xe000_0000 + i).toString(16)}`);
-  const writes = [0, 4, 8, 12].map(
-    (i) => `w ${(0xe000_0020 + i).toString(16)}=${((0xe000_0000 + i) >>> 2).toString(16)}`,
-  );
-  assert.deepEqual(log, [...reads, ...writes]);
-});
-
 testEngines('row 2: a budget stands where an access waits, and other state drops the access', (engine) => {
   const code = asm().put(0x40, 0x40, 0xe4, 0x20, 0x40, HLT).finish(); // inc eax twice; in al, 20h; inc eax; hlt
   const vm = guest(engine, code);
