@@ -42,6 +42,59 @@ export interface MemoryLimits {
   readonly shared: boolean;
 }
 
+/** The functions behind binaryen's face: what is made most goes straight to them. Modules, names and expressions are addresses. */
+interface Functions {
+  _malloc(bytes: number): number;
+  stringToAscii(text: string, at: number): void;
+  _BinaryenSizeofLiteral(): number;
+  _BinaryenLiteralInt32(at: number, value: number): void;
+  _BinaryenLiteralInt64(at: number, value: bigint): void;
+  _BinaryenConst(module: number, literal: number): Expr;
+  _BinaryenLocalGet(module: number, local: number, type: number): Expr;
+  _BinaryenLocalSet(module: number, local: number, value: Expr): Expr;
+  _BinaryenBlock(module: number, name: number, children: number, count: number, type: number): Expr;
+  _BinaryenBlockAppendChild(block: Expr, child: Expr): void;
+  _BinaryenBreak(module: number, name: number, condition: Expr, value: Expr): Expr;
+  _BinaryenLoad(
+    module: number,
+    bytes: number,
+    signed: boolean,
+    offset: number,
+    align: number,
+    type: number,
+    pointer: Expr,
+    memory: number,
+  ): Expr;
+  _BinaryenStore(
+    module: number,
+    bytes: number,
+    offset: number,
+    align: number,
+    pointer: Expr,
+    value: Expr,
+    type: number,
+    memory: number,
+  ): Expr;
+  _BinaryenRemoveFunction(module: number, name: number): void;
+  _BinaryenRemoveGlobal(module: number, name: number): void;
+  _BinaryenRemoveExport(module: number, name: number): void;
+}
+const raw = binaryen as unknown as Functions;
+const literal = raw._malloc(raw._BinaryenSizeofLiteral());
+const names = new Map<string, number>();
+/** A name for the functions behind binaryen's face. */
+function nameOf(text: string): number {
+  let at = names.get(text);
+  if (at === undefined) {
+    at = raw._malloc(text.length + 1);
+    raw.stringToAscii(text, at);
+    names.set(text, at);
+  }
+  return at;
+}
+const memoryName = nameOf('m');
+const widths: Readonly<Record<string, number>> = { i32: 4, i64: 8, f32: 4, f64: 8, v128: 16 };
+
 type LoadKind = 'load' | 'load8_u' | 'load8_s' | 'load16_u' | 'load16_s' | 'load32_u' | 'load32_s';
 type StoreKind = 'store' | 'store8' | 'store16' | 'store32';
 // biome-ignore lint/suspicious/noExplicitAny: binaryen's operations are looked up by name
@@ -49,7 +102,10 @@ type Operations = any;
 
 export class Emitter {
   readonly m: binaryen.Module;
+  /** The module's address. */
+  private readonly p: number;
   private readonly ops: Operations;
+  private readonly operations = new Map<string, (...operands: unknown[]) => Expr>();
   private parameters: Type[] = [];
   private locals: (Type | Pair)[] = [];
   private free = new Map<Type, number[]>();
@@ -57,8 +113,13 @@ export class Emitter {
   private pooling = false;
   private readonly pool = new Map<string, { readonly local: number; readonly bytes: readonly number[] }>();
   private labels = 0;
-  private readonly offers = new Map<string, () => void>();
+  /** Labels that were branched to. */
+  private readonly targets = new Set<string>();
+  private readonly offers = new Map<string, { readonly kind: 'function' | 'global'; add(): void }>();
+  private readonly taken = new Set<string>();
   private readonly offered: (() => void)[] = [];
+  private readonly added: string[] = [];
+  private readonly exported: string[] = [];
   /** Expressions that are loads, and reinterpretations with what is behind them. */
   private readonly loads = new Map<Expr, { readonly pointer: Expr; readonly offset: number }>();
   private readonly reinterpreted = new Map<Expr, Expr>();
@@ -67,6 +128,7 @@ export class Emitter {
     this.m = new binaryen.Module();
     this.m.setFeatures(features);
     this.ops = this.m;
+    this.p = (this.m as unknown as { readonly ptr: number }).ptr;
   }
 
   // --- module
@@ -83,23 +145,25 @@ export class Emitter {
   }
   /** Imports a function if something calls it. */
   offerFunction(name: string, from: string, parameters: readonly Type[], result: Type | null): void {
-    this.offers.set(name, () => this.importFunction(name, from, parameters, result));
+    this.offers.set(name, { kind: 'function', add: () => this.importFunction(name, from, parameters, result) });
   }
   /** Imports a global if something reads it. */
   offerGlobal(name: string, from: string, type: Type, mutable: boolean): void {
-    this.offers.set(name, () => this.importGlobal(name, from, type, mutable));
+    this.offers.set(name, { kind: 'global', add: () => this.importGlobal(name, from, type, mutable) });
   }
   /** Adds a function of the module's own if something calls it, when the others are done: `addOffered`. */
   offerOwn(name: string, add: () => void): void {
-    this.offers.set(name, () => this.offered.push(add));
+    this.offers.set(name, { kind: 'function', add: () => void this.offered.push(add) });
   }
   addOffered(): void {
     for (let add = this.offered.pop(); add !== undefined; add = this.offered.pop()) add();
   }
   private take(name: string): void {
+    if (this.taken.has(name)) return;
     const offer = this.offers.get(name);
-    this.offers.delete(name);
-    offer?.();
+    if (offer === undefined) return;
+    this.taken.add(name);
+    offer.add();
   }
   importGlobal(name: string, from: string, type: Type, mutable: boolean): void {
     this.m.addGlobalImport(name, from, name, wasmTypes[type], mutable);
@@ -118,6 +182,7 @@ export class Emitter {
     this.locals = [];
     this.free.clear();
     this.pool.clear();
+    this.targets.clear();
     const statements = this.collect(body);
     const constants = [...this.pool.values()].map(({ local, bytes }) => this.m.local.set(local, this.v128(bytes)));
     this.m.addFunction(
@@ -127,7 +192,28 @@ export class Emitter {
       this.locals.map((t) => wasmTypes[t]),
       this.m.block(null, [...constants, ...statements]),
     );
-    if (exported) this.m.addFunctionExport(name, name);
+    if (!this.taken.has(name)) this.added.push(name);
+    if (!exported) return;
+    this.m.addFunctionExport(name, name);
+    this.exported.push(name);
+  }
+  /**
+   * Takes the functions out again, and what they have of what is on offer: a module that has its imports already is made
+   * quicker than another one. What their expressions take of memory is given back by `dispose` alone.
+   */
+  clear(): void {
+    for (const name of this.exported.splice(0)) raw._BinaryenRemoveExport(this.p, nameOf(name));
+    for (const name of this.added.splice(0)) raw._BinaryenRemoveFunction(this.p, nameOf(name));
+    for (const name of this.taken) {
+      if (this.offers.get(name)!.kind === 'global') raw._BinaryenRemoveGlobal(this.p, nameOf(name));
+      else raw._BinaryenRemoveFunction(this.p, nameOf(name));
+    }
+    this.taken.clear();
+    this.offered.length = 0;
+    this.lists.length = 0;
+    this.labels = 0;
+    this.loads.clear();
+    this.reinterpreted.clear();
   }
   /** Adds a section that the engine passes over. */
   addSection(name: string, text: string): void {
@@ -172,19 +258,27 @@ export class Emitter {
     this.emit(this.m.if(condition, this.sequence(yes), no === undefined ? undefined : this.sequence(no)));
   }
   block(label: string, body: () => void): void {
-    this.emit(this.m.block(label, this.collect(body), binaryen.auto));
+    const list = this.collect(body);
+    if (!this.targets.has(label)) return this.emit(this.m.block(label, list, binaryen.auto));
+    // Made with its statements, it would have them all searched for branches to it, those of blocks within it once more.
+    const block = raw._BinaryenBlock(this.p, nameOf(label), 0, 0, binaryen.none);
+    for (const statement of list) raw._BinaryenBlockAppendChild(block, statement);
+    this.emit(block);
   }
   loop(label: string, body: () => void): void {
     this.emit(this.m.loop(label, this.m.block(null, this.collect(body))));
   }
   br(label: string): void {
-    this.emit(this.m.br(label));
+    this.targets.add(label);
+    this.emit(raw._BinaryenBreak(this.p, nameOf(label), 0, 0));
   }
   brIf(label: string, condition: Expr): void {
-    this.emit(this.m.br(label, condition));
+    this.targets.add(label);
+    this.emit(raw._BinaryenBreak(this.p, nameOf(label), condition, 0));
   }
   /** br_table over labels, the last one for everything else. */
   switch(labels: readonly string[], otherwise: string, index: Expr): void {
+    for (const label of [...labels, otherwise]) this.targets.add(label);
     this.emit(this.m.switch([...labels], otherwise, index));
   }
   return(value?: Expr): void {
@@ -211,10 +305,10 @@ export class Emitter {
     else list.push(local);
   }
   get(local: number, type: Type): Expr {
-    return this.m.local.get(local, wasmTypes[type]);
+    return raw._BinaryenLocalGet(this.p, local, wasmTypes[type]);
   }
   set(local: number, value: Expr): void {
-    this.emit(this.m.local.set(local, value));
+    this.emit(raw._BinaryenLocalSet(this.p, local, value));
   }
   /** Evaluates an expression now; each call of the answer is one use of its value. */
   share(value: Expr, type: Type): () => Expr {
@@ -225,10 +319,12 @@ export class Emitter {
 
   // --- expressions
   i32(n: number): Expr {
-    return this.m.i32.const(n | 0);
+    raw._BinaryenLiteralInt32(literal, n | 0);
+    return raw._BinaryenConst(this.p, literal);
   }
   i64(n: bigint): Expr {
-    return this.m.i64.const(n);
+    raw._BinaryenLiteralInt64(literal, n);
+    return raw._BinaryenConst(this.p, literal);
   }
   f32(n: number): Expr {
     return this.m.f32.const(n);
@@ -253,11 +349,15 @@ export class Emitter {
   /** WebAssembly's operation of that name: `i32.add`, `i8x16.shuffle` with its immediates last. */
   op(name: string, ...operands: unknown[]): Expr {
     if (name.endsWith('.reinterpret')) return this.reinterpret(name, operands[0] as Expr);
-    const [type, ...rest] = name.split('.');
-    let f: Operations = this.ops[type!];
-    for (const part of rest) f = f?.[part];
+    const operation = this.operations.get(name) ?? this.operation(name);
+    return operation(...operands);
+  }
+  private operation(name: string): (...operands: unknown[]) => Expr {
+    let f: Operations = this.ops;
+    for (const part of name.split('.')) f = f?.[part];
     if (typeof f !== 'function') throw new Error(`emitter: no operation ${name}`);
-    return f(...operands);
+    this.operations.set(name, f);
+    return f;
   }
   select(condition: Expr, yes: Expr, no: Expr): Expr {
     return this.m.select(condition, yes, no);
@@ -288,20 +388,30 @@ export class Emitter {
     this.emit(this.m.drop(value));
   }
   load(type: Type, pointer: Expr, offset = 0, kind: LoadKind = 'load'): Expr {
-    const made = this.ops[type][kind](offset, 1, pointer, 'm');
-    if (kind === 'load') this.loads.set(made, { pointer, offset });
+    if (kind !== 'load') return this.partLoad(type, kind, pointer, offset);
+    const made = this.wholeLoad(type, pointer, offset);
+    this.loads.set(made, { pointer, offset });
     return made;
+  }
+  private wholeLoad(type: Type, pointer: Expr, offset: number): Expr {
+    return raw._BinaryenLoad(this.p, widths[type]!, true, offset, 1, wasmTypes[type], pointer, memoryName);
+  }
+  private partLoad(type: Type, kind: LoadKind, pointer: Expr, offset: number): Expr {
+    const bytes = kind.startsWith('load8') ? 1 : kind.startsWith('load16') ? 2 : 4;
+    const signed = kind.endsWith('_s');
+    return raw._BinaryenLoad(this.p, bytes, signed, offset, 1, wasmTypes[type], pointer, memoryName);
   }
   store(type: Type, pointer: Expr, value: Expr, offset = 0, kind: StoreKind = 'store'): void {
     const other = kind === 'store' ? this.reinterpreted.get(value) : undefined;
-    if (other === undefined) this.emit(this.ops[type][kind](offset, 1, pointer, value, 'm'));
-    else this.emit(this.ops[otherType[type]!].store(offset, 1, pointer, other, 'm'));
+    const as = other === undefined ? type : otherType[type]!;
+    const bytes = kind === 'store8' ? 1 : kind === 'store16' ? 2 : kind === 'store32' ? 4 : widths[as]!;
+    this.emit(raw._BinaryenStore(this.p, bytes, offset, 1, pointer, other ?? value, wasmTypes[as], memoryName));
   }
   /** The same bits as another type; of what has just been loaded, it is a load of that type. */
   private reinterpret(name: string, value: Expr): Expr {
     const type = name.slice(0, 3);
     const load = this.loads.get(value);
-    if (load !== undefined) return this.ops[type].load(load.offset, 1, load.pointer, 'm');
+    if (load !== undefined) return this.wholeLoad(type as Type, load.pointer, load.offset);
     const made = this.ops[type].reinterpret(value);
     this.reinterpreted.set(made, value);
     return made;

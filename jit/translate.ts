@@ -48,10 +48,10 @@ export function translate(
 export function translationText(source: CodeSource, context: Context, rip: bigint): string | null {
   const region = formRegion(source, context, rip);
   if (region === null) return null;
-  const { e } = build([region], { shared: false, x87: 'exact' }, 'either');
-  const text = e.text();
-  e.dispose();
-  return text;
+  return modules.use({ shared: false, x87: 'exact' }, (e) => {
+    fill(e, [region], 'exact', 'either');
+    return e.text();
+  });
 }
 
 /** One module of several regions; the function of the i-th is exported as `region`, `region1`, `region2` … */
@@ -60,19 +60,43 @@ export function assembleRegions(
   mode: TranslationMode,
   inexact: InexactFlag = 'either',
 ): Uint8Array {
-  const { e } = build(regions, mode, inexact);
-  const bytes = e.binary();
-  e.dispose();
-  return bytes;
+  return modules.use(mode, (e) => {
+    fill(e, regions, mode.x87, inexact);
+    return e.binary();
+  });
 }
 
-interface Built {
-  readonly e: Emitter;
-  /** The state of the inexact flag makes a difference. */
-  readonly mindsInexact: boolean;
-}
+/**
+ * Modules that this thread has ready for functions: with what all of them import. To make one takes as long as to fill it
+ * with a small region.
+ */
+class ReadyModules {
+  private readonly ready = new Map<string, { readonly e: Emitter; uses: number }>();
 
-function build(regions: readonly Region[], { shared, x87, cpu }: TranslationMode, inexact: InexactFlag): Built {
+  /** Lends the module of a way of translating, and takes all functions out of it afterwards. */
+  use<T>(mode: TranslationMode, make: (e: Emitter) => T): T {
+    const key = `${mode.shared} ${mode.cpu}`;
+    let module = this.ready.get(key);
+    this.ready.delete(key);
+    module ??= { e: emptyModule(mode), uses: 0 };
+    let isWhole = false;
+    try {
+      const made = make(module.e);
+      isWhole = ++module.uses < maximumUses;
+      return made;
+    } finally {
+      if (isWhole) {
+        module.e.clear();
+        this.ready.set(key, module);
+      } else module.e.dispose();
+    }
+  }
+}
+/** Functions that were taken out of a module go on to take memory. */
+const maximumUses = 64;
+const modules = new ReadyModules();
+
+function emptyModule({ shared, cpu }: TranslationMode): Emitter {
   const e = new Emitter();
   e.cpuBase = cpu ?? null;
   e.importMemory({ ...coreMemory, shared });
@@ -83,19 +107,24 @@ function build(regions: readonly Region[], { shared, x87, cpu }: TranslationMode
   e.offerFunction('timeStamp', 'core', ['i32', 'i32'], 'i64');
   importLibrary(e);
   offerF80Functions(e);
+  return e;
+}
+
+/** Fills a module. True: the state of the inexact flag makes a difference. */
+function fill(e: Emitter, regions: readonly Region[], x87: TranslationMode['x87'], inexact: InexactFlag): boolean {
   const minds = regions.map((region, i) => RegionEmitter.add(e, regionName(i), region, { x87, inexact }));
   e.addOffered();
-  return { e, mindsInexact: minds.includes(true) };
+  return minds.includes(true);
 }
 
 /** The module of one region. */
 export function assemble(region: Region, mode: TranslationMode, inexact: InexactFlag): Translation {
-  const { e, mindsInexact } = build([region], mode, inexact);
-  const bytes = e.binary();
-  e.dispose();
+  const made = modules.use(mode, (e) => {
+    const mindsInexact = fill(e, [region], mode.x87, inexact);
+    return { bytes: e.binary(), inexact: mindsInexact ? inexact : ('either' as const) };
+  });
   return {
-    bytes,
-    inexact: mindsInexact ? inexact : 'either',
+    ...made,
     ranges: region.blocks.filter((b) => b.instructions > 0).map((b) => ({ start: b.rip, length: b.length })),
     instructions: region.instructions,
     indirect: region.blocks.flatMap(({ terminator: t }) =>
