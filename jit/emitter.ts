@@ -259,8 +259,8 @@ export class Emitter {
   }
   block(label: string, body: () => void): void {
     const list = this.collect(body);
-    if (!this.targets.has(label)) return this.emit(this.m.block(label, list, binaryen.auto));
-    // Made with its statements, it would have them all searched for branches to it, those of blocks within it once more.
+    if (!this.targets.has(label)) return this.emit(this.m.block(null, list));
+    // Made with its statements, it would search all of them for branches to it, those of blocks within it once more.
     const block = raw._BinaryenBlock(this.p, nameOf(label), 0, 0, binaryen.none);
     for (const statement of list) raw._BinaryenBlockAppendChild(block, statement);
     this.emit(block);
