@@ -172,9 +172,12 @@ export class Cpu {
   }
   get takesNmi(): boolean {
     const { processor: p } = this;
-    return p.state.get32('nmiBlocked') === 0 && p.interruptShadow !== 2;
+    return p.state.get32('nmiBlocked') === 0 && p.interruptShadow === 0;
   }
-  /** Delivers an NMI unless one is being handled or the shadow of MOV SS is over the next instruction. */
+  /**
+   * Delivers an NMI unless one is being handled or the shadow of MOV SS, or of STI, is over the next instruction: the manual
+   * leaves the latter to the processor, and systems rely on nothing coming between STI and HLT.
+   */
   deliverNmi(): boolean {
     const { processor: p } = this;
     if (!this.takesNmi) return false;

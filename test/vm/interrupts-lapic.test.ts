@@ -122,6 +122,29 @@ for (const engine of engines) {
     }
   });
 
+  test(`an NMI comes neither between STI and the next instruction nor behind a load of SS (${engine})`, async () => {
+    const code = new Assembler(0x1000n)
+      .put(loadIdt, 0x8c, 0xd0, sti, 0x90) // mov eax, ss; sti; nop
+      .label('behind sti')
+      .put(0x90, 0x8e, 0xd0, 0x90) // nop; mov ss, eax; nop
+      .label('behind ss')
+      .put(0x90, hlt)
+      .label('nmi')
+      .put(count(2), 0x8b, 0x04, 0x24, 0xa3, dword(counterAt(10)), 0xb8, dword(0x10), 0xcf); // mov eax, [esp]; mov [n], eax; mov eax, 10h; iret
+    const guest = new Guest(engine, { code, vectors: { 2: 'nmi' } });
+    const vcpu = guest.vm.vcpu(0);
+    const pc = () => Number(vcpu.fields.get64('rip'));
+    vcpu.enter(3);
+    for (const label of ['behind sti', 'behind ss']) {
+      vcpu.nmi();
+      vcpu.enter(6); // an instruction and the handler
+      assert.equal(guest.word(counterAt(10)), 0x1000 + code.offsetOf(label), label);
+      assert.equal(pc(), 0x1000 + code.offsetOf(label));
+      vcpu.enter(2);
+    }
+    assert.equal(guest.runs(2), 2);
+  });
+
   test(`IA32_APIC_BASE: no way from disabled to x2APIC mode, nor from there to xAPIC mode; a disabled APIC is in no CPUID bit (${engine})`, async () => {
     const cpuid = [0xb8, ...dword(1), 0x0f, 0xa2];
     const code = new Assembler(0x1000n)
