@@ -23,6 +23,8 @@ export interface RunSurroundings {
   poll(): void;
   /** Says who is told, within an instruction, that a device elsewhere was waited for. */
   onWait(listener: () => void): void;
+  /** Says who is told, within an instruction, that its vCPU waits for a time (TPAUSE) and others do not. */
+  onPause(listener: () => void): void;
   /** When the next alarm of the VM's time rings; Infinity: no time will. */
   nextAlarm(): number;
   /** Moves virtual time to the next alarm. @returns nanoseconds that the host must wait for it; Infinity: there is none */
@@ -58,6 +60,11 @@ export class Runner {
     around.onWait(() => {
       // Instructions that wait for another thread are no measure of time.
       if (this.running && performance.now() - this.lastTurn > hostMillis) vcpus[this.current]!.shorten('for good');
+    });
+    around.onPause(() => {
+      if (!this.running) return;
+      vcpus[this.current]!.shorten('for good');
+      this.turn = 0;
     });
     for (const vcpu of vcpus) vcpu.onEvent = () => this.wake?.();
   }

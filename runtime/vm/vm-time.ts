@@ -246,15 +246,17 @@ export class VmTime implements TimeStampCounter {
   /**
    * The vCPU that is entered waits for the counter. Virtual time goes on to that or to the next alarm, which may end the wait,
    * if nobody else could use the time; else it is a short pause, after which the others may have their turn. Who waits on the
-   * host's time looks again and again.
+   * host's time looks again and again, between the turns of others.
    */
   wait(until: bigint): void {
     const { clock, active } = this;
-    if (active === null || !(clock instanceof VirtualClock)) return;
-    let nanos = Math.ceil(Math.min(this.nanosAt(until), clock.nextDeadline()) - clock.now());
+    if (active === null) return;
     const others = this.vcpus.some((vcpu) => vcpu !== active && vcpu.runnable);
-    if (others) nanos = Math.min(nanos, pauseNanos);
-    if (nanos > 0) this.pass(nanos);
+    if (clock instanceof VirtualClock) {
+      let nanos = Math.ceil(Math.min(this.nanosAt(until), clock.nextDeadline()) - clock.now());
+      if (others) nanos = Math.min(nanos, pauseNanos);
+      if (nanos > 0) this.pass(nanos);
+    }
     if (others) this.onPause();
   }
   /** Told when the vCPU that is entered waits for a time and others do not. */

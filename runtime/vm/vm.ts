@@ -278,6 +278,9 @@ export class Vm {
       onWait: (listener) => {
         this.remote.onWait = listener;
       },
+      onPause: (listener) => {
+        this.time.onPause = listener;
+      },
     });
     this.io.ports.programsChanged = (any) => {
       for (const { fields, programs } of this.vcpus) {
