@@ -1,11 +1,13 @@
 /** Guest memory as a device sees it from afar: ranges that may be reached, and reads and writes in them. */
-import type { PageWatcher, PhysicalMemory } from '../../src/mmu/physical-memory.ts';
+import { MESSAGES, MESSAGES_LENGTH, type PageWatcher, type PhysicalMemory } from '../../src/mmu/physical-memory.ts';
 
 /** A range of guest-physical memory, in bytes. */
 export interface DmaRange {
   readonly start: number;
   readonly length: number;
   readonly writable: boolean;
+  /** Left out: it is. */
+  readonly readable?: boolean;
 }
 
 /** What a machine offers to its devices. Writes must reach the dirty log and whoever watches code. */
@@ -25,7 +27,10 @@ export interface Dma {
   write(physical: number, bytes: Uint8Array): Promise<void>;
 }
 
-/** A machine's RAM, and its ROM to read. Regions that touch are one range, so that a transfer may go on from one to the next. */
+/**
+ * A machine's RAM, its ROM to read, and the addresses to which messages are written that are interrupts (SDM volume 3, section
+ * 11.11). Regions that touch are one range, so that a transfer may go on from one to the next.
+ */
 export function physicalDma(memory: PhysicalMemory): GuestDma {
   let known: PhysicalMemory['regions'] | null = null;
   let ranges: readonly DmaRange[] = [];
@@ -34,11 +39,16 @@ export function physicalDma(memory: PhysicalMemory): GuestDma {
       if (known !== memory.regions) {
         known = memory.regions;
         ranges = joined(known);
+        const free = !ranges.some(
+          ({ start, length }) => start < MESSAGES + MESSAGES_LENGTH && MESSAGES < start + length,
+        );
+        if (free && memory.onMessage !== null)
+          ranges = [...ranges, { start: MESSAGES, length: MESSAGES_LENGTH, writable: true, readable: false }];
       }
       return ranges;
     },
     read: (physical, into) => memory.readBytes(physical, into),
-    write: (physical, from) => memory.writeBytes(physical, from),
+    write: (physical, from) => memory.writeByDevice(physical, from),
     watch(changed) {
       const watcher: PageWatcher = { pageProtected() {}, writesProtected() {}, mapChanged: () => changed() };
       memory.watchers.add(watcher);

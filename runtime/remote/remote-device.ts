@@ -528,7 +528,7 @@ export class RemoteDevice implements RemoteRegion {
     if (memory === undefined || count > this.#maxTransfer) return null;
     // The machine's map of this moment, not what the peer was told.
     const range = rangeOf(memory.ranges(), address, count);
-    return range !== undefined && (range.writable || !write) ? memory : null;
+    return range !== undefined && (write ? range.writable : range.readable !== false) ? memory : null;
   }
 
   #raise({ flags, index, start, count, data }: wire.IrqSet): Uint8Array | number {
@@ -559,7 +559,7 @@ export class RemoteDevice implements RemoteRegion {
     if (connection === null || memory === undefined || this.#server === null) return;
     const now = memory.ranges();
     const same = (a: DmaRange, b: DmaRange) =>
-      a.start === b.start && a.length === b.length && a.writable === b.writable;
+      a.start === b.start && a.length === b.length && a.writable === b.writable && a.readable === b.readable;
     for (const old of this.#mapped)
       if (!now.some((range) => same(range, old)))
         connection.post(wire.Command.DMA_UNMAP, wire.encodeDmaUnmap(old.start, old.length));
@@ -569,7 +569,7 @@ export class RemoteDevice implements RemoteRegion {
   }
 }
 
-function mapOf({ start, length, writable }: DmaRange): Uint8Array {
-  const flags = wire.DMA_READABLE | (writable ? wire.DMA_WRITABLE : 0);
+function mapOf({ start, length, writable, readable = true }: DmaRange): Uint8Array {
+  const flags = (readable ? wire.DMA_READABLE : 0) | (writable ? wire.DMA_WRITABLE : 0);
   return wire.encodeDmaMap({ flags, address: start, size: length });
 }

@@ -152,14 +152,16 @@ export class GuestMemory {
   }
 
   /**
-   * Writes guest-physical memory, as a device does: dirty logs and translated code see it.
+   * Writes guest-physical memory, as a device does: dirty logs and translated code see it. Four bytes to FEE00000H-FEEFFFFFH,
+   * where there is no memory, are a message-signalled interrupt: `vm.msi()`.
    * @throws MemoryError `unbacked` naming the first page that is no memory, `read-only` naming the first that is ROM;
-   *   ConfigurationError `bad-option`; then nothing was written
+   *   ConfigurationError `bad-option`; InterruptError `bad-msi` for a message that is none; then nothing was written
    */
   write(address: number, bytes: Uint8Array, options?: WriteOptions): void {
     const space = spaceOf(options);
     if (!(bytes instanceof Uint8Array))
       throw new ConfigurationError('bad-option', `bytes ${String(bytes)}: not a Uint8Array`);
+    if (this.physical.isMessage(address, bytes.length)) return this.physical.writeByDevice(address, bytes);
     this.check(address, bytes.length, space, options?.rom === true ? 'write-rom' : 'write');
     forEachPart(address, bytes.length, (at, part, done) =>
       this.physical.writeMemory(this.place(at, space), bytes.subarray(done, done + part)),

@@ -1,6 +1,10 @@
 /**
  * What is neither RAM nor ROM, as processors reach it: the register page of the local APIC of whoever makes the access, which
  * lies over the others' and over everything else, and what the machine has there (runtime/io).
+ *
+ * A processor's store to the rest of FEE00000H-FEEFFFFFH is the machine's like any other: the SDM has messages come from
+ * devices (volume 3, section 11.11), and chipsets do not agree on what becomes of a processor's. An embedder whose machine makes
+ * an interrupt of it calls `vm.msi()` for the exit. Devices' writes do not come here (PhysicalMemory.writeByDevice).
  */
 import type { AccessBytes, MmioHandler } from '../../src/mmu/physical-memory.ts';
 import type { LocalApic } from '../../src/system/local-apic.ts';

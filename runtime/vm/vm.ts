@@ -210,6 +210,7 @@ export class Vm {
     const apic = lapic === 'visible' ? { clock: options.apic?.clock ?? this.time.clock } : undefined;
     this.irq = new VmInterrupts(this.apicBus, options.apic?.acknowledgeExternal);
     const policy = { msrs: new MsrTable(), hypercalls, paravirt: kvm ? this.time : null };
+    this.physical.onMessage = (address, message) => void this.msi(address, message);
     this.msr = new MsrPolicy(policy.msrs);
     this.contexts = new Contexts(model.lacks, model.features.has('la57') ? 57 : 48);
     this.vcpus = Array.from(

@@ -51,6 +51,10 @@ const aliasOffset = 2 ** 51;
 const firstAlias = SMM_ALIAS / 4096;
 /** Pages from 16 GiB on, and aliases, are found by a map rather than by their number. */
 const densePages = 2 ** 22;
+/** Where devices write messages. */
+export const MESSAGES = 0xfee0_0000;
+export const MESSAGES_LENGTH = 0x10_0000;
+
 export class PhysicalMemory {
   readonly buffer: ArrayBufferLike;
   readonly u8: Uint8Array;
@@ -66,6 +70,11 @@ export class PhysicalMemory {
   /** After a write to a page with PAGE_CODE. */
   onCodeWrite: (physical: number, bytes: number) => void = () => {};
   readonly watchers = new Set<PageWatcher>();
+  /**
+   * Takes devices' writes of 32 bits to FEE00000H-FEEFFFFFH, which are interrupts (SDM volume 3, section 11.11); null: nobody
+   * does, they are lost as others outside of memory.
+   */
+  onMessage: ((address: number, data: number) => void) | null = null;
   /** How many vCPUs have code of a page. */
   readonly #codeUsers = new Map<number, number>();
   readonly #maps = { normal: new MemoryMap([]), smm: new MemoryMap([]) };
@@ -498,6 +507,20 @@ export class PhysicalMemory {
       }
       done += part;
     }
+  }
+
+  /**
+   * Whether a device's write is a message-signalled interrupt: of 32 bits, aligned, to the processors' addresses. Where an
+   * embedder has put memory there, that is what is written.
+   */
+  isMessage(physical: number, bytes: number): boolean {
+    if (physical < MESSAGES || physical >= MESSAGES + MESSAGES_LENGTH || this.onMessage === null) return false;
+    return bytes === 4 && physical % 4 === 0 && !this.isMemory(Math.floor(physical / 4096));
+  }
+  /** A device's write, as {@link writeBytes}, if it is no message. @throws what {@link onMessage} throws */
+  writeByDevice(physical: number, from: Uint8Array): void {
+    if (!this.isMessage(physical, from.length)) return this.writeBytes(physical, from);
+    this.onMessage!(physical, new DataView(from.buffer, from.byteOffset).getUint32(0, true));
   }
 
   /** Bulk writes by loaders, within RAM and ROM alike. */
