@@ -181,7 +181,7 @@ export class Guest {
               way: { kind: translate, translate: translator },
               cache: null,
               mode: { shared: false, x87: 'exact', cpu: cpuBase },
-              maximumBytes: codeMemory,
+              maximumBytes: 4 * codeMemory,
             },
     });
     this.vcpu = this.vm.vcpu(0);

@@ -3,7 +3,6 @@
  * pages of that store, whole or those that were written since.
  */
 import { LogReader } from '../../src/mmu/dirty-logs.ts';
-import type { FillPage } from '../../src/mmu/memory-map.ts';
 import type { PhysicalMemory } from '../../src/mmu/physical-memory.ts';
 import type { AddressSpace, GuestMemory } from '../vm/guest-memory.ts';
 import { pageBytes } from './pages.ts';
@@ -39,17 +38,21 @@ export function savedMaps({ memory }: MemoryOwner): SavedMaps {
   return { normal: save('normal'), smm: save('smm') };
 }
 
-/** Has every lazy page provided: the backing store holds all of the guest's memory then. */
+/**
+ * Has every lazy page, and every page that was put off, provided: the backing store holds all of the guest's memory then.
+ * @throws what the sources of pages throw
+ */
 export function fillLazyPages({ memory, physical, ram }: MemoryOwner): void {
   const byte = new Uint8Array(1);
   const firstHost = ram.byteOffset / pageBytes;
+  for (let page = 0; page < ram.length / pageBytes; page++) physical.sources.provide(firstHost + page);
   for (const space of spaces)
     for (const region of memory.regions({ space })) {
       if (region.kind !== 'lazy') continue;
       const { start, length, backing, fill } = region;
+      const filled = physical.sources.filledBy(fill);
       for (let at = 0; at < length; at += pageBytes)
-        if (!physical.isFilledBy(fill, firstHost + (backing + at) / pageBytes))
-          memory.read(start + at, byte, { space });
+        if (filled[firstHost + (backing + at) / pageBytes] === 0) memory.read(start + at, byte, { space });
     }
 }
 
@@ -64,10 +67,8 @@ export class MemoryLog {
   private readonly from: number;
   private readonly to: number;
 
-  /** @param known a `fill` that brings no news */
-  constructor({ physical, ram }: MemoryOwner, known: FillPage | null = null) {
+  constructor({ physical, ram }: MemoryOwner) {
     this.reader = new LogReader(physical.logs);
-    this.reader.knownFill = known;
     this.from = ram.byteOffset / pageBytes;
     this.to = this.from + ram.length / pageBytes;
     this.reader.start('memory', { from: this.from, to: this.to });
@@ -95,10 +96,20 @@ export class MemoryLog {
   }
 }
 
-/** Other contents are in all of the memory: nothing that was made of the old ones holds, and all of it was written. */
-export function contentsReplaced({ memory, physical }: MemoryOwner): void {
+/**
+ * Other contents will be in all of the memory: nothing that was made of the old ones holds, all of it was written, and what
+ * was put off does not come any more.
+ */
+export function contentsReplaced({ ram, physical }: MemoryOwner): void {
+  physical.thawAll();
+  physical.sources.putOff(null);
+  physical.writingAt(ram.byteOffset, ram.length);
+}
+
+/** The pages of the backing store that maps show, 1 for each. */
+export function shownPages({ ram }: MemoryOwner, maps: SavedMaps): Uint8Array {
+  const shown = new Uint8Array(ram.length / pageBytes);
   for (const space of spaces)
-    for (const { start, length } of memory.regions({ space }))
-      for (let at = start; at < start + length; at += pageBytes)
-        physical.written(space === 'smm' ? physical.inSmm(at) : at, pageBytes);
+    for (const { length, backing } of maps[space]) shown.fill(1, backing / pageBytes, (backing + length) / pageBytes);
+  return shown;
 }

@@ -325,8 +325,8 @@ export async function receiveVm(
   }
 }
 
-function keepPages(pages: Map<number, Uint8Array>, { payload }: Chunk, ramBytes: number): void {
-  const { first, bytes } = decodeRun(payload, ramBytes);
+function keepPages(pages: Map<number, Uint8Array>, chunk: Chunk, ramBytes: number): void {
+  const { first, bytes } = decodeRun(chunk, ramBytes);
   for (let at = 0; at < bytes.length; at += pageBytes)
     pages.set(first + at / pageBytes, bytes.slice(at, at + pageBytes));
 }

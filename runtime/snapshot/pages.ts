@@ -11,6 +11,8 @@ export interface PageRun {
   /** Number of the first page in the backing store. */
   readonly first: number;
   readonly bytes: Uint8Array;
+  /** To be called before the first use of the bytes; left out, they are right. @throws SnapshotError `bad-checksum` */
+  readonly verify?: () => void;
 }
 
 /** Whether a page holds nothing but zeros. */
@@ -48,7 +50,7 @@ export function encodeRun({ first, bytes }: PageRun): Chunk {
 }
 
 /** @throws SnapshotError `bad-chunk` naming what does not fit a RAM of so many bytes */
-export function decodeRun(payload: Uint8Array, ramBytes: number): PageRun {
+export function decodeRun({ payload, verify }: Chunk, ramBytes: number): PageRun {
   if (payload.length < 8) throw new SnapshotError('bad-chunk', `pages: ${payload.length} bytes are no run`);
   const view = new DataView(payload.buffer, payload.byteOffset);
   const first = view.getUint32(0, true);
@@ -60,7 +62,73 @@ export function decodeRun(payload: Uint8Array, ramBytes: number): PageRun {
       'bad-chunk',
       `pages ${first}-${first + count - 1} lie outside of the RAM of ${ramBytes} bytes`,
     );
-  return { first, bytes: payload.subarray(8) };
+  return { first, bytes: payload.subarray(8), ...(verify && { verify }) };
+}
+
+/** Where all runs of a snapshot lie, so that what is in their chunks can be used before all of them were checked. */
+export function encodeDirectory(runs: readonly { readonly first: number; readonly count: number }[]): Chunk {
+  const words = new DataView(new ArrayBuffer(runs.length * 8));
+  for (const [i, { first, count }] of runs.entries()) {
+    words.setUint32(i * 8, first, true);
+    words.setUint32(i * 8 + 4, count, true);
+  }
+  return { type: directoryType, payload: new Uint8Array(words.buffer) };
+}
+export const directoryType = 'rUNS';
+
+/** @throws SnapshotError `bad-checksum` if the runs are not those of the directory: what they say of themselves is damaged */
+export function checkDirectory({ payload }: Chunk, runs: readonly PageRun[]): void {
+  const view = new DataView(payload.buffer, payload.byteOffset, payload.length);
+  const isRight =
+    payload.length === runs.length * 8 &&
+    runs.every(
+      ({ first, bytes }, i) =>
+        view.getUint32(i * 8, true) === first && view.getUint32(i * 8 + 4, true) * pageBytes === bytes.length,
+    );
+  if (!isRight)
+    throw new SnapshotError('bad-checksum', `the ${runs.length} chunks PAGE are not those of the directory`);
+}
+
+/** Pages of the backing store out of runs; of a page that is in several the last one counts. */
+export class SavedPages {
+  private readonly runs: readonly PageRun[];
+  /** By page: more than the index of its run by one; 0 = in none. */
+  private readonly places: Uint32Array;
+  private readonly verified: Uint8Array;
+
+  constructor(runs: readonly PageRun[], ramBytes: number) {
+    this.runs = runs;
+    this.places = new Uint32Array(ramBytes / pageBytes);
+    this.verified = new Uint8Array(runs.length);
+    for (const [i, { first, bytes }] of runs.entries())
+      this.places.fill(i + 1, first, first + bytes.length / pageBytes);
+  }
+  /** @throws SnapshotError `bad-checksum` if one of these pages cannot be put */
+  verify(isWanted: (page: number) => boolean): void {
+    for (let page = 0; page < this.places.length; page++)
+      if (this.places[page] !== 0 && isWanted(page)) this.runOf(this.places[page]!);
+  }
+  private runOf(place: number): PageRun {
+    const run = this.runs[place - 1]!;
+    if (this.verified[place - 1] === 0) {
+      run.verify?.();
+      this.verified[place - 1] = 1;
+    }
+    return run;
+  }
+  /**
+   * Puts a page where it belongs; those that are in no run are zero.
+   * @throws SnapshotError `bad-checksum`, each time that it is asked for
+   */
+  put(page: number, into: Uint8Array): void {
+    const place = this.places[page]!;
+    if (place === 0) {
+      into.fill(0);
+      return;
+    }
+    const { first, bytes } = this.runOf(place);
+    into.set(bytes.subarray((page - first) * pageBytes, (page - first + 1) * pageBytes));
+  }
 }
 
 export function* allPages(ram: Uint8Array): Generator<number> {

@@ -5,9 +5,9 @@
  *   META  id of this snapshot, and of the one that it is a diff to
  *   MACH  the kind of machine, interrupts, time, devices        VCPU  registers of one vCPU
  *   MAPS  memory maps of both address spaces                    PAGE  a run of pages of the backing store
+ *   rUNS  where all runs lie
  */
 import { SnapshotError } from '../errors.ts';
-import type { GuestRegion } from '../vm/guest-memory.ts';
 import type { RegisterTuple } from '../vm/registers.ts';
 import type { TimePolicy } from '../vm/vm-time.ts';
 import { type Chunk, doneChunk, encodeChunk, readChunks, snapshotHeader } from './chunks.ts';
@@ -19,9 +19,21 @@ import {
   type MemoryOwner,
   type SavedMaps,
   savedMaps,
+  shownPages,
   spaces,
 } from './memory-image.ts';
-import { allPages, decodeRun, encodeRun, type PageRun, pageBytes, pageRuns } from './pages.ts';
+import {
+  allPages,
+  checkDirectory,
+  decodeRun,
+  directoryType,
+  encodeDirectory,
+  encodeRun,
+  type PageRun,
+  pageBytes,
+  pageRuns,
+  SavedPages,
+} from './pages.ts';
 
 export interface SnapshotOptions {
   /**
@@ -32,7 +44,12 @@ export interface SnapshotOptions {
 }
 
 export interface RestoreOptions {
-  /** Pages are copied when they are first touched; the snapshot's bytes must stay as they are meanwhile. */
+  /**
+   * Pages are copied, and their chunks' checksums looked at, when they are first touched; the snapshot's bytes must stay as
+   * they are meanwhile. A chunk that turns out to be damaged is a SnapshotError `bad-checksum` out of the access, or out of
+   * `enter` with the processor before the instruction; the VM is as it was, and asks for the page again. Everything else is
+   * checked at once.
+   */
   readonly lazily?: boolean;
   /** Guest time goes on where it stood (`continue`, the default), or the host's time since then has passed. */
   readonly time?: TimePolicy;
@@ -112,8 +129,12 @@ export function* snapshotParts(vm: SavedVm, { kind = 'full' }: SnapshotOptions =
   const written = base?.log.take();
   let whole = false;
   try {
-    for (const run of pageRuns(vm.ram, written ?? allPages(vm.ram), base === null ? 'leave-out' : 'keep'))
+    const runs: { first: number; count: number }[] = [];
+    for (const run of pageRuns(vm.ram, written ?? allPages(vm.ram), base === null ? 'leave-out' : 'keep')) {
+      runs.push({ first: run.first, count: run.bytes.length / pageBytes });
       yield encoded(encodeRun(run));
+    }
+    yield encoded(encodeDirectory(runs));
     yield encodeChunk(doneChunk(count));
     whole = true;
   } finally {
@@ -232,10 +253,19 @@ function decodeMaps(chunks: readonly Chunk[]): SavedMaps {
   return maps as unknown as SavedMaps;
 }
 
-/** @throws SnapshotError naming what is wrong */
-export function readSnapshot(bytes: Uint8Array, ramBytes: number): ReadSnapshot {
+/**
+ * @param lazily pages are checked when they are used, if the snapshot says where they are
+ * @throws SnapshotError naming what is wrong
+ */
+export function readSnapshot(bytes: Uint8Array, ramBytes: number, lazily = false): ReadSnapshot {
   if (!(bytes instanceof Uint8Array)) throw new SnapshotError('foreign-snapshot', `${String(bytes)} is no Uint8Array`);
-  return decodeSnapshot(readChunks(bytes), ramBytes);
+  const chunks = readChunks(bytes, lazily ? 'PAGE' : null);
+  const snapshot = decodeSnapshot(chunks, ramBytes);
+  if (!lazily) return snapshot;
+  const directory = chunks.find(({ type }) => type === directoryType);
+  if (directory !== undefined) checkDirectory(directory, snapshot.runs);
+  if (directory === undefined || snapshot.base !== null) for (const { verify } of snapshot.runs) verify?.();
+  return snapshot;
 }
 
 export function decodeSnapshot(chunks: readonly Chunk[], ramBytes: number): ReadSnapshot {
@@ -250,7 +280,7 @@ export function decodeSnapshot(chunks: readonly Chunk[], ramBytes: number): Read
       'different-machine',
       `memory: the snapshot has ${machine.kind.memory}, this VM ${ramBytes}`,
     );
-  const runs = chunks.filter(({ type }) => type === 'PAGE').map(({ payload }) => decodeRun(payload, ramBytes));
+  const runs = chunks.filter(({ type }) => type === 'PAGE').map((chunk) => decodeRun(chunk, ramBytes));
   return { id, base, tracked: tracked === true, machine, maps: decodeMaps(chunks), runs };
 }
 
@@ -259,7 +289,7 @@ export function decodeSnapshot(chunks: readonly Chunk[], ramBytes: number): Read
  * @throws SnapshotError, StateError, InterruptError, ConfigurationError naming what is wrong; the VM is as it was
  */
 export function restoreSnapshot(vm: SavedVm, bytes: Uint8Array, options: RestoreOptions = {}): void {
-  putSnapshot(vm, readSnapshot(bytes, vm.ram.length), options);
+  putSnapshot(vm, readSnapshot(bytes, vm.ram.length, options.lazily), options);
 }
 
 export function putSnapshot(
@@ -270,17 +300,17 @@ export function putSnapshot(
   const { base, id, maps, runs } = snapshot;
   if (base !== null) checkBase(vm, base);
   if (base !== null) fillLazyPages(vm);
-  const fill = base === null && lazily ? fillFrom(runs, vm.ram) : null;
-  putState(vm, snapshot, fill, time);
-  if (base === null) {
-    putPages(vm.ram, runs, fill === null ? () => false : lazyPages(maps));
-    contentsReplaced(vm);
-  } else
+  const later = lazily ? shownPages(vm, maps) : null;
+  const saved = new SavedPages(runs, vm.ram.length);
+  if (base === null && later !== null) saved.verify((page) => later[page] === 0);
+  putState(vm, snapshot, time);
+  if (base === null) putPages(vm, saved, later);
+  else
     for (const { first, bytes } of runs) {
       vm.physical.writingAt(vm.ram.byteOffset + first * pageBytes, bytes.length);
       vm.ram.set(bytes, first * pageBytes);
     }
-  standAt(vm, id, snapshot.tracked ? new MemoryLog(vm, fill) : null);
+  standAt(vm, id, snapshot.tracked ? new MemoryLog(vm) : null);
 }
 
 /** A diff can only be put on what it was made to. */
@@ -299,69 +329,37 @@ function checkBase(vm: SavedVm, base: string): void {
 export function tryState(vm: SavedVm, snapshot: Pick<ReadSnapshot, 'machine' | 'maps'>): void {
   const before = spaces.map((space) => [space, vm.memory.regions({ space })] as const);
   const machine = machineState(vm);
-  putState(vm, snapshot, null, 'continue');
+  putState(vm, snapshot, 'continue');
   for (const [space, regions] of before) vm.memory.replace(regions, { space });
   putMachineState(vm, machine);
 }
 
-/** All pages of the backing store but those that are put there later: the saved ones, and zeros. */
-function putPages(ram: Uint8Array, runs: readonly PageRun[], isLater: (page: number) => boolean): void {
-  const saved = savedPages(runs);
-  for (let page = 0; page < ram.length / pageBytes; page++) {
-    if (isLater(page)) continue;
-    const bytes = saved.get(page);
-    if (bytes === undefined) ram.fill(0, page * pageBytes, (page + 1) * pageBytes);
-    else ram.set(bytes, page * pageBytes);
-  }
-}
-function savedPages(runs: readonly PageRun[]): ReadonlyMap<number, Uint8Array> {
-  const places = new Map<number, Uint8Array>();
-  for (const { first, bytes } of runs)
-    for (let i = 0; i * pageBytes < bytes.length; i++)
-      places.set(first + i, bytes.subarray(i * pageBytes, (i + 1) * pageBytes));
-  return places;
-}
-/** Pages of the backing store that lazy regions have. */
-function lazyPages(maps: SavedMaps): (page: number) => boolean {
-  const pages = new Set<number>();
-  for (const space of spaces)
-    for (const { kind, length, backing } of maps[space])
-      if (kind === 'ram') for (let at = 0; at < length; at += pageBytes) pages.add((backing + at) / pageBytes);
-  return (page) => pages.has(page);
+/** All pages of the backing store, zeros where none was saved. @param later those that are put there when they are touched */
+function putPages(vm: SavedVm, saved: SavedPages, later: Uint8Array | null): void {
+  const { ram, physical } = vm;
+  contentsReplaced(vm);
+  for (let page = 0; page < ram.length / pageBytes; page++)
+    if (later === null || later[page] === 0) saved.put(page, ram.subarray(page * pageBytes, (page + 1) * pageBytes));
+  if (later === null) return;
+  const first = ram.byteOffset / pageBytes;
+  physical.putOff(
+    (host, bytes) => saved.put(host - first, bytes),
+    (host) => host >= first && later[host - first] === 1,
+  );
 }
 
-type Fill = (page: number, bytes: Uint8Array) => void;
-
-/** Maps and everything but memory contents; both or, if one is refused, neither. @param fill makes all RAM lazy */
+/** Maps and everything but memory contents; both or, if one is refused, neither. */
 export function putState(
   vm: SavedVm,
   { machine, maps }: Pick<ReadSnapshot, 'machine' | 'maps'>,
-  fill: Fill | null,
   time: TimePolicy,
 ): void {
   const before = spaces.map((space) => [space, vm.memory.regions({ space })] as const);
   try {
-    for (const space of spaces)
-      vm.memory.replace(
-        maps[space].map(
-          ({ kind, ...place }): GuestRegion =>
-            kind === 'ram' && fill !== null ? { kind: 'lazy', ...place, fill } : { kind, ...place },
-        ),
-        { space },
-      );
+    for (const space of spaces) vm.memory.replace(maps[space], { space });
     putMachineState(vm, machine, time);
   } catch (error) {
     for (const [space, regions] of before) vm.memory.replace(regions, { space });
     throw error;
   }
-}
-
-/** Gives pages out of runs; those that are in none are zero. */
-function fillFrom(runs: readonly PageRun[], ram: Uint8Array): Fill {
-  const saved = savedPages(runs);
-  return (_page, bytes) => {
-    const page = saved.get((bytes.byteOffset - ram.byteOffset) / pageBytes);
-    if (page === undefined) bytes.fill(0);
-    else bytes.set(page);
-  };
 }

@@ -109,7 +109,7 @@ export class GuestMemory {
     const list = regions.map((region: GuestRegion) => this.located(region));
     const problem = problemOf(list, this.backing.byteOffset + this.backing.length);
     if (problem !== null) throw new ConfigurationError(problem.code, problem.message);
-    if (this.physical.filling)
+    if (this.physical.sources.busy)
       throw new ConfigurationError('busy', 'the memory map cannot be replaced while a lazy page is being filled');
     this.physical.replace(list, space);
     return this.log.takeRemoved({ space });

@@ -496,9 +496,9 @@ export class Vcpu implements Processor, ApicListener, TimedVcpu {
         givenUpAt.changes = engine.jumps.changes;
         if (accesses.exit !== null) this.mmu.watches.forget(); // met again when it is executed again
       }
-      const { failure } = this.memory;
+      const { failure } = this.memory.sources;
       if (failure !== null) {
-        this.memory.failure = null;
+        this.memory.sources.failure = null;
         u32[ATTENTION] = 0;
         throw failure;
       }

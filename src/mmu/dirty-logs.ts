@@ -7,7 +7,7 @@
  * marks the page in all of them, and whoever writes through a look-aside table has no entry for it until then. So the cost of
  * a write does not depend on the number of readers, but for the first one to a page. What is not logged costs nothing.
  */
-import { type FillPage, MemoryMap, type PageRange, type Slot } from './memory-map.ts';
+import { MemoryMap, type PageRange, type Slot } from './memory-map.ts';
 import { type AddressSpace, PAGE_LOG, PAGE_WRITE_MAPPED, type PageWatcher } from './page-flags.ts';
 import { PageLog, withoutRange, withRange } from './page-log.ts';
 
@@ -136,11 +136,8 @@ export class DirtyLogs {
     for (const log of this.active) mark(log, host);
   }
   /** A page of the buffer has got its first contents: no write by anybody, but other bytes are there. */
-  noteFill(host: number, fill: FillPage): void {
-    for (const { logs, knownFill } of this.readers) {
-      const log = logs.get('memory');
-      if (log !== undefined && knownFill !== fill) mark(log, host);
-    }
+  noteFill(host: number): void {
+    for (const log of this.active) if (log.map === this.wholeMemory) mark(log, host);
   }
 }
 
@@ -148,8 +145,6 @@ export class DirtyLogs {
 export class LogReader {
   /** By space; those that are on. */
   readonly logs = new Map<LoggedSpace, PageLog>();
-  /** What this provides was there all the time, as far as a log of the memory is concerned. */
-  knownFill: FillPage | null = null;
   private readonly all: DirtyLogs;
   /** Told which dirty pages of a replaced map are no longer where they were. */
   readonly mapReplaced: (space: AddressSpace, removed: RemovedPages) => void;

@@ -13,6 +13,8 @@ export const PAGE_LOG = 4;
 export const PAGE_WRITE_MAPPED = 8;
 /** Somebody wants to know of the page before it is written again. */
 export const PAGE_FROZEN = 16;
+/** The page's contents are still elsewhere (page-sources.ts). Every entry of a page table for it says so as well. */
+export const PAGE_ABSENT = 32;
 /** Flags that keep a page out of the look-aside tables for writes. */
 export const PAGE_SLOW_WRITE = PAGE_CODE | PAGE_ROM | PAGE_LOG | PAGE_FROZEN;
 

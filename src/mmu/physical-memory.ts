@@ -14,15 +14,7 @@
  */
 import { type AccessBytes, type MmioHandler, openBus, readParts, writeParts } from './device-parts.ts';
 import { DirtyLogs } from './dirty-logs.ts';
-import {
-  changedPages,
-  type FillPage,
-  MemoryMap,
-  type MemoryRegion,
-  type PageRange,
-  problemOf,
-  showsTwice,
-} from './memory-map.ts';
+import { changedPages, MemoryMap, type MemoryRegion, type PageRange, problemOf, showsTwice } from './memory-map.ts';
 import {
   type AddressSpace,
   PAGE_CODE,
@@ -34,12 +26,13 @@ import {
   type PageWatcher,
   spaces,
 } from './page-flags.ts';
+import { PageSources, type ProvidePage } from './page-sources.ts';
 
 export { type AccessBytes, type MmioHandler, openBus } from './device-parts.ts';
 export type { FillPage, MemoryRegion } from './memory-map.ts';
 export { type AddressSpace, PAGE_CODE, PAGE_LOG, PAGE_ROM, type PageWatcher } from './page-flags.ts';
 
-/** In the low bits of an entry of `hostPage`: see PAGE_ROM; and a page of a lazy region that was not touched here yet. */
+/** In the low bits of an entry of `hostPage`: see PAGE_ROM; and a page whose contents must be asked for, or were elsewhere. */
 const ENTRY_ROM = 1;
 const ENTRY_LAZY = 2;
 
@@ -79,13 +72,8 @@ export class PhysicalMemory {
   readonly #codeUsers = new Map<number, number>();
   readonly #maps = { normal: new MemoryMap([]), smm: new MemoryMap([]) };
   readonly logs: DirtyLogs;
-  /** For each fill function the pages of the buffer that it has filled. */
-  readonly #filled = new WeakMap<FillPage, Uint8Array>();
+  readonly sources: PageSources;
   #onThaw: (host: number) => void = () => {};
-  #fillsNow = 0;
-  #fillError: Error | null = null;
-  /** An instruction was given up for this error of a `fill`. */
-  failure: Error | null = null;
   /** Normal physical pages that are found by their number. */
   #pages = 0;
   /** The smallest number of those that are not. */
@@ -102,6 +90,7 @@ export class PhysicalMemory {
     this.u8 = new Uint8Array(buffer);
     this.view = new DataView(buffer);
     this.pageFlags = new Uint8Array(Math.ceil(buffer.byteLength / 4096));
+    this.sources = new PageSources(this.u8, this.pageFlags);
     this.logs = new DirtyLogs(this.#maps, this.pageFlags, this.watchers);
     this.mmio = mmio;
   }
@@ -128,14 +117,14 @@ export class PhysicalMemory {
   replace(regions: readonly MemoryRegion[], space: AddressSpace = 'normal'): void {
     const problem = problemOf(regions, this.u8.length);
     if (problem !== null) throw new RangeError(problem.message);
-    if (this.filling) throw new Error('the memory map cannot change while a page of it is being filled');
+    if (this.sources.busy) throw new Error('the memory map cannot change while a page of it is being filled');
     const map = new MemoryMap(regions);
     const maps = { ...this.#maps, [space]: map };
     const changed = changedPages(this.#maps[space], map);
     const shared = showsTwice([maps.normal, maps.smm]);
     // Where nothing is shown twice and the table keeps its size, only what changes needs a look.
     const partly = space === 'normal' && !shared && !this.#shared && this.#fits(this.#maps.normal) && this.#fits(map);
-    for (const { fill } of regions) if (fill !== undefined) this.#filledBy(fill);
+    for (const { fill } of regions) if (fill !== undefined) this.sources.filledBy(fill);
     const tables = partly ? null : this.#tables(maps.normal, maps.smm);
     const logs = this.logs.prepare(space, map, changed);
     const code = [...this.#codeUsers.keys()].map((page) => [page, this.#entryOf(page)] as const);
@@ -144,13 +133,7 @@ export class PhysicalMemory {
     this.#maps[space] = map;
     this.logs.adopt(space, logs, partly ? changed : null);
     if (tables === null) this.#patch(map, changed);
-    else {
-      this.hostPage = tables.hostPage;
-      this.#pages = tables.pages;
-      this.#smmPages = tables.smmPages;
-      this.#sparse = tables.sparse;
-      this.#firstSparse = tables.firstSparse;
-    }
+    else this.#useTables(tables);
     this.#shared = shared;
     for (const watcher of this.watchers) watcher.mapChanged();
     // Code that was made from a page stays watched where the page is the same memory, and goes where it is not.
@@ -177,8 +160,15 @@ export class PhysicalMemory {
       }
     }
   }
+  #useTables({ hostPage, pages, smmPages, sparse, firstSparse }: PageTables): void {
+    this.hostPage = hostPage;
+    this.#pages = pages;
+    this.#smmPages = smmPages;
+    this.#sparse = sparse;
+    this.#firstSparse = firstSparse;
+  }
   /** The tables for two maps. */
-  #tables(normal: MemoryMap, smm: MemoryMap) {
+  #tables(normal: MemoryMap, smm: MemoryMap): PageTables {
     const pages = Math.min(normal.slots.at(-1)?.to ?? 0, densePages);
     const smmPages = new Map<number, number>();
     const sparse = new Map<number, number>();
@@ -217,14 +207,9 @@ export class PhysicalMemory {
     return { hostPage, pages, smmPages, sparse, firstSparse };
   }
   /** @param host number of a page of the buffer */
-  #entry({ kind, fill }: MemoryRegion, host: number): number {
-    const rest = kind === 'rom' ? ENTRY_ROM : kind === 'lazy' && this.#filledBy(fill!)[host] === 0 ? ENTRY_LAZY : 0;
-    return (host * 4096) | rest;
-  }
-  #filledBy(fill: FillPage): Uint8Array {
-    let filled = this.#filled.get(fill);
-    if (filled === undefined) this.#filled.set(fill, (filled = new Uint8Array(this.pageFlags.length)));
-    return filled;
+  #entry(region: MemoryRegion, host: number): number {
+    const missing = this.sources.isMissing(region, host) ? ENTRY_LAZY : 0;
+    return (host * 4096) | missing | (region.kind === 'rom' ? ENTRY_ROM : 0);
   }
 
   /** Adds one region to the map; see {@link replace}. */
@@ -276,22 +261,10 @@ export class PhysicalMemory {
     if ((entry & ENTRY_LAZY) !== 0) {
       const [map, number] = page < firstAlias ? [this.#maps.normal, page] : [this.#maps.smm, page - firstAlias];
       const host = entry >>> 12;
-      const fill = map.at(number)!.region.fill!;
-      const filled = this.#filledBy(fill);
-      if (filled[host] === 0) {
-        filled[host] = 1;
-        this.#fillsNow++;
-        try {
-          fill(number, this.u8.subarray(host * 4096, host * 4096 + 4096));
-        } catch (error) {
-          filled[host] = 0;
-          this.#fillError = error instanceof Error ? error : new Error(String(error));
-          throw this.#fillError;
-        } finally {
-          this.#fillsNow--;
-        }
-        this.logs.noteFill(host, fill);
-      }
+      const { region } = map.at(number)!;
+      this.sources.provide(host);
+      if (region.kind === 'lazy') this.#thaw(host); // others that have the memory have it as it is now
+      if (this.sources.fill(region, number, host)) this.logs.noteFill(host);
       this.hostPage[index] = entry & ~ENTRY_LAZY;
     }
     return (entry & ~0xfff) >>> 0;
@@ -300,18 +273,18 @@ export class PhysicalMemory {
   isMemory(page: number): boolean {
     return this.#entryOf(page) !== -1;
   }
-  /**
-   * Is this what the last failing `fill` threw? Then the instruction that wanted the page is given up before it has had an
-   * effect, and the vCPU throws it when the processor's state is right: {@link failure}.
-   */
+  /** Is this what the last failing source of pages threw? Then the instruction is given up before it has had an effect. */
   failedWith(thrown: unknown): boolean {
-    if (thrown !== this.#fillError || this.#fillError === null) return false;
-    this.failure = this.#fillError;
-    return true;
+    return this.sources.failedWith(thrown);
   }
-  /** A page is being provided by the `fill` of its region. */
-  get filling(): boolean {
-    return this.#fillsNow > 0;
+  /**
+   * Contents of pages of the buffer that come when they are first touched, in the place of what is there; see
+   * {@link PageSources.putOff}.
+   */
+  putOff(provider: ProvidePage, isPutOff: (host: number) => boolean): void {
+    this.sources.putOff(provider, isPutOff);
+    this.#useTables(this.#tables(this.#maps.normal, this.#maps.smm));
+    for (const watcher of this.watchers) watcher.mapChanged();
   }
   flagsOf(page: number): number {
     const entry = this.#entryOf(page);
@@ -348,18 +321,18 @@ export class PhysicalMemory {
     if (entry !== -1) this.pageFlags[entry >>> 12]! &= ~flag;
   }
   /**
-   * From now on somebody is told before a page of the buffer that the maps show is written: once, with its number.
+   * From now on somebody is told before a page of a range of the buffer is written: once, with its number.
    * @param onWrite takes the place of the one before, and must do for that one, too
    */
-  freeze(onWrite: (host: number) => void): void {
+  freeze(from: number, to: number, onWrite: (host: number) => void): void {
+    const { pageFlags } = this;
     this.#onThaw = onWrite;
-    for (const space of spaces)
-      for (const { region, from, to, host } of this.#maps[space].slots) {
-        if (region.kind === 'rom') continue;
-        for (let page = host; page < host + to - from; page++)
-          this.pageFlags[page] = (this.pageFlags[page]! | PAGE_FROZEN) & ~PAGE_WRITE_MAPPED;
-      }
+    for (let page = from; page < to; page++) pageFlags[page] = (pageFlags[page]! | PAGE_FROZEN) & ~PAGE_WRITE_MAPPED;
     for (const watcher of this.watchers) watcher.writesProtected();
+  }
+  /** All that is frozen is about to be written. */
+  thawAll(): void {
+    for (let host = 0; host < this.pageFlags.length; host++) this.#thaw(host);
   }
   /** A page is about to be written. */
   #thaw(host: number): void {
@@ -367,10 +340,6 @@ export class PhysicalMemory {
     if ((flags & PAGE_FROZEN) === 0) return;
     this.pageFlags[host] = flags & ~PAGE_FROZEN;
     this.#onThaw(host);
-  }
-  /** Whether a page of the buffer has been provided by a `fill`. */
-  isFilledBy(fill: FillPage, host: number): boolean {
-    return this.#filledBy(fill)[host] !== 0;
   }
   /** A vCPU has made something of code in a page: writes to it are announced until the last one has let it go. */
   useCode(page: number): void {
@@ -567,6 +536,7 @@ export class PhysicalMemory {
   }
   /** @param page where a page of the buffer is shown; null: it is not known */
   #announceAt(host: number, page: number | null, within: number, bytes: number): void {
+    this.sources.provide(host);
     this.#thaw(host);
     const flags = this.pageFlags[host]!;
     if ((flags & PAGE_LOG) !== 0) this.logs.noteWrite(host);
@@ -574,6 +544,14 @@ export class PhysicalMemory {
     if (page !== null && !this.#shared) this.onCodeWrite(page * 4096 + within, bytes);
     else for (const user of this.#usersOf(host)) this.onCodeWrite(user * 4096 + within, bytes);
   }
+}
+
+interface PageTables {
+  readonly hostPage: Int32Array;
+  readonly pages: number;
+  readonly smmPages: Map<number, number>;
+  readonly sparse: Map<number, number>;
+  readonly firstSparse: number;
 }
 
 /** The address that a device sees. */
