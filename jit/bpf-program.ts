@@ -2,7 +2,7 @@
 import type { PlacedContext } from '../src/bpf/placement.ts';
 import { type BpfLinkage, type BpfProgram, checkLinkage, type HelperCall } from '../src/bpf/program.ts';
 import type { VerifiedProgram } from '../src/bpf/verifier.ts';
-import type { DirectAccess } from '../src/system/direct-programs.ts';
+import type { DirectAccess } from '../src/mmu/direct-access.ts';
 
 /** What a translation exports; also for callers that are WebAssembly themselves. */
 export interface BpfExports {

@@ -21,6 +21,7 @@ import {
 } from '../src/state/layout.ts';
 import { importLibrary } from './arith.ts';
 import { agreement, agreementSection } from './core-agreement.ts';
+import { addAskProgram } from './direct-memory.ts';
 import { Emitter, type Expr, type MemoryLimits } from './emitter.ts';
 import { addFlagFunctions } from './flag-functions.ts';
 import { addIsRight } from './jump-check.ts';
@@ -55,6 +56,7 @@ class CoreBuilder implements Reader {
     addX87Functions(e);
     addTimeStamp(e);
     addIsRight(e);
+    addAskProgram(e);
     e.addFunction('enter', ['i32', 'i32'], 'i32', () => this.enter(), true);
     e.addSection(agreementSection, agreement());
     e.validate();

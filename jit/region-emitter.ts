@@ -145,6 +145,7 @@ export class RegionEmitter implements Reader, BlockValues {
   }
 
   readonly budget = (): Expr => this.frame.i32(this.frame.budget);
+  readonly budgetAfter = (): Expr => this.e.op('i32.add', this.budget(), this.e.i32(this.count - this.index - 1));
   get isInexactClear(): boolean {
     return this.float.isInexactClear;
   }
@@ -542,8 +543,9 @@ export class RegionEmitter implements Reader, BlockValues {
     const bytes = Number(bits) / 8;
     const type: Type = bytes === 16 ? 'v128' : bytes === 8 ? 'i64' : 'i32';
     const suffix = bytes === 1 ? '8' : bytes === 2 ? '16' : '';
-    const { host, offset } = this.places.of(v, args[0]!, bytes, name !== 'load');
-    if (name === 'store') return e.store(type, host(), this.value(args[1]!), offset, `store${suffix}` as 'store');
+    const { host, offset, value: given } = this.places.of(v, args[0]!, bytes, name !== 'load');
+    const put = () => e.store(type, host(), given?.() ?? this.value(args[1]!), offset, `store${suffix}` as 'store');
+    if (name === 'store') return put();
     const value = e.load(type, host(), offset, (suffix === '' ? 'load' : `load${suffix}_u`) as 'load');
     const next = this.nodes[v + 1]!;
     const taken = next.op.startsWith('x87.operand.') && next.args[0] === v && this.plan.uses[v] === 1;

@@ -6,6 +6,7 @@ import type { Node } from '../src/ir/micro-ops.ts';
 import { stackTlbBits, stackTlbOffsets, tlbOffsets } from '../src/state/layout.ts';
 import { accessGroups, type GroupedAccess } from './access-groups.ts';
 import { AccessSlots, type Slot } from './access-slots.ts';
+import { answeredAt, askProgram, endsLeaving } from './direct-memory.ts';
 import type { Emitter, Expr } from './emitter.ts';
 import type { FastLoop, Member, Stream } from './fast-loops.ts';
 import { type Probe, probe, probeBoth } from './probe.ts';
@@ -16,6 +17,15 @@ interface Emission {
   readonly nodes: readonly Node[];
   value(v: number): Expr;
   exitIf(condition: Expr): void;
+  /** What is left of the budget after the current instruction. */
+  budgetAfter(): Expr;
+}
+/** Where an access finds its bytes. */
+export interface Place {
+  readonly host: () => Expr;
+  readonly offset: number;
+  /** Of a store, what it is to write, where that has been looked at. */
+  readonly value?: () => Expr;
 }
 
 /** What is known at one place of the code. */
@@ -64,9 +74,10 @@ export class RegionMemory {
     return () => Object.assign(this, { known, members });
   }
   /** Host address, and offset from it, of the access that node `v` makes at the address that value `at` is. */
-  of(v: number, at: number, bytes: number, write: boolean): { host: () => Expr; offset: number } {
+  of(v: number, at: number, bytes: number, write: boolean): Place {
     const member = this.members?.get(v);
     if (member !== undefined) return this.inStream(member, at);
+    if (this.leavesOften(v) && endsLeaving(this.emission.nodes, v)) return this.orAnswered(v, at, bytes, write);
     const grouped = this.known.groups.get(v);
     const slot = this.slots.of(this.emission.nodes[v]!);
     return grouped === undefined
@@ -104,6 +115,22 @@ export class RegionMemory {
     return nodes[at]!.op === 'insn' && this.region.apart.has(nodes[at]!.imm[0] as bigint);
   }
 
+  /** An access that has often missed the tables: a program may answer it. Each asks for itself. */
+  private orAnswered(node: number, at: number, bytes: number, write: boolean): Place {
+    const { e, emission } = this;
+    const address = e.share(emission.value(at), 'i64');
+    const value = write ? e.share(emission.value(emission.nodes[node]!.args[1]!), 'i32') : null;
+    const host = e.local('i32');
+    e.set(host, e.i32(0));
+    const missIf = (missed: Expr) =>
+      e.if(missed, () => {
+        askProgram(e, { address, bytes, value, budget: emission.budgetAfter() }, (c) => emission.exitIf(c));
+        e.set(host, answeredAt(e));
+      });
+    const found = probeBoth(e, ...this.table(write), address, bytes, missIf);
+    e.if(e.op('i32.eqz', e.get(host, 'i32')), () => e.set(host, found.host()));
+    return { host: () => e.get(host, 'i32'), offset: 0, ...(value && { value }) };
+  }
   /** Host address of an access on its own. */
   private single(node: number, v: number, bytes: number, write: boolean, slot: Slot | undefined): () => Expr {
     const { e } = this;

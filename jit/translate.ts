@@ -5,6 +5,7 @@ import { importLibrary } from './arith.ts';
 import type { CodeRangeOfRip } from './code-snapshot.ts';
 import type { IndirectJump, TranslationMode } from './compiler-protocol.ts';
 import { coreMemory } from './core-memory.ts';
+import { offerAskProgram } from './direct-memory.ts';
 import { Emitter } from './emitter.ts';
 import { offerF80Functions } from './f80-functions.ts';
 import type { InexactFlag } from './mxcsr.ts';
@@ -104,6 +105,7 @@ function emptyModule({ shared, cpu }: TranslationMode): Emitter {
   e.importFunction('flagsWord', 'core', ['i32'], 'i32');
   e.importFunction('flagsTest', 'core', ['i32', 'i32'], 'i32');
   offerDirectPort(e);
+  offerAskProgram(e);
   e.offerFunction('timeStamp', 'core', ['i32', 'i32'], 'i64');
   importLibrary(e);
   offerF80Functions(e);

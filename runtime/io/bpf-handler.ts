@@ -10,7 +10,7 @@ import { BpfInterpreter } from '../../src/bpf/interpreter.ts';
 import { Arena, PlacedContext, PlacedMaps, type PlacedRegions, placeRegions } from '../../src/bpf/placement.ts';
 import type { BpfLinkage } from '../../src/bpf/program.ts';
 import { type BpfProgramSource, type VerifiedProgram, verify } from '../../src/bpf/verifier.ts';
-import type { DirectAccess } from '../../src/system/direct-programs.ts';
+import type { DirectAccess } from '../../src/mmu/direct-access.ts';
 import type { AccessSize } from '../devices/device.ts';
 import { ProgramError } from '../errors.ts';
 import { loadBpfObject } from '../loaders/bpf-object.ts';

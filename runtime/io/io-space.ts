@@ -4,7 +4,7 @@
  * last hit or a bisection for memory.
  */
 import type { AccessLog } from '../../src/mmu/access-log.ts';
-import type { DirectAccess } from '../../src/system/direct-programs.ts';
+import type { DirectAccess } from '../../src/mmu/direct-access.ts';
 import { type AccessSize, allOnes, type Device, readWide, type WideSize, writeWide } from '../devices/device.ts';
 import { ConfigurationError } from '../errors.ts';
 import type { EventCounter } from './event-counter.ts';

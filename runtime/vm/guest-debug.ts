@@ -114,6 +114,7 @@ export class GuestDebug {
     this.addresses = addresses;
     this.engine.breakpoints.setEmbedders(new Set(addresses));
     this.cpu.processor.mmu.watchForEmbedder(watches);
+    this.cpu.processor.engine.forgetPrograms();
     this.watches.forget();
   }
   /** Nothing is debugged any more. */

@@ -6,6 +6,7 @@
  * devices (volume 3, section 11.11), and chipsets do not agree on what becomes of a processor's. An embedder whose machine makes
  * an interrupt of it calls `vm.msi()` for the exit. Devices' writes do not come here (PhysicalMemory.writeByDevice).
  */
+import type { DirectAccess } from '../../src/mmu/direct-access.ts';
 import type { AccessBytes, MmioHandler } from '../../src/mmu/physical-memory.ts';
 import type { LocalApic } from '../../src/system/local-apic.ts';
 import type { Vcpu } from './vcpu.ts';
@@ -55,6 +56,14 @@ export class OutsideMemory implements MmioHandler {
     if (machine.write64 !== undefined) return machine.write64(address, low, high);
     machine.write(address, 4, low);
     machine.write(address + 4, 4, high);
+  }
+
+  directAt(address: number, bytes: AccessBytes, write: boolean): DirectAccess | null {
+    if (this.current().apic?.claims(address) === true) return null;
+    return this.machine.directAt?.(address, bytes, write) ?? null;
+  }
+  passedOn(address: number, bytes: AccessBytes, write: boolean): void {
+    this.machine.passedOn?.(address, bytes, write);
   }
 
   private reached(): Vcpu {

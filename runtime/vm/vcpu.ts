@@ -168,8 +168,10 @@ export class Vcpu implements Processor, ApicListener, TimedVcpu {
       contexts: parts.contexts,
       code: this.code,
       directPort: (request) => portDirectly(this.cpu.processor, request),
+      findProgram: (request) => this.programs.memory.find(request),
     });
     this.engine = engine;
+    this.programs.attach(this.mmu);
     this.debug = new GuestDebug(cpu, engine, this.cpu);
     this.code.onDrop = (block) => this.engine.blockDropped(block);
     this.cpu.stateReplaced();

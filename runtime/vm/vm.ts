@@ -283,12 +283,14 @@ export class Vm {
         this.time.onPause = listener;
       },
     });
-    this.io.ports.programsChanged = (any) => {
+    const noting = (field: string) => (any: boolean) => {
       for (const { fields, programs } of this.vcpus) {
-        fields.set32('directPorts', any ? 1 : 0);
+        fields.set32(field, any ? 1 : 0);
         programs.forget();
       }
     };
+    this.io.ports.programsChanged = noting('directPorts');
+    this.io.memory.programsChanged = noting('directMemory');
     this.physical.mmio = new OutsideMemory(options.mmio ?? this.io.memory, () => this.vcpus[this.running]!);
     this.physical.onCodeWrite = (physical, bytes) => {
       for (const vcpu of this.vcpus) vcpu.code.written(physical, bytes);
@@ -299,6 +301,7 @@ export class Vm {
   private get accesses(): EmbedderAccesses {
     return this.vcpus[this.running]!.accesses;
   }
+
   /** Where each GSI goes. */
   get routes(): Routes {
     return this.irq.routes;

@@ -20,4 +20,6 @@ export interface EngineParts {
   readonly code: CodeMemory;
   /** A port access of a region's own; request and answer as in src/system/direct-port.ts. */
   readonly directPort: (request: number) => number;
+  /** Looks for the program that answers a region's access to memory (src/system/direct-memory.ts). */
+  readonly findProgram: (request: number) => boolean;
 }

@@ -135,7 +135,7 @@ export class Engine {
       },
       arith: arithmetic,
     });
-    this.core = coreExports(instance.exports, this.state, this.jumps, parts.directPort);
+    this.core = coreExports(instance.exports, this.state, this.jumps, parts);
     this.contextChanged();
   }
 

@@ -2,6 +2,7 @@
  * How an access that is no RAM is cut into those that devices see, as a processor does: eight bytes are one, sixteen are two of
  * eight; what lies in one of two pages comes in aligned parts.
  */
+import type { DirectAccess } from './direct-access.ts';
 
 export type AccessBytes = 1 | 2 | 4;
 
@@ -13,6 +14,10 @@ export interface MmioHandler {
   read64?(address: number): number;
   readonly high?: number;
   write64?(address: number, low: number, high: number): void;
+  /** The program that gets such an access, if generated code may ask it. */
+  directAt?(address: number, bytes: AccessBytes, write: boolean): DirectAccess | null;
+  /** It was asked, and has passed the access on, which is made once more. */
+  passedOn?(address: number, bytes: AccessBytes, write: boolean): void;
 }
 
 /** Nobody is there: reads give all ones. */

@@ -13,6 +13,7 @@
  * pages of the VM's linear memory, so that memory shown in two places is watched in both. Each space has its own dirty log.
  */
 import { type AccessBytes, type MmioHandler, openBus, readParts, writeParts } from './device-parts.ts';
+import type { DirectAccess } from './direct-access.ts';
 import { DirtyLogs } from './dirty-logs.ts';
 import { changedPages, MemoryMap, type MemoryRegion, type PageRange, problemOf, showsTwice } from './memory-map.ts';
 import {
@@ -366,6 +367,15 @@ export class PhysicalMemory {
         pages.add(space === 'smm' ? this.#smmPages.get(slot.from + within)! : slot.from + within);
       }
     return [...pages].filter((page) => this.#codeUsers.has(page));
+  }
+
+  // --- programs beside the processor
+  directAt(physical: number, bytes: AccessBytes, write: boolean): DirectAccess | null {
+    if (physical >= SMM_ALIAS || this.hostOf(Math.floor(physical / 4096)) !== -1) return null;
+    return this.mmio.directAt?.(physical, bytes, write) ?? null;
+  }
+  passedOn(physical: number, bytes: AccessBytes, write: boolean): void {
+    this.mmio.passedOn?.(physical, bytes, write);
   }
 
   // --- numbers, little endian

@@ -162,6 +162,11 @@ export class PageWalker {
     return found;
   }
 
+  /** Where the entries stand that the last walk has used; not the PDPTE registers. */
+  get entryPlaces(): Float64Array {
+    return this.entryAddress.subarray(0, this.entries);
+  }
+
   /** The physical page that a linear address leads to, whoever may go there; -1 = none. For debuggers: it leaves no trace. */
   look(low: number, high: number): number {
     const { mode } = this;

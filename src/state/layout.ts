@@ -165,6 +165,7 @@ function rows(): Row[] {
   add(null, 'u32', 'blockRecord'); // the interpreter's current block
   add(null, 'u32', 'tlbRead', 'tlbWrite'); // address of the look-aside table in force (user or supervisor)
   add(null, 'u32', 'depth');
+  add(null, 'u32', 'directMemory'); // not 0: there are programs that answer in guest-physical memory
   // Arguments and results of helpers and of the slow memory path.
   add(null, 'u64', 'argument0', 'argument1', 'argument2', 'argument3', 'result0', 'result1');
   add(null, 'v128', 'scratch0', 'scratch1');
@@ -202,6 +203,10 @@ export const slotCount = 0x300;
 /** Which port accesses there are programs for, u32 each: src/system/direct-programs.ts. */
 export const directPortsOffset = slotsOffset + slotCount * 16;
 export const directPortBits = 5;
+/** Which accesses to memory there are programs for: src/system/direct-memory.ts. */
+export const directMemoryOffset = directPortsOffset + (2 << directPortBits) * 4;
+export const directMemoryEntries = 16;
+export const directMemoryEntryBytes = 160;
 /**
  * Translation look-aside tables: direct-mapped by the page's number folded onto itself, one for reads and one for writes, for supervisor and for user. An entry
  * is 16 bytes: the linear page (i64; a page of the neighbouring entry = invalid), the difference host address - linear address (i32), spare.

@@ -2,22 +2,20 @@
  * The programs beside the processor that translated code has asked lately, where it finds them by itself: their functions in
  * the table of regions, and which accesses each is for in the vCPU's block (layout.ts). A port and direction have one place.
  */
-import type { CpuState } from '../state/cpu-state.ts';
-import { directPortBits, directPortsOffset } from '../state/layout.ts';
 
-/**
- * A program's function for other generated code: address in halves, twice the size plus 1 for a write, the value that is
- * written. The answer is -1 if it passes the access on, else the value that was read, or 0. It calls nobody who could change
- * more than the program's own memory.
- */
-export type DirectAccess = (low: number, high: number, way: number, value: number) => bigint;
+import type { DirectAccess } from '../mmu/direct-access.ts';
+import type { Mmu } from '../mmu/mmu.ts';
+import type { CpuState } from '../state/cpu-state.ts';
+import { directMemoryEntries, directPortBits, directPortsOffset } from '../state/layout.ts';
+import { DirectMemory } from './direct-memory.ts';
 
 const portMask = (1 << directPortBits) - 1;
 const places = 2 << directPortBits;
 /** The first place in the table; none is at 0. */
 const firstSlot = 1;
+const firstMemorySlot = firstSlot + places;
 /** The first that is free for regions. */
-export const firstRegionSlot = firstSlot + places;
+export const firstRegionSlot = firstMemorySlot + directMemoryEntries;
 
 /** The place of a port's accesses. */
 export const portPlace = (port: number, write: boolean): number => (write ? portMask + 1 : 0) + (port & portMask);
@@ -29,10 +27,16 @@ export class DirectPrograms {
   private readonly u32: Uint32Array;
   private readonly table: WebAssembly.Table;
   private readonly used = new Set<number>();
+  /** The same for accesses to memory. */
+  readonly memory: DirectMemory;
 
-  constructor({ u32 }: CpuState, table: WebAssembly.Table) {
-    this.u32 = u32;
+  constructor(state: CpuState, table: WebAssembly.Table) {
+    this.u32 = state.u32;
     this.table = table;
+    this.memory = new DirectMemory(state, table, firstMemorySlot);
+  }
+  attach(mmu: Mmu): void {
+    this.memory.attach(mmu);
   }
   /** This program answers such accesses, until {@link forget}. */
   setPort(port: number, bytes: 1 | 2 | 4, write: boolean, access: DirectAccess): void {
@@ -48,5 +52,6 @@ export class DirectPrograms {
       this.table.set(slotOf(place), null);
     }
     this.used.clear();
+    this.memory.forget();
   }
 }

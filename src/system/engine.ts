@@ -1,5 +1,5 @@
 /** What the privileged architecture needs from the outside: the engine that runs instructions, and the machine around the CPU. */
-import type { DirectAccess } from './direct-programs.ts';
+import type { DirectAccess } from '../mmu/direct-access.ts';
 
 /** A linear address, as an unsigned 64-bit number, and its bit in DR6. */
 export interface InstructionBreakpoint {
