@@ -96,7 +96,7 @@ export class JumpCache {
     if (!this.holds(index, low, high, context)) {
       const beside = index ^ 1;
       if (this.holds(beside, low, high, context)) this.clearAt(beside);
-      else if (u32[start + index * words + CONTEXT] !== 0) this.move(index, beside);
+      else if (this.isToMove(index, beside)) this.move(index, beside);
     }
     const at = start + index * words;
     u32[at] = low;
@@ -167,6 +167,13 @@ export class JumpCache {
     const index = this.index(low);
     if (this.holds(index, low, high, context)) this.clearAt(index);
     if (this.holds(index ^ 1, low, high, context)) this.clearAt(index ^ 1);
+  }
+  /** What stands at its own place moves aside, unless there is something there that is more likely to be wanted. */
+  private isToMove(from: number, to: number): boolean {
+    const { u32 } = this;
+    const at = start + from * words;
+    if (u32[at + CONTEXT] === 0 || this.index(u32[at]!) !== from) return false;
+    return u32[at + EPOCH] === this.codeEpoch || u32[start + to * words + EPOCH] !== this.codeEpoch;
   }
   private holds(index: number, low: number, high: number, context: number): boolean {
     const at = start + index * words;
