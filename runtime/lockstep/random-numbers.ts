@@ -3,9 +3,16 @@
 /** A whole number from 0 to below the argument. */
 export type Random = (below: number) => number;
 
-/** A small generator of repeatable random numbers (xorshift32). */
+/** Puts a seed's 32 bits everywhere, each seed somewhere else. */
+function spread(seed: number): number {
+  let state = Math.imul(seed ^ (seed >>> 16), 0x85eb_ca6b);
+  state = Math.imul(state ^ (state >>> 13), 0xc2b2_ae35);
+  return state ^ (state >>> 16);
+}
+
+/** A small generator of repeatable random numbers (xorshift32). Seeds that differ in 32 bits give other numbers. */
 export function randomNumbers(seed: number): Random {
-  let state = seed | 1;
+  let state = spread(seed) || 0x9e37_79b9; // zero would stay zero
   return (below) => {
     state ^= state << 13;
     state ^= state >>> 17;
