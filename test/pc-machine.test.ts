@@ -6,12 +6,11 @@ import { loadGuest } from '../runtime/loaders/load.ts';
 import type { ClockKind, Engine, Machine, RunEnd } from '../runtime/machines/machine.ts';
 import { createPcMachine } from '../runtime/machines/pc-machine.ts';
 import { Assembler, dword, to } from './engines/assembler.ts';
+import { lidt, out, putIdt, store } from './engines/system-code.ts';
 
 const codeAt = 0x10_0000;
 const idtAt = 0x2000;
-const apic = (register: number) => dword(0xfee0_0000 + register);
-/** `mov dword [address], value` */
-const store = (address: readonly number[], value: number) => [0xc7, 0x05, ...address, ...dword(value)];
+const apic = (register: number) => 0xfee0_0000 + register;
 /** AL to the debug console. */
 const show = [0xe6, 0xe9];
 /** `mov dx, 604h; mov ax, S5; out dx, ax` */
@@ -51,14 +50,8 @@ async function start(
     modules: [],
     flat: { address: codeAt, mode: 'protected' },
   });
-  const view = new DataView(bytes.buffer, bytes.byteOffset);
-  for (const [vector, label] of Object.entries(guest.vectors ?? {})) {
-    const handler = codeAt + guest.code.offsetOf(label);
-    view.setUint32(idtAt + Number(vector) * 8, (handler & 0xffff) | (8 << 16), true);
-    view.setUint32(idtAt + Number(vector) * 8 + 4, (handler & 0xffff_0000) | 0x8e00, true);
-  }
-  view.setUint16(idtAt - 8, 0x7ff, true);
-  view.setUint32(idtAt - 6, idtAt, true);
+  const handlers = Object.entries(guest.vectors ?? {}).map(([vector, label]) => [vector, guest.code.addressOf(label)]);
+  putIdt(bytes, idtAt, Object.fromEntries(handlers));
   for (const [address, content] of guest.more ?? []) bytes.set(content, address);
   machine.start(state);
   const limit = 20_000_000;
@@ -78,7 +71,7 @@ async function start(
   };
 }
 
-const loadIdt = [0x0f, 0x01, 0x1d, ...dword(idtAt - 8)];
+const loadIdt = lidt(idtAt - 8);
 const counter = dword(0x3000);
 
 /**
@@ -266,7 +259,7 @@ const together = (others: number): Guest => {
       .label('wait')
       .put(0x66, 0x83, 0x3d, dword(0x7000), others)
       .put(0x75, to('wait', 1))
-      .put(store(dword(0x7002), 1))
+      .put(store(0x7002, 1))
       .put(0xb9, dword(1000))
       .label('add')
       .put(0x66, 0xf0, 0x83, 0x05, dword(0x7004), 1)
@@ -324,7 +317,6 @@ test('code that another processor writes is executed as it is then', async () =>
 });
 
 test('the interval timer interrupts through the 8259s', async () => {
-  const out = (port: number, value: number) => [0xb0, value, 0xe6, port];
   const guest: Guest = {
     vectors: { 32: 'tick' },
     code: new Assembler(BigInt(codeAt))

@@ -10,13 +10,13 @@ import { Vm } from '../../runtime/vm/vm.ts';
 import { openBus } from '../../src/mmu/physical-memory.ts';
 import { Assembler, dword, to } from './assembler.ts';
 import { vmModules } from './modules.ts';
+import { store, wrmsr } from './system-code.ts';
 
 const CODE = 0x10000;
 const PAGE = 0x60000;
 const RESULTS = 0x70000;
-const base = (value: number) => [0xb9, ...dword(0x1b), 0xb8, ...dword(value), 0x31, 0xd2, 0x0f, 0x30]; // wrmsr
+const base = (value: number) => wrmsr(0x1b, value);
 const load = (address: number) => [0xa1, ...dword(address)]; // mov eax, [address]
-const store = (address: number, value: number) => [0xc7, 0x05, ...dword(address), ...dword(value)];
 const keep = (n: number) => [0xa3, ...dword(RESULTS + n * 4)]; // mov [result n], eax
 const ENABLED = 0x900;
 

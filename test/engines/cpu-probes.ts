@@ -7,6 +7,7 @@ import { cpuidLeaf } from '../../src/system/cpuid.ts';
 import type { CpuidPolicy } from '../../src/system/cpuid-policy.ts';
 import { dword } from './assembler.ts';
 import { vmModules } from './modules.ts';
+import { rdmsr, setControl } from './system-code.ts';
 
 export const kinds = {
   '32': { mode: '32', cpl: 0, paging: '32-bit', code: 0x20000000n, data: 0x30000000n },
@@ -24,9 +25,8 @@ const probe64 = (...bytes: Bytes): Probe => ({ mode: '64', code: bytes.flat() })
 /** Nothing to execute: the bit says how something behaves that other tests look at. */
 const nothing = null;
 
-const rdmsr = (index: number): Bytes => [0xb9, dword(index), 0x0f, 0x32];
 /** Sets a bit of CR4, through rAX. */
-const cr4 = (bit: number): Bytes => [0x0f, 0x20, 0xe0, 0x0f, 0xba, 0xe8, bit, 0x0f, 0x22, 0xe0];
+const cr4 = (bit: number) => setControl(4, 2 ** bit);
 /** CR4.OSXSAVE, and XCR0 for x87, SSE and AVX. */
 const avxState: Bytes = [...cr4(18), 0x31, 0xc9, 0x31, 0xd2, 0xb8, dword(7), 0x0f, 0x01, 0xd1];
 const AT_DATA = 0x07; // ModRM of [rDI], register 0
@@ -34,21 +34,21 @@ const AT_DATA = 0x07; // ModRM of [rDI], register 0
 /** By leaf (subleaf 0), register and bit. */
 export const probes: Readonly<Record<string, Probe | null>> = {
   '1 edx 0': probe(0xd9, 0xe8),
-  '1 edx 1': probe(cr4(0).flat()),
-  '1 edx 2': probe(cr4(3).flat()),
-  '1 edx 3': probe(cr4(4).flat()),
+  '1 edx 1': probe(cr4(0)),
+  '1 edx 2': probe(cr4(3)),
+  '1 edx 3': probe(cr4(4)),
   '1 edx 4': probe(0x0f, 0x31),
-  '1 edx 5': probe(rdmsr(0x10).flat()),
+  '1 edx 5': probe(rdmsr(0x10)),
   '1 edx 6': nothing,
-  '1 edx 7': probe(cr4(6).flat()),
+  '1 edx 7': probe(cr4(6)),
   '1 edx 8': probe(0x0f, 0xc7, 0x08 | AT_DATA),
   '1 edx 9': nothing,
-  '1 edx 11': probe(rdmsr(0x174).flat()),
-  '1 edx 12': probe(rdmsr(0xfe).flat()),
-  '1 edx 13': probe(cr4(7).flat()),
-  '1 edx 14': probe(rdmsr(0x179).flat()),
+  '1 edx 11': probe(rdmsr(0x174)),
+  '1 edx 12': probe(rdmsr(0xfe)),
+  '1 edx 13': probe(cr4(7)),
+  '1 edx 14': probe(rdmsr(0x179)),
   '1 edx 15': probe(0x0f, 0x44, 0xc0),
-  '1 edx 16': probe(rdmsr(0x277).flat()),
+  '1 edx 16': probe(rdmsr(0x277)),
   '1 edx 17': nothing,
   '1 edx 19': probe(0x0f, 0xae, 0x38 | AT_DATA),
   '1 edx 23': probe(0x0f, 0x77),
@@ -62,7 +62,7 @@ export const probes: Readonly<Record<string, Probe | null>> = {
   '1 ecx 9': probe(0x66, 0x0f, 0x38, 0x1c, 0xc0),
   '1 ecx 12': probe(avxState.flat(), 0xc4, 0xe2, 0x79, 0x98, 0xc0),
   '1 ecx 13': probe64(0x48, 0x0f, 0xc7, 0x08 | AT_DATA),
-  '1 ecx 17': probe64(cr4(17).flat()),
+  '1 ecx 17': probe64(cr4(17)),
   '1 ecx 19': probe(0x66, 0x0f, 0x38, 0x20, 0xc0),
   '1 ecx 20': probe(0x66, 0x0f, 0x38, 0x37, 0xc0),
   '1 ecx 21': nothing,
@@ -70,17 +70,17 @@ export const probes: Readonly<Record<string, Probe | null>> = {
   '1 ecx 23': probe(0xf3, 0x0f, 0xb8, 0xc0),
   '1 ecx 24': nothing,
   '1 ecx 25': probe(0x66, 0x0f, 0x38, 0xdc, 0xc0),
-  '1 ecx 26': probe(cr4(18).flat(), 0x31, 0xc9, 0x0f, 0x01, 0xd0),
+  '1 ecx 26': probe(cr4(18), 0x31, 0xc9, 0x0f, 0x01, 0xd0),
   '1 ecx 27': nothing,
   '1 ecx 28': probe(avxState.flat(), 0xc5, 0xfc, 0x57, 0xc0),
   '1 ecx 29': probe(avxState.flat(), 0xc4, 0xe2, 0x79, 0x13, 0xc0),
   '1 ecx 30': probe(0x0f, 0xc7, 0xf0),
   '1 ecx 31': nothing,
-  '7 ebx 0': probe64(cr4(16).flat(), 0xf3, 0x0f, 0xae, 0xc0),
-  '7 ebx 1': probe(rdmsr(0x3b).flat()),
+  '7 ebx 0': probe64(cr4(16), 0xf3, 0x0f, 0xae, 0xc0),
+  '7 ebx 1': probe(rdmsr(0x3b)),
   '7 ebx 3': probe(0xc4, 0xe2, 0x78, 0xf2, 0xc0),
   '7 ebx 5': probe(avxState.flat(), 0xc5, 0xfd, 0xfc, 0xc0),
-  '7 ebx 7': probe(cr4(20).flat()),
+  '7 ebx 7': probe(cr4(20)),
   '7 ebx 8': probe(0xc4, 0xe2, 0x79, 0xf7, 0xc0),
   '7 ebx 9': nothing,
   '7 ebx 10': probe(0xb8, dword(2), 0x66, 0x0f, 0x38, 0x82, AT_DATA),
@@ -90,22 +90,22 @@ export const probes: Readonly<Record<string, Probe | null>> = {
   '7 ebx 23': probe(0x66, 0x0f, 0xae, 0x38 | AT_DATA),
   '7 ebx 24': probe(0x66, 0x0f, 0xae, 0x30 | AT_DATA),
   '7 ebx 29': probe(0x0f, 0x38, 0xc8, 0xc0),
-  '7 ecx 2': probe(cr4(11).flat()),
-  '7 ecx 3': probe64(cr4(22).flat(), 0x31, 0xc9, 0x0f, 0x01, 0xee),
+  '7 ecx 2': probe(cr4(11)),
+  '7 ecx 3': probe64(cr4(22), 0x31, 0xc9, 0x0f, 0x01, 0xee),
   '7 ecx 4': nothing,
   '7 ecx 5': probe(0x31, 0xc9, 0x66, 0x0f, 0xae, 0xf1),
   '7 ecx 9': probe(avxState.flat(), 0xc4, 0xe2, 0x7d, 0xdc, 0xc0),
   '7 ecx 10': probe(avxState.flat(), 0xc4, 0xe3, 0x7d, 0x44, 0xc0, 0),
   // mov eax, cr4; bts eax, 12; mov cr4, eax
-  '7 ecx 16': probe(0x0f, 0x20, 0xe0, 0x0f, 0xba, 0xe8, 12, 0x0f, 0x22, 0xe0),
+  '7 ecx 16': probe(cr4(12)),
   '7 ecx 22': probe(0xf3, 0x0f, 0xc7, 0xf8),
   '7 ecx 27': probe(0x0f, 0x38, 0xf9, AT_DATA),
   '7 ecx 28': probe(0x66, 0x0f, 0x38, 0xf8, AT_DATA),
   '7 edx 4': nothing,
   '7 edx 14': probe(0x0f, 0x01, 0xe8),
-  '7 edx 29': probe(rdmsr(0x10a).flat()),
-  '80000001 edx 11': probe64(rdmsr(0xc000_0081).flat()),
-  '80000001 edx 20': probe(rdmsr(0xc000_0080).flat(), 0x0f, 0xba, 0xe8, 11, 0x0f, 0x30),
+  '7 edx 29': probe(rdmsr(0x10a)),
+  '80000001 edx 11': probe64(rdmsr(0xc000_0081)),
+  '80000001 edx 20': probe(rdmsr(0xc000_0080), 0x0f, 0xba, 0xe8, 11, 0x0f, 0x30),
   '80000001 edx 26': nothing,
   '80000001 edx 27': probe(0x0f, 0x01, 0xf9),
   '80000001 edx 29': nothing,

@@ -9,6 +9,7 @@ import { codeStart, dataStart, Guest, type GuestKind } from '../../runtime/locks
 import { IMAGE } from '../../runtime/lockstep/machine-image.ts';
 import { Assembler, at, dword, type Reference, to } from './assembler.ts';
 import { vmModules } from './modules.ts';
+import { wrmsr } from './system-code.ts';
 
 const kind: GuestKind = { mode: '32', cpl: 0, paging: '32-bit', code: 0x20000000n, data: 0x30000000n };
 const data = Number(dataStart(kind));
@@ -199,8 +200,7 @@ test('single steps: POPF, a repeated instruction, INT, IRET, a load of SS, HLT',
 
 test('BTF traps at branches alone, and a debug exception clears it', () => {
   const p = new Program();
-  const btf = [0xb9, ...dword(0x1d9), 0xb8, ...dword(2), 0x31, 0xd2, 0x0f, 0x30]; // wrmsr
-  p.put(btf).flags(TF).put(0x90, 0x90, 0xeb, to('target', 1), 0x90).label('target').put(0x90).label('next');
+  p.put(wrmsr(0x1d9, 2)).flags(TF).put(0x90, 0x90, 0xeb, to('target', 1), 0x90).label('target').put(0x90).label('next');
   p.flags(2).label('off').end();
   expectLog(
     p,

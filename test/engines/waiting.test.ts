@@ -13,6 +13,7 @@ import { cpuBase } from '../../runtime/vm/places.ts';
 import { Vm } from '../../runtime/vm/vm.ts';
 import { Assembler, dword, to } from './assembler.ts';
 import { vmModules } from './modules.ts';
+import { wrmsr } from './system-code.ts';
 
 const CODE = 0x1_0000;
 const RESULTS = 0x2_0000;
@@ -160,7 +161,7 @@ test('a processor without the feature has neither instructions nor register', ()
     ['max', 2, 'shutdown'], // a reserved bit
     ['x86-64-v3', 100_000, 'shutdown'],
   ] as const) {
-    const code = [0xb9, ...dword(0xe1), 0xb8, ...dword(value), 0x31, 0xd2, 0x0f, 0x30, HLT]; // wrmsr
+    const code = [...wrmsr(0xe1, value), HLT];
     assert.equal(vmOf('never', Uint8Array.from(code), model).vcpu(0).enter(100).kind, kind, `${model}, ${value}`);
   }
 });

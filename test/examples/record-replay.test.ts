@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import type { Vm } from '../../runtime/index.ts';
 import { Assembler, dword, to } from '../engines/assembler.ts';
+import { giveIdt } from '../engines/system-code.ts';
 import { randomNumbers } from '../isa/random.ts';
 import { guest, hashOf, origin, type TestEngine, testEngines } from '../vm/vm-harness.ts';
 import { record, replay } from './record-replay.ts';
@@ -18,14 +19,8 @@ const code = new Assembler(BigInt(origin))
 
 function prepared(engine: TestEngine): Vm {
   const vm = guest(engine, code.finish(), { clock: 'virtual' });
-  const { fields } = vm.vcpu(0);
-  const ram = new DataView(vm.ram.buffer, vm.ram.byteOffset);
-  for (const vector of [0x30, 0x31]) {
-    ram.setUint32(0x3000 + vector * 8, (fields.get32('csSelector') << 16) | Number(code.addressOf('handler')), true);
-    ram.setUint32(0x3000 + vector * 8 + 4, 0x8e00, true);
-  }
-  fields.set64('idtrBase', 0x3000n);
-  fields.set32('idtrLimit', 0x7ff);
+  const handler = code.addressOf('handler');
+  giveIdt(vm, { 48: handler, 49: handler });
   return vm;
 }
 

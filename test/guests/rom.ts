@@ -4,6 +4,7 @@
  */
 import { parseElf } from '../../runtime/loaders/elf.ts';
 import { Assembler, at, dword } from '../engines/assembler.ts';
+import { flat, gdt } from '../engines/system-code.ts';
 
 const block = 0x10000;
 const top = 2 ** 32;
@@ -33,8 +34,7 @@ export function romOf(file: Uint8Array, from: number | null): Uint8Array {
   code.put(0xb0, 0xff, 0xe6, 0x21, 0xe6, 0xa1); // the 8259s: nothing
   code.put(0xb8, dword(0x2bad_b002), 0xbb, dword(information), 0xba, dword(entry), 0xff, 0xe2);
   code.label('pointer').put(23, 0, at('table'));
-  code.label('table').put(dword(0), dword(0));
-  code.put(dword(0xffff), dword(0x00cf_9a00), dword(0xffff), dword(0x00cf_9200));
+  code.label('table').put(gdt(flat.code, flat.data));
   code.label('information').put(dword(from === null ? 0 : 4), dword(0), dword(0), dword(0));
   code.put(
     dword(information + 20),

@@ -3,10 +3,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { cpuidLeaf } from '../../src/system/cpuid.ts';
 import { timeStamp } from '../../src/system/time.ts';
+import { gate } from '../engines/system-code.ts';
 import {
   at,
   attempt,
-  gate,
   longMode,
   type Machine,
   machine,

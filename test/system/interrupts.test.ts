@@ -2,11 +2,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { NO_ERROR_CODE } from '../../src/state/vectors.ts';
+import { descriptor, gate } from '../engines/system-code.ts';
 import {
   at,
   attempt,
-  descriptor,
-  gate,
   longMode,
   type Machine,
   machine,

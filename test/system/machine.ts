@@ -10,6 +10,7 @@ import { Cpu } from '../../src/system/cpu.ts';
 import { type CpuModelName, cpuModel } from '../../src/system/cpu-models.ts';
 import { GuestFault } from '../../src/system/fault.ts';
 import { type HelperName, helpers } from '../../src/system/helpers.ts';
+import { descriptor, gate } from '../engines/system-code.ts';
 
 export const ramBytes = 4 << 20;
 
@@ -124,16 +125,6 @@ export type Machine = ReturnType<typeof machine>;
 export const G = 8;
 export const DB = 4;
 export const L = 2;
-/** The two words of a segment descriptor; `limit` in its own unit. */
-export function descriptor(base: number, limit: number, access: number, flags: number): [number, number] {
-  const low = ((limit & 0xffff) | (base << 16)) >>> 0;
-  const high = ((base >>> 16) & 0xff) | (access << 8) | (limit & 0xf_0000) | (flags << 20) | (base & 0xff00_0000);
-  return [low, high >>> 0];
-}
-export function gate(selector: number, offset: number, access: number, count = 0): [number, number] {
-  return [((offset & 0xffff) | (selector << 16)) >>> 0, ((offset & 0xffff_0000) | (access << 8) | count) >>> 0];
-}
-
 /** Where the tests keep their tables. */
 export const at = { gdt: 0x1000, ldt: 0x1800, idt: 0x2000, tss: 0x3000, otherTss: 0x3800, pml4: 0x10000 } as const;
 

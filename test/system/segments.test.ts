@@ -2,18 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CS, DS, ES, FS, SS } from '../../src/system/segment-register.ts';
-import {
-  at,
-  attempt,
-  DB,
-  descriptor,
-  longMode,
-  type Machine,
-  machine,
-  protectedMode,
-  sel,
-  writeEntry,
-} from './machine.ts';
+import { descriptor } from '../engines/system-code.ts';
+import { at, attempt, DB, longMode, type Machine, machine, protectedMode, sel, writeEntry } from './machine.ts';
 
 const move = (m: Machine, index: number, selector: number) => attempt(m, 'mov-to-segment', index, selector);
 const ranges = (m: Machine, name: string) =>

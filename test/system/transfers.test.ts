@@ -1,11 +1,10 @@
 /** Far jumps, calls and returns, call gates, and hardware task switches. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { descriptor, gate } from '../engines/system-code.ts';
 import {
   at,
   attempt,
-  descriptor,
-  gate,
   longMode,
   type Machine,
   machine,

@@ -1,7 +1,8 @@
 /** INT and IRET of virtual-8086 programs with CR4.VME: the redirection bitmap. SDM volume 3, section 21.3.3. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { at, attempt, gate, type Machine, protectedMode, run, sel, stackItems, writeGate } from './machine.ts';
+import { gate } from '../engines/system-code.ts';
+import { at, attempt, type Machine, protectedMode, run, sel, stackItems, writeGate } from './machine.ts';
 
 const VM = 0x20000;
 const VIF = 0x80000;

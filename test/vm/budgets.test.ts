@@ -1,6 +1,7 @@
 /** Basic blocks, deadlines and kicks: rows 3 and 4 of the VM API, and `vm.run()`. */
 import assert from 'node:assert/strict';
 import { Assembler, dword, to } from '../engines/assembler.ts';
+import { giveIdt } from '../engines/system-code.ts';
 import { guest, hashOf, origin, type TestEngine, testEngines } from './vm-harness.ts';
 
 const asm = () => new Assembler(BigInt(origin));
@@ -72,11 +73,7 @@ testEngines('row 3: a fault that is delivered ends a block', (engine) => {
   const code = asm().put(0x90, 0x0f, 0x0b, HLT).label('handler').put(0x90, 0x90, HLT); // nop; ud2
   const vm = guest(engine, code.finish());
   const { fields } = vm.vcpu(0);
-  const ram = new DataView(vm.ram.buffer, vm.ram.byteOffset);
-  ram.setUint32(0x3000 + 6 * 8, (fields.get32('csSelector') << 16) | Number(code.addressOf('handler')), true);
-  ram.setUint32(0x3000 + 6 * 8 + 4, 0x8e00, true);
-  fields.set64('idtrBase', 0x3000n);
-  fields.set32('idtrLimit', 0x7ff);
+  giveIdt(vm, { 6: code.addressOf('handler') });
   assert.equal(vm.vcpu(0).enter({ maxBlocks: 1 }).kind, 'budget');
   assert.equal(fields.get64('rip'), code.addressOf('handler'));
 });
@@ -138,11 +135,7 @@ testEngines('vm.run gives each exit once, waits through halts, and ends with its
     .put(0x40, 0xcf);
   const vm = guest(engine, code.finish());
   const vcpu = vm.vcpu(0);
-  const ram = new DataView(vm.ram.buffer, vm.ram.byteOffset);
-  ram.setUint32(0x3000 + 0x40 * 8, (vcpu.fields.get32('csSelector') << 16) | Number(code.addressOf('handler')), true);
-  ram.setUint32(0x3000 + 0x40 * 8 + 4, 0x8e00, true);
-  vcpu.fields.set64('idtrBase', 0x3000n);
-  vcpu.fields.set32('idtrLimit', 0x7ff);
+  giveIdt(vm, { 64: code.addressOf('handler') });
   const log: string[] = [];
   for await (const exit of vm.run()) {
     if (exit.kind === 'pio' && !exit.write) exit.value = 7;

@@ -7,6 +7,7 @@ import type { Vm } from '../../runtime/vm/vm.ts';
 import { MemoryMap } from '../../src/mmu/memory-map.ts';
 import { PageLog } from '../../src/mmu/page-log.ts';
 import { Assembler, dword, to } from '../engines/assembler.ts';
+import { CR0_PG, flat, putGates, putGdt, setControl } from '../engines/system-code.ts';
 import { type GuestOptions, guest, origin, type TestEngine, testEngines } from './vm-harness.ts';
 
 const HLT = 0xf4;
@@ -176,7 +177,7 @@ testEngines('row 7: flags in page tables, frames of exceptions and pushes are wr
   // Page directory at 40000h, tables at 41000h (which maps itself, too); stack at 50000h, IDT at 60000h, GDT at 61000h.
   const [DIRECTORY, PAGES, STACK, IDT, GDT] = [0x40000, 0x41000, 0x50000, 0x60000, 0x61000];
   const code = asm()
-    .put(0x0f, 0x20, 0xc0, 0x0d, dword(0x8000_0000), 0x0f, 0x22, 0xc0) // CR0.PG = 1
+    .put(setControl(0, CR0_PG))
     .label('again')
     .put(0xe6, 0x10) // out 10h, al: 1
     .put(0xa1, dword(DATA)) // a read sets the accessed flag
@@ -193,11 +194,8 @@ testEngines('row 7: flags in page tables, frames of exceptions and pushes are wr
   const view = new DataView(vm.ram.buffer, vm.ram.byteOffset, vm.ram.length);
   view.setUint32(DIRECTORY, PAGES | 7, true);
   for (let i = 0; i < 1024; i++) view.setUint32(PAGES + i * 4, (i * 4096) | 7, true);
-  const handler = Number(code.addressOf('handler'));
-  view.setUint32(IDT + 0x21 * 8, (8 << 16) | (handler & 0xffff), true);
-  view.setUint32(IDT + 0x21 * 8 + 4, (handler & 0xffff_0000) | 0x8e00, true);
-  view.setBigUint64(GDT + 8, 0x00cf_9b00_0000_ffffn, true);
-  view.setBigUint64(GDT + 16, 0x00cf_9300_0000_ffffn, true);
+  putGates(vm.ram, IDT, { 33: code.addressOf('handler') });
+  putGdt(vm.ram, GDT, flat.code, flat.data);
   const { fields, cpu } = vm.vcpu(0);
   fields.set64('cr3', BigInt(DIRECTORY));
   fields.set64('idtrBase', BigInt(IDT));

@@ -7,6 +7,7 @@ import type { Vcpu } from '../../runtime/vm/vcpu.ts';
 import { Vm } from '../../runtime/vm/vm.ts';
 import { Assembler, dword, to } from '../engines/assembler.ts';
 import { vmModules } from '../engines/modules.ts';
+import { giveIdt, lidt } from '../engines/system-code.ts';
 import { emptyVm, engines, guest, hashOf, loadCode, origin, testEngines } from './vm-harness.ts';
 
 const asm = () => new Assembler(BigInt(origin));
@@ -192,7 +193,7 @@ testEngines('row 2: halt, shutdown, budget and kicked', (engine) => {
   assert.deepEqual({ ...vcpu.enter() }, { kind: 'halt', cpu: 0, interruptible: true });
   assert.equal(vcpu.enter().kind, 'halt', 'it still halts');
   assert.equal(vcpu.runnable, false);
-  const fatal = guest(engine, [0x0f, 0x01, 0x1d, ...dword(0x2000), 0xcc]); // lidt of an empty table; int3
+  const fatal = guest(engine, [...lidt(0x2000), 0xcc]); // an empty table; int3
   const end = fatal.vcpu(0).enter();
   assert.equal(end.kind, 'shutdown');
   assert.equal((end as Extract<Exit, { kind: 'shutdown' }>).rip, origin + 7);
@@ -213,13 +214,7 @@ testEngines('row 2: the interrupt window opens exactly when an interrupt can be 
   const code = asm().put(0xfa, 0x90, 0xfb, 0x90, 0x90, 0xfa, HLT).label('handler').put(0x43, 0xcf);
   const vm = guest(engine, code.finish());
   const vcpu = vm.vcpu(0);
-  const ram = new DataView(vm.ram.buffer, vm.ram.byteOffset);
-  const cs = vcpu.fields.get32('csSelector');
-  const handler = Number(code.addressOf('handler'));
-  ram.setUint32(0x3000 + 0x21 * 8, (cs << 16) | handler, true);
-  ram.setUint32(0x3000 + 0x21 * 8 + 4, 0x8e00, true);
-  vcpu.fields.set64('idtrBase', 0x3000n);
-  vcpu.fields.set32('idtrLimit', 0x7ff);
+  giveIdt(vm, { 33: code.addressOf('handler') });
   assert.equal(vcpu.enter({ interruptWindow: true }).kind, 'interrupt-window');
   assert.equal(vcpu.fields.get64('rip'), BigInt(origin + 4), 'after the instruction that STI shadows');
   vcpu.interrupt(0x21);

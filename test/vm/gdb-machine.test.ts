@@ -12,20 +12,20 @@ import type { Engine } from '../../runtime/machines/machine.ts';
 import { createPcMachine } from '../../runtime/machines/pc-machine.ts';
 import { stateHash } from '../../runtime/state-hash.ts';
 import { Assembler, dword, to } from '../engines/assembler.ts';
+import { lidt, putIdt, store } from '../engines/system-code.ts';
 import { GdbClient } from './gdb-client.ts';
 
 const codeAt = 0x10_0000;
 const idtAt = 0x2000;
 const ticks = 0x3000;
-const apic = (register: number) => dword(0xfee0_0000 + register);
-const store = (address: readonly number[], value: number) => [0xc7, 0x05, ...address, ...dword(value)];
+const apic = (register: number) => 0xfee0_0000 + register;
 /** AL to the debug console. */
 const show = [0xe6, 0xe9];
 
 /** The APIC's timer interrupts a loop and then a HLT; the handler shows the time-stamp counter. */
 function ticking(): Assembler {
   return new Assembler(BigInt(codeAt))
-    .put(0x0f, 0x01, 0x1d, dword(idtAt - 8)) // lidt
+    .put(lidt(idtAt - 8))
     .put(store(apic(0xf0), 0x1ff), store(apic(0x3e0), 0xb), store(apic(0x320), 0x2_0030), store(apic(0x380), 3001))
     .put(0xfb) // sti
     .label('loop')
@@ -54,12 +54,7 @@ async function pc(engine: Engine) {
   const flat = { address: codeAt, mode: 'protected' } as const;
   const { state } = loadGuest(code.finish(), machine.ram, { name: 'guest', commandLine: '', modules: [], flat });
   const { bytes } = machine.ram;
-  const view = new DataView(bytes.buffer, bytes.byteOffset);
-  const handler = Number(code.addressOf('tick'));
-  view.setUint32(idtAt + 48 * 8, (handler & 0xffff) | (8 << 16), true);
-  view.setUint32(idtAt + 48 * 8 + 4, (handler & 0xffff_0000) | 0x8e00, true);
-  view.setUint16(idtAt - 8, 0x7ff, true);
-  view.setUint32(idtAt - 6, idtAt, true);
+  putIdt(bytes, idtAt, { 48: code.addressOf('tick') });
   machine.start(state);
   const ended = () => ({
     output,

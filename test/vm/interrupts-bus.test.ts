@@ -10,6 +10,7 @@ import { ioApicOn, picPairOn } from '../../runtime/interrupts/controllers.ts';
 import { EventCounter } from '../../runtime/io/event-counter.ts';
 import type { Vm } from '../../runtime/vm/vm.ts';
 import { Assembler, to } from '../engines/assembler.ts';
+import { out, store } from '../engines/system-code.ts';
 import {
   copy,
   count,
@@ -19,11 +20,9 @@ import {
   handler,
   hlt,
   loadIdt,
-  out,
   type Registers,
   registers,
   sti,
-  store,
 } from './interrupts-harness.ts';
 import type { RegisterAccess } from './interrupts-worker.ts';
 import { hashOf } from './vm-harness.ts';

@@ -14,7 +14,8 @@ import { ioApicOn, picPairOn } from '../../runtime/interrupts/controllers.ts';
 import type { Route } from '../../runtime/interrupts/routes.ts';
 import { EventCounter } from '../../runtime/io/event-counter.ts';
 import { Assembler, dword, to } from '../engines/assembler.ts';
-import { count, engines, Guest, handler, hlt, loadIdt, out, registers, sti, store } from './interrupts-harness.ts';
+import { out, store } from '../engines/system-code.ts';
+import { count, engines, Guest, handler, hlt, loadIdt, registers, sti } from './interrupts-harness.ts';
 import { testEngines } from './vm-harness.ts';
 
 const apic = (register: number) => 0xfee0_0000 + register;

@@ -9,6 +9,7 @@ import type { AccessSize, Device } from '../../runtime/devices/device.ts';
 import { loadFlatBinary } from '../../runtime/loaders/flat-binary.ts';
 import type { Vm } from '../../runtime/vm/vm.ts';
 import { type Assembler, dword } from '../engines/assembler.ts';
+import { lidt, putIdt } from '../engines/system-code.ts';
 import { emptyVm, origin, type TestEngine, type GuestOptions as VmParts } from './vm-harness.ts';
 
 export const engines = ['interpreter', 'translation'] as const;
@@ -18,23 +19,9 @@ const idt = 0x8000;
 export const counterAt = (n: number) => 0x9000 + n * 4;
 
 // --- instructions
-export const loadIdt = [0x0f, 0x01, 0x1d, ...dword(idt - 8)];
-export const out = (port: number, value: number) => [0xb0, value, 0xe6, port];
-/** `mov dword [address], value` */
-export const store = (address: number, value: number) => [0xc7, 0x05, ...dword(address), ...dword(value)];
+export const loadIdt = lidt(idt - 8);
 /** `mov eax, [from]; mov [to], eax` */
 export const copy = (from: number, to: number) => [0xa1, ...dword(from), 0xa3, ...dword(to)];
-export const wrmsr = (index: number, low: number) => [
-  0xb9,
-  ...dword(index),
-  0xb8,
-  ...dword(low),
-  0x31,
-  0xd2,
-  0x0f,
-  0x30,
-];
-export const rdmsr = (index: number) => [0xb9, ...dword(index), 0x0f, 0x32];
 export const count = (n: number) => [0xff, 0x05, ...dword(counterAt(n))];
 export const sti = 0xfb;
 export const hlt = 0xf4;
@@ -89,13 +76,8 @@ export class Guest {
     const bytes = code.finish();
     assert.ok(bytes.length < idt - origin - 8);
     this.vm.start(0, loadFlatBinary(bytes, { bytes: ram }, { address: origin, mode: 'protected' }));
-    for (const [vector, label] of Object.entries(vectors)) {
-      const address = origin + code.offsetOf(label);
-      this.#view.setUint32(idt + Number(vector) * 8, (address & 0xffff) | (8 << 16), true);
-      this.#view.setUint32(idt + Number(vector) * 8 + 4, 0x8e00, true);
-    }
-    this.#view.setUint16(idt - 8, 0x7ff, true);
-    this.#view.setUint32(idt - 6, idt, true);
+    const handlers = Object.entries(vectors).map(([vector, label]) => [vector, code.addressOf(label)]);
+    putIdt(ram, idt, Object.fromEntries(handlers));
   }
 
   word(address: number): number {

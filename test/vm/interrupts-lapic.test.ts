@@ -6,22 +6,8 @@ import { Pit8254 } from '../../runtime/devices/pit-8254.ts';
 import { ioApicOn, picPairOn } from '../../runtime/interrupts/controllers.ts';
 import { pcRoutes, picPins } from '../../runtime/interrupts/pc-routes.ts';
 import { Assembler, dword, to } from '../engines/assembler.ts';
-import {
-  copy,
-  count,
-  counterAt,
-  engines,
-  Guest,
-  handler,
-  hlt,
-  loadIdt,
-  out,
-  rdmsr,
-  registers,
-  sti,
-  store,
-  wrmsr,
-} from './interrupts-harness.ts';
+import { out, rdmsr, store, wrmsr } from '../engines/system-code.ts';
+import { copy, count, counterAt, engines, Guest, handler, hlt, loadIdt, registers, sti } from './interrupts-harness.ts';
 
 /** ICW1-4 for vectors 20H and 28H, everything masked but what is named. */
 const initialisePic = (mask: number, mask2 = 0xff) => [

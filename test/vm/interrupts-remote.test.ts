@@ -7,7 +7,8 @@ import { EventCounter } from '../../runtime/io/event-counter.ts';
 import { RemoteDevice } from '../../runtime/remote/remote-device.ts';
 import { createRing, ringTransport } from '../../runtime/remote/ring-transport.ts';
 import { Assembler, to } from '../engines/assembler.ts';
-import { copy, count, counterAt, Guest, handler, hlt, loadIdt, sti, store, wrmsr } from './interrupts-harness.ts';
+import { store, wrmsr } from '../engines/system-code.ts';
+import { copy, count, counterAt, Guest, handler, hlt, loadIdt, sti } from './interrupts-harness.ts';
 import { testEngines } from './vm-harness.ts';
 
 const ioApicAt = 0xfec0_0000;

@@ -8,7 +8,8 @@ import { decodeMsi } from '../../runtime/interrupts/msi.ts';
 import type { Route } from '../../runtime/interrupts/routes.ts';
 import { randomNumbers } from '../../runtime/lockstep/random-numbers.ts';
 import { Assembler, dword, to } from '../engines/assembler.ts';
-import { engines, Guest, handler, hlt, loadIdt, registers, sti, store } from './interrupts-harness.ts';
+import { store } from '../engines/system-code.ts';
+import { engines, Guest, handler, hlt, loadIdt, registers, sti } from './interrupts-harness.ts';
 import { MsixDevice } from './msix-device.ts';
 import { hashOf } from './vm-harness.ts';
 

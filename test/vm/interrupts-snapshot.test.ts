@@ -9,7 +9,8 @@ import type { Route } from '../../runtime/interrupts/routes.ts';
 import { EventCounter } from '../../runtime/io/event-counter.ts';
 import { type Random, randomNumbers } from '../../runtime/lockstep/random-numbers.ts';
 import { Assembler, to } from '../engines/assembler.ts';
-import { count, Guest, handler, loadIdt, out, sti, store } from './interrupts-harness.ts';
+import { out, store } from '../engines/system-code.ts';
+import { count, Guest, handler, loadIdt, sti } from './interrupts-harness.ts';
 import { MsixDevice } from './msix-device.ts';
 import { hashOf, type TestEngine, testEngines } from './vm-harness.ts';
 

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { assemble } from '../../src/bpf/assemble.ts';
 import { dword, to } from '../engines/assembler.ts';
+import { CR4_DE, lidt, putIdt, setControl } from '../engines/system-code.ts';
 import { code, IoGuest } from './io-guest.ts';
 import { engines, hashOf, type TestEngine, testEngines } from './vm-harness.ts';
 
@@ -137,21 +138,17 @@ testEngines('row 15: a breakpoint on a port is met where a program answers', asy
   const guest = new IoGuest(
     engine,
     code()
-      .put(0x0f, 0x01, 0x1d, dword(idt - 8), 0xbe, dword(2)) // lidt; esi: two rounds
+      .put(lidt(idt - 8), 0xbe, dword(2)) // esi: two rounds
       .label('round')
       .put(0xb9, dword(3000))
       .label('again')
       .put(0xe5, 0x60, 0x49, 0x75, to('again', 1)) // in eax, 60h
-      .put(0x0f, 0x20, 0xe0, 0x83, 0xc8, 0x08, 0x0f, 0x22, 0xe0) // CR4.DE
+      .put(setControl(4, CR4_DE))
       .put(0xb8, dword(0x60), 0x0f, 0x23, 0xc0, 0xb8, dword(0x2_0002), 0x0f, 0x23, 0xf8) // DR0 = 60h, DR7: ports
       .put(0x4e, 0x75, to('round', 1), 0xf4),
   );
   const { vm } = guest;
-  const view = new DataView(vm.ram.buffer, vm.ram.byteOffset);
-  view.setUint16(idt - 8, 0x7ff, true);
-  view.setUint32(idt - 6, idt, true);
-  view.setUint32(idt + 8, (vm.vcpu(0).fields.get32('csSelector') << 16) | handler, true);
-  view.setUint32(idt + 8 + 4, 0x8e00, true);
+  putIdt(vm.ram, idt, { 1: handler }, vm.vcpu(0).fields.get32('csSelector'));
   vm.physical.writeBytes(handler, Uint8Array.from([0xff, 0x05, ...dword(RESULTS), 0xcf])); // inc [RESULTS]; iret
   await vm.program(reads(0x60), counting, { shared: 8 });
   assert.deepEqual(guest.run(), {});

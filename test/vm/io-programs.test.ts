@@ -8,6 +8,7 @@ import { assemble } from '../../src/bpf/assemble.ts';
 import { BpfError } from '../../src/bpf/errors.ts';
 import { compile, withoutClang } from '../bpf/clang.ts';
 import { at, dword, to } from '../engines/assembler.ts';
+import { flat, lgdt, lidt, putGdt, putIdt, store as storeAt } from '../engines/system-code.ts';
 import { code, IoGuest } from './io-guest.ts';
 import { fuzzedGuest, RESULTS, readingGuest } from './pit-guest.ts';
 import { PitWithProgram, pitOptions } from './pit-program.ts';
@@ -149,7 +150,7 @@ testEngines(
   'row 15: a program answers loads and stores of memory, and what it passes on is an exit',
   async (engine) => {
     const at = 0xf000_0100;
-    const store = (value: number) => [0xc7, 0x05, ...dword(at), ...dword(value)];
+    const store = (value: number) => storeAt(at, value);
     const loads = [0xa1, ...dword(at), 0x01, 0xc3]; // mov eax, [at]; add ebx, eax
     const guest = new IoGuest(
       engine,
@@ -205,16 +206,12 @@ testEngines('row 15: an interrupt that a program injects is taken before the nex
   const guest = new IoGuest(
     engine,
     code()
-      .put(0x0f, 0x01, 0x1d, dword(idt - 8), 0xfb, 0xb9, dword(2000))
+      .put(lidt(idt - 8), 0xfb, 0xb9, dword(2000))
       .label('again')
       .put(0xe4, 0x60, 0x42, 0x49, 0x75, to('again', 1), 0xf4), // in al, 60h; inc edx; dec ecx
   );
   const { vm } = guest;
-  const view = new DataView(vm.ram.buffer, vm.ram.byteOffset);
-  view.setUint16(idt - 8, 0x7ff, true);
-  view.setUint32(idt - 6, idt, true);
-  view.setUint32(idt + 2 * 8, (vm.vcpu(0).fields.get32('csSelector') << 16) | handler, true);
-  view.setUint32(idt + 2 * 8 + 4, 0x8e00, true);
+  putIdt(vm.ram, idt, { 2: handler }, vm.vcpu(0).fields.get32('csSelector'));
   vm.physical.writeBytes(handler, Uint8Array.from([0x01, 0xd6, 0xff, 0x05, ...dword(RESULTS), 0xcf])); // add esi, edx; inc
   const interrupts = [() => vm.vcpu(0).nmi()];
   await vm.program(
@@ -353,7 +350,7 @@ testEngines(
         .put(0xb9, dword(2000))
         .label('again')
         .put(0xe4, 0x60, 0x49, 0x75, to('again', 1)) // in al, 60h
-        .put(0x0f, 0x01, 0x15, dword(gdt - 8), 0x0f, 0x01, 0x1d, dword(idt - 8)) // lgdt, lidt
+        .put(lgdt(gdt - 8), lidt(idt - 8))
         .put(0x66, 0xb8, 0x28, 0x00, 0x0f, 0x00, 0xd8) // ltr
         .put(0x6a, 0x23, 0x68, dword(0x6000), 0x6a, 0x02, 0x6a, 0x1b, 0x68, at('user'), 0xcf) // iret to ring 3
         .label('user')
@@ -361,24 +358,11 @@ testEngines(
     );
     const { vm } = guest;
     const view = new DataView(vm.ram.buffer, vm.ram.byteOffset);
-    const descriptors = [
-      0n,
-      0xcf9a000000ffffn,
-      0xcf92000000ffffn,
-      0xcffa000000ffffn,
-      0xcff2000000ffffn,
-      0x0000890090000067n,
-    ];
-    for (const [index, descriptor] of descriptors.entries()) view.setBigUint64(gdt + index * 8, descriptor, true);
-    view.setUint16(gdt - 8, 0x2f, true);
-    view.setUint32(gdt - 6, gdt, true);
+    putGdt(vm.ram, gdt, flat.code, flat.data, flat.userCode, flat.userData, 0x0000_8900_9000_0067n); // the last: the TSS
     view.setUint32(tss + 4, 0x7000, true);
     view.setUint16(tss + 8, 0x10, true);
     view.setUint16(tss + 102, 0x68, true);
-    view.setUint16(idt - 8, 0x7ff, true);
-    view.setUint32(idt - 6, idt, true);
-    view.setUint32(idt + 13 * 8, (0x08 << 16) | handler, true);
-    view.setUint32(idt + 13 * 8 + 4, 0x8e00, true);
+    putIdt(vm.ram, idt, { 13: handler });
     vm.physical.writeBytes(handler, Uint8Array.from([0xf4]));
     const program = await vm.program(
       { space: 'port', address: 0x60, length: 1, access: 'read' },

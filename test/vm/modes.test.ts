@@ -1,6 +1,19 @@
 /** Modes between the modes, through the VM API: row 20. The privileged guests of test/guests go through all the others. */
 import assert from 'node:assert/strict';
 import { Assembler, at, dword } from '../engines/assembler.ts';
+import {
+  CR0_PE,
+  CR0_PG,
+  CR4_PAE,
+  clearControl,
+  EFER,
+  EFER_LME,
+  flat,
+  gdt,
+  out,
+  setControl,
+  wrmsr,
+} from '../engines/system-code.ts';
 import { guest, origin, testEngines } from './vm-harness.ts';
 
 const word = (n: number) => dword(n).slice(0, 2);
@@ -10,15 +23,10 @@ const asm = () => new Assembler(BigInt(origin));
 const bigReal = (code: Assembler) =>
   code
     .put(0xfa, 0x0f, 0x01, 0x16, at('gdtr', 0, 2)) // cli; lgdt [gdtr]
-    .put(0x0f, 0x20, 0xc0, 0x0c, 1, 0x0f, 0x22, 0xc0) // mov eax, cr0; or al, 1; mov cr0, eax
+    .put(setControl(0, CR0_PE))
     .put(0xbb, word(8), 0x8e, 0xdb) // mov bx, 8; mov ds, bx
-    .put(0x24, 0xfe, 0x0f, 0x22, 0xc0); // and al, 0feh; mov cr0, eax
-const tables = (code: Assembler) =>
-  code
-    .label('gdtr')
-    .put(word(15), at('gdt'))
-    .label('gdt')
-    .put(...new Array<number>(8).fill(0), 0xff, 0xff, 0, 0, 0, 0x93, 0xcf, 0);
+    .put(clearControl(0, CR0_PE));
+const tables = (code: Assembler) => code.label('gdtr').put(word(15), at('gdt')).label('gdt').put(gdt(flat.data));
 
 testEngines('row 20: big real mode reaches 4 GiB, and keeps to it when a segment is loaded', (engine) => {
   const code = bigReal(asm())
@@ -49,33 +57,30 @@ testEngines('row 20: real mode, protected mode, 64-bit mode and back, each with 
   // Page tables at 10000h map the first 2 MiB; a task with IF in each mode writes port 80h.
   const code = asm()
     .put(0xfa, 0x0f, 0x01, 0x16, at('gdtr', 0, 2), 0xe6, 0x80) // cli; lgdt; out 80h, al
-    .put(0x0f, 0x20, 0xc0, 0x0c, 1, 0x0f, 0x22, 0xc0) // cr0.PE
+    .put(setControl(0, CR0_PE))
     .put(0x66, 0xea, at('protected'), word(8)) // jmp 8:protected
     .label('protected')
-    .put(0xb0, 1, 0xe6, 0x80) // mov al, 1; out 80h, al
-    .put(0x0f, 0x20, 0xe0, 0x83, 0xc8, 0x20, 0x0f, 0x22, 0xe0) // cr4.PAE
+    .put(out(0x80, 1))
+    .put(setControl(4, CR4_PAE))
     .put(0xb8, dword(0x1_0000), 0x0f, 0x22, 0xd8) // cr3
-    .put(0xb9, dword(0xc000_0080), 0xb8, dword(0x100), 0x31, 0xd2, 0x0f, 0x30) // EFER.LME
-    .put(0x0f, 0x20, 0xc0, 0x0d, dword(0x8000_0000), 0x0f, 0x22, 0xc0) // cr0.PG
+    .put(wrmsr(EFER, EFER_LME))
+    .put(setControl(0, CR0_PG))
     .put(0xea, at('long'), word(0x10)) // jmp 10h:long
     .label('long')
-    .put(0xb0, 2, 0xe6, 0x80, 0x49, 0xb8, ...dword(0x9abc_def0), ...dword(0x1234_5678)) // mov al, 2; out; mov r8, …
+    .put(out(0x80, 2), 0x49, 0xb8, ...dword(0x9abc_def0), ...dword(0x1234_5678)) // mov r8, …
     .put(0x68, dword(8), 0x68, at('back'), 0x48, 0xcb) // push 8; push back; retfq
     .label('back')
-    .put(0x0f, 0x20, 0xc0, 0x25, dword(0x7fff_ffff), 0x0f, 0x22, 0xc0) // paging off
-    .put(0xb0, 3, 0xe6, 0x80) // mov al, 3; out
+    .put(clearControl(0, CR0_PG))
+    .put(out(0x80, 3))
     .put(0xea, at('sixteen'), word(0x18)) // jmp 18h:sixteen
     .label('sixteen')
-    .put(0x0f, 0x20, 0xc0, 0x24, 0xfe, 0x0f, 0x22, 0xc0, 0xea, at('real', 0, 2), word(0)) // cr0.PE off; jmp 0:real
+    .put(clearControl(0, CR0_PE), 0xea, at('real', 0, 2), word(0)) // jmp 0:real
     .label('real')
-    .put(0xb0, 4, 0xe6, 0x80, 0xf4) // mov al, 4; out; hlt
+    .put(out(0x80, 4), 0xf4)
     .label('gdtr')
     .put(word(0x1f), at('gdt'))
     .label('gdt')
-    .put(...new Array<number>(8).fill(0))
-    .put(0xff, 0xff, 0, 0, 0, 0x9b, 0xcf, 0) // 32-bit code
-    .put(0xff, 0xff, 0, 0, 0, 0x9b, 0xaf, 0) // 64-bit code
-    .put(0xff, 0xff, 0, 0, 0, 0x9b, 0x0f, 0); // 16-bit code
+    .put(gdt(flat.code, flat.code64, flat.code16));
   const vm = guest(engine, code.finish(), { mode: 'real' });
   const table = (address: number, entry: number) =>
     vm.memory.write(address, Uint8Array.from([...dword(entry), 0, 0, 0, 0]));

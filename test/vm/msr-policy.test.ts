@@ -6,36 +6,19 @@ import type { HypercallExit, MsrExit } from '../../runtime/vm/exits.ts';
 import type { MsrRule } from '../../runtime/vm/msr-policy.ts';
 import type { Vm } from '../../runtime/vm/vm.ts';
 import { Assembler, dword } from '../engines/assembler.ts';
+import { giveIdt, rdmsr, wrmsr } from '../engines/system-code.ts';
 import { guest, hashOf, origin, testEngines } from './vm-harness.ts';
 
 const HLT = 0xf4;
 const HANDLER = 0x2000;
 const asm = () => new Assembler(BigInt(origin));
-const rdmsr = (index: number): number[] => [0xb9, ...dword(index), 0x0f, 0x32];
-const wrmsr = (index: number, low: number, high: number): number[] => [
-  0xb9,
-  ...dword(index),
-  0xb8,
-  ...dword(low),
-  0xba,
-  ...dword(high),
-  0x0f,
-  0x30,
-];
 
 /** A guest whose #UD and #GP handlers halt with EBP = the vector. */
 function withHandlers(vm: Vm): Vm {
-  const { fields } = vm.vcpu(0);
-  const view = new DataView(vm.ram.buffer, vm.ram.byteOffset);
-  for (const vector of [6, 13]) {
-    const at = HANDLER + vector * 16;
-    vm.ram.set([0xbd, ...dword(vector), HLT], at);
-    view.setUint32(0x3000 + vector * 8, (fields.get32('csSelector') << 16) | at, true);
-    view.setUint32(0x3000 + vector * 8 + 4, 0x8e00, true);
-  }
-  fields.set64('idtrBase', 0x3000n);
-  fields.set32('idtrLimit', 0x7ff);
-  fields.set64('rsp', 0x8000n);
+  const handlerOf = (vector: number) => HANDLER + vector * 16;
+  for (const vector of [6, 13]) vm.ram.set([0xbd, ...dword(vector), HLT], handlerOf(vector));
+  giveIdt(vm, { 6: handlerOf(6), 13: handlerOf(13) });
+  vm.vcpu(0).fields.set64('rsp', 0x8000n);
   return vm;
 }
 const register = (vm: Vm, name: string): number => vm.vcpu(0).fields.get32(name);

@@ -1,5 +1,6 @@
 /** Guests that set counter 0 of the interval timer in random ways and read it again and again. */
 import { type Assembler, dword, to } from '../engines/assembler.ts';
+import { out } from '../engines/system-code.ts';
 import { code } from './io-guest.ts';
 
 export const RESULTS = 0x10_0000;
@@ -12,7 +13,6 @@ function randomNumbers(seed: number): (below: number) => number {
     return Math.floor((state / 2 ** 32) * below);
   };
 }
-const out = (port: number, value: number) => [0xb0, value, 0xe6, port]; // mov al, value; out port, al
 
 /** mov ecx, count; in al, 40h; stosb; loop */
 function readLoop(guest: Assembler, label: string, count: number, ...between: number[]): void {

@@ -5,6 +5,7 @@ import { RemoteDevice, type RemoteDeviceOptions } from '../../runtime/remote/rem
 import type { Transport } from '../../runtime/remote/transport.ts';
 import type { Vm } from '../../runtime/vm/vm.ts';
 import { Assembler, dword, to } from '../engines/assembler.ts';
+import { lidt, out, putIdt, store } from '../engines/system-code.ts';
 import { ID, REGION_BYTES, reg, SECOND_BYTES } from './remote-test-device.ts';
 import { guest, origin, type TestEngine } from './vm-harness.ts';
 
@@ -23,11 +24,9 @@ const WRITES = 600;
 const HLT = 0xf4;
 
 const at = (register: number) => dword(DEVICE + register);
-/** mov dword [register], value */
-const set = (register: number, value: number) => [0xc7, 0x05, ...at(register), ...dword(value)];
+const set = (register: number, value: number) => store(DEVICE + register, value);
 /** mov eax, [register] */
 const get = (register: number) => [0xa1, ...at(register)];
-const out = (port: number, value: number) => [0xb0, value, 0xe6, port];
 
 /** A guest and the results that it must leave. */
 export class DeviceGuest {
@@ -55,7 +54,7 @@ export class DeviceGuest {
   driver(): Uint8Array {
     const { code } = this;
     code.put(0xeb, 6).label('function').put(0xb8, dword(0x0bad_f00d), 0xc3); // jmp over: mov eax, operand; ret
-    code.put(0x0f, 0x01, 0x1d, dword(IDT - 8)); // lidt
+    code.put(lidt(IDT - 8));
     // 8259s: vectors 20h and 28h; IRQ 5 by level, IRQ 6 by edge; both open.
     for (const [port, value] of [
       ...([0x11, 0x20, 4, 1] as const).map((v, i) => [i === 0 ? 0x20 : 0x21, v] as const),
@@ -147,17 +146,7 @@ export class DeviceGuest {
   }
 
   setVectors(vm: Vm): void {
-    const view = viewOf(vm);
-    for (const [vector, label] of [
-      [0x25, 'level'],
-      [0x26, 'edge'],
-    ] as const) {
-      const address = Number(this.code.addressOf(label));
-      view.setUint32(IDT + vector * 8, (address & 0xffff) | (8 << 16), true);
-      view.setUint32(IDT + vector * 8 + 4, 0x8e00, true);
-    }
-    view.setUint16(IDT - 8, 0x7ff, true);
-    view.setUint32(IDT - 6, IDT, true);
+    putIdt(vm.ram, IDT, { 37: this.code.addressOf('level'), 38: this.code.addressOf('edge') });
   }
 }
 

@@ -12,7 +12,8 @@ import { createPcMachine, type PcMachine } from '../../runtime/machines/pc-machi
 import { machineState } from '../../runtime/snapshot/machine-state.ts';
 import { stateHash } from '../../runtime/state-hash.ts';
 import { Assembler, dword, to } from '../engines/assembler.ts';
-import { loadIdt, out, store } from './interrupts-harness.ts';
+import { CR0_PE, flat, out, putGates, putGdt, setControl, store, tablePointer } from '../engines/system-code.ts';
+import { loadIdt } from './interrupts-harness.ts';
 
 const codeAt = 0x1_0000;
 const otherAt = 0x8000;
@@ -89,7 +90,7 @@ const first = (cpus: number) =>
 const second = () =>
   new Assembler(BigInt(otherAt))
     .put(0xfa, 0x31, 0xc0, 0x8e, 0xd8, 0x66, 0x0f, 0x01, 0x16, 0x00, 0x81) // lgdt [8100h]
-    .put(0x0f, 0x20, 0xc0, 0x0c, 1, 0x0f, 0x22, 0xc0, 0x66, 0xea, dword(otherAt + 0x40), 8, 0)
+    .put(setControl(0, CR0_PE), 0x66, 0xea, dword(otherAt + 0x40), 8, 0)
     .pad(0x40)
     .put(0x66, 0xb8, 0x10, 0, 0x8e, 0xd8, 0x8e, 0xc0, 0x8e, 0xd0, 0xbc, dword(0x7800), loadIdt)
     .put(store(apic(0xf0), 0x1ff), store(apic(0x320), 0x4_0043), nextDeadline, 0xfb)
@@ -117,20 +118,12 @@ async function busyMachine(engine: Engine, cpus: number): Promise<Running> {
   const { bytes } = machine.ram;
   const code = first(cpus);
   const state = loadFlatBinary(code.finish(), machine.ram, { address: codeAt, mode: 'protected' });
-  const view = new DataView(bytes.buffer, bytes.byteOffset);
   const table = 0x2000;
-  for (const [vector, label] of Object.entries(vectors)) {
-    const handler = codeAt + code.offsetOf(label);
-    view.setUint32(table + Number(vector) * 8, (handler & 0xffff) | (8 << 16), true);
-    view.setUint32(table + Number(vector) * 8 + 4, (handler & 0xffff_0000) | 0x8e00, true);
-  }
-  view.setUint16(idtAt - 8, 0x7ff, true);
-  view.setUint32(idtAt - 6, table, true);
+  const handlers = Object.entries(vectors).map(([vector, label]) => [vector, code.addressOf(label)]);
+  putGates(bytes, table, Object.fromEntries(handlers));
+  bytes.set(tablePointer(0x7ff, table), idtAt - 8);
   bytes.set(second().finish(), otherAt);
-  view.setUint16(descriptorsAt, 23, true);
-  view.setUint32(descriptorsAt + 2, descriptorsAt + 8, true);
-  view.setBigUint64(descriptorsAt + 16, 0x00cf_9a00_0000_ffffn, true);
-  view.setBigUint64(descriptorsAt + 24, 0x00cf_9200_0000_ffffn, true);
+  putGdt(bytes, descriptorsAt + 8, flat.code, flat.data);
   machine.start(state);
   machine.receive(Uint8Array.from({ length: 40 }, (_, i) => i * 5));
   return running;

@@ -5,6 +5,7 @@ import type { Vm } from '../../runtime/vm/vm.ts';
 import { cpuidLeaf } from '../../src/system/cpuid.ts';
 import { nanosOfTsc, nanosScale, tscOfNanos, tscRatio } from '../../src/system/tsc-scale.ts';
 import { Assembler, dword, to } from '../engines/assembler.ts';
+import { wrmsr } from '../engines/system-code.ts';
 import { emptyVm, guest, hashOf, origin, testEngines } from './vm-harness.ts';
 
 const SYSTEM_TIME = 0x4b56_4d01;
@@ -12,16 +13,6 @@ const WALL_CLOCK = 0x4b56_4d00;
 const TIME_AT = 0x20000;
 const WALL_AT = 0x20100;
 const RESULT = 0x20200;
-const wrmsr = (index: number, low: number): number[] => [
-  0xb9,
-  ...dword(index),
-  0xb8,
-  ...dword(low),
-  0x31,
-  0xd2,
-  0x0f,
-  0x30,
-];
 
 /** What the guest was told, as struct pvclock_vcpu_time_info has it. */
 function timeInfo(vm: Vm) {

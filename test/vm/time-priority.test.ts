@@ -1,22 +1,13 @@
 /** Row 21: the task priority is written and read without leaving `enter`, and interrupts come when it lets them. */
 import assert from 'node:assert/strict';
 import { Assembler, dword, to } from '../engines/assembler.ts';
+import { giveIdt, wrmsr } from '../engines/system-code.ts';
 import { type engines, guest, hashOf, origin, testEngines } from './vm-harness.ts';
 
 const HLT = 0xf4;
 const TPR = 0xfee0_0080;
 const visible = { clock: 'virtual', lapic: 'visible' } as const;
 const asm = () => new Assembler(BigInt(origin));
-const wrmsr = (index: number, low: number): number[] => [
-  0xb9,
-  ...dword(index),
-  0xb8,
-  ...dword(low),
-  0x31,
-  0xd2,
-  0x0f,
-  0x30,
-];
 const x2apic = wrmsr(0x1b, 0xfee0_0d00);
 const toCr8 = [0x44, 0x0f, 0x22, 0xc0]; // mov cr8, rax
 const fromCr8 = [0x44, 0x0f, 0x20, 0xc1]; // mov rcx, cr8
@@ -76,11 +67,7 @@ testEngines(
       const vm = guest(which, heldBack(rounds), { ...visible, mode: 'long' });
       const { fields } = vm.vcpu(0);
       vm.physical.writeBytes(HANDLER, Uint8Array.from(handler));
-      const gate = 0x3000 + 0x41 * 16;
-      vm.physical.write32(gate, (fields.get32('csSelector') << 16) | HANDLER);
-      vm.physical.write32(gate + 4, 0x8e00);
-      fields.set64('idtrBase', 0x3000n);
-      fields.set32('idtrLimit', 0xfff);
+      giveIdt(vm, { 65: HANDLER });
       fields.set64('rsp', 0x8000n);
       return vm;
     };

@@ -12,6 +12,7 @@ import { Vm } from '../../runtime/vm/vm.ts';
 import { VmTime, type VmTimeOptions } from '../../runtime/vm/vm-time.ts';
 import { Assembler, dword, to } from '../engines/assembler.ts';
 import { vmModules } from '../engines/modules.ts';
+import { wrmsr } from '../engines/system-code.ts';
 
 type Way = 'never' | 'first' | 'hot';
 const ways: readonly Way[] = ['never', 'first', 'hot'];
@@ -139,11 +140,10 @@ test('row 17: CR4.TSD keeps RDTSC from ring 3', () => {
 });
 
 test('row 17: IA32_TSC and IA32_TSC_ADJUST move the counter', () => {
-  const msr = (index: number, value: number) => [0xb9, dword(index), 0xb8, dword(value), 0x31, 0xd2, 0x0f, 0x30];
   const code = new Assembler(BigInt(CODE))
-    .put(...msr(0x10, 1_000_000)) // the write is instruction 4 and sets the counter
+    .put(...wrmsr(0x10, 1_000_000)) // the write is instruction 4 and sets the counter
     .put(0x0f, 0x31, 0xa3, dword(RESULTS)) // rdtsc: 1 later
-    .put(...msr(0x3b, 0)) // instructions 3-6 after that
+    .put(...wrmsr(0x3b, 0)) // instructions 3-6 after that
     .put(0x0f, 0x31, 0xa3, dword(RESULTS + 8), 0xf4)
     .finish();
   for (const way of ways) {
