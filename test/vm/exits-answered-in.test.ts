@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Vm } from '../../runtime/vm/vm.ts';
 import { dword, to } from '../engines/assembler.ts';
+import { lidt, putIdt } from '../engines/system-code.ts';
 import { code, IoGuest } from './io-guest.ts';
 import { engines, hashOf, origin, type TestEngine, testEngines } from './vm-harness.ts';
 
@@ -12,7 +13,7 @@ const idt = 0x8000;
 /** Reads of every width; behind STI; single-stepped by the guest; with an NMI now and then. NMI and #DB count in memory. */
 const reading = () =>
   code()
-    .put(0x0f, 0x01, 0x1d, dword(idt - 8), 0xb9, dword(80), 0xba, dword(0x7123)) // lidt
+    .put(lidt(idt - 8), 0xb9, dword(80), 0xba, dword(0x7123))
     .label('again')
     .put(0xe4, 0x10, 0x01, 0xc3, 0x66, 0xe5, 0x11, 0x01, 0xc3, 0xe5, 0x12, 0x01, 0xc3) // in; add ebx, eax
     .put(0xec, 0x31, 0xc3, 0x66, 0xed, 0x31, 0xc3, 0xed, 0x31, 0xc3) // the same from DX; xor
@@ -22,13 +23,7 @@ const reading = () =>
     .put(0xbf, dword(0x5000), 0x6c, 0x6d, 0x49, 0x0f, 0x85, to('again'), 0xf4); // insb; insd
 
 function prepare(vm: Vm): void {
-  const view = new DataView(vm.ram.buffer, vm.ram.byteOffset);
-  view.setUint16(idt - 8, 0x7ff, true);
-  view.setUint32(idt - 6, idt, true);
-  for (const vector of [1, 2]) {
-    view.setUint32(idt + vector * 8, (vm.vcpu(0).fields.get32('csSelector') << 16) | handler, true);
-    view.setUint32(idt + vector * 8 + 4, 0x8e00, true);
-  }
+  putIdt(vm.ram, idt, { 1: handler, 2: handler }, vm.vcpu(0).fields.get32('csSelector'));
   vm.physical.writeBytes(handler, Uint8Array.from([0x01, 0x1d, ...dword(0x4000), 0xff, 0x05, ...dword(0x4004), 0xcf]));
 }
 

@@ -8,7 +8,8 @@ import { physicalDma } from '../../runtime/remote/dma.ts';
 import { RemoteDevice } from '../../runtime/remote/remote-device.ts';
 import { transportPair } from '../../runtime/remote/transport.ts';
 import { Assembler, dword } from '../engines/assembler.ts';
-import { engines, Guest, handler, hlt, loadIdt, sti, store } from './interrupts-harness.ts';
+import { store } from '../engines/system-code.ts';
+import { engines, Guest, handler, hlt, loadIdt, sti } from './interrupts-harness.ts';
 
 const apic = (register: number) => 0xfee0_0000 + register;
 const end = store(apic(0xb0), 0);

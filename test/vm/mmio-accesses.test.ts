@@ -13,6 +13,7 @@ import type { MmioExit } from '../../runtime/vm/exits.ts';
 import type { Vm } from '../../runtime/vm/vm.ts';
 import { assemble } from '../../src/bpf/assemble.ts';
 import { Assembler, dword, qword } from '../engines/assembler.ts';
+import { CR4_SSE, setControl } from '../engines/system-code.ts';
 import { guest, origin, testEngines } from './vm-harness.ts';
 
 /** Nobody is there, or a device. */
@@ -21,8 +22,7 @@ const DEVICE = 0xd000_0000;
 const HLT = 0xf4;
 const hex = (n: number | bigint) => n.toString(16);
 const asm = () => new Assembler(BigInt(origin));
-/** cr4 |= OSFXSR | OSXMMEXCPT */
-const sse = [0x0f, 0x20, 0xe0, 0x0d, ...dword(0x600), 0x0f, 0x22, 0xe0];
+const sse = setControl(4, CR4_SSE);
 const mib = 1 << 20;
 
 /** A device whose every read gives another value, and which notes what it is asked. */
