@@ -50,6 +50,7 @@ ended it, ${shutdownStatus} after a triple fault, ${internalErrorStatus} for a b
     ...engineOption,
     machine: { value: 'bare|pc', help: 'bare: four ports; pc: timers, interrupts, ACPI (pc for Linux, else bare)' },
     clock: { value: 'virtual|host', help: "a pc's time: instructions executed, or the host's (virtual)" },
+    'test-device': { help: "give a pc the devices of QEMU's pc-testdev, which KVM's unit tests drive" },
     serial: { value: 'stdio|none|FILE', help: 'where the serial port at 0x3F8 leads (stdio)' },
     debugcon: { value: 'stdio|none|FILE', help: 'where the debug console at 0xE9 leads (stdio)' },
     'max-instructions': { value: 'N', help: 'stop after exactly N instructions' },
@@ -230,13 +231,18 @@ export async function run(args: readonly string[], output: Output): Promise<numb
   const narrow = gdbArchitecture === 'i8086' || gdbArchitecture === 'i386' ? gdbArchitecture : undefined;
   const architecture: GdbArchitecture | undefined = wide ? 'i386:x86-64' : narrow;
   const gdb = gdbPort === undefined ? null : { port: gdbPort, architecture };
-  const fitting = isRestored || (flat.flat === undefined && guestFormat(file) === 'bzimage') ? 'pc' : 'bare';
+  const testDevice = parsed.flag('test-device');
+  const fitting =
+    isRestored || testDevice || (flat.flat === undefined && guestFormat(file) === 'bzimage') ? 'pc' : 'bare';
   const options = {
     ...readMachineOptions(parsed),
     engine: readEngine(parsed),
     machine: parsed.choice('machine', machineKinds, fitting),
     clock: parsed.choice('clock', clockKinds, 'virtual'),
+    testDevice,
   };
+  if (testDevice && options.machine !== 'pc')
+    throw new UsageError(`--test-device is a pc's, not for --machine ${options.machine}`);
   const modules = parsed.texts('initrd').map(readModule);
   const stdio = json ? process.stderr : process.stdout;
   const serialWord = parsed.text('serial') ?? 'stdio';

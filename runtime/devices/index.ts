@@ -16,3 +16,4 @@ export { PostPort } from './post-port.ts';
 export { RtcCmos } from './rtc-cmos.ts';
 export { Serial16550 } from './serial-16550.ts';
 export { ResetControl, ResetLine, SpeakerPort, SystemControlPort } from './system-control.ts';
+export { TestLines, TestMemory } from './test-device.ts';

@@ -45,6 +45,8 @@ export interface MachineOptions {
   readonly paravirt?: 'none' | 'kvm';
   /** Where translations are kept: a folder in Node, the name of a database in a page; null: nowhere. */
   readonly cache: string | null;
+  /** A PC's devices for test programs of processors, after QEMU's pc-testdev (`runtime/devices/test-device.ts`). */
+  readonly testDevice?: boolean;
   /** Takes each byte sent through the serial port. */
   readonly serial: (byte: number) => void;
   /** Takes each byte written to the debug console. */

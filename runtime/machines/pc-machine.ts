@@ -130,6 +130,7 @@ export class PcMachine implements Machine {
         vm.physical.a20 = open;
       },
       interrupts: vm.irq,
+      testDevice: options.testDevice ?? false,
     });
     if (kind === 'virtual') io.ports.took = (accesses) => this.time.pass(accesses * portNanos);
     this.time.onPause = () => {

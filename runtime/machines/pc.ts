@@ -8,7 +8,7 @@
  *   ports 0F4        exit port                    ports 3F8      serial port, interrupt 4
  *   ports 4D0        edge or level                ports 510      firmware configuration
  *   ports 600        power management, irq 9      ports CF9      reset control
- *   FEC00000         I/O APIC
+ *   FEC00000         I/O APIC                     and, if asked for, what `test-device.ts` lists
  */
 
 import { AcpiPower } from '../devices/acpi-power.ts';
@@ -18,12 +18,14 @@ import type { Device } from '../devices/device.ts';
 import { ExitPort } from '../devices/exit-port.ts';
 import { FirmwareConfiguration } from '../devices/firmware-configuration.ts';
 import { type IoApic, ioApicPins } from '../devices/io-apic.ts';
+import type { IrqLine } from '../devices/irq-line.ts';
 import type { PicPair } from '../devices/pic-8259.ts';
 import { Pit8254 } from '../devices/pit-8254.ts';
 import { PostPort } from '../devices/post-port.ts';
 import { RtcCmos } from '../devices/rtc-cmos.ts';
 import { Serial16550 } from '../devices/serial-16550.ts';
 import { ResetControl, ResetLine, SpeakerPort, SystemControlPort } from '../devices/system-control.ts';
+import { TestLines, TestMemory } from '../devices/test-device.ts';
 import { ioApicOn, picPairOn } from '../interrupts/controllers.ts';
 import { pcRoutes, picPins } from '../interrupts/pc-routes.ts';
 import type { VmInterrupts } from '../interrupts/vm-interrupts.ts';
@@ -56,6 +58,8 @@ export interface PcSurroundings {
   readonly setA20: (open: boolean) => void;
   /** Takes the interrupt controllers and the devices' lines. */
   readonly interrupts: VmInterrupts;
+  /** Also the devices that test programs drive. */
+  readonly testDevice: boolean;
 }
 
 export interface PcDevices {
@@ -108,5 +112,13 @@ export function attachPcDevices(io: IoMap, around: PcSurroundings): PcDevices {
   ];
   for (const [address, length, device] of ports) io.attach({ space: 'port', address, length }, device);
   io.attach({ space: 'memory', address: pcLayout.ioApic, length: 0x1000 }, ioApic);
+  if (around.testDevice) attachTestDevices(io, line);
   return { serial, pic, ioApic };
+}
+
+function attachTestDevices(io: IoMap, line: (irq: number) => IrqLine): void {
+  const lines = Array.from({ length: ioApicPins }, (_, gsi) => line(gsi));
+  io.attach({ space: 'port', address: 0xe0, length: 8 }, new TestMemory('test-register', 4));
+  io.attach({ space: 'port', address: 0x2000, length: lines.length }, new TestLines(lines));
+  io.attach({ space: 'memory', address: 0xff00_0000, length: 0x1_0000 }, new TestMemory('test-memory', 0x1_0000));
 }

@@ -44,6 +44,7 @@ test('a Linux kernel gets a PC, anything else the bare machine, and --machine th
   assert.deepEqual(await machineOf(linux, '--machine', 'bare'), ['bare', 'virtual']);
   assert.deepEqual(await machineOf(kernel, '--machine', 'pc', '--clock', 'host'), ['pc', 'host']);
   assert.deepEqual(await machineOf(linux, '--flat', '0x8000'), ['bare', 'virtual']);
+  assert.deepEqual(await machineOf(kernel, '--test-device'), ['pc', 'virtual']);
 });
 
 test('a power-off is status 0, a reset status 3 with a line', async () => {
@@ -80,6 +81,7 @@ test('whatever is wrong with a command line is one line that names it, and statu
     [['run', kernel, '--cpus', '256'], /--cpus 256: the most is 255/],
     [['run', kernel, '--cpus', 'two'], /--cpus two: not a whole number/],
     [['run', kernel, '--machine', 'laptop'], /--machine laptop: it must be one of bare, pc/],
+    [['run', kernel, '--machine', 'bare', '--test-device'], /--test-device is a pc's, not for --machine bare/],
     [['run', kernel, '--clock', 'sun'], /--clock sun: it must be one of virtual, host/],
     [['run', kernel, '--engine', 'warp'], /--engine warp: it must be one of auto, interpreter, jit/],
     [['run', kernel, '--x87', 'slow'], /--x87 slow: it must be one of exact, fast/],

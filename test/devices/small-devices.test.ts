@@ -5,6 +5,7 @@ import { ExitPort } from '../../runtime/devices/exit-port.ts';
 import { FirmwareConfiguration } from '../../runtime/devices/firmware-configuration.ts';
 import { irqLine } from '../../runtime/devices/irq-line.ts';
 import { PostPort } from '../../runtime/devices/post-port.ts';
+import { TestLines, TestMemory } from '../../runtime/devices/test-device.ts';
 
 test('the debug console answers 0xE9 and passes bytes on', () => {
   const sent: number[] = [];
@@ -58,4 +59,29 @@ test('the firmware configuration gives items byte by byte, from the beginning of
   device.write(1, 1, 0xff);
   device.write(0, 1, 5);
   assert.equal(device.read(0, 2), 0x51 << 8, 'half a selector selects nothing; the selector itself cannot be read');
+});
+
+test("the test device's memory keeps what it is given at any width, and nothing behind its end", () => {
+  const device = new TestMemory('test-register', 4);
+  device.write(0, 4, 0x4433_2211);
+  device.write(1, 2, 0xbbaa);
+  assert.equal(device.read(0, 4), 0x44bb_aa11);
+  assert.equal(device.read(3, 1), 0x44);
+  device.write(4, 4, 0xffff_ffff);
+  assert.equal(device.read(4, 4), 0);
+  assert.equal(device.state.bytes.length, 4);
+});
+
+test("the test device's lines are what their ports were last told, after a restored state too", () => {
+  const levels = [false, false, false];
+  const device = new TestLines(levels.map((_, i) => ({ set: (high) => void (levels[i] = high) })));
+  device.write(1, 1, 1);
+  device.write(2, 1, 0x80);
+  assert.deepEqual(levels, [false, true, true]);
+  device.write(2, 1, 0);
+  device.write(7, 1, 1);
+  assert.deepEqual(levels, [false, true, false]);
+  device.state = { levels: [true, false, false] };
+  device.restored();
+  assert.deepEqual(levels, [true, false, false]);
 });
