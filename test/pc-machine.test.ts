@@ -152,10 +152,10 @@ test('test programs drive lines, a register and memory of a device', async () =>
   const code = new Assembler(BigInt(codeAt))
     .put(0x0f, 0x01, 0x1d, dword(idtAt - 8), store(apic(0xf0), 0x1ff)) // lidt; the local APIC on
     .put(0xb0, 0xff, 0xe6, 0x21, 0xe6, 0xa1) // the 8259s masked
-    .put(store(dword(0xfec0_0000), 0x10 + 14 * 2), store(dword(0xfec0_0010), 0x77), 0xfb) // pin 14: vector 77H; sti
+    .put(store(0xfec0_0000, 0x10 + 14 * 2), store(0xfec0_0010, 0x77), 0xfb) // pin 14: vector 77H; sti
     .put(0xba, dword(0x200e), 0xb0, 1, 0xee, 0xb0, 0, 0xee, 0x90) // the line high, low
     .put(0x66, 0xb8, 0x88, 0x99, 0x66, 0xe7, 0xe0, 0xe4, 0xe1, show) // mov ax, 9988h; out e0h, ax; in al, e1h
-    .put(store(dword(0xff00_0ffe), 0x4433_2211), 0xa0, dword(0xff00_1001), show) // across two pages
+    .put(store(0xff00_0ffe, 0x4433_2211), 0xa0, dword(0xff00_1001), show) // across two pages
     .put(powerOff)
     .label('line')
     .put(0x50, 0xb0, 0x69, show, store(apic(0xb0), 0), 0x58, 0xcf); // 'i', end of interrupt
