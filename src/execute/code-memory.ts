@@ -11,6 +11,8 @@ import { InternalError } from './internal-error.ts';
 const stopWords = 4;
 /** Before a block's header: its number, and nothing, so that records stay where they can be read quickly. */
 const leadWords = 2;
+/** As many writes cost as much as making a page's blocks again. */
+const firstPatience = 32;
 const twoTo32 = 1n << 32n;
 
 export interface CodeRange {
@@ -56,6 +58,8 @@ export class CodeMemory {
   /** Every block since all were dropped, by the number that stands before its header. */
   private list: InterpreterBlock[] = [];
   private readonly byPage = new Map<number, Set<CodeRange>>();
+  /** Writes to pages with code, and how many it takes until nothing of their code is kept. */
+  private readonly wear = new Map<number, { writes: number; patience: number }>();
   /** Told of every block that goes, and of a drop of all (null). */
   onDrop: (block: InterpreterBlock | null) => void = () => {};
 
@@ -195,17 +199,32 @@ export class CodeMemory {
 
   /** Drops what was made from the bytes that were written. Returns true if anything was. */
   written(physical: number, length: number): boolean {
-    const set = this.byPage.get(Math.floor(physical / 4096));
+    const page = Math.floor(physical / 4096);
+    const set = this.byPage.get(page);
     if (set === undefined) return false;
     let any = false;
-    for (const range of [...set]) {
+    for (const range of set) {
       if (!overlaps(range, physical, length)) continue;
       any = true;
-      if ('invalidate' in range) (range as CodeUser).invalidate();
-      else this.drop(range as InterpreterBlock);
-      this.unwatch(range);
+      this.end(range);
     }
+    if (set.size > 0) this.wearOut(page, set);
     return any;
+  }
+  private end(range: CodeRange): void {
+    if ('invalidate' in range) (range as CodeUser).invalidate();
+    else this.drop(range as InterpreterBlock);
+    this.unwatch(range);
+  }
+  /** Each write to a page with code is slow: one with many has become data, as far as only blocks are known of it. */
+  private wearOut(page: number, set: ReadonlySet<CodeRange>): void {
+    let wear = this.wear.get(page);
+    if (wear === undefined) this.wear.set(page, (wear = { writes: 0, patience: firstPatience }));
+    if (++wear.writes < wear.patience) return;
+    wear.writes = 0;
+    wear.patience *= 2; // perhaps it holds both
+    for (const range of set) if ('invalidate' in range) return;
+    for (const range of set) this.end(range);
   }
 
   /** Which bytes of a page code was entered at in a context, or has translations of: a bit for each. */
@@ -240,6 +259,7 @@ export class CodeMemory {
       this.unwatch(block);
     }
     this.blocks.clear();
+    this.wear.clear();
     this.list = [];
     this.used = 0;
     this.onDrop(null);
