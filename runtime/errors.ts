@@ -15,6 +15,7 @@ export abstract class Jit86Error<Code extends string = string> extends Error {
   }
 }
 
+/** Codes of {@link ConfigurationError}. */
 export type ConfigurationCode =
   | 'bad-memory-size'
   | 'bad-cpu-count'
@@ -34,11 +35,13 @@ export type ConfigurationCode =
 /** The embedder asked for a machine, a region or an entry that cannot be. */
 export class ConfigurationError extends Jit86Error<ConfigurationCode> {}
 
+/** Codes of {@link MemoryError}. */
 export type MemoryCode = 'unbacked' | 'read-only' | 'not-contiguous';
 
 /** An access of the embedder's to guest-physical memory that is not there, or not so; nothing was read or written. */
 export class MemoryError extends Jit86Error<MemoryCode> {}
 
+/** Codes of {@link StateError}. */
 export type StateCode =
   | 'unknown-register'
   | 'duplicate-register'
@@ -50,6 +53,7 @@ export type StateCode =
 /** A call of the state interface named something that is not there; the call as a whole changed nothing. */
 export class StateError extends Jit86Error<StateCode> {}
 
+/** Codes of {@link InterruptError}. */
 export type InterruptCode =
   | 'bad-gsi'
   | 'bad-route'
@@ -62,6 +66,7 @@ export type InterruptCode =
 /** Interrupt routing was asked for something that cannot be, or a controller's messages make no sense. */
 export class InterruptError extends Jit86Error<InterruptCode> {}
 
+/** Codes of {@link LoaderError}. */
 export type LoaderCode =
   | 'unknown-format'
   | 'empty-file'
@@ -92,6 +97,7 @@ export type LoaderCode =
 /** A guest image that cannot be loaded: damaged, foreign, or too big for the machine. */
 export class LoaderError extends Jit86Error<LoaderCode> {}
 
+/** Codes of {@link RemoteError}. */
 export type RemoteCode =
   | 'connect-failed'
   | 'peer-closed'
@@ -110,6 +116,7 @@ export type RemoteCode =
 /** A device behind a transport, or the peer that it serves: gone, silent, or not to be understood. */
 export class RemoteError extends Jit86Error<RemoteCode> {}
 
+/** Codes of {@link ProgramError}. */
 export type ProgramCode =
   | 'bad-program'
   | 'no-program'
@@ -123,6 +130,7 @@ export type ProgramCode =
 
 /** A device program that cannot be attached, or that has failed while the guest ran. What a verifier refuses is a `BpfError`. */
 export class ProgramError extends Jit86Error<ProgramCode> {}
+/** Codes of {@link SnapshotError}. */
 export type SnapshotCode =
   | 'foreign-snapshot'
   | 'unsupported-version'

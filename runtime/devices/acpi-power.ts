@@ -20,6 +20,7 @@ const SLEEP_ENABLE = 1 << 13;
 /** Bit 23 of the timer sets its status when it changes. */
 const halfPeriod = 2 ** 23;
 
+/** ACPI's fixed hardware: events, control and the power-management timer, at 12 ports. */
 export class AcpiPower implements Device {
   readonly name = 'acpi-power';
   state = {

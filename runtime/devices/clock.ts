@@ -14,9 +14,11 @@ export interface Alarm {
   readonly deadline: number;
   /** Rings once at `deadline`, or at the next `runDue` if that has passed. */
   set(deadline: number): void;
+  /** Turns it off; once it is off, again does nothing. */
   cancel(): void;
 }
 
+/** The time that devices see. */
 export interface Clock {
   /** Nanoseconds since the machine started; never goes back. */
   now(): number;
@@ -96,6 +98,7 @@ export class HostClock extends AlarmClock {
   #origin: number;
   #last = 0;
 
+  /** @param source nanoseconds that never go back, from any origin */
   constructor(source: () => number) {
     super();
     this.#source = source;

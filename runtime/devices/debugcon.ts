@@ -4,10 +4,12 @@
  */
 import { type AccessSize, type Device, readBytewise, writeBytewise } from './device.ts';
 
+/** The debug console: one port, by convention E9H. */
 export class Debugcon implements Device {
   readonly name = 'debugcon';
   readonly #sink: (byte: number) => void;
 
+  /** @param sink takes each byte that the guest writes */
   constructor(sink: (byte: number) => void) {
     this.#sink = sink;
   }

@@ -18,6 +18,7 @@ export interface Stateful {
   restored?(): void;
 }
 
+/** A device: registers behind offsets. Put it on the bus with `vm.io.attach()`. */
 export interface Device extends Stateful {
   /**
    * @param offset distance from the start of the region that was accessed

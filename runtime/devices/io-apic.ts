@@ -7,6 +7,7 @@
  */
 import type { AccessSize, Device } from './device.ts';
 
+/** Inputs of an I/O APIC. */
 export const ioApicPins = 24;
 const VERSION = 0x20 | ((ioApicPins - 1) << 16);
 const INDEX = 0x00;
@@ -20,14 +21,17 @@ const READ_ONLY = REMOTE_IRR | (1 << 12);
 
 /** What an input sends when it fires. */
 export interface IoApicMessage {
+  /** An APIC id, or with `logical` a set of them: 8 bits, FFH for all. */
   readonly destination: number;
   readonly logical: boolean;
   /** Delivery mode, as the entry holds it; 7 = the vector is the external controller's. */
   readonly mode: number;
   readonly vector: number;
+  /** It is level-triggered. */
   readonly level: boolean;
 }
 
+/** An I/O APIC: two windows of registers in 4096 bytes, by custom at FEC00000H. */
 export class IoApic implements Device {
   readonly name = 'io-apic';
   state = {

@@ -3,6 +3,7 @@
  * listener's business; a device says what its level is as often as it likes.
  */
 export interface IrqLine {
+  /** Says what the level is; as often as one likes. */
   set(high: boolean): void;
 }
 

@@ -230,8 +230,11 @@ class Pic8259 implements Device {
 
 /** The two controllers. Attach `first` at 20H, `second` at A0H (two ports each) and `triggers` at 4D0H (two ports). */
 export class PicPair {
+  /** Inputs 0 to 7. */
   readonly first: Device;
+  /** Inputs 8 to 15. */
   readonly second: Device;
+  /** The edge/level registers. */
   readonly triggers: Device;
   readonly #first: Pic8259;
   readonly #second: Pic8259;

@@ -283,6 +283,7 @@ function toBcd(value: number): number {
   );
 }
 
+/** The interval timer: four ports, by custom from 40H on. */
 export class Pit8254 implements Device {
   readonly name = 'pit';
   readonly #counters: readonly [Counter, Counter, Counter];
@@ -303,6 +304,7 @@ export class Pit8254 implements Device {
   set speakerGate(high: boolean) {
     this.#counters[2].setGate(high);
   }
+  /** The output of counter 2. */
   get speakerOutput(): boolean {
     return this.#counters[2].output;
   }

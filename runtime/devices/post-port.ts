@@ -4,6 +4,7 @@
  */
 import { type AccessSize, type Device, readBytewise, writeBytewise } from './device.ts';
 
+/** The POST port: keeps the last byte that a guest has written; by custom at 80H. */
 export class PostPort implements Device {
   readonly name = 'post-port';
   state = { code: 0 };

@@ -34,6 +34,7 @@ const second = 1e9;
 /** The update flag is up for so long before each second. */
 const updateNanos = 244_000;
 
+/** The clock and its CMOS memory: two ports, index and data, by custom at 70H. */
 export class RtcCmos implements Device {
   readonly name = 'rtc';
   state = {

@@ -37,6 +37,7 @@ const fifoDepth = 16;
 /** Outside loopback a peer is there and ready: DCD, DSR and CTS high. */
 const peerReady = 0xb0;
 
+/** A UART: eight ports, by custom from 3F8H on with interrupt 4. */
 export class Serial16550 implements Device {
   readonly name = 'serial';
   state = {

@@ -18,6 +18,7 @@ export class SpeakerPort implements Device {
   readonly #clock: Clock;
   readonly #timer: SpeakerTimer;
 
+  /** @param timer whose counter 2 it gates */
   constructor(clock: Clock, timer: SpeakerTimer) {
     this.#clock = clock;
     this.#timer = timer;
@@ -39,6 +40,7 @@ export class SystemControlPort implements Device {
   readonly #setA20: (open: boolean) => void;
   readonly #reset: () => void;
 
+  /** @param setA20 opens or closes address line 20; @param reset of the processor */
   constructor(setA20: (open: boolean) => void, reset: () => void) {
     this.#setA20 = setA20;
     this.#reset = reset;
@@ -62,6 +64,7 @@ export class ResetLine implements Device {
   readonly name = 'keyboard-controller';
   readonly #reset: () => void;
 
+  /** @param reset of the processor */
   constructor(reset: () => void) {
     this.#reset = reset;
   }
@@ -79,6 +82,7 @@ export class ResetControl implements Device {
   state = { value: 0 };
   readonly #reset: () => void;
 
+  /** @param reset of the machine */
   constructor(reset: () => void) {
     this.#reset = reset;
   }

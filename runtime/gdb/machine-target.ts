@@ -2,6 +2,7 @@
 import type { Machine, RunEnd, RunLimits } from '../machines/machine.ts';
 import type { GdbTarget, TargetStop } from './target.ts';
 
+/** A machine that gdb may debug. */
 export interface MachineTarget extends GdbTarget {
   /** How the guest has ended; null: it could go on. */
   readonly end: RunEnd | null;

@@ -12,10 +12,13 @@ import { type ExitHandler, type GdbTarget, vmTarget } from './target.ts';
 
 /** Both directions of a connection, as Web Streams of bytes. */
 export interface GdbDuplex {
+  /** What gdb sends. */
   readonly readable: ReadableStream<Uint8Array>;
+  /** What it is answered. */
   readonly writable: WritableStream<Uint8Array>;
 }
 
+/** How a session serves gdb. */
 export interface GdbServerOptions {
   /** What gdb is told; left out, what the first vCPU is now: in real, protected or IA-32e mode. */
   readonly architecture?: GdbArchitecture;
@@ -36,6 +39,7 @@ const turnMillis = 10;
 /** Packets that may wait while the guest runs; gdb sends none then. */
 const mostWaiting = 16;
 
+/** One session of gdb on a connection. */
 export class GdbServer implements AsyncDisposable {
   /**
    * Settles when the session is over and the guest at rest. Rejects if running the guest has failed, with the error that the

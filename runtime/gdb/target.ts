@@ -16,6 +16,7 @@ export type TargetStop =
   /** The guest has ended, with a status of 0-255. */
   | { readonly kind: 'exited'; readonly status: number };
 
+/** What gdb debugs: processors, and how they are run. */
 export interface GdbTarget {
   /** gdb's threads: vCPU i is thread i + 1. */
   readonly vcpus: readonly Vcpu[];

@@ -6,9 +6,13 @@ import type { MachineCode } from '../../jit/machine-code.ts';
 
 /** A worker thread, reduced to what the compiler needs. */
 export interface HostWorker {
+  /** Sends a message, whose buffers in `transfer` this side has no longer. */
   post(message: unknown, transfer?: readonly ArrayBuffer[]): void;
+  /** Who gets the messages of the thread. */
   onMessage(listener: (message: unknown) => void): void;
+  /** Who is told that the thread has failed. */
   onError(listener: (error: Error) => void): void;
+  /** Ends the thread. */
   terminate(): Promise<void>;
 }
 
@@ -24,6 +28,7 @@ export interface BlobStore {
   write(name: string, bytes: Uint8Array): Promise<void>;
 }
 
+/** What a VM needs of whatever it runs on: `nodeHost` of `jit86/node`, `browserHost` of `jit86/browser`. */
 export interface Host {
   /** Nanoseconds of the monotonic clock, from an arbitrary origin: the source of a `HostClock`. */
   monotonicNanos(): number;

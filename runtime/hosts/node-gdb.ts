@@ -7,6 +7,7 @@ import type { Vm } from '../vm/vm.ts';
 
 export * from '../gdb/index.ts';
 
+/** Where gdb is waited for, and how it is served. */
 export interface GdbListenOptions extends GdbServerOptions {
   /** TCP port; 0: one that is free. */
   readonly port: number;

@@ -46,9 +46,11 @@ export type MachineMessage =
 export interface Channel<Out, In> {
   /** Whether what comes must be checked: another thread may say anything. */
   readonly foreign: boolean;
+  /** Sends a message to the other end; what is sent keeps its order. */
   post(message: Out): void;
   /** Who gets what the other end posts; set once. */
   receive(listener: (message: In) => void): void;
+  /** Hangs up: nothing comes or goes any more. */
   close(): void;
 }
 

@@ -17,6 +17,7 @@ export interface IrqCounter {
 }
 /** What an end of interrupt is counted in. */
 export interface ResampleCounter {
+  /** Counts an end of interrupt, or so many. */
   add(events?: number): void;
 }
 

@@ -24,6 +24,7 @@ export interface MsiRoute {
   /** 32 bits. */
   readonly data: number;
 }
+/** Where a GSI goes. */
 export type Route = ControllerRoute | MsiRoute;
 
 /** The routing table as an embedder sees it. */

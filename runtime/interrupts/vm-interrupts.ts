@@ -73,6 +73,7 @@ class Wire implements IrqLine {
 const edgeOf = (result: number): EdgeResult =>
   result === outcome.accepted ? 'sent' : result === outcome.merged ? 'merged' : 'ignored';
 
+/** The interrupts of a VM: `vm.irq`. */
 export class VmInterrupts implements ConnectionListener {
   readonly #bus: ApicBus;
   readonly #fallback: () => number;
@@ -91,6 +92,7 @@ export class VmInterrupts implements ConnectionListener {
   #resamples = false;
   /** The controller whose INTR rose last: it answers when none is up. */
   #lastIntr: ControllerConnection | null = null;
+  /** The routing table; `vm.routes` is the same. */
   readonly routes: Routes = { replace: (routes) => this.#replace(routes), list: () => [...this.#table.routes] };
 
   /** @param fallback answers an ExtINT acknowledge where no controller is on the bus */

@@ -5,9 +5,11 @@
  */
 import { ConfigurationError } from '../errors.ts';
 
+/** How an event counter begins. */
 export interface EventCounterOptions {
   /** Taking gives 1 and leaves the rest, instead of giving all. */
   readonly semaphore?: boolean;
+  /** Events that are there from the start; 0 if left out. */
   readonly initial?: number;
   /** Of another counter: this is the same one. Its first four bytes are the count. */
   readonly buffer?: ArrayBufferLike;
@@ -16,8 +18,14 @@ export interface EventCounterOptions {
 const most = 0xffff_ffff;
 const COUNT = 0;
 
+/**
+ * A count of events that threads share, as Linux's eventfd: doorbells add to it, interrupts are made of it, and a
+ * thread may wait for it.
+ */
 export class EventCounter {
+  /** Its memory: shared where the host allows it. Another thread makes the same counter of it. */
   readonly buffer: ArrayBufferLike;
+  /** Taking gives 1 and leaves the rest. */
   readonly semaphore: boolean;
   readonly #words: Int32Array<ArrayBufferLike>;
   readonly #shared: boolean;

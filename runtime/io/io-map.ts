@@ -17,7 +17,9 @@ import { PostedWrites, type WritesReceiver } from './posted-writes.ts';
 
 /** A doorbell: writes of one width, or one value, at one address. */
 export interface DoorbellRange {
+  /** Ports, or memory. */
   readonly space: IoSpaceName;
+  /** The port or guest-physical address. */
   readonly address: number;
   /** Bytes of the write: 1, 2, 4 or, in memory, 8; 0 = of any width. */
   readonly length: number;
@@ -37,6 +39,7 @@ function wholeNumber(value: number | bigint): bigint {
 }
 const halvesOf = (value: bigint) => ({ match: Number(value & 0xffff_ffffn), matchHigh: Number(value >> 32n) });
 
+/** What answers the accesses of a VM that are not to memory: `vm.io`. */
 export class IoMap {
   /** Give them to the processors as they are. */
   readonly ports: IoSpace;

@@ -8,6 +8,7 @@ import { ConfigurationError } from '../errors.ts';
 /** `port`: IN and OUT; `memory`: guest-physical addresses that are neither RAM nor ROM. */
 export type IoSpaceName = 'port' | 'memory';
 
+/** A range of ports or of guest-physical addresses. */
 export interface IoRange {
   readonly space: IoSpaceName;
   /** The first port or guest-physical address. */

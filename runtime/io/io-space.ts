@@ -25,6 +25,7 @@ const SHARED = -4;
  * `read64` or `write64` gets an access of eight bytes as two of four, the low half first.
  */
 export interface IoHandler {
+  /** Stands in error messages: whom a range overlaps. */
   readonly name: string;
   /** For translated code, which asks a program without anybody between them. */
   readonly direct?: DirectAccess | null;
@@ -46,6 +47,7 @@ export type PassedAccesses = readonly [read: number, write: number];
 export interface Unclaimed {
   /** @returns unsigned, of `size` bytes */
   read(space: IoSpaceName, address: number, size: AccessSize): number;
+  /** @param value unsigned, of `size` bytes */
   write(space: IoSpaceName, address: number, size: AccessSize, value: number): void;
   read64?(space: IoSpaceName, address: number): number;
   readonly high?: number;

@@ -7,10 +7,13 @@ import type { IoSpaceName } from './io-range.ts';
 
 /** Writes of one range, in program order; good only while they are being delivered. */
 export interface WriteBatch {
+  /** How many writes they are. */
   readonly length: number;
+  /** All of them are to this space. */
   readonly space: IoSpaceName;
   /** The port or guest-physical address of a write, by its place in the batch. */
   address(index: number): number;
+  /** Bytes of a write. */
   size(index: number): WideSize;
   /** Unsigned; of eight bytes the low half. */
   value(index: number): number;

@@ -19,6 +19,7 @@ import { isWebAssembly, prepareWebAssembly, webAssemblyHeader } from './wasm-han
 
 /** Where a program answers, and which accesses. */
 export interface ProgramRange extends IoRange {
+  /** The accesses that it gets; the others go past it. */
   readonly access: ProgramAccess;
 }
 
@@ -36,6 +37,7 @@ export interface ProgramParts {
   readonly onFailure?: (error: ProgramError) => void;
 }
 
+/** What a program may use, and how it runs. */
 export interface ProgramOptions extends ProgramParts {
   /** Bytes of the area that program and embedder share; 0 if left out. */
   readonly shared?: number;
@@ -98,6 +100,7 @@ function checked(options: ProgramOptions, time: () => number, failed: (error: Pr
 
 /** A program that is attached. */
 export class AttachedProgram implements Attachment {
+  /** Stands in messages. */
   readonly name: string;
   /**
    * The area that the program sees as `state`. Its buffer is a `SharedArrayBuffer` for BPF programs where the host has

@@ -6,6 +6,7 @@ import type { IrqLine } from '../devices/irq-line.ts';
 import { Serial16550 } from '../devices/serial-16550.ts';
 import { ConfigurationError } from '../errors.ts';
 
+/** A serial port with its two streams. */
 export interface SerialPort {
   /** Attach it with `vm.io.attach()`; a PC has it at port 3F8H, of 8 bytes, with interrupt 4. */
   readonly device: Serial16550;

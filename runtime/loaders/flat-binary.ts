@@ -13,9 +13,11 @@ const firstHardDisk = 0x80;
 
 const hex = (value: number) => `0x${value.toString(16)}`;
 
+/** Where a file without a format goes, and in which mode it is entered. */
 export interface FlatBinaryOptions {
   /** Guest-physical address of the first byte. */
   readonly address: number;
+  /** The mode of the processor at its first byte. */
   readonly mode: InitialMode;
 }
 

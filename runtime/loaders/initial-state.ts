@@ -13,6 +13,7 @@ export type InitialMode = 'real' | 'protected' | 'long';
 /** Numbers of the general registers, as the instructions encode them (SDM 2A, table 2-2). */
 export const gpr = { rax: 0, rcx: 1, rdx: 2, rbx: 3, rsp: 4, rbp: 5, rsi: 6, rdi: 7 } as const;
 
+/** The state of the processor at the guest's first instruction. */
 export interface InitialState {
   readonly mode: InitialMode;
   /** Instruction pointer: an offset in CS, thus linear in the flat modes. */
@@ -33,6 +34,7 @@ export interface InitialState {
 
 /** Guest RAM as a loader sees it: contiguous from guest-physical address 0. */
 export interface GuestRam {
+  /** All of it; the address is the index. */
   readonly bytes: Uint8Array;
   /** Told of each range just before it is written: dirty logs and those who hold translated code want to know. */
   readonly writing?: (start: number, length: number) => void;

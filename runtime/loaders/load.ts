@@ -9,15 +9,19 @@ import { bootSectorAddress, type FlatBinaryOptions, isBootSector, loadFlatBinary
 import type { GuestRam, InitialState } from './initial-state.ts';
 import { type BootOptions, findMultibootHeader, loadMultiboot } from './multiboot.ts';
 
+/** The kinds of files that are guests. */
 export type GuestFormat = 'bzimage' | 'multiboot' | 'elf' | 'boot-sector' | 'flat-binary';
 
+/** What the guest is told, and how its file is to be read. */
 export interface LoadOptions extends BootOptions {
   /** Take the file as a flat binary, whatever it looks like. */
   readonly flat?: FlatBinaryOptions;
 }
 
+/** What has become of a file. */
 export interface LoadedGuest {
   readonly format: GuestFormat;
+  /** What `start` of a machine or VM takes. */
   readonly state: InitialState;
 }
 

@@ -12,16 +12,19 @@ import { findLowMemory, lowMemoryEnd, type Range } from './low-memory.ts';
 
 /** A file that is handed to the guest beside its kernel. */
 export interface BootModule {
+  /** The file. */
   readonly bytes: Uint8Array;
   /** The string that the guest finds with it: by custom the file's name and its arguments. */
   readonly string: string;
 }
 
+/** What a boot loader hands to a kernel. */
 export interface BootOptions {
   /** The kernel's file name; it begins the command line, as from QEMU. */
   readonly name: string;
   /** What follows the name on the command line. */
   readonly commandLine: string;
+  /** Files beside the kernel; of a Linux kernel they are, one after the other, the initial RAM disk. */
   readonly modules: readonly BootModule[];
 }
 

@@ -28,10 +28,15 @@ export interface BareMachineHost {
   readonly serialIrq?: IrqLine;
 }
 
+/** The devices of the smallest machine. */
 export interface BareMachineDevices {
+  /** At 3F8H. */
   readonly serial: Serial16550;
+  /** At E9H. */
   readonly debugcon: Debugcon;
+  /** At F4H. */
   readonly exitPort: ExitPort;
+  /** At 80H. */
   readonly postPort: PostPort;
 }
 

@@ -10,11 +10,14 @@ import type { DebugExit } from '../vm/exits.ts';
 import type { Vcpu } from '../vm/vcpu.ts';
 import type { ClockKind } from '../vm/vm-time.ts';
 
+/** Names of {@link Engine}. */
 export const engines = ['auto', 'interpreter', 'jit'] as const;
 /** `auto` interprets and translates what is hot; `jit` translates at the first execution. */
 export type Engine = (typeof engines)[number];
 
+/** Names of {@link X87Mode}. */
 export const x87Modes = ['exact', 'fast'] as const;
+/** x87 arithmetic with 80 bits, or inexact with plain doubles. */
 export type X87Mode = (typeof x87Modes)[number];
 
 export { type CpuModelName, cpuModelNames } from '../../src/system/cpu-models.ts';
@@ -25,6 +28,7 @@ export type MachineKind = (typeof machineKinds)[number];
 
 export { type ClockKind, clockKinds } from '../vm/vm-time.ts';
 
+/** What a machine is made from. */
 export interface MachineOptions {
   /** Which machine; `bare` if nothing is said. */
   readonly machine?: MachineKind;
@@ -34,8 +38,11 @@ export interface MachineOptions {
   readonly tscHertz?: number;
   /** Bytes of RAM from guest-physical address 0. */
   readonly memory: number;
+  /** Processors. */
   readonly cpus: number;
+  /** Who executes the guest. */
   readonly engine: Engine;
+  /** How exact the x87 is. */
   readonly x87: X87Mode;
   /** Which processor; `max`, the default, has everything that exists but 5-level paging. */
   readonly cpu?: CpuModelName;
@@ -53,6 +60,7 @@ export interface MachineOptions {
   readonly debugcon: (byte: number) => void;
 }
 
+/** When a run ends before the guest does. */
 export interface RunLimits {
   /** Stop after exactly so many instructions, counted from the start. */
   readonly maxInstructions?: number;
@@ -86,6 +94,7 @@ export interface MachineStatistics {
   readonly interpreted: number;
   /** Regions translated, those taken from the cache included. */
   readonly regions: number;
+  /** How many of them an earlier run had made. */
   readonly regionsFromCache: number;
   /** Bytes of WebAssembly in all translations. */
   readonly codeBytes: number;
@@ -93,8 +102,11 @@ export interface MachineStatistics {
   readonly compileMillis: number;
 }
 
+/** An instruction as `jit86 disasm` shows it. */
 export interface ListedInstruction {
+  /** Its linear address. */
   readonly address: number;
+  /** Its encoding. */
   readonly bytes: Uint8Array;
   /** As the disassembler writes it. */
   readonly text: string;
@@ -104,13 +116,17 @@ export interface ListedInstruction {
 
 /** A basic block as `jit86 disasm` shows it. */
 export interface BlockListing {
+  /** The linear address of its first instruction. */
   readonly address: number;
+  /** In the order of their addresses. */
   readonly instructions: readonly ListedInstruction[];
   /** The block's translation in WebAssembly's text format. */
   readonly wasm: string;
 }
 
+/** A machine that is complete: processors, memory, devices and a clock. */
 export interface Machine {
+  /** Guest RAM, as loaders take it. */
   readonly ram: GuestRam;
   /** The processors that it runs; while it does not, the embedder may look at their state and debug them. */
   readonly vcpus: readonly Vcpu[];
@@ -133,6 +149,7 @@ export interface Machine {
   restore(snapshot: Uint8Array, options?: RestoreOptions): void;
   /** Guest instructions retired so far; exact in a device's callback too. */
   instructions(): number;
+  /** Sums over all processors. */
   statistics(): MachineStatistics;
   /** Basic blocks from `address` on, in the state that `start` has set, until they hold `count` instructions. */
   disassemble(address: number, count: number): Promise<readonly BlockListing[]>;
@@ -140,4 +157,5 @@ export interface Machine {
   close(): Promise<void>;
 }
 
+/** Makes a machine on a host. */
 export type MachineFactory = (options: MachineOptions) => Promise<Machine>;

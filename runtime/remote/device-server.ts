@@ -13,6 +13,7 @@ import type { Transport } from './transport.ts';
 
 /** One region of registers. */
 export interface ServedRegion {
+  /** Who answers; offsets count from the region's first byte. */
   readonly device: Device;
   /** Bytes. */
   readonly size: number;
@@ -20,10 +21,13 @@ export interface ServedRegion {
 
 /** What devices are made with. */
 export interface ServerParts {
+  /** The interrupt lines, as many as were asked for. */
   readonly lines: readonly IrqLine[];
+  /** The way to guest memory. */
   readonly dma: Dma;
 }
 
+/** Which devices are served, and how. */
 export interface DeviceServerOptions {
   /** Interrupt lines (0). */
   readonly lines?: number;
@@ -41,6 +45,7 @@ export interface DeviceServerOptions {
 
 const none = new Uint8Array(0);
 
+/** The far end of a `RemoteDevice`: serves devices to a machine elsewhere. */
 export class DeviceServer {
   readonly #options: DeviceServerOptions;
   readonly #regions: readonly ServedRegion[];

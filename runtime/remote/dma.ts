@@ -3,8 +3,11 @@ import { MESSAGES, MESSAGES_LENGTH, type PageWatcher, type PhysicalMemory } from
 
 /** A range of guest-physical memory, in bytes. */
 export interface DmaRange {
+  /** Guest-physical address of the first byte. */
   readonly start: number;
+  /** Bytes. */
   readonly length: number;
+  /** False: ROM. */
   readonly writable: boolean;
   /** Left out: it is. */
   readonly readable?: boolean;
@@ -12,9 +15,11 @@ export interface DmaRange {
 
 /** What a machine offers to its devices. Writes must reach the dirty log and whoever watches code. */
 export interface GuestDma {
+  /** The map as it is now; ranges do not overlap. */
   ranges(): readonly DmaRange[];
   /** Called with a range's bytes alone. */
   read(physical: number, into: Uint8Array): void;
+  /** As {@link read}, the other way. */
   write(physical: number, from: Uint8Array): void;
   /** Tells of another map from now on; returns what ends that. */
   watch(changed: () => void): () => void;
@@ -24,6 +29,7 @@ export interface GuestDma {
 export interface Dma {
   /** @throws RemoteError (as a rejection) `dma-unmapped` outside the guest's memory, or what ended the connection */
   read(physical: number, length: number): Promise<Uint8Array>;
+  /** @throws RemoteError (as a rejection) as {@link read}, and where the range is not writable */
   write(physical: number, bytes: Uint8Array): Promise<void>;
 }
 

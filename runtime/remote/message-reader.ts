@@ -10,6 +10,7 @@ import {
   TYPE_REPLY,
 } from './messages.ts';
 
+/** Cuts messages out of a stream of bytes. */
 export class MessageReader {
   readonly #maxBytes: number;
   #bytes = new Uint8Array(4096);

@@ -18,6 +18,7 @@ import * as wire from './messages.ts';
 import { bytesOf, dataOf, narrow, type Width, wide, wideBytes } from './register-width.ts';
 import type { Transport } from './transport.ts';
 
+/** What the machine's side brings to a connection. */
 export interface RemoteDeviceOptions {
   /** Stands in error messages and listings (`remote`). */
   readonly name?: string;
@@ -72,7 +73,9 @@ export interface RemoteRegion extends Device {
 
 /** One of several writes. */
 export interface RemoteWrite {
+  /** Distance from the start of the region. */
   readonly offset: number;
+  /** Bytes. */
   readonly size: WideSize;
   /** Unsigned; of eight bytes the low half. */
   readonly value: number;
@@ -80,6 +83,7 @@ export interface RemoteWrite {
   readonly high?: number;
 }
 
+/** A device in another thread or process, as the machine sees it. */
 export class RemoteDevice implements RemoteRegion {
   readonly name: string;
   readonly #options: RemoteDeviceOptions;

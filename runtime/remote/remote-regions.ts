@@ -19,6 +19,7 @@ interface Place {
   readonly region: RemoteRegion;
 }
 
+/** The regions of devices elsewhere that a VM has: `vm.remote`. */
 export class RemoteRegions {
   readonly #io: IoMap;
   #places: Place[] = [];

@@ -25,8 +25,11 @@ const mostTurns = 100;
 
 /** One side's view of the rings; it can be posted to another thread, its port transferred. */
 export interface RingEnd<P extends Port = Port> {
+  /** Both rings. */
   readonly memory: SharedArrayBuffer;
+  /** By which a side that does not wait is woken. */
   readonly port: P;
+  /** Which ring it writes. */
   readonly side: 0 | 1;
 }
 

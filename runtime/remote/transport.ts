@@ -10,6 +10,7 @@ export interface TransportListener {
   closed(reason: string): void;
 }
 
+/** One end of a connection that carries bytes. */
 export interface Transport {
   /** Says who listens; nothing is received before. */
   open(listener: TransportListener): void;

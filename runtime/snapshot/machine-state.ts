@@ -12,10 +12,15 @@ import { decodePlain, encodePlain, misfit, putPlain } from './plain-state.ts';
 
 /** What must be equal on both sides: another machine could not go on from there. */
 export interface MachineKind {
+  /** Bytes of RAM. */
   readonly memory: number;
+  /** vCPUs. */
   readonly cpus: number;
+  /** Name of the CPU model. */
   readonly model: string;
+  /** How exact the x87 is. */
   readonly x87: 'exact' | 'fast';
+  /** Whether there are local APICs. */
   readonly lapic: 'visible' | 'hidden';
 }
 

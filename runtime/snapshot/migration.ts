@@ -18,10 +18,13 @@ import { decodeSnapshot, putSnapshot, type SavedVm, stateChunks, tryState } from
 
 /** Two directions of bytes: a socket, a pipe, a pair of streams. */
 export interface ByteDuplex {
+  /** What the other side sends. */
   readonly readable: ReadableStream<Uint8Array>;
+  /** What it gets. */
   readonly writable: WritableStream<Uint8Array>;
 }
 
+/** How a VM is moved. */
 export interface MigrationOptions {
   /** How long the guest may stand still, in milliseconds; 300 if nothing is said. */
   readonly maxDowntimeMs?: number;
@@ -31,10 +34,12 @@ export interface MigrationOptions {
   readonly signal?: AbortSignal;
 }
 
+/** How the move went. */
 export interface MigrationReport {
   readonly rounds: number;
   /** Pages sent, some of them more than once. */
   readonly pages: number;
+  /** Bytes that the stream has carried from here. */
   readonly bytes: number;
   /** For how long the guest stood still, in milliseconds, as the source saw it. */
   readonly downtimeMs: number;

@@ -35,6 +35,7 @@ import {
   SavedPages,
 } from './pages.ts';
 
+/** How much a snapshot holds. */
 export interface SnapshotOptions {
   /**
    * `full` (the default): all of the VM. `base`: the same, and from now on what is written is noted for a later `diff`, which
@@ -43,6 +44,7 @@ export interface SnapshotOptions {
   readonly kind?: 'full' | 'base' | 'diff';
 }
 
+/** How a snapshot is put into a VM. */
 export interface RestoreOptions {
   /**
    * Pages are copied, and their chunks' checksums looked at, when they are first touched; the snapshot's bytes must stay as

@@ -17,15 +17,19 @@ import { type AddressSpace, type SpaceOption, spaceOf } from './address-space.ts
 
 /** A range of guest-physical addresses: multiples of 4096. All of the space if left out. */
 export interface LogRange extends SpaceOption {
+  /** First address of the range. */
   readonly start?: number;
+  /** Bytes; to the end of the space if left out. */
   readonly length?: number;
 }
 
+/** What is logged from now on. */
 export interface StartOptions extends LogRange {
   /** `dirty`: every page of the range counts as written, as a first round of copying wants it. `clean` if left out. */
   readonly initially?: 'clean' | 'dirty';
 }
 
+/** Which pages are taken, and where their numbers go. */
 export interface CollectOptions extends LogRange {
   /** At most so many pages are taken; the length of `into` if left out. */
   readonly maxPages?: number;
@@ -69,6 +73,7 @@ function pagesOf(options: LogRange): { from: number; to: number } {
   return { from, to: Math.min(from + pages, limit / 4096) };
 }
 
+/** Which pages of guest memory were written: by processors, devices and loaders. */
 export class DirtyLog {
   private readonly reader: LogReader;
   private readonly removed: Record<AddressSpace, RemovedPages[]> = { normal: [], smm: [] };

@@ -19,8 +19,11 @@ export interface ExitBase {
 /** A port access that no device of the machine claims; IN and OUT, one element of INS and OUTS. */
 export interface PioExit extends ExitBase {
   readonly kind: 'pio';
+  /** OUT; else IN. */
   write: boolean;
+  /** The port, 0-FFFFH. */
   port: number;
+  /** Bytes. */
   size: 1 | 2 | 4;
   /** OUT: what the guest wrote. IN: the embedder's answer, all ones until it is set. */
   value: number;
@@ -29,9 +32,11 @@ export interface PioExit extends ExitBase {
 /** An access to guest-physical memory that is neither RAM, ROM nor claimed by a device of the machine. */
 export interface MmioExit extends ExitBase {
   readonly kind: 'mmio';
+  /** A store; else a load. */
   write: boolean;
   /** Guest-physical address; 52 bits fit a number. */
   physical: number;
+  /** Bytes. */
   size: 1 | 2 | 4 | 8;
   /** Bits 0-31 of what the guest wrote, or of the embedder's answer. */
   low: number;
@@ -58,6 +63,7 @@ export interface ShutdownExit extends ExitBase {
 /** A limit of this `enter` was reached, exactly; nothing of the next instruction has happened. */
 export interface BudgetExit extends ExitBase {
   readonly kind: 'budget';
+  /** Which of them. */
   limit: 'instructions' | 'blocks' | 'deadline';
 }
 
@@ -69,6 +75,7 @@ export interface KickedExit extends ExitBase {
 /** A condition of guest debugging that the embedder armed. */
 export interface DebugExit extends ExitBase {
   readonly kind: 'debug';
+  /** Which condition; see `GuestDebugOptions`. */
   reason: 'single-step' | 'software-breakpoint' | 'hardware-breakpoint' | 'watchpoint';
   /** The next instruction's, signed in 64-bit mode. */
   rip: number;
@@ -83,9 +90,13 @@ export interface DebugExit extends ExitBase {
 /** RDMSR or WRMSR of a register that the policy hands to the embedder. */
 export interface MsrExit extends ExitBase {
   readonly kind: 'msr';
+  /** WRMSR; else RDMSR. */
   write: boolean;
+  /** Number of the register. */
   index: number;
+  /** Bits 0-31 of what is written, or of the embedder's answer. */
   low: number;
+  /** Bits 32-63. */
   high: number;
   /** Set by the embedder: answer with #GP(0) instead. */
   fault: boolean;
@@ -94,6 +105,7 @@ export interface MsrExit extends ExitBase {
 /** VMCALL or VMMCALL, arguments as in KVM's hypercall convention (RAX; RBX, RCX, RDX, RSI). */
 export interface HypercallExit extends ExitBase {
   readonly kind: 'hypercall';
+  /** Which call: RAX. */
   number: number;
   /** Low halves of the four arguments. */
   readonly low: [number, number, number, number];
@@ -101,6 +113,7 @@ export interface HypercallExit extends ExitBase {
   readonly high: [number, number, number, number];
   /** The embedder's answer, for RAX. */
   resultLow: number;
+  /** Bits 32-63 of the answer. */
   resultHigh: number;
 }
 
@@ -112,7 +125,9 @@ export interface InterruptWindowExit extends ExitBase {
 /** The emulator met something that it cannot carry on from; the guest's state is that before the instruction at `rip`. */
 export interface InternalErrorExit extends ExitBase {
   readonly kind: 'internal-error';
+  /** Where the guest stands. */
   rip: number;
+  /** What was met, for people. */
   message: string;
 }
 
@@ -130,6 +145,7 @@ export type Exit =
   | InterruptWindowExit
   | InternalErrorExit;
 
+/** The names of the exits. */
 export type ExitKind = Exit['kind'];
 
 /** What `vcpu.enter()` takes: every limit optional, all of them exact but the deadline. */

@@ -12,8 +12,10 @@ import { mustBeList, mustBeObject } from '../arguments.ts';
 import { ConfigurationError } from '../errors.ts';
 import type { DebugExit } from './exits.ts';
 
+/** Which accesses a watchpoint is met by. */
 export type WatchpointKind = 'read' | 'write' | 'access';
 
+/** A range of linear addresses whose accesses are wanted. */
 export interface Watchpoint {
   /** Linear address, as in {@link GuestDebugOptions.breakpoints}. */
   readonly address: number | bigint;

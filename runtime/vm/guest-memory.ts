@@ -48,13 +48,16 @@ export interface LazyRegion extends RegionPlace {
   readonly fill: (page: number, bytes: Uint8Array) => void;
 }
 
+/** A region of a memory map; what no region covers is no memory: accesses there are `vm.io`'s, or an exit `mmio`. */
 export type GuestRegion = RamRegion | RomRegion | LazyRegion;
 
+/** How the embedder writes. */
 export interface WriteOptions extends SpaceOption {
   /** Writes ROM as well, as a loader of firmware does. */
   readonly rom?: boolean;
 }
 
+/** What a view is for. */
 export interface ViewOptions extends SpaceOption {
   /** `write`: all pages count as written now, and code in them as changed. */
   readonly access: 'read' | 'write';
@@ -64,6 +67,7 @@ const inHex = (n: number) => `0x${n.toString(16)}`;
 /** No processor names an address beyond. */
 const limit = 2 ** 40;
 
+/** The guest-physical memory of a VM: `vm.memory`. */
 export class GuestMemory {
   /** The VM's RAM, in which regions lie. What is written here directly no dirty log sees, and no processor's code. */
   readonly backing: Uint8Array;

@@ -13,6 +13,7 @@ import { ConfigurationError } from '../errors.ts';
 
 export type { MsrAction, UnknownMsrAction };
 
+/** What becomes of a range of MSRs. */
 export interface MsrRule {
   /** Numbers of the first and the last register, the same for one. */
   readonly first: number;

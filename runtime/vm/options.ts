@@ -11,10 +11,13 @@ import type { VmTime, VmTimeOptions } from './vm-time.ts';
 
 /** The modules that the build made. */
 export interface VmModules {
+  /** `dist/core.wasm`: the interpreter. */
   readonly core: WebAssembly.Module;
+  /** `dist/softfloat.wasm`: exact floating point. */
   readonly arithmetic: WebAssembly.Module;
 }
 
+/** What a VM is made from. */
 export interface VmOptions extends VmTimeOptions {
   /** Bytes of guest RAM from guest-physical address 0, a multiple of 4096. */
   readonly memory: number;
@@ -35,6 +38,7 @@ export interface VmOptions extends VmTimeOptions {
    * KVM has for a call that it does not know (`kvm`, the default with KVM's interface).
    */
   readonly hypercalls?: 'fault' | 'exit' | 'kvm';
+  /** From `host.readModule()`; they may be shared by VMs. */
   readonly modules: VmModules;
   /** `vm.io`, made beforehand: it says what answers where no device does. Without one that is an exit. */
   readonly io?: IoMap;

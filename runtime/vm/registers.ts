@@ -43,7 +43,9 @@ export const setNumbers: Readonly<Record<StateSet, number>> = {
 export interface RegisterInfo {
   /** `setNumbers[set] * 65536 + number`. */
   readonly id: number;
+  /** The set that it is in. */
   readonly set: StateSet;
+  /** Its number there. */
   readonly number: number;
   /** Unique among all sets. */
   readonly name: string;
@@ -94,6 +96,7 @@ const RFLAGS_ARITHMETIC = 0x8d5;
 
 const hex = (value: bigint): string => `0x${value.toString(16)}`;
 
+/** The registers of a vCPU: `vcpu.state`. */
 export class VcpuState {
   private readonly vcpu: RegisterOwner;
   private readonly registers: readonly Register[];

@@ -6,6 +6,7 @@ import { ConfigurationError } from '../errors.ts';
 import type { Exit } from './exits.ts';
 import type { Vcpu } from './vcpu.ts';
 
+/** When `vm.run()` ends. */
 export interface RunOptions {
   /** Ends the run soon after it is aborted, between two instructions; the guest can go on later. */
   readonly signal?: AbortSignal;

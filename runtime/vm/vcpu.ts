@@ -24,9 +24,11 @@ import { shown } from '../arguments.ts';
 import { ConfigurationError } from '../errors.ts';
 import { finishIn } from './answered-in.ts';
 import { EmbedderAccesses } from './embedder-accesses.ts';
+import { engineLink } from './engine-link.ts';
 import { type EntryLimits, entryLimits } from './entry-limits.ts';
 import type { EnterOptions, Exit } from './exits.ts';
 import { GuestDebug } from './guest-debug.ts';
+import { OwnExits } from './own-exits.ts';
 import { PendingEvents } from './pending-events.ts';
 import { VcpuState } from './registers.ts';
 import type { VcpuInterrupts, VcpuParts } from './vcpu-parts.ts';
@@ -54,17 +56,28 @@ const BSP = 0x100n;
 /** Instructions between two looks at what other threads have signalled. */
 const pollSlice = 20_000;
 
+/**
+ * One virtual processor: `vm.vcpu(i)`. Embedders use {@link enter}, {@link kick}, {@link state}, {@link debug} and
+ * what raises interrupts.
+ */
 export class Vcpu implements Processor, ApicListener, TimedVcpu {
+  /** Its state as the engines keep it; embedders use {@link state}. */
   readonly fields: CpuState;
   /** Translated regions' functions; each vCPU installs its own. */
   readonly table = new WebAssembly.Table({ element: 'anyfunc', initial: 4096 });
   /** What translated code asks there besides. */
   readonly programs: DirectPrograms;
+  /** What the architecture does in plain TypeScript. */
   readonly cpu: Cpu;
+  /** Who executes it. */
   readonly engine: Engine;
+  /** Its interpreter's blocks. */
   readonly code: CodeMemory;
+  /** Its address translation. */
   readonly mmu: Mmu;
+  /** The VM's memory. */
   readonly memory: PhysicalMemory;
+  /** Its number in the VM, which is its initial APIC id. */
   readonly index: number;
   private registers: VcpuState | null = null;
   private entered = false;
@@ -77,6 +90,7 @@ export class Vcpu implements Processor, ApicListener, TimedVcpu {
   /** The entry's instructions beyond the next alarm. */
   private later = 0;
   private shortened: false | 'for an alarm' | 'for good' = false;
+  /** Null: it has none, or none that can be seen. */
   readonly apic: LocalApic | null;
   /** What maskable interrupts come from: the local APIC or, without one, the bare pins. */
   readonly pins: InterruptSource;
@@ -95,7 +109,7 @@ export class Vcpu implements Processor, ApicListener, TimedVcpu {
   readonly debug: GuestDebug;
   private blocks = 0;
   private limits: EntryLimits = entryLimits(Number.POSITIVE_INFINITY);
-  private readonly exits;
+  private readonly exits: OwnExits;
 
   constructor(parts: VcpuParts) {
     this.fields = new CpuState(parts.memory.buffer, parts.base);
@@ -106,14 +120,7 @@ export class Vcpu implements Processor, ApicListener, TimedVcpu {
     this.index = cpu;
     this.log = new AccessLog();
     this.accesses = new EmbedderAccesses(cpu, this.log, () => this.stopSoon());
-    this.exits = {
-      halt: { kind: 'halt', cpu, interruptible: false } as Extract<Exit, { kind: 'halt' }>,
-      shutdown: { kind: 'shutdown', cpu, rip: 0, vector: 0 } as Extract<Exit, { kind: 'shutdown' }>,
-      budget: { kind: 'budget', cpu, limit: 'instructions' } as Extract<Exit, { kind: 'budget' }>,
-      kicked: { kind: 'kicked', cpu } as Extract<Exit, { kind: 'kicked' }>,
-      internal: { kind: 'internal-error', cpu, rip: 0, message: '' } as Extract<Exit, { kind: 'internal-error' }>,
-      window: { kind: 'interrupt-window', cpu } as Extract<Exit, { kind: 'interrupt-window' }>,
-    };
+    this.exits = new OwnExits(cpu, this.fields);
     this.code = new CodeMemory(parts.memory.buffer, parts.codeBase, parts.codeBytes, parts.physical);
     const { apic } = parts;
     this.onEntered = parts.entered;
@@ -138,15 +145,7 @@ export class Vcpu implements Processor, ApicListener, TimedVcpu {
     // The architecture and the engine know each other; the architecture speaks only once the engine is there.
     let engine: Engine | null = null;
     this.cpu = new Cpu(this.fields, parts.physical, {
-      engine: {
-        flags: () => (engine === null ? 0 : engine.flags()),
-        setFlags: (flags) => engine?.setFlags(flags),
-        contextChanged: () => engine?.contextChanged(),
-        setBreakpoints: (list) => engine?.breakpoints.set(list),
-        portAnswered: (rip) => engine?.regions?.retried(engine.contexts.current(this.fields), rip),
-        portProgram: (port, bytes, write, access) => this.programs.setPort(port, bytes, write, access),
-        forgetPrograms: () => this.programs.forget(),
-      },
+      engine: engineLink(() => engine, this.fields, this.programs),
       ports: parts.ports,
       tsc: parts.tsc,
       random: parts.random,
@@ -282,13 +281,13 @@ export class Vcpu implements Processor, ApicListener, TimedVcpu {
   }
   /** Why it cannot be entered; null: it can. */
   heldFor: string | null = null;
+  /** It runs: {@link enter} has not come back. */
   get isEntered(): boolean {
     return this.entered;
   }
   /** The exit of a vCPU that waits. */
   get haltExit(): Exit {
-    this.exits.halt.interruptible = (this.fields.u32[RFLAGS]! & IF) !== 0;
-    return this.exits.halt;
+    return this.exits.halt((this.fields.u32[RFLAGS]! & IF) !== 0);
   }
 
   /** Asks a running vCPU to come back after the current instruction: `kicked`. Called from a device. */
@@ -338,18 +337,22 @@ export class Vcpu implements Processor, ApicListener, TimedVcpu {
   interruptRequested(): void {
     this.notice();
   }
+  /** A non-maskable interrupt: taken as soon as none is in service. */
   nmi(): void {
     this.events.nmi = true;
     this.notice();
   }
+  /** A system-management interrupt: taken as soon as the processor is not in system-management mode. */
   smi(): void {
     this.events.smi = true;
     this.notice();
   }
+  /** INIT: the processor is reset, and all but the first one wait for {@link startUp}. */
   init(): void {
     this.events.init = true;
     this.notice();
   }
+  /** A start-up message: a processor that waits for one begins in real mode at `vector` * 4096. */
   startUp(vector: number): void {
     if (!this.waitsForStartUp && !this.events.init) return;
     this.events.startUp = vector;
@@ -466,9 +469,7 @@ export class Vcpu implements Processor, ApicListener, TimedVcpu {
       return exit;
     } catch (error) {
       if (!(error instanceof InternalError)) throw error;
-      this.exits.internal.rip = Number(BigInt.asIntN(64, this.fields.get64('rip')));
-      this.exits.internal.message = error.message;
-      return this.exits.internal;
+      return this.exits.internalError(error.message);
     } finally {
       this.debug.exited();
       this.entered = false;
@@ -510,11 +511,7 @@ export class Vcpu implements Processor, ApicListener, TimedVcpu {
       }
       const met = resumes ? null : debug.take();
       if (met !== null) return met;
-      if (u32[SHUTDOWN] !== 0) {
-        this.exits.shutdown.rip = Number(BigInt.asIntN(64, this.fields.get64('rip')));
-        this.exits.shutdown.vector = this.fields.get32('faultVector');
-        return this.exits.shutdown;
-      }
+      if (u32[SHUTDOWN] !== 0) return this.exits.shutdown();
       if (debug.stepped && debug.singleStep) return debug.step();
       if (this.stopWanted) {
         this.stopWanted = false;
@@ -523,22 +520,20 @@ export class Vcpu implements Processor, ApicListener, TimedVcpu {
       }
       u32[ATTENTION] = 0;
       if (interrupts.polls) interrupts.poll();
-      if (this.shortened !== false) return this.ended('instructions');
+      if (this.shortened !== false) return this.exits.budget('instructions');
       if (!resumes) {
         if (limits.interruptWindow && this.interruptible) return this.exits.window;
         this.takeEvents();
         if (processor.deliveries !== deliveries) debug.stepped = true;
         if (u32[SHUTDOWN] !== 0 || accesses.exit !== null) continue; // the event could not be delivered
         if (this.mmu.watches.met || (debug.stepped && debug.singleStep)) continue;
-        if (u32[HALTED] !== 0 || this.waitsForStartUp) {
-          return this.haltExit;
-        }
+        if (u32[HALTED] !== 0 || this.waitsForStartUp) return this.haltExit;
       }
-      if (this.left <= 0) return this.ended('instructions');
-      if (this.blocks <= 0) return this.ended('blocks');
+      if (this.left <= 0) return this.exits.budget('instructions');
+      if (this.blocks <= 0) return this.exits.budget('blocks');
       let slice = hasDeadline ? time.until(limits.deadline, this.left, leftAtDeadline) : this.left;
       if (interrupts.polls) slice = Math.min(slice, pollSlice);
-      if (slice <= 0) return this.ended('deadline');
+      if (slice <= 0) return this.exits.budget('deadline');
       if (!resumes && engine.breakpoints.stopsHere) return debug.breakpoint();
       if (resumes && finishIn(this, byBlock)) {
         resumes = false;
@@ -555,12 +550,8 @@ export class Vcpu implements Processor, ApicListener, TimedVcpu {
       const withheld = this.left - slice;
       const { end, left } = engine.run(slice, early, withheld);
       this.left = left + withheld;
-      if (early && end === 'budget' && withheld === 0) return this.ended('instructions');
+      if (early && end === 'budget' && withheld === 0) return this.exits.budget('instructions');
     }
-  }
-  private ended(limit: 'instructions' | 'blocks' | 'deadline'): Exit {
-    this.exits.budget.limit = limit;
-    return this.exits.budget;
   }
 
   /** One instruction, and the traps that follow it. */

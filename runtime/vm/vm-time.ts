@@ -14,14 +14,17 @@ import { mustBeObject, shown } from '../arguments.ts';
 import { HostClock, VirtualClock } from '../devices/clock.ts';
 import { ConfigurationError } from '../errors.ts';
 
+/** Names of {@link ClockKind}. */
 export const clockKinds = ['virtual', 'host'] as const;
 /** `virtual`: time is the number of instructions executed, so a run is a function of its inputs. `host`: the host's time. */
 export type ClockKind = (typeof clockKinds)[number];
 
+/** Names of {@link TimePolicy}. */
 export const timePolicies = ['continue', 'catch-up'] as const;
 /** After a restore: guest time goes on where it stood (`continue`), or the host's time since then has passed (`catch-up`). */
 export type TimePolicy = (typeof timePolicies)[number];
 
+/** How the time of a VM goes. */
 export interface VmTimeOptions {
   /** `host` if nothing is said. */
   readonly clock?: ClockKind;
@@ -85,8 +88,11 @@ function checkedHertz(hertz: number): number {
   return hertz;
 }
 
+/** The time of a VM: `vm.time`. */
 export class VmTime implements TimeStampCounter {
+  /** Who moves it. */
   readonly kind: ClockKind;
+  /** For devices and alarms. */
   readonly clock: VirtualClock | HostClock;
   private rate: number;
   private wallEpoch: number;
@@ -135,6 +141,7 @@ export class VmTime implements TimeStampCounter {
   nanosSinceReference(): number {
     return Math.floor(this.clock.now()) - this.referenceNanos;
   }
+  /** Rate of the time-stamp counter. */
   get hertz(): number {
     return this.rate;
   }

@@ -89,20 +89,28 @@ const counterOf = ({ read, hertz }: NonNullable<VmOptions['tsc']>): TimeStampCou
   nanosAt: (tsc) => nanosOfTsc(tsc, hertz),
 });
 
+/**
+ * A machine without devices: memory, processors, time, and who answers what leaves them. It is used on one thread,
+ * the one that made it.
+ */
 export class Vm {
   /** The one WebAssembly memory of the VM: vCPUs, blocks, guest RAM. */
   readonly linear: WebAssembly.Memory;
   /** Guest RAM. */
   readonly ram: Uint8Array;
+  /** The same memory as devices and loaders of this package use it; embedders use {@link memory}. */
   readonly physical: PhysicalMemory;
   /** Guest-physical memory: its map, and accesses to it. */
   readonly memory: GuestMemory;
   /** Which of its pages were written. One log of several; see {@link openDirtyLog}. */
   readonly dirty: DirtyLog;
+  /** The modes of execution that have been met; translations are kept by them. */
   readonly contexts: Contexts;
   /** What translated regions call. */
   readonly arithmetic: WebAssembly.Exports;
+  /** By number; {@link vcpu} checks it. */
   readonly vcpus: readonly Vcpu[];
+  /** One for each vCPU; none where nothing is translated. */
   readonly translators: readonly Translator[];
   /** Devices, programs, doorbells: what answers accesses without an exit. Nobody there: an exit `pio` or `mmio`. */
   readonly io: IoMap;
@@ -333,6 +341,7 @@ export class Vm {
     return new DirtyLog(this.physical, this.ram.byteOffset);
   }
 
+  /** @throws ConfigurationError `bad-option` if there is none of this number */
   vcpu(index: number): Vcpu {
     const vcpu = this.vcpus[index];
     if (vcpu === undefined)
@@ -431,9 +440,11 @@ export class Vm {
       await new Promise((resolve) => setTimeout(resolve));
     }
   }
+  /** Milliseconds that {@link run} has spent in the guest. */
   get guestMillis(): number {
     return this.runner.millis;
   }
+  /** Ends {@link hold}. */
   release(): void {
     for (const vcpu of this.vcpus) vcpu.heldFor = null;
     this.runner.heldChanged();

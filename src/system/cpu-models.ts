@@ -31,7 +31,9 @@ export const systemFeatures = [
 /** What only `max-la57` has: a system that finds it walks one level more of page tables, whether it needs them or not. */
 const fiveLevels = 'la57';
 
+/** Names of {@link CpuModelName}, from the oldest processor on. */
 export const cpuModelNames = ['486', 'pentium3', 'core2', 'x86-64-v2', 'x86-64-v3', 'max', 'max-la57'] as const;
+/** Which processor: how it calls itself and what it has. */
 export type CpuModelName = (typeof cpuModelNames)[number];
 
 /** By leaf and subleaf (`leafKey` of cpuid.ts): what a policy has put in the place of some registers' values. */

@@ -7,6 +7,7 @@ import type { CpuModel } from './cpu-models.ts';
 import { type CpuidSource, cpuidLeaf, type Leaf, leafKey } from './cpuid.ts';
 import { type FeatureWord, featureWords } from './cpuid-features.ts';
 
+/** What CPUID answers. */
 export interface CpuidRegisters {
   readonly eax: number;
   readonly ebx: number;
@@ -14,6 +15,7 @@ export interface CpuidRegisters {
   readonly edx: number;
 }
 
+/** What a guest is to see otherwise than the model has it. */
 export interface CpuidPolicy {
   /** Features to take away, by the names of `cpuidFeatureNames`. */
   readonly remove?: readonly string[];
