@@ -11,7 +11,6 @@ import { microOps, type Node } from '../src/ir/micro-ops.ts';
 import { aliasOf, type Schedule, schedule } from '../src/ir/schedule.ts';
 import type { Type, Width } from '../src/ir/types.ts';
 import { isX87 } from '../src/ir/x87-ops.ts';
-import { profileEntries, profileOffset } from '../src/state/layout.ts';
 import type { Emitter, Expr } from './emitter.ts';
 import { withFastLoops } from './fast-loops.ts';
 import { lookUpJump } from './jump-entry.ts';
@@ -22,6 +21,7 @@ import { type BlockValues, RegionDoubles } from './region-doubles.ts';
 import { RegionFlags } from './region-flags.ts';
 import { RegionFloat } from './region-float.ts';
 import { noneHeld, plainBits, RegionFrame } from './region-frame.ts';
+import { chooseTarget, noteTarget } from './region-jumps.ts';
 import { type Held, heldKey, Liveness } from './region-liveness.ts';
 import { RegionLoops } from './region-loops.ts';
 import { RegionMemory } from './region-memory.ts';
@@ -32,9 +32,6 @@ import { emitStructured } from './structure.ts';
 import { regionX87 } from './x87-values.ts';
 
 const DEPTH = 1;
-/** Distance between the lowest and the highest target that a jump table may span. */
-const largestTable = 2048n;
-const ascending = (a: bigint, b: bigint): number => (a < b ? -1 : a > b ? 1 : 0);
 /** How deep guest calls nest as WebAssembly calls before they go through the dispatcher again. */
 export const callDepth = 400;
 
@@ -252,7 +249,7 @@ export class RegionEmitter implements Reader, BlockValues {
         return pass(dispatchPlace);
       case 'dispatch': {
         const to = () => e.get(this.returnTo, 'i64');
-        this.chooseTarget(to, [...terminator.targets].sort(ascending));
+        chooseTarget(e, to, terminator.targets, this.pass);
         return this.exit(to());
       }
       case 'choose':
@@ -272,48 +269,11 @@ export class RegionEmitter implements Reader, BlockValues {
   private indirect(target: Expr, site: bigint, targets: readonly bigint[]): void {
     const { e, region } = this;
     const to = e.share(target, 'i64');
-    const inside = targets.filter((t) => region.blocks.some((b) => b.rip === t)).sort(ascending);
-    this.chooseTarget(to, inside);
-    const at = e.share(e.op('i32.and', e.state32('profileCount'), e.i32(profileEntries - 1)), 'i32');
-    const pair = e.share(e.op('i32.add', e.cpu(), e.op('i32.shl', at(), e.i32(4))), 'i32');
-    e.store('i64', pair(), e.i64(site), profileOffset);
-    e.store('i64', pair(), to(), profileOffset + 8);
-    e.setState32('profileCount', e.op('i32.add', e.state32('profileCount'), e.i32(1)));
+    const inside = targets.filter((t) => region.blocks.some((b) => b.rip === t));
+    chooseTarget(e, to, inside, this.pass);
+    noteTarget(e, site, to);
     this.exit(to());
   }
-  /** By a table where the targets lie close together, else by bisection. Falls through if it is none of them. */
-  private chooseTarget(to: () => Expr, targets: readonly bigint[]): void {
-    const { e } = this;
-    const [first, last] = [targets[0], targets.at(-1)];
-    if (first === undefined || last === undefined) return;
-    if (targets.length < 4) {
-      for (const t of targets) e.if(e.op('i64.eq', to(), e.i64(t)), () => this.pass(t));
-      return;
-    }
-    if (last - first > largestTable) {
-      const half = targets.length >> 1;
-      const [low, high] = [targets.slice(0, half), targets.slice(half)];
-      return e.if(
-        e.op('i64.lt_s', to(), e.i64(high[0]!)),
-        () => this.chooseTarget(to, low),
-        () => this.chooseTarget(to, high),
-      );
-    }
-    const other = e.label('other');
-    const labels = new Map(targets.map((t) => [t, e.label('target')]));
-    const table = Array.from({ length: Number(last - first) + 1 }, (_, i) => labels.get(first + BigInt(i)) ?? other);
-    const nest = (n: number): void => {
-      if (n < 0) {
-        const distance = e.share(e.op('i64.sub', to(), e.i64(first)), 'i64');
-        e.brIf(other, e.op('i64.gt_u', distance(), e.i64(last - first)));
-        return e.switch(table, other, e.op('i32.wrap', distance()));
-      }
-      e.block(labels.get(targets[n]!)!, () => nest(n - 1));
-      this.pass(targets[n]!);
-    };
-    e.block(other, () => nest(targets.length - 1));
-  }
-
   /** Emits steps from `from` up to the matching end of a `when`, or to the last. Returns the place after them. */
   private steps(steps: Schedule['steps'], from: number, stopAt: number): number {
     const { e } = this;
