@@ -3,7 +3,18 @@ import { GP, NP, SS_FAULT } from '../state/vectors.ts';
 import { type Descriptor, fetchDescriptor, isNull, markAccessed } from './descriptors.ts';
 import { GuestFault, generalProtection, undefinedOpcode } from './fault.ts';
 import type { Processor } from './processor.ts';
-import { ACCESS_REAL, ACCESS_USABLE, ACCESS_VIRTUAL, CS, type SegmentRegister, SS } from './segment-register.ts';
+import {
+  ACCESS_REAL,
+  ACCESS_USABLE,
+  ACCESS_VIRTUAL,
+  CS,
+  DS,
+  ES,
+  FS,
+  GS,
+  type SegmentRegister,
+  SS,
+} from './segment-register.ts';
 import { Stack } from './stack.ts';
 
 /** A null selector: the register cannot be used. */
@@ -128,14 +139,29 @@ export function prepareSegment(p: Processor, index: number, selector: number): (
   };
 }
 
-/** After a return to an outer level: data segments that it may not use become null. */
+/**
+ * After a return to an outer level: data segments that it may not use become null, and whatever null selector is there
+ * becomes zero. In IA-32e mode FS and GS keep their bases, which 64-bit code uses all the same.
+ */
 export function dropInnerSegments(p: Processor): void {
-  for (const index of [0, 3, 4, 5]) {
+  let dropped = false;
+  for (const index of dataSegments) {
     const s = p.segments[index]!;
+    const usable = (s.access & ACCESS_USABLE) !== 0;
     const conforming = s.isCode && (s.access & 4) !== 0;
-    if ((s.access & ACCESS_USABLE) !== 0 && !conforming && s.dpl < p.cpl) loadNull(p, s, 0);
+    if (!isNull(s.selector) && !(usable && !conforming && s.dpl < p.cpl)) continue;
+    if (!usable) {
+      s.selector = 0;
+      continue;
+    }
+    const { base } = s;
+    loadNull(p, s, 0);
+    if (p.longMode && (index === FS || index === GS)) s.base = base;
+    dropped = true;
   }
+  if (dropped && !p.code64) p.engine.contextChanged();
 }
+const dataSegments = [ES, DS, FS, GS] as const;
 
 /** After CR0.PE or EFLAGS.VM changed: the ranges of all segments. */
 export function refreshRanges(p: Processor): void {

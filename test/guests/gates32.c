@@ -275,6 +275,34 @@ static void fast_calls(void) {
   REFUSED("SYSEXIT without a segment", exit_system, 0, 13, 0);
 }
 
+/* --- what returns to an outer ring leave of the data segments: those of inner rings are null then, and so is every null */
+u32 leaving[4], left[4]; /* DS, ES, FS, GS */
+#define LOAD_LEAVING "mov leaving+4, %%eax; mov %%eax, %%es; mov leaving+8, %%eax; mov %%eax, %%fs; mov leaving+12, %%eax; mov %%eax, %%gs; mov leaving, %%eax; mov %%eax, %%ds; "
+static void leave_by_iret(void) { __asm__ volatile("push $0x23; push $stack3+3000; push $2; push $0x1b; push $look; " LOAD_LEAVING "iret" ::: "eax", "memory"); }
+static void leave_by_retf(void) { __asm__ volatile("push $0x23; push $stack3+3000; push $0x1b; push $look; " LOAD_LEAVING "lret" ::: "eax", "memory"); }
+__asm__(".text\n.globl look, look_at\nlook: mov %ds, %eax\n mov %eax, %ss:left\n mov %es, %eax\n mov %eax, %ss:left+4\n mov %fs, %eax\n mov %eax, %ss:left+8\n mov %gs, %eax\n mov %eax, %ss:left+12\nlook_at: mov leaving, %eax\n int $0x31");
+extern u8 look_at[];
+static void data_segments(void) {
+  static const struct { const char *name; u32 before[4], after[4]; int vector; } rows[] = {
+    {"of ring 0", {DATA0, DATA0, DATA0, CODE0}, {0, 0, 0, 0}, 13},
+    {"nulls of every level", {1, 2, 3, 0}, {0, 0, 0, 0}, 13},
+    {"of ring 3, and conforming code", {DATA3, CODE3, CONFORMING, DATA3 & ~3}, {DATA3, CODE3, CONFORMING, DATA3 & ~3}, DONE},
+    {"of ring 1", {DATA1, DATA3, DATA1, 3}, {0, DATA3, 0, 0}, 13},
+  };
+  static void (*const ways[])(void) = {leave_by_iret, leave_by_retf};
+  for (u32 way = 0; way < 2; way++)
+    for (u32 i = 0; i < sizeof rows / sizeof *rows; i++) {
+      if (begins(rows[i].name)) {
+        for (u32 k = 0; k < 4; k++) { leaving[k] = rows[i].before[k]; left[k] = 0xffff; }
+        attempt(ways[way]);
+        for (u32 k = 0; k < 4; k++) compare(rows[i].name, "selector", left[k] & 0xffff, rows[i].after[k]);
+        compare(rows[i].name, "vector", outcome, rows[i].vector);
+        if (rows[i].vector == 13) compare(rows[i].name, "instruction pointer", seen.eip, (u32)look_at);
+      }
+      reset();
+    }
+}
+
 int main(void) {
   read_command_line();
   reset();
@@ -283,6 +311,7 @@ int main(void) {
   returns();
   interrupt_gates();
   fast_calls();
+  data_segments();
   u32 status = finish();
   __asm__ volatile("out %0, $0xf4" ::"a"(status));
   return 0;

@@ -245,6 +245,30 @@ static void fast_calls(void) {
   write_msr(0x174, 8); target_rip = (u64)landing; return_rsp = HOLE; REFUSED("SYSEXITQ with a stack in a hole", exit_wide, 0, 13, 0);
 }
 
+/* --- what IRET to ring 3 leaves of FS and GS: those of ring 0 are null, whatever nulls were there are 0, and bases stay */
+u64 left_selectors[2], left_read;
+u32 leaving_fs, leaving_gs;
+static void leave_by_iret(void) {
+  __asm__ volatile("mov leaving_fs, %%eax; mov %%eax, %%fs; mov leaving_gs, %%eax; mov %%eax, %%gs" ::: "rax");
+  write_msr(0xc0000101, (u64)variable);
+  __asm__ volatile("push $0x23; push $stack3+6000; push $2; push $0x2b; push $look; iretq" ::: "memory");
+}
+__asm__(".text\n.globl look\nlook: mov %fs, %eax\n mov %rax, left_selectors\n mov %gs, %eax\n mov %rax, left_selectors+8\n mov %gs:8, %rax\n mov %rax, left_read\n int $0x31");
+static void data_segments(void) {
+  static const u32 rows[][4] = {{DATA0, DATA0, 0, 0}, {3, 2, 0, 0}, {DATA3, DATA3, DATA3, DATA3}, {0, 1, 0, 0}};
+  for (u32 i = 0; i < 4; i++) {
+    if (begins("IRET and GS")) {
+      leaving_fs = rows[i][0]; leaving_gs = rows[i][1]; left_read = 0; variable[1] = 0x123456789abcdef0;
+      attempt(leave_by_iret);
+      compare("IRET and GS", "vector", outcome, DONE);
+      compare("IRET and GS", "FS", left_selectors[0], rows[i][2]);
+      compare("IRET and GS", "GS", left_selectors[1], rows[i][3]);
+      compare("IRET and GS", "what lies at its base", left_read, 0x123456789abcdef0);
+    }
+    reset();
+  }
+}
+
 int main(void) {
   read_command_line();
   reset();
@@ -252,6 +276,7 @@ int main(void) {
   returns();
   interrupt_gates();
   fast_calls();
+  data_segments();
   u32 status = finish();
   __asm__ volatile("out %0, $0xf4" ::"a"(status));
   return 0;
