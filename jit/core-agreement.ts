@@ -7,6 +7,7 @@
  */
 import { timeSources } from '../src/execute/budget-time.ts';
 import { blockEntriesOffset, blockHeaderBytes } from '../src/execute/encode.ts';
+import { jumpIndexOf } from '../src/execute/jump-cache.ts';
 import * as leaves from '../src/execute/leave.ts';
 import { recordKinds } from '../src/execute/records.ts';
 import * as flags from '../src/ir/flags.ts';
@@ -18,7 +19,7 @@ import { hashBytes, toHex } from './hash.ts';
 /** The custom section of `core.wasm` that holds the hash, in hexadecimal digits. */
 export const agreementSection = 'jit86.agreement';
 
-/** Each of these low halves of addresses has a place of its own in the look-aside tables, if the places are the same. */
+/** Each of these low halves of addresses has a place of its own in the look-aside tables and in the jump cache. */
 const addresses = [0x0000_1000, 0x1234_5678, 0x8765_4321, 0xffff_f000];
 
 /** A module's constants in an order that no bundler changes. */
@@ -41,7 +42,7 @@ function compute(): string {
     flags: constantsOf(flags),
     kinds,
     blocks: { blockEntriesOffset, blockHeaderBytes },
-    places: addresses.map((low) => indexOf(low)),
+    places: addresses.map((low) => [indexOf(low), jumpIndexOf(low)]),
     timeSources,
     directPort,
   };

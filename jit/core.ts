@@ -11,20 +11,14 @@ import { hotThreshold, LEFT, leave } from '../src/execute/leave.ts';
 import { isSpecial, joinImmediates, type RecordKind, recordKinds } from '../src/execute/records.ts';
 import { FLAG_CARRY_BIT } from '../src/ir/flags.ts';
 import type { Type } from '../src/ir/types.ts';
-import {
-  jumpCacheBits,
-  jumpCacheEntry,
-  jumpCacheEntryBytes,
-  jumpCacheOffset,
-  offsetOf,
-  profileEntries,
-} from '../src/state/layout.ts';
+import { jumpCacheEntry, jumpCacheEntryBytes, jumpCacheOffset, offsetOf, profileEntries } from '../src/state/layout.ts';
 import { importLibrary } from './arith.ts';
 import { agreement, agreementSection } from './core-agreement.ts';
 import { addAskProgram } from './direct-memory.ts';
 import { Emitter, type Expr, type MemoryLimits } from './emitter.ts';
 import { addFlagFunctions } from './flag-functions.ts';
 import { addIsRight } from './jump-check.ts';
+import { jumpIndex } from './jump-entry.ts';
 import { lower, type Reader } from './lower.ts';
 import { probe } from './probe.ts';
 import { callDepth } from './region-emitter.ts';
@@ -149,7 +143,7 @@ class CoreBuilder implements Reader {
   private findEntry(entry: number, rip: number): void {
     const { e } = this;
     const low = () => e.op('i32.wrap', e.get(rip, 'i64'));
-    const offset = e.op('i32.mul', this.hash(low), e.i32(jumpCacheEntryBytes));
+    const offset = e.op('i32.mul', jumpIndex(e, low), e.i32(jumpCacheEntryBytes));
     e.set(entry, e.op('i32.add', this.get(CPU), offset));
     const miss = () =>
       e.op(
@@ -167,16 +161,6 @@ class CoreBuilder implements Reader {
       e.brIf('here', isRight());
       e.return(e.i32(leave.lookup));
     });
-  }
-
-  /** Index in the jump cache; src/execute/jump-cache.ts computes the same. */
-  private hash(low: () => Expr): Expr {
-    const { e } = this;
-    return e.op(
-      'i32.and',
-      e.op('i32.xor', low(), e.op('i32.shr_u', low(), e.i32(12))),
-      e.i32((1 << jumpCacheBits) - 1),
-    );
   }
 
   private records(): void {

@@ -1,17 +1,21 @@
-/** Where a region finds the jump cache's entry of a target (src/state/layout.ts); src/execute/jump-cache.ts computes the same. */
+/** Where generated code finds the jump cache's entry of a target (src/state/layout.ts). */
+import { jumpIndexOf } from '../src/execute/jump-cache.ts';
 import { jumpCacheBits, jumpCacheEntry, jumpCacheEntryBytes, jumpCacheOffset } from '../src/state/layout.ts';
 import type { Emitter, Expr } from './emitter.ts';
 
+/** The own place of an instruction pointer in the cache, by its low half; src/execute/jump-cache.ts computes the same. */
+export function jumpIndex(e: Emitter, low: () => Expr): Expr {
+  const folded = e.op('i32.xor', low(), e.op('i32.shr_u', low(), e.i32(12)));
+  return e.op('i32.and', folded, e.i32((1 << jumpCacheBits) - 1));
+}
+
 /** Address of the entry, less the cache's offset; `target` is null where it is not known yet. */
 function addressOf(e: Emitter, target: bigint | null, to: () => Expr): () => Expr {
-  const mask = (1 << jumpCacheBits) - 1;
   if (target !== null) {
-    const low = Number(BigInt.asUintN(32, target));
-    const offset = ((low ^ (low >>> 12)) & mask) * jumpCacheEntryBytes;
+    const offset = jumpIndexOf(Number(BigInt.asUintN(32, target))) * jumpCacheEntryBytes;
     return e.share(e.op('i32.add', e.cpu(), e.i32(offset)), 'i32');
   }
-  const low = e.share(e.op('i32.wrap', to()), 'i32');
-  const index = e.op('i32.and', e.op('i32.xor', low(), e.op('i32.shr_u', low(), e.i32(12))), e.i32(mask));
+  const index = jumpIndex(e, e.share(e.op('i32.wrap', to()), 'i32'));
   return e.share(e.op('i32.add', e.cpu(), e.op('i32.mul', index, e.i32(jumpCacheEntryBytes))), 'i32');
 }
 

@@ -58,6 +58,9 @@ export interface FoundRegion {
   readonly alive: boolean;
 }
 
+/** The own place of an instruction pointer, by its low half; jit/jump-entry.ts computes the same. */
+export const jumpIndexOf = (low: number): number => (low ^ (low >>> 12)) & mask;
+
 export class JumpCache {
   /** How often something was taken out: code or its mapping has changed. */
   changes = 0;
@@ -75,9 +78,6 @@ export class JumpCache {
     this.u32 = state.u32;
     this.flush();
   }
-  private index(low: number): number {
-    return (low ^ (low >>> 12)) & mask;
-  }
   /**
    * @param passing what is found is not the best that may be there: it is not remembered beyond a flush
    * @param flat instruction pointers are linear addresses
@@ -91,7 +91,7 @@ export class JumpCache {
     passing: boolean,
     flat: boolean,
   ): void {
-    const index = this.index(low);
+    const index = jumpIndexOf(low);
     const { u32 } = this;
     if (!this.holds(index, low, high, context)) {
       const beside = index ^ 1;
@@ -138,7 +138,7 @@ export class JumpCache {
 
   /** The place of an entry that a flush has taken out of force, or -1. */
   lost(low: number, high: number, context: number): number {
-    let index = this.index(low);
+    let index = jumpIndexOf(low);
     if (!this.holds(index, low, high, context)) {
       index ^= 1;
       if (!this.holds(index, low, high, context)) return -1;
@@ -164,7 +164,7 @@ export class JumpCache {
   drop(low: number, high: number, context: number): void {
     this.changes++;
     this.unlink();
-    const index = this.index(low);
+    const index = jumpIndexOf(low);
     if (this.holds(index, low, high, context)) this.clearAt(index);
     if (this.holds(index ^ 1, low, high, context)) this.clearAt(index ^ 1);
   }
@@ -172,7 +172,7 @@ export class JumpCache {
   private isToMove(from: number, to: number): boolean {
     const { u32 } = this;
     const at = start + from * words;
-    if (u32[at + CONTEXT] === 0 || this.index(u32[at]!) !== from) return false;
+    if (u32[at + CONTEXT] === 0 || jumpIndexOf(u32[at]!) !== from) return false;
     return u32[at + EPOCH] === this.codeEpoch || u32[start + to * words + EPOCH] !== this.codeEpoch;
   }
   private holds(index: number, low: number, high: number, context: number): boolean {
