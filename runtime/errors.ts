@@ -114,7 +114,15 @@ export type RemoteCode =
   | 'dma-failed';
 
 /** A device behind a transport, or the peer that it serves: gone, silent, or not to be understood. */
-export class RemoteError extends Jit86Error<RemoteCode> {}
+export class RemoteError extends Jit86Error<RemoteCode> {
+  /** Of `peer-refused`: the error number that the peer gave; 0 if it is none of those. */
+  readonly errno: number;
+
+  constructor(code: RemoteCode, message: string, errno = 0) {
+    super(code, message);
+    this.errno = errno;
+  }
+}
 
 /** Codes of {@link ProgramError}. */
 export type ProgramCode =
@@ -143,6 +151,7 @@ export type SnapshotCode =
   | 'bad-device-state'
   | 'access-pending'
   | 'host-function'
+  | 'remote-state'
   | 'migration-failed'
   | 'migration-uncertain';
 

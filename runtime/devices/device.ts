@@ -16,6 +16,26 @@ export interface Stateful {
   state?: object;
   /** Another state was put in the place of `state`, field by field: alarms and lines follow it from now on. */
   restored?(): void;
+  /** The state of a device that is in another thread or process; several parts of one device have the same. */
+  readonly elsewhere?: StateElsewhere;
+}
+
+/** State that has to be fetched. */
+export interface StateElsewhere {
+  readonly name: string;
+  /**
+   * What was fetched, or what is fetched now where this thread may wait.
+   * @throws SnapshotError `remote-state` if it may not, or the device has no state that can be had
+   */
+  take(): Uint8Array;
+  /** Puts it back now, unless it was sent. @throws SnapshotError `remote-state`, `bad-device-state` */
+  put(bytes: Uint8Array): void;
+  /** Fetches it, for the next {@link take}. @throws SnapshotError (as a rejection) */
+  obtain(): Promise<Uint8Array>;
+  /** Puts it back; the next {@link put} does nothing. @throws SnapshotError (as a rejection) */
+  send(bytes: Uint8Array): Promise<void>;
+  /** What was fetched is old, and what was sent is over. */
+  forget(): void;
 }
 
 /** A device: registers behind offsets. Put it on the bus with `vm.io.attach()`. */

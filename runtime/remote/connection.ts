@@ -199,5 +199,6 @@ function payloadOf(outcome: Message | RemoteError): Uint8Array {
   throw new RemoteError(
     'peer-refused',
     `${commandName(outcome.command)}: the peer answered with error ${outcome.error}`,
+    outcome.error,
   );
 }

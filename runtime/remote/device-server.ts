@@ -9,6 +9,7 @@ import { ConfigurationError, RemoteError } from '../errors.ts';
 import { Connection } from './connection.ts';
 import { type Dma, type DmaRange, rangeOf } from './dma.ts';
 import * as wire from './messages.ts';
+import { type SavedServer, ServedState, savedDevices } from './served-state.ts';
 import type { Transport } from './transport.ts';
 
 /** One region of registers. */
@@ -35,6 +36,11 @@ export interface DeviceServerOptions {
   readonly regions: (parts: ServerParts) => readonly ServedRegion[];
   /** DEVICE_RESET; without it the device says that it has none. */
   readonly reset?: () => void;
+  /**
+   * The state of all of it, for machines' snapshots. Left out, it is what the devices have as their `state`, and if one of
+   * them has none the server says that its state cannot be had.
+   */
+  readonly state?: SavedServer;
   /** How long the machine may take to answer a DMA request, in milliseconds (10,000). */
   readonly timeoutMillis?: number;
   /** Largest transfer in one message, in bytes (1 MiB). */
@@ -56,6 +62,9 @@ export class DeviceServer {
   #client: wire.Capabilities | null = null;
   #masked: Uint8Array;
   #maps: DmaRange[] = [];
+  /** Transfers that the devices have under way. */
+  #transfers = 0;
+  readonly #state: ServedState | null;
 
   constructor(options: DeviceServerOptions) {
     const { lines = 0, maxTransferBytes = 1 << 20 } = options;
@@ -68,10 +77,13 @@ export class DeviceServer {
     this.#regions = options.regions({
       lines: Array.from({ length: lines }, (_, line) => irqLine((high) => this.#lineChanged(line, high))),
       dma: {
-        read: (physical, length) => this.#dmaRead(physical, length),
-        write: (p, bytes) => this.#dmaWrite(p, bytes),
+        read: (physical, length) => this.#underWay(this.#dmaRead(physical, length)),
+        write: (p, bytes) => this.#underWay(this.#dmaWrite(p, bytes)),
       },
     });
+    const saved =
+      options.state ?? savedDevices(this.#regions, this.#levels, (line, high) => this.#lineChanged(line, high));
+    this.#state = saved === null ? null : new ServedState(saved, () => this.#transfers > 0);
     for (const { device, size } of this.#regions)
       if (!Number.isSafeInteger(size) || size < 1)
         throw new ConfigurationError('bad-region', `${device.name}: a region of ${size} bytes`);
@@ -93,6 +105,7 @@ export class DeviceServer {
     }
     this.#client = null;
     this.#maps = [];
+    this.#state?.forget();
     this.#masked.fill(1);
     const connection = new Connection(transport, {
       maxMessageBytes: this.#maxTransfer + 4096,
@@ -173,6 +186,12 @@ export class DeviceServer {
           this.#options.reset!();
           return none;
         });
+      case Command.DEVICE_FEATURE:
+        return this.#stateful((state) => state.feature(wire.decodeFeature(payload)));
+      case Command.MIG_DATA_READ:
+        return this.#stateful((state) => state.read(Math.min(wire.decodeMigrationRead(payload), this.#maxTransfer)));
+      case Command.MIG_DATA_WRITE:
+        return this.#stateful((state) => state.write(wire.decodeMigrationData(payload)));
       case Command.DMA_READ:
       case Command.DMA_WRITE:
         throw new RemoteError('bad-message', `${wire.commandName(message.command)} is the device's to send`);
@@ -198,8 +217,29 @@ export class DeviceServer {
     });
   }
 
+  #stateful(act: (state: ServedState) => Uint8Array | number): Uint8Array | number {
+    const state = this.#state;
+    if (state === null) return wire.Errno.EOPNOTSUPP;
+    try {
+      return act(state);
+    } catch (error) {
+      if (error instanceof RemoteError) throw error;
+      this.#options.onError?.(error instanceof Error ? error : new Error(String(error)));
+      return wire.Errno.EINVAL;
+    }
+  }
+  async #underWay<T>(transfer: Promise<T>): Promise<T> {
+    this.#transfers++;
+    try {
+      return await transfer;
+    } finally {
+      // Not before the device has done what it does then.
+      setTimeout(() => this.#transfers--);
+    }
+  }
+
   /** A device's own error does not end the connection: the machine hears of an error, the server's owner of the cause. */
-  #guarded(act: () => Uint8Array): Uint8Array | number {
+  #guarded(act: () => Uint8Array | number): Uint8Array | number {
     try {
       return act();
     } catch (error) {

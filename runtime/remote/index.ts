@@ -11,6 +11,7 @@ export * as vfioUser from './messages.ts';
 export { RemoteDevice, type RemoteDeviceOptions, type RemoteRegion, type RemoteWrite } from './remote-device.ts';
 export { RemoteRegions } from './remote-regions.ts';
 export { createRing, type RingEnd, type RingOptions, ringTransport, threadMayBlock } from './ring-transport.ts';
+export type { SavedServer } from './served-state.ts';
 export {
   messagePortTransport,
   type Port,

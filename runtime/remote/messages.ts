@@ -398,3 +398,52 @@ export function decodeDmaAccess(payload: Uint8Array, withData: boolean): DmaAcce
   exactly(payload, 16 + (withData ? count : 0), what);
   return { address: u64(view, 0), count, data: payload.subarray(16) };
 }
+
+// --- DEVICE_FEATURE, MIG_DATA_READ, MIG_DATA_WRITE
+
+/** Flags of DEVICE_FEATURE: the feature's number, and what is wanted of it. */
+export const FEATURE_MASK = 0xffff;
+export const FEATURE_GET = 1 << 16;
+export const FEATURE_SET = 1 << 17;
+export const FEATURE_PROBE = 1 << 18;
+/** 64 bits of flags: what the device can do. */
+export const FEATURE_MIGRATION = 1;
+/** Which of {@link DeviceState} it is in. */
+export const FEATURE_DEVICE_STATE = 2;
+export const MIGRATION_STOP_COPY = 1;
+export const DeviceState = { ERROR: 0, STOP: 1, RUNNING: 2, STOP_COPY: 3, RESUMING: 4 } as const;
+
+export interface Feature {
+  readonly flags: number;
+  readonly data: Uint8Array;
+}
+export function encodeFeature(flags: number, data: Uint8Array): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(8 + data.length);
+  bytes.set(words(bytes.length, flags));
+  bytes.set(data, 8);
+  return bytes;
+}
+export function decodeFeature(payload: Uint8Array): Feature {
+  const view = atLeast(payload, 8, 'DEVICE_FEATURE');
+  return { flags: view.getUint32(4, true), data: payload.subarray(8) };
+}
+/** The state, and a file descriptor that nobody has. */
+export const encodeDeviceState = (state: number) => words(state, 0xffff_ffff);
+export const decodeDeviceState = (data: Uint8Array): number =>
+  exactly(data, 8, 'DEVICE_FEATURE: device state').getUint32(0, true);
+
+/** @param size how many bytes are meant or wanted */
+export function encodeMigrationData(data: Uint8Array, size = data.length): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(8 + data.length);
+  bytes.set(words(bytes.length, size));
+  bytes.set(data, 8);
+  return bytes;
+}
+/** Bytes that a device is asked for. */
+export const decodeMigrationRead = (payload: Uint8Array): number =>
+  exactly(payload, 8, 'MIG_DATA_READ').getUint32(4, true);
+export function decodeMigrationData(payload: Uint8Array): Uint8Array {
+  const size = atLeast(payload, 8, 'MIG_DATA').getUint32(4, true);
+  exactly(payload, 8 + size, 'MIG_DATA');
+  return payload.subarray(8);
+}

@@ -9,13 +9,14 @@
  * Whatever goes wrong ends the connection and never the machine: from then on registers read all ones, writes are lost,
  * interrupt lines are low, and the embedder is told once. `reconnect` puts another peer behind the same device.
  */
-import type { AccessSize, Device, WideSize } from '../devices/device.ts';
+import type { AccessSize, Device, StateElsewhere, WideSize } from '../devices/device.ts';
 import type { IrqLine } from '../devices/irq-line.ts';
 import { ConfigurationError, RemoteError } from '../errors.ts';
 import { Connection } from './connection.ts';
 import { type DmaRange, type GuestDma, rangeOf } from './dma.ts';
 import * as wire from './messages.ts';
 import { bytesOf, dataOf, narrow, type Width, wide, wideBytes } from './register-width.ts';
+import { RemoteState } from './remote-state.ts';
 import type { Transport } from './transport.ts';
 
 /** What the machine's side brings to a connection. */
@@ -86,6 +87,7 @@ export interface RemoteWrite {
 /** A device in another thread or process, as the machine sees it. */
 export class RemoteDevice implements RemoteRegion {
   readonly name: string;
+  readonly elsewhere: StateElsewhere;
   readonly #options: RemoteDeviceOptions;
   readonly #timeout: number;
   readonly #maxTransfer: number;
@@ -115,6 +117,18 @@ export class RemoteDevice implements RemoteRegion {
     this.#timeout = timeoutMillis;
     this.#maxTransfer = maxTransferBytes;
     this.#levels = new Uint8Array(options.lines?.length ?? 0);
+    const device = this;
+    this.elsewhere = new RemoteState({
+      ...{ name, timeoutMillis },
+      get blocks() {
+        return device.blocks;
+      },
+      get transferBytes() {
+        return Math.min(maxTransferBytes, device.#server?.maxDataXferSize ?? maxTransferBytes);
+      },
+      request: async (command, payload) => this.#living().request(command, payload),
+      requestBlocking: (command, payload) => this.#living().requestBlocking(command, payload),
+    });
   }
 
   /**
@@ -253,6 +267,7 @@ export class RemoteDevice implements RemoteRegion {
     const device = this;
     return {
       name: `${this.name}.${index}`,
+      elsewhere: this.elsewhere,
       get size() {
         return device.#regions[index]?.size ?? 0;
       },

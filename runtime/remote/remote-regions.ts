@@ -7,6 +7,7 @@
  *     const answer = vm.remote.finish(exit);
  *     if (answer !== null) await answer; // enter again
  */
+import type { StateElsewhere } from '../devices/device.ts';
 import { ConfigurationError } from '../errors.ts';
 import type { IoMap } from '../io/io-map.ts';
 import { type Attachment, type IoRange, showRange } from '../io/io-range.ts';
@@ -87,6 +88,11 @@ export class RemoteRegions {
     const offset = address - place.range.address;
     if (exit.kind === 'pio') return finishPio(exit, region, offset);
     return finishMmio(exit, region, offset);
+  }
+
+  /** Where the devices' states are; several regions of a device have one. */
+  get elsewhere(): readonly StateElsewhere[] {
+    return this.#places.flatMap(({ region: { elsewhere } }) => (elsewhere === undefined ? [] : [elsewhere]));
   }
 
   /** Takes what the devices have sent, without waiting: between two runs of the guest. */

@@ -2,7 +2,7 @@
  * Everything of a VM but its memory: vCPUs' registers, interrupts, devices, time. Snapshots, forks and migrations all carry
  * this.
  */
-import type { Stateful } from '../devices/device.ts';
+import type { StateElsewhere, Stateful } from '../devices/device.ts';
 import { type ProgramCode, ProgramError, SnapshotError } from '../errors.ts';
 import type { PassedAccesses } from '../io/io-space.ts';
 import type { RegisterTuple } from '../vm/registers.ts';
@@ -46,6 +46,8 @@ export interface StatefulVm {
   readonly devices: readonly Stateful[];
   /** Programs next to the processors that are attached, in that order. */
   readonly programs: readonly StatefulProgram[];
+  /** The states of devices that are in other threads and processes, each once. */
+  readonly elsewhere: readonly StateElsewhere[];
   /** What programs have passed on: they are not asked twice. */
   readonly io: Record<(typeof ioSpaces)[number], { passed: PassedAccesses }>;
   readonly time: Pick<VmTime, 'save' | 'restore'>;
@@ -59,6 +61,8 @@ export interface MachineState {
   readonly time: string;
   readonly devices: readonly { readonly name: string; readonly state: string }[];
   readonly programs: readonly SavedProgram[];
+  /** Of devices elsewhere; left out: there are none. */
+  readonly remote?: readonly { readonly name: string; readonly state: string }[];
   /** By I/O space; left out: nothing was passed on. */
   readonly passed?: readonly PassedAccesses[];
 }
@@ -86,6 +90,10 @@ export function machineState(vm: StatefulVm): MachineState {
     time: encodePlain('time', vm.time.save()),
     devices: withState(vm.devices).map(({ name, state }) => ({ name, state: encodePlain(`device ${name}`, state) })),
     programs: savedPrograms(vm.programs),
+    remote: vm.elsewhere.map((device) => ({
+      name: device.name,
+      state: encodePlain(`device ${device.name}`, device.take()),
+    })),
     passed: ioSpaces.map((space) => vm.io[space].passed),
   };
 }
@@ -130,12 +138,18 @@ export function putMachineState(vm: StatefulVm, saved: MachineState, policy: Tim
   if (free.length > 0)
     throw new SnapshotError('different-machine', `device ${free[0]!.name}: the snapshot has none, or fewer`);
   const programs = matchedPrograms(vm, saved);
+  const remote = matchedRemote(vm.elsewhere, saved);
   const irq = decodePlain('interrupts', saved.irq) as object;
   const time = decodePlain('time', saved.time) as SavedTime;
   // Each of these takes all or nothing; what was taken before one that refuses is put back.
   const before = machineState(vm);
   const done: (() => void)[] = [];
   try {
+    // Their lines speak before the interrupts' state says what they had come to.
+    for (const [i, { device, bytes }] of remote.entries()) {
+      device.put(bytes);
+      done.push(() => device.put(decodePlain(device.name, before.remote![i]!.state) as Uint8Array));
+    }
     vm.time.restore(time, policy);
     done.push(() => vm.time.restore(decodePlain('time', before.time) as SavedTime));
     for (const [i, vcpu] of vm.vcpus.entries()) {
@@ -172,6 +186,22 @@ function restored(device: Stateful): void {
   } catch (error) {
     throw new SnapshotError('bad-device-state', `device ${device.name}: ${(error as Error).message}`);
   }
+}
+
+/** Each saved state of a device elsewhere, in the order of the VM's. */
+export function matchedRemote(elsewhere: readonly StateElsewhere[], { remote = [] }: MachineState) {
+  const free = [...remote];
+  const matched = elsewhere.map((device) => {
+    const at = free.findIndex(({ name }) => name === device.name);
+    if (at < 0) throw new SnapshotError('different-machine', `device ${device.name}: the snapshot has none, or fewer`);
+    const bytes = decodePlain(`device ${device.name}`, free.splice(at, 1)[0]!.state);
+    if (!(bytes instanceof Uint8Array))
+      throw new SnapshotError('bad-chunk', `device ${device.name}: no state of bytes`);
+    return { device, bytes };
+  });
+  if (free.length > 0)
+    throw new SnapshotError('different-machine', `device ${free[0]!.name}: this VM has none, or fewer`);
+  return matched;
 }
 
 /** Each saved program's place and memory. */

@@ -14,7 +14,7 @@ import { SnapshotError } from '../errors.ts';
 import { type Chunk, ChunkReader, doneChunk, encodeChunk, snapshotHeader } from './chunks.ts';
 import { fillLazyPages, MemoryLog } from './memory-image.ts';
 import { allPages, decodeRun, encodeRun, pageBytes, pageRuns } from './pages.ts';
-import { decodeSnapshot, putSnapshot, type SavedVm, stateChunks, tryState } from './snapshot.ts';
+import { decodeSnapshot, putSnapshot, type SavedVm, stateChunks, tryState, withRemote } from './snapshot.ts';
 
 /** Two directions of bytes: a socket, a pipe, a pair of streams. */
 export interface ByteDuplex {
@@ -264,6 +264,7 @@ export async function migrateVm(
     throw failed(error);
   } finally {
     log?.close();
+    for (const device of vm.elsewhere) device.forget();
     sender.release();
     receiver.release();
   }
@@ -275,8 +276,10 @@ async function stop(vm: MovableVm): Promise<{ at: number; state: Chunk[] }> {
     await vm.hold('the VM is being moved');
     const at = performance.now();
     try {
+      for (const device of vm.elsewhere) await device.obtain();
       return { at, state: [...stateChunks(vm)] };
     } catch (error) {
+      for (const device of vm.elsewhere) device.forget();
       vm.release();
       if (!(error instanceof SnapshotError) || error.code !== 'access-pending' || tries === mostTries) throw error;
       await new Promise((resolve) => setTimeout(resolve)); // in the middle of an instruction
@@ -311,10 +314,12 @@ export async function receiveVm(
     }
     const snapshot = decodeSnapshot(chunks, vm.ram.length);
     const runs = [...pages].map(([first, bytes]) => ({ first, bytes }));
-    tryState(vm, snapshot);
-    await say(sender, 'REDY');
-    await hear(receiver, 'GOGO');
-    putSnapshot(vm, { ...snapshot, runs }, {});
+    await withRemote(vm, snapshot.machine, async () => {
+      tryState(vm, snapshot);
+      await say(sender, 'REDY');
+      await hear(receiver, 'GOGO');
+      putSnapshot(vm, { ...snapshot, runs }, {});
+    });
     await say(sender, 'GONE');
   } catch (error) {
     // Whether anybody hears it is another question.

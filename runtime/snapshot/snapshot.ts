@@ -7,11 +7,13 @@
  *   MAPS  memory maps of both address spaces                    PAGE  a run of pages of the backing store
  *   rUNS  where all runs lie
  */
+import { mustBeObject } from '../arguments.ts';
+import type { StateElsewhere } from '../devices/device.ts';
 import { SnapshotError } from '../errors.ts';
 import type { RegisterTuple } from '../vm/registers.ts';
 import type { TimePolicy } from '../vm/vm-time.ts';
 import { type Chunk, doneChunk, encodeChunk, readChunks, snapshotHeader } from './chunks.ts';
-import { type MachineState, machineState, putMachineState, type StatefulVm } from './machine-state.ts';
+import { type MachineState, machineState, matchedRemote, putMachineState, type StatefulVm } from './machine-state.ts';
 import {
   contentsReplaced,
   fillLazyPages,
@@ -190,7 +192,7 @@ const isNumber = (value: unknown): value is number => typeof value === 'number';
 const isText = (value: unknown): value is string => typeof value === 'string';
 
 function decodeMachine(chunks: readonly Chunk[]): MachineState {
-  const { kind, irq, time, devices, programs = [], passed = [] } = json('MACH', chunks);
+  const { kind, irq, time, devices, programs = [], passed = [], remote = [] } = json('MACH', chunks);
   const isDevice = (device: unknown) =>
     typeof device === 'object' &&
     device !== null &&
@@ -215,6 +217,8 @@ function decodeMachine(chunks: readonly Chunk[]): MachineState {
     !devices.every(isDevice) ||
     !Array.isArray(programs) ||
     !programs.every(isProgram) ||
+    !Array.isArray(remote) ||
+    !remote.every(isDevice) ||
     !Array.isArray(passed) ||
     !passed.every((of) => Array.isArray(of) && of.length === 2 && of.every(isNumber))
   )
@@ -235,6 +239,7 @@ function decodeMachine(chunks: readonly Chunk[]): MachineState {
     ...{ irq, time, registers },
     devices: devices as MachineState['devices'],
     programs: programs as MachineState['programs'],
+    remote: remote as unknown as NonNullable<MachineState['remote']>,
     passed: passed as unknown as NonNullable<MachineState['passed']>,
   };
 }
@@ -291,6 +296,7 @@ export function decodeSnapshot(chunks: readonly Chunk[], ramBytes: number): Read
  * @throws SnapshotError, StateError, InterruptError, ConfigurationError naming what is wrong; the VM is as it was
  */
 export function restoreSnapshot(vm: SavedVm, bytes: Uint8Array, options: RestoreOptions = {}): void {
+  mustBeObject('options', options);
   putSnapshot(vm, readSnapshot(bytes, vm.ram.length, options.lazily), options);
 }
 
@@ -363,5 +369,38 @@ export function putState(
   } catch (error) {
     for (const [space, regions] of before) vm.memory.replace(regions, { space });
     throw error;
+  }
+}
+
+/** The same as {@link takeSnapshot} where devices elsewhere have to be waited for without blocking. */
+export async function saveSnapshot(vm: SavedVm, options?: SnapshotOptions): Promise<Uint8Array> {
+  try {
+    for (const device of vm.elsewhere) await device.obtain();
+    return takeSnapshot(vm, options);
+  } finally {
+    for (const device of vm.elsewhere) device.forget();
+  }
+}
+/** The same as {@link restoreSnapshot} there. */
+export async function loadSnapshot(vm: SavedVm, bytes: Uint8Array, options: RestoreOptions = {}): Promise<void> {
+  mustBeObject('options', options);
+  const snapshot = readSnapshot(bytes, vm.ram.length, options.lazily);
+  await withRemote(vm, snapshot.machine, async () => putSnapshot(vm, snapshot, options));
+}
+/** Sends the devices elsewhere their states, then does the rest; if that fails they get back what they had. */
+export async function withRemote(vm: SavedVm, machine: MachineState, rest: () => Promise<void>): Promise<void> {
+  const sent: (readonly [StateElsewhere, Uint8Array])[] = [];
+  try {
+    for (const { device, bytes } of matchedRemote(vm.elsewhere, machine)) {
+      const before = await device.obtain();
+      await device.send(bytes);
+      sent.push([device, before]);
+    }
+    await rest();
+  } catch (error) {
+    for (const [device, before] of sent) await device.send(before).catch(() => {});
+    throw error;
+  } finally {
+    for (const device of vm.elsewhere) device.forget();
   }
 }

@@ -165,7 +165,8 @@ export class GuestMemory {
     const space = spaceOf(options);
     if (!(bytes instanceof Uint8Array))
       throw new ConfigurationError('bad-option', `bytes ${String(bytes)}: not a Uint8Array`);
-    if (this.physical.isMessage(address, bytes.length)) return this.physical.writeByDevice(address, bytes);
+    if (typeof address === 'number' && this.physical.isMessage(address, bytes.length))
+      return this.physical.writeByDevice(address, bytes);
     this.check(address, bytes.length, space, options?.rom === true ? 'write-rom' : 'write');
     forEachPart(address, bytes.length, (at, part, done) =>
       this.physical.writeMemory(this.place(at, space), bytes.subarray(done, done + part)),

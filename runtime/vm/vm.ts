@@ -12,8 +12,8 @@ import { ApicBus } from '../../src/system/apic-bus.ts';
 import type { RandomNumbers, TimeStampCounter } from '../../src/system/engine.ts';
 import { MsrTable } from '../../src/system/msr-table.ts';
 import { nanosOfTsc } from '../../src/system/tsc-scale.ts';
-import { shown } from '../arguments.ts';
-import type { Stateful } from '../devices/device.ts';
+import { mustBeObject, shown } from '../arguments.ts';
+import type { StateElsewhere, Stateful } from '../devices/device.ts';
 import { ConfigurationError, SnapshotError } from '../errors.ts';
 import type { Host } from '../hosts/host.ts';
 import type { EdgeResult } from '../interrupts/controller-connection.ts';
@@ -39,10 +39,12 @@ import {
   receiveVm,
 } from '../snapshot/migration.ts';
 import {
+  loadSnapshot,
   type RestoreOptions,
   restoreSnapshot,
   type SnapshotBase,
   type SnapshotOptions,
+  saveSnapshot,
   takeSnapshot,
 } from '../snapshot/snapshot.ts';
 import { MachineTranslation } from '../translation.ts';
@@ -372,6 +374,12 @@ export class Vm {
     return [...this.io.devices, ...this.kept];
   }
 
+  /** The states of devices in other threads and processes, each once. */
+  get elsewhere(): readonly StateElsewhere[] {
+    const attached = this.devices.flatMap(({ elsewhere }) => (elsewhere === undefined ? [] : [elsewhere]));
+    return [...new Set([...attached, ...this.remote.elsewhere])];
+  }
+
   /**
    * All of the VM as bytes that any host reads: versioned chunks, without pages of zeros. Between two entries only.
    * @throws SnapshotError `access-pending`, `bad-device-state`, `different-base`
@@ -387,6 +395,20 @@ export class Vm {
     restoreSnapshot(this, snapshot, options);
   }
   /**
+   * What {@link snapshot} gives, where the VM has devices elsewhere for which this thread may not wait. No vCPU can be entered
+   * meanwhile.
+   * @throws SnapshotError (as a rejection), `remote-state` if a device's state cannot be had
+   */
+  async save(options?: SnapshotOptions): Promise<Uint8Array> {
+    await this.hold('the VM is being saved');
+    return saveSnapshot(this, options).finally(() => this.release());
+  }
+  /** What {@link restore} does, there. @throws as a rejection what that throws */
+  async load(snapshot: Uint8Array, options?: RestoreOptions): Promise<void> {
+    await this.hold('the VM is being loaded');
+    return loadSnapshot(this, snapshot, options).finally(() => this.release());
+  }
+  /**
    * A VM of its own that goes on from where this one is. Memory is copied when it is first used on either side. Programs go
    * along with what they know; `child.programs` are in the order of `programs`.
    * @param attach puts together the child's devices, as this VM's were; their state follows
@@ -394,6 +416,9 @@ export class Vm {
    *   embedder and the options do not say what the child's uses
    */
   fork(attach: (child: Vm) => void = () => {}, options: ForkOptions = {}): Vm {
+    if (typeof attach !== 'function')
+      throw new ConfigurationError('bad-option', `attach ${shown(attach)}: no function`);
+    mustBeObject('options', options);
     const places = this.forkedPrograms(options);
     const { time: _, io: __, ...others } = this.options;
     const { kind, hertz, epoch } = this.time;
@@ -418,6 +443,8 @@ export class Vm {
   /** The programs that a fork takes along, and what they use there. */
   private forkedPrograms({ programs }: ForkOptions = {}): Map<AttachedProgram, ProgramParts> {
     const places = new Map<AttachedProgram, ProgramParts>();
+    if (programs !== undefined && typeof programs !== 'function')
+      throw new ConfigurationError('bad-option', `programs ${shown(programs)}: no function`);
     for (const program of this.programs) {
       const parts = programs === undefined ? {} : programs(program);
       if (parts === null) continue;

@@ -65,6 +65,9 @@ const calls: readonly Call[] = [
   ['vm.time.restore', (vm, a, b) => vm.time.restore(a, b)],
   ['vm.snapshot', (vm, a) => vm.snapshot({ kind: a })],
   ['vm.restore', (vm, a, b) => vm.restore(a, b)],
+  ['vm.load', (vm, a, b) => vm.load(a, b)],
+  ['vm.save', (vm, a) => vm.save({ kind: a })],
+  ['vm.fork', (vm, a, b) => vm.fork(a, b)],
   ['vm.migrate', (vm, a, b) => vm.migrate(a, b)],
   ['vm.receive', (vm, a) => vm.receive(a)],
 ];

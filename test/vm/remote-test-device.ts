@@ -46,16 +46,18 @@ export class TestDevice implements Device {
   readonly name = 'test-device';
   readonly #lines: readonly IrqLine[];
   readonly #dma: Dma;
-  readonly #scratch = new Uint8Array(8);
-  #sum = 0;
-  #writes = 0;
-  #once = 0;
-  #address = 0;
-  #length = 0;
-  #status = 0;
-  #result = 0;
-  #levels = 0;
-  #width = 0;
+  readonly state = {
+    scratch: new Uint8Array(8),
+    sum: 0,
+    writes: 0,
+    once: 0,
+    address: 0,
+    length: 0,
+    status: 0,
+    result: 0,
+    levels: 0,
+    width: 0,
+  };
   #floods = false;
 
   constructor(lines: readonly IrqLine[], dma: Dma) {
@@ -63,15 +65,18 @@ export class TestDevice implements Device {
     this.#dma = dma;
   }
 
+  restored(): void {
+    this.#setLevels(this.state.levels);
+  }
   reset(): void {
-    this.#scratch.fill(0);
-    this.#sum = this.#writes = this.#once = this.#status = this.#result = this.#width = 0;
+    this.state.scratch.fill(0);
+    Object.assign(this.state, { sum: 0, writes: 0, once: 0, status: 0, result: 0, width: 0 });
     this.#setLevels(0);
   }
 
   read(offset: number, size: AccessSize): number {
     if (offset >= reg.scratch && offset + size <= reg.scratch + 8)
-      return readBytewise(offset, size, (at) => this.#scratch[at - reg.scratch]!);
+      return readBytewise(offset, size, (at) => this.state.scratch[at - reg.scratch]!);
     const whole = this.#register(offset & ~3);
     return Number((BigInt(whole) >> BigInt(8 * (offset & 3))) & ((1n << BigInt(8 * size)) - 1n));
   }
@@ -81,22 +86,22 @@ export class TestDevice implements Device {
       case reg.id:
         return ID;
       case reg.sum:
-        return this.#sum;
+        return this.state.sum;
       case reg.writes:
-        return this.#writes;
+        return this.state.writes;
       case reg.once: {
-        const value = this.#once;
-        this.#once = 0;
+        const value = this.state.once;
+        this.state.once = 0;
         return value;
       }
       case reg.dmaStatus:
-        return this.#status;
+        return this.state.status;
       case reg.dmaResult:
-        return this.#result;
+        return this.state.result;
       case reg.lines:
-        return this.#levels;
+        return this.state.levels;
       case reg.width:
-        return this.#width;
+        return this.state.width;
       case reg.broken:
         throw new Error('this register is broken');
       default:
@@ -105,33 +110,33 @@ export class TestDevice implements Device {
   }
 
   write(offset: number, size: AccessSize, value: number): void {
-    this.#writes++;
+    this.state.writes++;
     if (offset >= reg.scratch && offset + size <= reg.scratch + 8) {
       writeBytewise(offset, size, value, (at, byte) => {
-        this.#scratch[at - reg.scratch] = byte;
+        this.state.scratch[at - reg.scratch] = byte;
       });
       return;
     }
     switch (offset & ~3) {
       case reg.sum:
-        this.#sum = (this.#sum + value) >>> 0;
+        this.state.sum = (this.state.sum + value) >>> 0;
         break;
       case reg.once:
-        this.#once = value;
+        this.state.once = value;
         break;
       case reg.dmaAddress:
-        this.#address = value;
+        this.state.address = value;
         break;
       case reg.dmaLength:
-        this.#length = value;
+        this.state.length = value;
         break;
       case reg.dmaCommand:
-        this.#status = 0;
+        this.state.status = 0;
         void this.#transfer(value);
         break;
       case reg.dmaStatus:
-        this.#status = 0;
-        this.#setLevels(this.#levels & ~1);
+        this.state.status = 0;
+        this.#setLevels(this.state.levels & ~1);
         break;
       case reg.lines:
         this.#setLevels(value & 3);
@@ -143,7 +148,7 @@ export class TestDevice implements Device {
         }
         break;
       case reg.width:
-        this.#width = (size << 8) | (offset & 3);
+        this.state.width = (size << 8) | (offset & 3);
         break;
     }
   }
@@ -155,45 +160,45 @@ export class TestDevice implements Device {
   }
 
   #setLevels(levels: number): void {
-    this.#levels = levels;
+    this.state.levels = levels;
     this.#lines[0]!.set((levels & 1) !== 0);
     this.#lines[1]!.set((levels & 2) !== 0);
   }
 
   async #transfer(command: number): Promise<void> {
-    const address = this.#address;
-    const length = this.#length;
+    const address = this.state.address;
+    const length = this.state.length;
     try {
       if (length > 1 << 20) throw new Error('no transfer is as long');
       if (command === 1) {
         const bytes = await this.#dma.read(address, length);
-        this.#result = bytes.reduce((sum, byte) => (sum + byte) >>> 0, 0);
+        this.state.result = bytes.reduce((sum, byte) => (sum + byte) >>> 0, 0);
       } else {
-        const word = (_: unknown, i: number) => this.#sum >>> (8 * i);
+        const word = (_: unknown, i: number) => this.state.sum >>> (8 * i);
         const bytes =
           command === 3
             ? Uint8Array.from({ length: 4 }, word)
             : Uint8Array.from({ length }, (_, i) => pattern(address + i));
         await this.#dma.write(address, bytes);
       }
-      this.#status = 1;
+      this.state.status = 1;
     } catch {
-      this.#status = 2;
+      this.state.status = 2;
     }
-    this.#setLevels(this.#levels | 1);
+    this.#setLevels(this.state.levels | 1);
   }
 }
 
 /** Plain memory. */
 class Bytes implements Device {
   readonly name = 'test-bytes';
-  readonly #bytes = new Uint8Array(SECOND_BYTES);
+  readonly state = { bytes: new Uint8Array(SECOND_BYTES) };
   read(offset: number, size: AccessSize): number {
-    return readBytewise(offset, size, (at) => this.#bytes[at]!);
+    return readBytewise(offset, size, (at) => this.state.bytes[at]!);
   }
   write(offset: number, size: AccessSize, value: number): void {
     writeBytewise(offset, size, value, (at, byte) => {
-      this.#bytes[at] = byte;
+      this.state.bytes[at] = byte;
     });
   }
 }
