@@ -2,11 +2,15 @@
  * The translator's end of the compiler's thread: sends code, supplies the pages that the compiler misses, and hands back
  * what it has made. Answers arrive between runs of the guest, when the thread's event loop has its turn.
  */
+
+import type { CodePage } from '../src/execute/code-pages.ts';
 import type { Context } from '../src/execute/context.ts';
 import { linearOf } from '../src/execute/frontend.ts';
-import type { CodeSnapshot, SentPage } from './code-snapshot.ts';
+import type { CodeSnapshot } from './code-snapshot.ts';
 import type { CompilerPort, CompilerReply, CompilerRequest, TranslationMode } from './compiler-protocol.ts';
+import { KeptPages } from './kept-pages.ts';
 import type { InexactFlag } from './mxcsr.ts';
+import { packRequest } from './translate-request.ts';
 
 export type Made = Extract<CompilerReply, { kind: 'made' }>;
 
@@ -19,6 +23,8 @@ export interface CompilerJob {
   readonly seen: ReadonlyMap<bigint, readonly bigint[]>;
   readonly apart: ReadonlySet<bigint>;
   readonly inexact: InexactFlag;
+  /** There are regions here that do not fit: pages of earlier requests may be the reason. */
+  readonly afresh: boolean;
   /** The code can still be fetched as it was when the job began: more pages may be copied. */
   mayGoOn(): boolean;
   /** Told once: what was made, null if there is nothing to translate, undefined if nothing came of the request. */
@@ -31,6 +37,9 @@ export class BackgroundCompiler {
   private readonly mode: TranslationMode;
   private readonly jobs = new Map<number, CompilerJob>();
   private lastId = 0;
+  /** Contexts that the compiler knows, and what it has kept of earlier requests. */
+  private readonly told = new Set<number>();
+  private readonly kept = new KeptPages<CodePage>();
   private isReady = false;
   private readonly whenReady: (() => void)[] = [];
   /** The first bug that the compiler has met. */
@@ -79,25 +88,47 @@ export class BackgroundCompiler {
     this.send(id, job);
   }
 
-  private send(id: number, { context, rip, snapshot, seen, apart, inexact }: CompilerJob): void {
-    const pages: SentPage[] = snapshot.list();
+  private send(id: number, job: CompilerJob): void {
+    const { context, rip, snapshot, inexact, afresh } = job;
+    if (!this.told.has(context.id)) this.post({ kind: 'context', context });
+    this.told.add(context.id);
+    const pages = snapshot.list();
+    for (const { linear } of pages) {
+      const page = snapshot.take(linear);
+      if (page !== null) this.kept.put(context, linear, id, page);
+    }
     // What is known of other pages' instructions would only be copied.
-    const sent = new Set(pages.map(({ linear }) => linear));
-    const isSent = (at: bigint) => sent.has(linearOf(context, at) & ~0xfffn);
-    const known = {
-      seen: new Map([...seen].filter(([site]) => isSent(site))),
-      apart: new Set([...apart].filter(isSent)),
+    const isThere = (at: bigint) => {
+      const page = linearOf(context, at) & ~0xfffn;
+      return snapshot.has(page) || this.kept.get(context.id, page) !== undefined;
     };
-    this.post({ kind: 'translate', id, context, rip, mode: this.mode, pages, ...known, inexact });
+    const seen = new Map([...job.seen].filter(([site]) => isThere(site)));
+    const apart = new Set([...job.apart].filter(isThere));
+    const request = packRequest({ id, context: context.id, rip, inexact, afresh, pages, seen, apart });
+    this.post({ kind: 'translate', mode: this.mode, request }, [request]);
   }
-  private post(request: CompilerRequest): void {
+  /** Adds the pages that the compiler had kept to what the region was made from. False if they are others by now. */
+  private adopt({ context, snapshot }: CompilerJob, { kept }: Made): boolean {
+    for (const { linear, request } of kept) {
+      const here = this.kept.get(context.id, linear);
+      if (here?.request !== request) return false;
+      snapshot.adopt(linear, here.page);
+    }
+    return true;
+  }
+  /** What the compiler has kept is not what the guest executes. */
+  forgetPages(): void {
+    this.kept.clear();
+    if (this.port !== null) this.post({ kind: 'forget' });
+  }
+  private post(request: CompilerRequest, transfer: readonly ArrayBuffer[] = []): void {
     let { port } = this;
     if (port === null) {
       port = this.open();
       port.onMessage((message) => this.answered(message as CompilerReply));
       this.port = port;
     }
-    port.post(request);
+    port.post(request, transfer);
   }
   private becomeReady(): void {
     this.isReady = true;
@@ -119,7 +150,7 @@ export class BackgroundCompiler {
     this.jobs.delete(reply.id);
     switch (reply.kind) {
       case 'made':
-        return job.done(reply);
+        return job.done(this.adopt(job, reply) ? reply : undefined);
       case 'nothing':
         return job.done(null);
       case 'failed':

@@ -73,6 +73,18 @@ export class CodeSnapshot implements CodeSource {
     }
     return marks;
   }
+  /** Copies a page that is known to lie, or to have lain, at a physical address; -1: it could not be fetched. */
+  takeAt(page: bigint, physical: number): void {
+    const bytes = physical < 0 ? null : this.engine.pages.bytesAt(physical, 4096);
+    this.pages.set(page, bytes === null ? null : { physical, bytes: bytes.slice() });
+  }
+  has(page: bigint): boolean {
+    return this.pages.has(page);
+  }
+  /** Adds a page that was copied before. */
+  adopt(page: bigint, copy: CodePage): void {
+    if (!this.pages.has(page)) this.pages.set(page, copy);
+  }
   /** As if the page could not be fetched. */
   leaveOut(page: bigint): void {
     this.pages.set(page, null);

@@ -3,7 +3,7 @@
  * thinks are needed; the compiler may answer that it needs more pages, and is asked again with them.
  */
 import type { Context } from '../src/execute/context.ts';
-import type { CodeRangeOfRip, SentPage } from './code-snapshot.ts';
+import type { CodeRangeOfRip } from './code-snapshot.ts';
 import type { InexactFlag } from './mxcsr.ts';
 
 /** How translations are to be made, the same for all of a machine. */
@@ -25,19 +25,18 @@ export interface IndirectJump {
 export type CompilerRequest =
   /** Makes the compiler load what it is made of. */
   | { readonly kind: 'load' }
-  | {
-      readonly kind: 'translate';
-      readonly id: number;
-      readonly context: Context;
-      readonly rip: bigint;
-      readonly mode: TranslationMode;
-      readonly pages: readonly SentPage[];
-      readonly seen: ReadonlyMap<bigint, readonly bigint[]>;
-      /** Instructions whose accesses are looked up one by one. */
-      readonly apart: ReadonlySet<bigint>;
-      /** For regions with SSE floating point. */
-      readonly inexact: InexactFlag;
-    };
+  /** Comes before the first request that names the context. */
+  | { readonly kind: 'context'; readonly context: Context }
+  /** What is asked for: see translate-request.ts. */
+  | { readonly kind: 'translate'; readonly mode: TranslationMode; readonly request: ArrayBuffer }
+  /** Pages that came with earlier requests are not what they were. */
+  | { readonly kind: 'forget' };
+
+/** A page that the compiler has kept since a request. */
+export interface UsedPage {
+  readonly linear: bigint;
+  readonly request: number;
+}
 
 export type CompilerReply =
   /** What the compiler is made of is loaded. */
@@ -51,6 +50,8 @@ export type CompilerReply =
       readonly instructions: number;
       readonly indirect: readonly IndirectJump[];
       readonly inexact: InexactFlag;
+      /** Pages of earlier requests that it was made from, too. */
+      readonly kept: readonly UsedPage[];
       readonly millis: number;
     }
   /** There is nothing to translate at this instruction pointer. */

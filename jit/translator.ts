@@ -18,17 +18,18 @@ import type { IndirectJump, TranslationMode } from './compiler-protocol.ts';
 import { sameBytes } from './hash.ts';
 import { costOf, type Installed, InstalledRegions, type Translated } from './installed-regions.ts';
 import { INEXACT, type InexactFlag } from './mxcsr.ts';
+import { PlaceMap } from './place-map.ts';
 import type { Translate } from './translate.ts';
 import type { CachedRegion, TranslationCache } from './translation-cache.ts';
 
-/** Hot code that waits for its turn with the compiler. */
+/** Hot code that waits for its turn with the compiler: most of it waits in vain. */
 interface Waiting {
   readonly rip: bigint;
   /** The same as a number. */
   readonly key: number;
   readonly context: Context;
-  /** Its code when it became hot. */
-  readonly snapshot: CodeSnapshot;
+  /** Where its page lies and those before and after it, when it became hot; -1: that one cannot be fetched. */
+  readonly physical: readonly [before: number, own: number, after: number];
   /** A region is there that does not fit. */
   readonly again: boolean;
   /** Entries of its block when it was last looked at. */
@@ -113,18 +114,18 @@ export class Translator implements Regions {
   private readonly parts: TranslatorParts;
   private readonly installed: InstalledRegions;
   /** Places that were asked for, or where there is nothing to translate. */
-  private readonly settled = new Set<string>();
+  private readonly settled = new PlaceMap<true>();
   /** Targets of indirect jumps that have been seen. */
   private readonly seen = new Map<bigint, readonly bigint[]>();
   /** Instructions that leave their regions often, and how often the others have. */
   private readonly apart = new Set<bigint>();
   private readonly retries = new Map<number, number>();
-  private readonly waiting = new Map<string, Waiting>();
+  private readonly waiting = new Set<Waiting>();
   /** How much of the hot code is with the compiler now, which may not be ready for any. */
   private underWay = 0;
-  private readonly patient = new Set<bigint>();
+  private readonly patient = new Set<number>();
   /** Places of blocks that are hot, and are to be a little hotter. */
-  private readonly warm = new Set<string>();
+  private readonly warm = new PlaceMap<true>();
   private leaves = 0;
   private awaitsCompiler = false;
   /** Regions made for a clear inexact flag, to be made for a set one when there is nothing else to do. */
@@ -149,16 +150,16 @@ export class Translator implements Regions {
   hot(block: InterpreterBlock, context: Context): number {
     if (context.watched) return neverAgain;
     const { way } = this.parts;
-    if (way.kind === 'background' && !way.compiler.isLoading && !this.patient.has(block.rip)) {
-      this.patient.add(block.rip);
+    if (way.kind === 'background' && !way.compiler.isLoading && !this.patient.has(block.key)) {
+      this.patient.add(block.key);
       return Math.ceil(patience / block.instructions);
     }
     // A region of this very code that lacks a page here (not accessed yet, by this process) is given time.
     const page = block.physical - (block.physical % 4096);
     const unfinished = this.installed.at(context.id, block.key).find(({ entry }) => entry === page);
     if (unfinished !== undefined && unfinished.unfound++ < maximumUnfound) return unfoundPatience;
-    if (way.kind === 'background' && !this.warm.delete(placeOf(context, block.key))) {
-      this.warm.add(placeOf(context, block.key));
+    if (way.kind === 'background' && !this.warm.delete(context.id, block.key)) {
+      this.warm.set(context.id, block.key, true);
       return moreEntries;
     }
     this.translate(block.rip, context);
@@ -222,16 +223,19 @@ export class Translator implements Regions {
     if (this.apart.has(rip)) this.retries.set(key, Number.NEGATIVE_INFINITY); // known, and not asked again
     if (this.apart.has(rip) || !this.isDue(1)) return;
     const regions = this.installed.newest(context.id);
-    const holds = (region: Installed, at: bigint): boolean => {
-      const physical = this.parts.engine.pages.physicalOf(linearOf(context, at));
-      return region.users.some((user) => physical >= user.physical && physical < user.physical + user.length);
-    };
-    const first = regions.filter((region) => holds(region, rip));
+    const physicalOf = (at: bigint) => this.parts.engine.pages.physicalOf(linearOf(context, at));
+    const holds = (region: Installed, physical: number): boolean =>
+      region.users.some((user) => physical >= user.physical && physical < user.physical + user.length);
+    const at = physicalOf(rip);
+    const first = regions.filter((region) => holds(region, at));
     // What would be next in these regions goes along, for one translation less.
     const often = [...this.retries].flatMap(([other, times]) => (times >= retryThreshold / 4 ? [bigOf(other)] : []));
-    const added = [rip, ...often.filter((other) => first.some((region) => holds(region, other)))];
-    for (const each of added) this.apart.add(each);
-    for (const region of regions) if (added.some((each) => holds(region, each))) this.translate(region.rip, context);
+    const along = often.map((other) => ({ other, physical: physicalOf(other) }));
+    const next = along.filter(({ physical }) => first.some((region) => holds(region, physical)));
+    const places = [at, ...next.map(({ physical }) => physical)];
+    for (const each of [rip, ...next.map(({ other }) => other)]) this.apart.add(each);
+    for (const region of regions)
+      if (places.some((physical) => holds(region, physical))) this.translate(region.rip, context);
   }
 
   /**
@@ -277,8 +281,8 @@ export class Translator implements Regions {
 
   // --- this thread
   private translateNow(rip: bigint, context: Context, translate: Translate): boolean {
-    const place = placeOf(context, addressOfBig(rip));
-    if (this.settled.has(place)) return false;
+    const key = addressOfBig(rip);
+    if (this.settled.has(context.id, key)) return false;
     const snapshot = this.snapshot(context);
     if (snapshot.page(linearOf(context, rip)) === null) return false; // it will fault
     const started = performance.now();
@@ -287,11 +291,11 @@ export class Translator implements Regions {
     try {
       made = translate(snapshot, context, rip, this.parts.mode, this.seen, profile.apart, profile.inexact);
     } catch (error) {
-      this.settled.add(place); // it is interpreted if the guest goes on
+      this.settled.set(context.id, key, true); // it is interpreted if the guest goes on
       throw new InternalError(`translation of the code at 0x${rip.toString(16)}: ${(error as Error).message}`);
     }
     if (made === null) {
-      this.refuse(place, rip, context, snapshot);
+      this.refuse(rip, context, snapshot);
       return false;
     }
     const module = new WebAssembly.Module(made.bytes as BufferSource);
@@ -303,23 +307,32 @@ export class Translator implements Regions {
   // --- the compiler's thread
   private request(rip: bigint, context: Context, compiler: BackgroundCompiler): boolean {
     const key = addressOfBig(rip);
-    const place = placeOf(context, key);
-    if (this.settled.has(place)) return false;
+    if (this.settled.has(context.id, key)) return false;
+    const { pages } = this.parts.engine;
     const page = linearOf(context, rip) & ~0xfffn;
-    const snapshot = this.snapshot(context);
-    if (snapshot.take(page) === null) return false;
+    const own = pages.physicalOf(page);
+    if (own < 0 || pages.bytesAt(own, 1) === null) return false;
+    this.settled.set(context.id, key, true);
     // Most regions need no more: to ask for pages costs a turn of this thread, and then the guest may be in another context.
-    for (const beside of [page - 4096n, page + 4096n]) snapshot.take(wrap(beside, context));
-    this.settled.add(place);
-    const waiting = { rip, key, context, snapshot, again: this.valid(context, key) !== null, entries: null };
-    if (this.underWay >= largestUnderWay || !this.isReady(compiler)) this.waiting.set(place, waiting);
-    else this.send(place, waiting, compiler);
+    const [before, after] = [
+      pages.physicalOf(wrap(page - 4096n, context)),
+      pages.physicalOf(wrap(page + 4096n, context)),
+    ];
+    const again = this.valid(context, key) !== null;
+    const waiting: Waiting = { rip, key, context, physical: [before, own, after], again, entries: null };
+    if (this.underWay >= largestUnderWay || !this.isReady(compiler)) this.waiting.add(waiting);
+    else this.send(waiting, compiler);
     return true;
   }
-  private send(place: string, { rip, context, snapshot }: Waiting, compiler: BackgroundCompiler): void {
+  private send({ rip, key, context, physical }: Waiting, compiler: BackgroundCompiler): void {
     const { engine } = this.parts;
-    const key = addressOfBig(rip);
     const page = linearOf(context, rip) & ~0xfffn;
+    const [before, own, after] = physical;
+    // The guest may be in another address space by now; whether this is the code that it runs is seen when it does.
+    const snapshot = this.snapshot(context);
+    snapshot.takeAt(page, own);
+    snapshot.takeAt(wrap(page - 4096n, context), before);
+    snapshot.takeAt(wrap(page + 4096n, context), after);
     this.underWay++;
     const profile = { apart: new Set(this.apart), inexact: this.inexactFlag(rip) };
     compiler.request({
@@ -328,15 +341,17 @@ export class Translator implements Regions {
       snapshot,
       seen: this.seen,
       ...profile,
-      mayGoOn: () => engine.inContext(context.id) && engine.pages.physicalOf(page) === snapshot.physicalOf(page),
+      afresh: this.installed.at(context.id, key).length > 0,
+      mayGoOn: () => engine.inContext(context.id) && engine.pages.physicalOf(page) === own,
       done: (made) => {
         this.underWay--;
-        if (made === null) this.refuse(place, rip, context, snapshot);
+        if (made === null) this.refuse(rip, context, snapshot);
         else {
-          this.settled.delete(place);
+          this.settled.delete(context.id, key);
           if (made !== undefined) {
             this.statistics.compileMillis += made.millis;
-            this.take(made.bytes, made.module, made, rip, context, snapshot, profile.apart);
+            const isCurrent = this.take(made.bytes, made.module, made, rip, context, snapshot, profile.apart);
+            if (!isCurrent && made.kept.length > 0) compiler.forgetPages();
             if (made.inexact === 'clear') this.companions.push({ rip, context });
             this.forgetCovered(made.ranges, context);
           }
@@ -349,11 +364,12 @@ export class Translator implements Regions {
   /** What waits and is part of a region now is likely to be entered through that region: it is counted anew. */
   private forgetCovered(ranges: Made['ranges'], context: Context): void {
     const spans = ranges.map(({ start, length }) => ({ from: addressOfBig(start), length }));
-    for (const [place, { key, context: wanted }] of this.waiting) {
+    for (const waiting of this.waiting) {
+      const { key, context: wanted } = waiting;
       if (wanted.id !== context.id || !spans.some(({ from, length }) => key >= from && key < from + length)) continue;
       if (this.valid(context, key) !== null) continue; // it is to be translated again
-      this.waiting.delete(place);
-      this.settled.delete(place);
+      this.waiting.delete(waiting);
+      this.settled.delete(context.id, key);
       this.parts.engine.regionChanged(key, context.id);
     }
   }
@@ -368,15 +384,15 @@ export class Translator implements Regions {
   /** Of what waits, what is executed most now goes on; what is not executed any more is counted anew. */
   private requestNext(compiler: BackgroundCompiler): void {
     const { engine } = this.parts;
-    const wanted = Array.from(this.waiting, ([place, waiting]) => ({ place, waiting, heat: this.heat(waiting) }));
+    const wanted = Array.from(this.waiting, (waiting) => ({ waiting, heat: this.heat(waiting) }));
     wanted.sort((a, b) => b.heat - a.heat);
-    for (const { place, waiting, heat } of wanted) {
+    for (const { waiting, heat } of wanted) {
       const { key, context } = waiting;
       if (heat > 0 && this.underWay >= largestUnderWay) continue;
-      this.waiting.delete(place);
-      if (heat > 0) this.send(place, waiting, compiler);
+      this.waiting.delete(waiting);
+      if (heat > 0) this.send(waiting, compiler);
       else {
-        this.settled.delete(place);
+        this.settled.delete(context.id, key);
         engine.regionChanged(key, context.id);
       }
     }
@@ -391,6 +407,7 @@ export class Translator implements Regions {
     const page = linearOf(context, rip) & ~0xfffn;
     const snapshot = this.snapshot(context);
     if (snapshot.take(page) === null) return;
+    for (const beside of [page - 4096n, page + 4096n]) snapshot.take(wrap(beside, context));
     this.underWay++;
     const apart = new Set(this.apart);
     compiler.request({
@@ -400,6 +417,7 @@ export class Translator implements Regions {
       seen: this.seen,
       apart,
       inexact: 'set',
+      afresh: false,
       mayGoOn: () => engine.inContext(context.id) && engine.pages.physicalOf(page) === snapshot.physicalOf(page),
       done: (made) => {
         this.underWay--;
@@ -414,7 +432,7 @@ export class Translator implements Regions {
     if (waiting.again) return Number.MAX_VALUE;
     const { code } = this.parts;
     const block = code.find(waiting.context.id, waiting.key, false);
-    if (block === undefined) return 0;
+    if (block === undefined || block.physical - (block.physical % 4096) !== waiting.physical[1]) return 0;
     const isNew = waiting.entries === null;
     const before = waiting.entries ?? hotThreshold - neverAgain;
     const now = code.entriesOf(block);
@@ -424,6 +442,7 @@ export class Translator implements Regions {
     return (isNew ? entries + 1 : entries) * block.instructions;
   }
 
+  /** Installs what was made of a snapshot. False if the code is not what it was. */
   private take(
     wasm: Uint8Array,
     module: WebAssembly.Module,
@@ -432,14 +451,15 @@ export class Translator implements Regions {
     context: Context,
     snapshot: CodeSnapshot,
     apart: ReadonlySet<bigint>,
-  ): void {
+  ): boolean {
     const { ranges, instructions, indirect, inexact } = made;
     const parts = partsOf(ranges, context);
-    if (!snapshot.isCurrent(parts)) return; // overwritten meanwhile
+    if (!snapshot.isCurrent(parts)) return false; // overwritten meanwhile
     const translated = { wasm, instructions, parts, indirect, inexact };
     const main = this.install(translated, module, context, rip, snapshot.places());
     const kept = this.keep(wasm, made, parts, rip, context, snapshot, apart);
     if (kept !== null) this.parts.cache?.executes(kept, module, main);
+    return true;
   }
   /** Puts a translation into the cache; null where it does not belong there. */
   private keep(
@@ -467,14 +487,20 @@ export class Translator implements Regions {
   }
 
   /** Nothing to translate here, until the code changes. */
-  private refuse(place: string, rip: bigint, context: Context, snapshot: CodeSnapshot): void {
+  private refuse(rip: bigint, context: Context, snapshot: CodeSnapshot): void {
     const { code } = this.parts;
-    this.settled.add(place);
+    const key = addressOfBig(rip);
+    this.settled.set(context.id, key, true);
     const linear = linearOf(context, rip);
     const offset = Number(linear & 0xfffn);
     const physical = snapshot.physicalOf(linear & ~0xfffn) + offset;
     const length = Math.min(15, 4096 - offset);
-    const user: CodeUser = { physical, second: -1, length, invalidate: () => void this.settled.delete(place) };
+    const user: CodeUser = {
+      physical,
+      second: -1,
+      length,
+      invalidate: () => void this.settled.delete(context.id, key),
+    };
     code.watch(user);
   }
 
@@ -540,5 +566,3 @@ export class Translator implements Regions {
     for (const known of [this.settled, this.warm, this.seen, this.apart, this.retries, this.flips]) known.clear();
   }
 }
-
-const placeOf = (context: Context, key: number): string => `${context.id},${key}`;

@@ -113,7 +113,7 @@ export function recordBlock(
     const isValid = recordInstruction(b, context, decoded, ip, count++);
     if (isValid && decoded.failure === null) {
       repeats = decoded.insn.repeat !== 'none';
-      ip = decoded.insn.next;
+      ip = BigInt.asIntN(64, decoded.insn.next); // as block addresses are, one place has one number
     }
     linear = mode === 64 ? BigInt.asIntN(64, linear + BigInt(length)) : BigInt.asUintN(32, linear + BigInt(length));
     if (b.ended || crossing) break;

@@ -287,13 +287,13 @@ export class Builder extends ValueBuilder {
   }
   /** Goes on at an instruction pointer (i64, zero-extended from the operand size). */
   jump(target: Value<'i64'>, kind: 'jump' | 'call' | 'return' = 'jump', returnAddress = 0n): void {
-    this.emit('jump', [target], kind, returnAddress);
+    this.emit('jump', [target], kind, BigInt.asIntN(64, returnAddress));
     this.ended = true;
   }
   branch(condition: Value<'i32'>, taken: bigint, next: bigint): void {
     const known = this.constantOf(condition);
     if (known !== undefined) return this.jump(this.i64(known !== 0n ? taken : next));
-    this.emit('branch', [condition], taken, next);
+    this.emit('branch', [condition], BigInt.asIntN(64, taken), BigInt.asIntN(64, next));
     this.ended = true;
   }
   /**
