@@ -14,7 +14,7 @@ import { FetchLookAside } from './fetch-look-aside.ts';
 import { highOf, lowOf, pageNumber } from './linear.ts';
 import { indexOf, LookAside } from './look-aside.ts';
 import type { PageWatcher, PhysicalMemory } from './physical-memory.ts';
-import { PAGING_4_LEVEL, PAGING_5_LEVEL, PAGING_32, PAGING_OFF, PAGING_PAE, PageWalker } from './walk.ts';
+import { PAGING_4_LEVEL, PAGING_5_LEVEL, PageWalker, pagingMode } from './walk.ts';
 import { type EmbedderWatch, type Watch, WatchList } from './watch.ts';
 
 export type Intent = 'read' | 'write' | 'modify';
@@ -43,11 +43,8 @@ const SCRATCH = word('scratch0');
 
 const CR0_WP = 1 << 16;
 const CR0_AM = 1 << 18;
-const CR0_PG = 1 << 31;
 const CR4_PSE = 1 << 4;
-const CR4_PAE = 1 << 5;
 const CR4_PGE = 1 << 7;
-const CR4_LA57 = 1 << 12;
 const CR4_SMEP = 1 << 20;
 const CR4_SMAP = 1 << 21;
 const CR4_PKE = 1 << 22;
@@ -129,16 +126,7 @@ export class Mmu implements PageWatcher {
     const cr0 = u32[CR0]!;
     const cr4 = u32[CR4]!;
     const efer = u32[EFER]!;
-    walker.mode =
-      (cr0 & CR0_PG) === 0
-        ? PAGING_OFF
-        : (cr4 & CR4_PAE) === 0
-          ? PAGING_32
-          : (efer & EFER_LMA) !== 0
-            ? (cr4 & CR4_LA57) === 0
-              ? PAGING_4_LEVEL
-              : PAGING_5_LEVEL
-            : PAGING_PAE;
+    walker.mode = pagingMode(cr0, cr4, efer);
     this.signShift = walker.mode === PAGING_5_LEVEL ? 24 : 15;
     this.takeSpace();
     this.takeRoot();
@@ -305,7 +293,7 @@ export class Mmu implements PageWatcher {
     const within = low & 0xfff;
     if (this.alignmentChecks || within + bytes > 4096) return -1;
     const user = this.u32[CPL] === 3;
-    const table = user ? (write ? this.userWrite : this.userRead) : write ? this.supervisorWrite : this.supervisorRead;
+    const table = this.tableOf(user, write);
     const page = (low - within) >>> 0;
     return table.recover(page, high) ? (table.addend(indexOf(page)) + (low >>> 0)) >>> 0 : -1;
   }
@@ -346,6 +334,24 @@ export class Mmu implements PageWatcher {
     if (!memory.mapWrites(number)) return false;
     table.set(page, high, (host - page) | 0, walker.global);
     return true;
+  }
+
+  private tableOf(user: boolean, write: boolean): LookAside {
+    return user ? (write ? this.userWrite : this.userRead) : write ? this.supervisorWrite : this.supervisorRead;
+  }
+  /**
+   * Enters the page of an access that translated code has not found, where the guest notices nothing: it may be made, and a
+   * page that was never accessed (or written to) stays out. False too where the table holds the page at its other place.
+   */
+  enterData(low: number, high: number, bytes: number, write: boolean): boolean {
+    const user = this.u32[CPL] === 3;
+    const table = this.tableOf(user, write);
+    const page = (low & ~0xfff) >>> 0;
+    if (this.alignmentChecks || (low & 0xfff) + bytes > 4096 || !this.isCanonical(high)) return false;
+    if (table.find(page, high) >= 0 || !this.walker.peek(low, high, write, user, false, this.smapEnforced()))
+      return false;
+    this.fill(low, high, user);
+    return table.find(page, high) >= 0;
   }
 
   private prepareData(low: number, high: number, bytes: number, write: boolean, stack: boolean): boolean {
@@ -542,7 +548,7 @@ export class Mmu implements PageWatcher {
    */
   private inTables(low: number, high: number, bytes: number, write: boolean, user: boolean): number {
     if ((low & 0xfff) + bytes > 4096 || this.alignmentChecks || (!user && this.smapLifted.length > 0)) return -1;
-    const table = user ? (write ? this.userWrite : this.userRead) : write ? this.supervisorWrite : this.supervisorRead;
+    const table = this.tableOf(user, write);
     const index = table.find((low & ~0xfff) >>> 0, high);
     return index < 0 ? -1 : (table.addend(index) + low) >>> 0;
   }

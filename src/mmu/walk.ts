@@ -36,6 +36,18 @@ export const PF_KEY = 32;
 
 const twoTo32 = 2 ** 32;
 
+const CR0_PG = 1 << 31;
+const CR4_PAE = 1 << 5;
+const CR4_LA57 = 1 << 12;
+const EFER_LMA = 1 << 10;
+/** The form of paging that control registers and EFER ask for. SDM volume 3, section 5.1.1. */
+export function pagingMode(cr0: number, cr4: number, efer: number): PagingMode {
+  if ((cr0 & CR0_PG) === 0) return PAGING_OFF;
+  if ((cr4 & CR4_PAE) === 0) return PAGING_32;
+  if ((efer & EFER_LMA) === 0) return PAGING_PAE;
+  return (cr4 & CR4_LA57) === 0 ? PAGING_4_LEVEL : PAGING_5_LEVEL;
+}
+
 export class PageWalker {
   private readonly memory: PhysicalMemory;
   // What the control registers say; the MMU sets these.
