@@ -9,6 +9,7 @@ export function exitStatus(code: number): number {
   return (code * 2 + 1) & 0xff;
 }
 
+/** The exit port: four ports, by convention at F4H. */
 export class ExitPort implements Device {
   readonly name = 'exit-port';
   readonly #requestExit: (status: number) => void;

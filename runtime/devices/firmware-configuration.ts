@@ -16,6 +16,7 @@ function littleEndian(value: number, bytes: number): Uint8Array {
   return Uint8Array.from({ length: bytes }, (_, i) => Math.floor(value / 2 ** (8 * i)) % 256);
 }
 
+/** The firmware configuration: two ports, by custom at 510H. */
 export class FirmwareConfiguration implements Device {
   readonly name = 'firmware-configuration';
   state = { selected: 0, position: 0 };

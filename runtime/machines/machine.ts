@@ -22,6 +22,7 @@ export type X87Mode = (typeof x87Modes)[number];
 
 export { type CpuModelName, cpuModelNames } from '../../src/system/cpu-models.ts';
 
+/** Names of {@link MachineKind}. */
 export const machineKinds = ['bare', 'pc'] as const;
 /** `bare`: a processor, RAM and four ports. `pc`: with interrupt controllers, timers, clock and ACPI. */
 export type MachineKind = (typeof machineKinds)[number];

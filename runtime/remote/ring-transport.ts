@@ -57,6 +57,7 @@ export function threadMayBlock(): boolean {
   }
 }
 
+/** How a side waits for the other. */
 export interface RingOptions {
   /**
    * Milliseconds for which this thread, having handled what has come, blocks for more before it goes back to its event loop
