@@ -196,6 +196,29 @@ test('an interrupt ends TPAUSE, when its time has come', async () => {
 });
 
 /** The second processor counts while the first waits for two milliseconds. */
+test('a loop that gives up a lock for two of its eight instructions does not keep others from it for ever', async () => {
+  const [LOCK, TAKEN] = [0x600, 0x604];
+  const other = Uint8Array.of(
+    ...[0x31, 0xc0, 0x8e, 0xd8], // xor ax, ax; mov ds, ax
+    ...[0xf3, 0x90, 0xf0, 0x0f, 0xba, 0x2e, LOCK & 0xff, LOCK >> 8, 0, 0x72, 0xf5], // pause; lock bts word [LOCK], 0; jc
+    ...[0xc7, 0x06, TAKEN & 0xff, TAKEN >> 8, 1, 0, 0xc7, 0x06, LOCK & 0xff, LOCK >> 8, 0, 0], // mov word [TAKEN], 1; mov word [LOCK], 0
+    ...[0xf4, 0xeb, 0xfd], // hlt
+  );
+  for (let phase = 0; phase < 8; phase++) {
+    const code = new Assembler(BigInt(codeAt))
+      .put(store(LOCK, 1), store(apic(0xf0), 0x1ff), store(apic(0x300), 0xc_4500), store(apic(0x300), 0xc_4608))
+      .put(Array<number>(phase).fill(0x90))
+      .label('loop')
+      .put(0x80, 0x3d, dword(TAKEN), 1, 0x74, to('done', 1), 0x89, 0xc0, store(LOCK, 0)) // cmp; je; mov eax, eax
+      .label('spin')
+      .put(0xf3, 0x90, 0xf0, 0x0f, 0xba, 0x2d, dword(LOCK), 0, 0x72, to('spin', 1), 0xeb, to('loop', 1))
+      .label('done')
+      .put(powerOff);
+    const { end } = await start({ code, more: [[0x8000, other]] }, 'interpreter', 2);
+    assert.deepEqual(await end(), { reason: 'power-off' }, `phase ${phase}`);
+  }
+});
+
 test('who waits in TPAUSE leaves others their turns', async () => {
   const starting = new Assembler(0x8000n)
     .put(0x31, 0xc0, 0x8e, 0xd8)

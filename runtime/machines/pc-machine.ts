@@ -1,7 +1,7 @@
 /**
  * The PC of `pc.ts` around a `Vm`, and its time.
  *
- * One thread runs the processors in turns, each for a fixed number of instructions. Time is virtual unless the host's is
+ * One thread runs the processors in turns (`turns.ts`). Time is virtual unless the host's is
  * asked for: an instruction is a nanosecond, an access to a port 750 more, and when every processor halts time goes on to
  * the next alarm. A turn ends exactly at the next alarm, so that a run is a function of its inputs, whatever executes it.
  */
@@ -13,6 +13,7 @@ import { IoMap } from '../io/io-map.ts';
 import type { InitialState } from '../loaders/initial-state.ts';
 import type { RestoreOptions } from '../snapshot/snapshot.ts';
 import type { MachineTranslation } from '../translation.ts';
+import { longestTurn, turnLength } from '../vm/turns.ts';
 import type { Vcpu } from '../vm/vcpu.ts';
 import { Vm } from '../vm/vm.ts';
 import { VmTime } from '../vm/vm-time.ts';
@@ -25,8 +26,6 @@ import { attachPcDevices, type PcDevices, pcLayout } from './pc.ts';
 import { enterFirmwareState } from './pc-firmware.ts';
 import { endOfRun } from './run-end.ts';
 
-/** Instructions of one turn while there are other processors: a spin lock's owner must not wait long. */
-const turnInstructions = 20_000;
 /** Milliseconds between two looks at the host's event loop, and while translations are awaited. */
 const hostMillis = 10;
 const shortHostMillis = 3;
@@ -53,7 +52,7 @@ export class PcMachine implements Machine {
     retired: 0,
     /** The processor that is being run, and what is left of its turn. */
     current: 0,
-    turn: turnInstructions,
+    turn: longestTurn,
     /** What the guest has asked for and `run` has not said yet. */
     end: null as RunEnd | null,
   };
@@ -109,7 +108,7 @@ export class PcMachine implements Machine {
       restored() {
         const { retired, current, turn } = state;
         if (vm.vcpus[current] === undefined) throw new Error(`processor ${current}: there is none`);
-        if (!(retired >= 0) || !(turn <= turnInstructions)) throw new Error(`${turn} of ${retired} instructions`);
+        if (!(retired >= 0) || !(turn <= longestTurn)) throw new Error(`${turn} of ${retired} instructions`);
       },
     });
     const finish = (end: RunEnd) => {
@@ -222,7 +221,7 @@ export class PcMachine implements Machine {
       const index = (state.current + i) % vcpus.length;
       if (!vcpus[index]!.runnable) continue;
       state.current = index;
-      state.turn = turnInstructions;
+      state.turn = turnLength(state.retired);
       return vcpus[index]!;
     }
     return null;

@@ -1,9 +1,10 @@
 /**
- * The loop behind `vm.run()`: vCPUs in turns on one thread, each for the same number of instructions, so that a run does not
+ * The loop behind `vm.run()`: vCPUs in turns on one thread, each for a number of instructions (`turns.ts`), so that a run does not
  * depend on how fast its host is; the host's events have their turn some hundred times a second.
  */
 import { ConfigurationError } from '../errors.ts';
 import type { Exit } from './exits.ts';
+import { longestTurn, turnLength } from './turns.ts';
 import type { Vcpu } from './vcpu.ts';
 
 /** When `vm.run()` ends. */
@@ -34,8 +35,6 @@ export interface RunSurroundings {
   translating(): boolean;
 }
 
-/** Instructions of one turn while there are other vCPUs: a spin lock's owner must not wait long. */
-const turnInstructions = 20_000;
 /** Milliseconds between two turns of the host, and while translations are awaited. */
 const hostMillis = 10;
 const shortHostMillis = 3;
@@ -46,7 +45,8 @@ export class Runner {
   private readonly vcpus: readonly Vcpu[];
   private readonly around: RunSurroundings;
   private current = 0;
-  private turn = turnInstructions;
+  private turn = longestTurn;
+  private turns = 0;
   private slice = firstSlice;
   private lastTurn = 0;
   /** For how long the guest has run. */
@@ -127,7 +127,7 @@ export class Runner {
       const index = (this.current + i) % vcpus.length;
       if (!vcpus[index]!.runnable) continue;
       this.current = index;
-      this.turn = turnInstructions;
+      this.turn = turnLength(++this.turns);
       return vcpus[index]!;
     }
     return null;
