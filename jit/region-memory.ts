@@ -29,10 +29,17 @@ export interface Place {
   readonly value?: () => Expr;
 }
 
+interface Found {
+  readonly host: () => Expr;
+  /** The local that holds it, if a program may have answered instead ({@link answeredAt}): that holds for one access. */
+  readonly answered: number | null;
+}
+const keyOf = (value: number, write: boolean, bytes: number): string => `${value},${write},${bytes}`;
+
 /** What is known at one place of the code. */
 interface Known {
   /** Host addresses by the value that is the linear address, kind and size of the access. */
-  readonly hosts: Map<string, () => Expr>;
+  readonly hosts: Map<string, Found>;
   /** The block's accesses that share a look-up with others. */
   readonly groups: Map<number, GroupedAccess>;
 }
@@ -116,33 +123,56 @@ export class RegionMemory {
     return nodes[at]!.op === 'insn' && this.region.apart.has(nodes[at]!.imm[0] as bigint);
   }
 
-  /** An access that has often missed the tables: a program may answer it. Each asks for itself. */
+  /** An access that has often missed the tables: a program may answer it, and is asked for each by itself. */
   private orAnswered(node: number, at: number, bytes: number, write: boolean): Place {
     const { e, emission } = this;
+    const { hosts } = this.known;
+    const key = keyOf(at, write, bytes);
+    const before = hosts.get(key);
+    if (before !== undefined && before.answered === null) return { host: before.host, offset: 0 };
     const address = e.share(emission.value(at), 'i64');
     const value = write ? e.share(emission.value(emission.nodes[node]!.args[1]!), 'i32') : null;
-    const host = e.local('i32');
-    e.set(host, e.i32(0));
-    const missIf = (missed: Expr) =>
-      e.if(missed, () => {
-        askProgram(e, { address, bytes, value, budget: emission.budgetAfter() }, (c) => emission.exitIf(c));
-        e.set(host, answeredAt(e));
+    const answered = before?.answered ?? e.local('i32');
+    const host = () => e.get(answered, 'i32');
+    const find = () => {
+      const done = e.label('answered');
+      const missIf = (missed: Expr) =>
+        e.if(missed, () => {
+          askProgram(e, { address, bytes, value, budget: emission.budgetAfter() }, (c) => emission.exitIf(c));
+          e.set(answered, answeredAt(e));
+          e.br(done);
+        });
+      const slot = this.slots.of(emission.nodes[node]!);
+      const page = this.pageOf(slot, write);
+      e.block(done, () => {
+        if (slot === undefined || page === undefined) {
+          return e.set(answered, probeBoth(e, ...this.table(write), address, bytes, missIf).host());
+        }
+        e.if(isAway(e, page.tag, address, bytes), () => {
+          const { tag, addend } = probeBoth(e, ...this.table(slot.write), address, bytes, missIf);
+          e.set(page.tag, tag());
+          e.set(page.addend, addend());
+        });
+        e.set(answered, e.op('i32.add', e.get(page.addend, 'i32'), e.op('i32.wrap', address())));
       });
-    const found = probeBoth(e, ...this.table(write), address, bytes, missIf);
-    e.if(e.op('i32.eqz', e.get(host, 'i32')), () => e.set(host, found.host()));
-    return { host: () => e.get(host, 'i32'), offset: 0, ...(value && { value }) };
+    };
+    if (before === undefined) find();
+    else e.if(e.op('i32.eq', host(), answeredAt(e)), find);
+    hosts.set(key, { host, answered });
+    if (write) hosts.set(keyOf(at, false, bytes), { host, answered });
+    return { host, offset: 0, ...(value && { value }) };
   }
   /** Host address of an access on its own. */
   private single(node: number, v: number, bytes: number, write: boolean, slot: Slot | undefined): () => Expr {
     const { e } = this;
-    const key = `${v},${write},${bytes}`;
-    let host = this.known.hosts.get(key);
-    if (host === undefined) {
-      const address = e.share(this.emission.value(v), 'i64');
-      host = this.lookUp(node, address, bytes, write, slot);
-      this.known.hosts.set(key, host);
-      if (write) this.known.hosts.set(`${v},false,${bytes}`, host); // a writable page is readable
-    }
+    const { hosts } = this.known;
+    const key = keyOf(v, write, bytes);
+    const known = hosts.get(key);
+    if (known?.answered === null) return known.host;
+    if (known !== undefined) this.emission.exitIf(e.op('i32.eq', known.host(), answeredAt(e)));
+    const host = known?.host ?? this.lookUp(node, e.share(this.emission.value(v), 'i64'), bytes, write, slot);
+    hosts.set(key, { host, answered: null });
+    if (write) hosts.set(keyOf(v, false, bytes), { host, answered: null }); // a writable page is readable
     return host;
   }
   /** Host address of the first byte of the access's group, looked up at the first access. */
@@ -169,12 +199,12 @@ export class RegionMemory {
     if (kind === 'fixed') return { host: () => e.get(fixed, 'i32'), offset: member.constant - stream.least };
     if (kind === 'index') return { host: () => this.emission.value(at), offset: member.constant - stream.least };
     const key = `${at} ${addend}`;
-    let host = this.known.hosts.get(key);
-    if (host === undefined) {
-      host = e.share(e.op('i32.add', e.op('i32.wrap', this.emission.value(at)), e.get(addend, 'i32')), 'i32');
-      this.known.hosts.set(key, host);
+    let found = this.known.hosts.get(key);
+    if (found === undefined) {
+      const host = e.share(e.op('i32.add', e.op('i32.wrap', this.emission.value(at)), e.get(addend, 'i32')), 'i32');
+      this.known.hosts.set(key, (found = { host, answered: null }));
     }
-    return { host, offset: 0 };
+    return { host: found.host, offset: 0 };
   }
   /** What stands for an address that only accesses of a stream use; null: node `v` is no such address. */
   indexInStream(v: number): Expr | null {
@@ -229,15 +259,18 @@ export class RegionMemory {
     };
     find(0);
   }
+  /** The page that a slot is on, where it serves the access. */
+  private pageOf(slot: Slot | undefined, write: boolean) {
+    return slot === undefined || (write && !slot.write) ? undefined : this.pages.get(slot);
+  }
   private lookUp(node: number, address: () => Expr, bytes: number, write: boolean, slot: Slot | undefined): () => Expr {
     const { e } = this;
     const often = this.leavesOften(node);
-    const page = slot === undefined || (write && !slot.write) ? undefined : this.pages.get(slot);
+    const page = this.pageOf(slot, write);
     if (slot === undefined || page === undefined) {
       return e.share(this.probeOrLeave(write, address, bytes, often).host(), 'i32');
     }
-    const away = e.op('i64.gt_u', e.op('i64.xor', e.get(page.tag, 'i64'), address()), e.i64(BigInt(4096 - bytes)));
-    e.if(away, () => {
+    e.if(isAway(e, page.tag, address, bytes), () => {
       const found = this.probeOrLeave(slot.write, address, bytes, often);
       e.set(page.tag, found.tag());
       e.set(page.addend, found.addend());
@@ -273,5 +306,7 @@ export class RegionMemory {
   }
 }
 
+const isAway = (e: Emitter, tag: number, address: () => Expr, bytes: number): Expr =>
+  e.op('i64.gt_u', e.op('i64.xor', e.get(tag, 'i64'), address()), e.i64(BigInt(4096 - bytes)));
 const shifted = (e: Emitter, value: Expr, by: number, type: 'i32' | 'i64' = 'i32'): Expr =>
   by === 0 ? value : e.op(`${type}.shl`, value, type === 'i64' ? e.i64(BigInt(by)) : e.i32(by));
