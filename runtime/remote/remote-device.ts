@@ -13,8 +13,10 @@ import type { AccessSize, Device, StateElsewhere, WideSize } from '../devices/de
 import type { IrqLine } from '../devices/irq-line.ts';
 import { ConfigurationError, RemoteError } from '../errors.ts';
 import { Connection } from './connection.ts';
-import { type DmaRange, type GuestDma, rangeOf } from './dma.ts';
+import type { DmaRange, GuestDma } from './dma.ts';
 import * as wire from './messages.ts';
+import { describePeer } from './peer-description.ts';
+import { PeerRequests } from './peer-requests.ts';
 import { bytesOf, dataOf, narrow, type Width, wide, wideBytes } from './register-width.ts';
 import { RemoteState } from './remote-state.ts';
 import type { Transport } from './transport.ts';
@@ -44,9 +46,6 @@ const fenceInterval = 256;
 const fencesAhead = 4;
 /** How many there may be if nobody makes the guest wait. */
 const mostFences = 64;
-/** Regions and lines that a peer may claim to have. */
-const mostRegions = 64;
-const mostLines = 4096;
 const none = new Uint8Array(0);
 
 /** One of several regions of a remote device. */
@@ -91,7 +90,7 @@ export class RemoteDevice implements RemoteRegion {
   readonly #options: RemoteDeviceOptions;
   readonly #timeout: number;
   readonly #maxTransfer: number;
-  readonly #levels: Uint8Array;
+  readonly #requests: PeerRequests;
   #connection: Connection | null = null;
   #blocks = false;
   #server: wire.Capabilities | null = null;
@@ -116,7 +115,7 @@ export class RemoteDevice implements RemoteRegion {
     this.#options = options;
     this.#timeout = timeoutMillis;
     this.#maxTransfer = maxTransferBytes;
-    this.#levels = new Uint8Array(options.lines?.length ?? 0);
+    this.#requests = new PeerRequests(options, maxTransferBytes);
     const device = this;
     this.elsewhere = new RemoteState({
       ...{ name, timeoutMillis },
@@ -152,10 +151,10 @@ export class RemoteDevice implements RemoteRegion {
     const connection = new Connection(transport, {
       maxMessageBytes: this.#maxTransfer + 4096,
       timeoutMillis: this.#timeout,
-      command: (message) => this.#command(message),
+      command: (message) => this.#requests.answer(message),
       failed: (error) => {
         if (this.#connection !== connection) return;
-        this.#lowerLines();
+        this.#requests.lowerLines();
         if (told) this.#options.onError?.(error);
       },
     });
@@ -175,42 +174,12 @@ export class RemoteDevice implements RemoteRegion {
 
   async #negotiate(connection: Connection): Promise<void> {
     const { Command } = wire;
-    const memory = this.#options.memory;
-    const proposed: wire.Version = {
-      major: 0,
-      minor: 1,
-      capabilities: {
-        maxDataXferSize: this.#maxTransfer,
-        maxDmaMaps: 65535,
-        pageSizes: 4096,
-        writeMultiple: true,
-        irqMessages: true,
-      },
-    };
-    const version = wire.decodeVersion(await connection.request(Command.VERSION, wire.encodeVersion(proposed)));
-    if (version.major !== 0 || version.minor > 1)
-      throw new RemoteError('unsupported-version', `version ${version.major}.${version.minor}: here is 0.1`);
-    const info = wire.decodeDeviceInfo(
-      await connection.request(Command.DEVICE_GET_INFO, wire.encodeDeviceInfo({ flags: 0, regions: 0, irqs: 0 })),
-    );
-    if (info.regions > mostRegions) throw new RemoteError('bad-message', `a device with ${info.regions} regions`);
-    const regions: wire.RegionInfo[] = [];
-    for (let index = 0; index < info.regions; index++) {
-      const request = wire.encodeRegionInfo({ flags: 0, index, size: 0 });
-      const region = wire.decodeRegionInfo(await connection.request(Command.DEVICE_GET_REGION_INFO, request));
-      if (region.index !== index) throw new RemoteError('bad-message', `region ${region.index} instead of ${index}`);
-      regions.push(region);
-    }
-    let lines = 0;
-    if (info.irqs > 0) {
-      const request = wire.encodeIrqInfo({ flags: 0, index: 0, count: 0 });
-      lines = wire.decodeIrqInfo(await connection.request(Command.DEVICE_GET_IRQ_INFO, request)).count;
-      if (lines > mostLines) throw new RemoteError('bad-message', `a device with ${lines} interrupt lines`);
-    }
-    this.#server = version.capabilities;
+    const { memory } = this.#options;
+    const { capabilities, regions, lines, resets } = await describePeer(connection, this.#maxTransfer);
+    this.#server = capabilities;
     this.#regions = regions;
     this.#peerLines = lines;
-    this.#resets = (info.flags & wire.DEVICE_FLAGS_RESET) !== 0;
+    this.#resets = resets;
     this.#mapped = [];
     this.#posted = 0;
     this.#fences = 0;
@@ -221,7 +190,7 @@ export class RemoteDevice implements RemoteRegion {
       this.#unwatch ??= memory.watch(() => this.#memoryChanged());
       this.#memoryChanged(); // it may have meanwhile
     }
-    if (lines > 0 && version.capabilities.irqMessages) {
+    if (lines > 0 && capabilities.irqMessages) {
       const flags = wire.IRQ_SET_DATA_NONE | wire.IRQ_SET_ACTION_UNMASK;
       const request = wire.encodeIrqSet({ flags, index: 0, start: 0, count: lines, data: none });
       await connection.request(Command.DEVICE_SET_IRQS, request);
@@ -358,7 +327,7 @@ export class RemoteDevice implements RemoteRegion {
     this.#connection = null;
     connection?.close();
     this.#settleFences();
-    this.#lowerLines();
+    this.#requests.lowerLines();
   }
   [Symbol.dispose](): void {
     this.close();
@@ -495,80 +464,6 @@ export class RemoteDevice implements RemoteRegion {
   #settleFences(): void {
     this.#relieve?.();
     this.#relief = this.#relieve = null;
-  }
-
-  // --- what the peer asks
-
-  #command(message: wire.Message): Uint8Array | number {
-    const { Command, Errno } = wire;
-    const { payload } = message;
-    switch (message.command) {
-      case Command.DMA_READ: {
-        const access = wire.decodeDmaAccess(payload, false);
-        const { address, count } = access;
-        const memory = this.#memoryFor(access);
-        if (memory === null) return Errno.EFAULT;
-        const data = new Uint8Array(count);
-        return this.#transfer(message, () => {
-          memory.read(address, data);
-          return wire.encodeDmaAccess(address, count, data);
-        });
-      }
-      case Command.DMA_WRITE: {
-        const access = wire.decodeDmaAccess(payload, true);
-        const { address, count, data } = access;
-        const memory = this.#memoryFor(access, true);
-        if (memory === null) return Errno.EFAULT;
-        return this.#transfer(message, () => {
-          memory.write(address, data);
-          return wire.encodeDmaAccess(address, count);
-        });
-      }
-      case Command.DEVICE_SET_IRQS:
-        return this.#raise(wire.decodeIrqSet(payload));
-      default:
-        throw new RemoteError('bad-message', `${wire.commandName(message.command)} is the machine's to send`);
-    }
-  }
-
-  /** Guest memory may be the embedder's own code (pages that are made when they are wanted): its error is told. */
-  #transfer({ command }: wire.Message, act: () => Uint8Array): Uint8Array | number {
-    try {
-      return act();
-    } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      this.#options.onError?.(new RemoteError('dma-failed', `${wire.commandName(command)}: ${reason}`));
-      return wire.Errno.EIO;
-    }
-  }
-
-  #memoryFor({ address, count }: wire.DmaAccess, write = false): GuestDma | null {
-    const { memory } = this.#options;
-    if (memory === undefined || count > this.#maxTransfer) return null;
-    // The machine's map of this moment, not what the peer was told.
-    const range = rangeOf(memory.ranges(), address, count);
-    return range !== undefined && (write ? range.writable : range.readable !== false) ? memory : null;
-  }
-
-  #raise({ flags, index, start, count, data }: wire.IrqSet): Uint8Array | number {
-    if (index !== 0 || start + count > mostLines || (flags & wire.IRQ_SET_ACTION_TRIGGER) === 0)
-      return wire.Errno.EINVAL;
-    for (let i = 0; i < count; i++) {
-      if (data.length === 0) {
-        this.#setLine(start + i, true);
-        this.#setLine(start + i, false);
-      } else this.#setLine(start + i, data[i] !== 0);
-    }
-    return none;
-  }
-  #setLine(line: number, high: boolean): void {
-    const target = this.#options.lines?.[line];
-    if (target === undefined) return;
-    this.#levels[line] = high ? 1 : 0;
-    target.set(high);
-  }
-  #lowerLines(): void {
-    for (let line = 0; line < this.#levels.length; line++) if (this.#levels[line] !== 0) this.#setLine(line, false);
   }
 
   /** Tells the peer what has become of guest memory. Its requests are judged by the map as it is in any case. */
