@@ -115,6 +115,36 @@ for (const paging of ['none', '32-bit', 'PAE'] as const) {
   });
 }
 
+test('row 15: a program beyond 4 GiB answers 64-bit code, in supervisor mode and through a large page', async () => {
+  const far = 0x80_0000_0000;
+  const run = async (engine: TestEngine, slice: number): Promise<string> => {
+    const linear = 0xc000_0000;
+    const program = code()
+      .put(0xb9, dword(2000), 0xbf, dword(linear + 0x1230))
+      .label('again')
+      .put(0x8b, 0x07, 0x01, 0xc3, 0x89, 0x47, 0x04, 0x48, 0x8b, 0x57, 0x08, 0x48, 0x31, 0xd3) // 4 bytes, and 8
+      .put(0x66, 0x89, 0x5f, 0x10, 0x41, 0x8a, 0x07, 0x00, 0xc3) // mov [rdi+10h], bx; mov al, [r15]; add bl, al
+      .put(0xff, 0xc9, 0x0f, 0x85, to('again'), 0xf4);
+    const guest = new IoGuest(engine, program, { mode: 'long' });
+    const { vm } = guest;
+    const { fields } = vm.vcpu(0);
+    fields.set64('r15', BigInt(linear + 0x1240));
+    const view = new DataView(vm.ram.buffer, vm.ram.byteOffset);
+    const below = (table: number, index: number) => Number(view.getBigUint64(table + index * 8, true) & ~0xfffn);
+    const directory = below(below(Number(fields.get64('cr3')), 0), 3);
+    view.setBigUint64(directory, BigInt(far) | 0x83n, true);
+    const attached = await vm.program({ ...range, address: far + 0x1000 }, counting, { shared: 16 });
+    const vcpu = vm.vcpu(0);
+    let exit = vcpu.enter(slice);
+    while (exit.kind === 'budget') exit = vcpu.enter(slice);
+    assert.equal(exit.kind, 'halt', JSON.stringify(exit));
+    return `${hashOf(vm)} ${vm.time.now()} ${Buffer.from(attached.shared).toString('hex')}`;
+  };
+  const expected = await run('interpreter', 1e9);
+  for (const engine of engines)
+    for (const slice of [1e9, 333]) assert.equal(await run(engine, slice), expected, `${engine}, ${slice}`);
+});
+
 /** mov eax, [edi]; add ebx, eax; so many times */
 const loop = (start: Assembler, count: number, address: number) =>
   start
