@@ -28,6 +28,7 @@ import {
   spaces,
 } from './page-flags.ts';
 import { PageSources, type ProvidePage } from './page-sources.ts';
+import { densePages, firstAlias, type PageTables, pageTables, SMM_ALIAS } from './page-tables.ts';
 
 export { type AccessBytes, type MmioHandler, openBus } from './device-parts.ts';
 export type { FillPage, MemoryRegion } from './memory-map.ts';
@@ -37,14 +38,9 @@ export { type AddressSpace, PAGE_CODE, PAGE_LOG, PAGE_ROM, type PageWatcher } fr
 const ENTRY_ROM = 1;
 const ENTRY_LAZY = 2;
 
-/** Added to physical addresses: that address in system-management mode; a device there, whatever the map says. */
-const SMM_ALIAS = 2 ** 52;
+/** Added to a physical address: a processor's own device there, whatever the map says. */
 const DEVICE_ALIAS = SMM_ALIAS + 2 ** 51;
 const aliasOffset = 2 ** 51;
-/** Page numbers of aliases begin here. */
-const firstAlias = SMM_ALIAS / 4096;
-/** Pages from 16 GiB on, and aliases, are found by a map rather than by their number. */
-const densePages = 2 ** 22;
 /** Where devices write messages. */
 export const MESSAGES = 0xfee0_0000;
 export const MESSAGES_LENGTH = 0x10_0000;
@@ -170,42 +166,7 @@ export class PhysicalMemory {
   }
   /** The tables for two maps. */
   #tables(normal: MemoryMap, smm: MemoryMap): PageTables {
-    const pages = Math.min(normal.slots.at(-1)?.to ?? 0, densePages);
-    const smmPages = new Map<number, number>();
-    const sparse = new Map<number, number>();
-    const entries: number[] = [];
-    let firstSparse = Number.POSITIVE_INFINITY;
-    const addSparse = (page: number, entry: number) => {
-      sparse.set(page, pages + entries.length);
-      entries.push(entry);
-      firstSparse = Math.min(firstSparse, page);
-    };
-    for (const { region, from, to, host } of smm.slots)
-      for (let page = from; page < to; page++) {
-        const at = host + page - from;
-        // Memory that the normal space shows as well is that page of it.
-        const shown = normal.slots.find(
-          (s) =>
-            s.region.kind === region.kind &&
-            s.region.fill === region.fill &&
-            at >= s.host &&
-            at - s.host < s.to - s.from,
-        );
-        if (shown === undefined) addSparse(firstAlias + page, this.#entry(region, at));
-        smmPages.set(page, shown === undefined ? firstAlias + page : shown.from + at - shown.host);
-      }
-    const dense = new Int32Array(pages).fill(-1);
-    for (const { region, from, to, host } of normal.slots)
-      for (let page = from; page < to; page++)
-        if (page < pages) dense[page] = this.#entry(region, host + page - from);
-        else addSparse(page, this.#entry(region, host + page - from));
-    let hostPage = dense;
-    if (entries.length > 0) {
-      hostPage = new Int32Array(pages + entries.length);
-      hostPage.set(dense);
-      hostPage.set(entries, pages);
-    }
-    return { hostPage, pages, smmPages, sparse, firstSparse };
+    return pageTables(normal, smm, (region, host) => this.#entry(region, host));
   }
   /** @param host number of a page of the buffer */
   #entry(region: MemoryRegion, host: number): number {
@@ -554,14 +515,6 @@ export class PhysicalMemory {
     if (page !== null && !this.#shared) this.onCodeWrite(page * 4096 + within, bytes);
     else for (const user of this.#usersOf(host)) this.onCodeWrite(user * 4096 + within, bytes);
   }
-}
-
-interface PageTables {
-  readonly hostPage: Int32Array;
-  readonly pages: number;
-  readonly smmPages: Map<number, number>;
-  readonly sparse: Map<number, number>;
-  readonly firstSparse: number;
 }
 
 /** The address that a device sees. */
