@@ -2,6 +2,9 @@
  * A VM as bytes and back: versioned, self-describing chunks (chunks.ts) that any host reads. Zero pages are left out; a diff
  * has only what was written since the snapshot before. Restoring, a VM takes all of it or, if something is wrong, nothing.
  *
+ * What a processor may forget at any time is not kept: look-aside tables, made code. A guest that flushes what it changes
+ * in its page tables runs on as it would have (test/vm/snapshot-paging.test.ts).
+ *
  *   META  id of this snapshot, and of the one that it is a diff to
  *   MACH  the kind of machine, interrupts, time, devices        VCPU  registers of one vCPU
  *   MAPS  memory maps of both address spaces                    PAGE  a run of pages of the backing store
