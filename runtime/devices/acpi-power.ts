@@ -7,6 +7,7 @@
 import type { Alarm, Clock } from './clock.ts';
 import { type AccessSize, type Device, readBytewise, writeBytewise } from './device.ts';
 import type { IrqLine } from './irq-line.ts';
+import { timeOrNever, upTo } from './state-limits.ts';
 
 /** Counts of the timer in a second. */
 export const acpiTimerHertz = 3_579_545;
@@ -30,6 +31,13 @@ export class AcpiPower implements Device {
     seenHalves: 0,
     /** When the timer's bit 23 changes next, if that is to interrupt, in nanoseconds; else Infinity. */
     deadline: Number.POSITIVE_INFINITY,
+  };
+  readonly limits = {
+    status: upTo(0xffff),
+    enable: upTo(0xffff),
+    control: upTo(0xffff),
+    seenHalves: upTo(2 ** 32),
+    deadline: timeOrNever,
   };
   readonly #clock: Clock;
   readonly #irq: IrqLine;

@@ -3,6 +3,8 @@
  * processor; it speaks through `IrqLine`, takes time from `Clock`, and hands bytes to callbacks.
  */
 
+import type { StateLimits } from './state-limits.ts';
+
 /** The width of one access to a device register, in bytes. */
 export type AccessSize = 1 | 2 | 4;
 /** With that of an access of memory of which processors make one, and a device that does not know it gets two. */
@@ -14,6 +16,8 @@ export interface Stateful {
   readonly name: string;
   /** Everything that a snapshot must keep, as one plain object; a device without it has no state. */
   state?: object;
+  /** What its fields can be: other state is refused. */
+  readonly limits?: StateLimits;
   /** Another state was put in the place of `state`, field by field: alarms and lines follow it from now on. */
   restored?(): void;
   /** The state of a device that is in another thread or process; several parts of one device have the same. */

@@ -5,6 +5,7 @@
  * which the items `id` and `directory` say.
  */
 import { type AccessSize, type Device, readBytewise } from './device.ts';
+import { upTo } from './state-limits.ts';
 
 /** Numbers of items. */
 const item = { signature: 0, id: 1, memory: 3, cpus: 5, mostCpus: 15, directory: 0x19 } as const;
@@ -19,6 +20,7 @@ function littleEndian(value: number, bytes: number): Uint8Array {
 /** The firmware configuration: two ports, by custom at 510H. */
 export class FirmwareConfiguration implements Device {
   readonly name = 'firmware-configuration';
+  readonly limits = { selected: upTo(0xffff), position: upTo(2 ** 53) };
   state = { selected: 0, position: 0 };
   readonly #items: ReadonlyMap<number, Uint8Array>;
 

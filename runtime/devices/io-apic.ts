@@ -6,6 +6,7 @@
  *   14 remote IRR, 15 level, 16 masked, 63-56 destination
  */
 import type { AccessSize, Device } from './device.ts';
+import { byte, list, upTo } from './state-limits.ts';
 
 /** Inputs of an I/O APIC. */
 export const ioApicPins = 24;
@@ -41,6 +42,13 @@ export class IoApic implements Device {
     high: Array.from({ length: ioApicPins }, () => 0),
     /** The inputs as the entries' polarity sees them, bit by pin; pins that are low are 0. */
     pins: 0,
+  };
+  readonly limits = {
+    id: upTo(0xf),
+    index: byte,
+    low: list(upTo(0x1_ffff), ioApicPins),
+    high: list(upTo(0xff00_0000, -(2 ** 31)), ioApicPins), // as words with a sign
+    pins: upTo(2 ** ioApicPins - 1),
   };
   readonly #send: (message: IoApicMessage) => void;
   readonly #ended: (pin: number) => void;

@@ -4,6 +4,7 @@
  */
 import { type AccessSize, type Device, readBytewise, writeBytewise } from './device.ts';
 import type { IrqLine } from './irq-line.ts';
+import { byte, upTo } from './state-limits.ts';
 
 const cascade = 2;
 
@@ -32,6 +33,26 @@ class Pic8259 implements Device {
     polling: false,
     /** The input of lowest priority. */
     lowest: 7,
+  };
+  readonly limits = {
+    ...{
+      requests: byte,
+      inService: byte,
+      mask: byte,
+      levels: byte,
+      held: byte,
+      levelTriggered: byte,
+      vectorBase: byte,
+    },
+    expecting: upTo(4),
+    needsFourth: 'boolean' as const,
+    single: 'boolean' as const,
+    automaticEnd: 'boolean' as const,
+    rotateOnAutomaticEnd: 'boolean' as const,
+    specialMask: 'boolean' as const,
+    readInService: 'boolean' as const,
+    polling: 'boolean' as const,
+    lowest: upTo(7),
   };
   readonly #levelMask: number;
   readonly #changed: () => void;

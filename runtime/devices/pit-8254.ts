@@ -6,6 +6,7 @@
 import type { Alarm, Clock } from './clock.ts';
 import { type AccessSize, type Device, readBytewise, writeBytewise } from './device.ts';
 import { type IrqLine, unconnectedLine } from './irq-line.ts';
+import { type FieldLimit, orNone, time, timeOrNever, upTo } from './state-limits.ts';
 
 /** Counts in a second. */
 export const pitHertz = 1_193_182;
@@ -283,9 +284,32 @@ function toBcd(value: number): number {
   );
 }
 
+/** More than there are in 36 years. */
+const mostCounts = 2 ** 51;
+const limits = {
+  mode: upTo(5),
+  bcd: 'boolean',
+  access: upTo(3, 1),
+  reload: upTo(0x1_0000),
+  next: upTo(0x1_0000),
+  change: upTo(mostCounts),
+  lowFirst: 'boolean',
+  start: orNone(time),
+  skipped: upTo(mostCounts, -mostCounts),
+  gate: 'boolean',
+  held: orNone(upTo(0x1_0000)),
+  writeLow: upTo(0xff, -1),
+  readHigh: 'boolean',
+  latched: upTo(0xffff, -1),
+  latchedStatus: upTo(0xff, -1),
+  line: 'boolean',
+  deadline: timeOrNever,
+} satisfies Record<keyof Counter['state'], FieldLimit>;
+
 /** The interval timer: four ports, by custom from 40H on. */
 export class Pit8254 implements Device {
   readonly name = 'pit';
+  readonly limits = limits;
   readonly #counters: readonly [Counter, Counter, Counter];
 
   /** @param irq output of counter 0 */

@@ -3,10 +3,12 @@
  * microsecond. The last code is kept, and read back.
  */
 import { type AccessSize, type Device, readBytewise, writeBytewise } from './device.ts';
+import { byte } from './state-limits.ts';
 
 /** The POST port: keeps the last byte that a guest has written; by custom at 80H. */
 export class PostPort implements Device {
   readonly name = 'post-port';
+  readonly limits = { code: byte };
   state = { code: 0 };
 
   read(offset: number, size: AccessSize): number {

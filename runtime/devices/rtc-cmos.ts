@@ -5,6 +5,7 @@
 import type { Alarm, Clock } from './clock.ts';
 import { type AccessSize, type Device, readBytewise, writeBytewise } from './device.ts';
 import type { IrqLine } from './irq-line.ts';
+import { byte, date, list, orNone, timeOrNever, upTo } from './state-limits.ts';
 
 const SECONDS = 0;
 const SECONDS_ALARM = 1;
@@ -47,6 +48,14 @@ export class RtcCmos implements Device {
     /** When the next periodic interrupt and the next second's end come, in nanoseconds; Infinity = nobody waits for them. */
     periodicAt: Number.POSITIVE_INFINITY,
     secondAt: Number.POSITIVE_INFINITY,
+  };
+  readonly limits = {
+    index: upTo(0x7f),
+    memory: list(byte, 128),
+    epoch: date,
+    held: orNone(date),
+    periodicAt: timeOrNever,
+    secondAt: timeOrNever,
   };
   readonly #clock: Clock;
   readonly #irq: IrqLine;

@@ -18,6 +18,7 @@
  */
 import { type AccessSize, type Device, readBytewise, writeBytewise } from './device.ts';
 import { type IrqLine, unconnectedLine } from './irq-line.ts';
+import { byte, list, upTo } from './state-limits.ts';
 
 const interruptEnable = { received: 0x01, transmitEmpty: 0x02, lineStatus: 0x04, modemStatus: 0x08 } as const;
 const interruptId = {
@@ -57,6 +58,19 @@ export class Serial16550 implements Device {
     received: [] as number[],
     /** What the host has sent and the receiver has no room for. */
     queued: [] as number[],
+  };
+  readonly limits = {
+    ier: upTo(0xf),
+    fcr: byte,
+    lcr: byte,
+    mcr: upTo(0x1f),
+    scratch: byte,
+    divisor: upTo(0xffff),
+    lineErrors: upTo(lineStatus.errors),
+    modemDeltas: upTo(0xf),
+    transmitPending: 'boolean' as const,
+    received: list(byte, 'any'),
+    queued: list(byte, 'any'),
   };
   readonly #sink: (byte: number) => void;
   readonly #irq: IrqLine;

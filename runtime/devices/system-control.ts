@@ -4,6 +4,7 @@
  */
 import type { Clock } from './clock.ts';
 import type { AccessSize, Device } from './device.ts';
+import { upTo } from './state-limits.ts';
 
 /** What port 61H shows of the interval timer. */
 export interface SpeakerTimer {
@@ -15,6 +16,7 @@ export interface SpeakerTimer {
 export class SpeakerPort implements Device {
   readonly name = 'speaker';
   state = { latch: 0 };
+  readonly limits = { latch: upTo(3) };
   readonly #clock: Clock;
   readonly #timer: SpeakerTimer;
 
@@ -37,6 +39,7 @@ export class SpeakerPort implements Device {
 export class SystemControlPort implements Device {
   readonly name = 'system-control';
   state = { value: 2 };
+  readonly limits = { value: upTo(3) };
   readonly #setA20: (open: boolean) => void;
   readonly #reset: () => void;
 
@@ -80,6 +83,7 @@ export class ResetLine implements Device {
 export class ResetControl implements Device {
   readonly name = 'reset-control';
   state = { value: 0 };
+  readonly limits = { value: upTo(6) };
   readonly #reset: () => void;
 
   /** @param reset of the machine */

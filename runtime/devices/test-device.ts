@@ -7,6 +7,7 @@
  */
 import { type AccessSize, type Device, readBytewise, writeBytewise } from './device.ts';
 import type { IrqLine } from './irq-line.ts';
+import { list, type StateLimits } from './state-limits.ts';
 
 /** Bytes that keep what they are given; what lies behind them takes writes, and reads as zero. */
 export class TestMemory implements Device {
@@ -31,11 +32,13 @@ export class TestMemory implements Device {
 export class TestLines implements Device {
   readonly name = 'test-lines';
   state: { levels: boolean[] };
+  readonly limits: StateLimits;
   readonly #lines: readonly IrqLine[];
 
   constructor(lines: readonly IrqLine[]) {
     this.#lines = lines;
     this.state = { levels: lines.map(() => false) };
+    this.limits = { levels: list('boolean', lines.length) };
   }
   read(): number {
     return 0;

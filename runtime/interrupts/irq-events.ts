@@ -151,7 +151,9 @@ export class IrqEvents {
       event.underWay = true;
       const routed = this.#target.edge(event.gsi, (result) => {
         event.underWay = false;
-        if (result !== 'merged') event.pending--;
+        if (result === 'ignored')
+          event.pending = 0; // so would the others be
+        else if (result !== 'merged') event.pending--;
         // An answer of another thread may come when what this edge was merged with has been taken already.
         goesOn = result !== 'merged' || this.#room !== room;
         if (!goesOn) this.#waiting = true;

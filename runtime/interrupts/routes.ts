@@ -3,6 +3,7 @@
  * of several controllers and be several messages; the table is replaced as a whole.
  */
 import type { InterruptMessage } from '../../src/system/apic-bus.ts';
+import { quoted } from '../arguments.ts';
 import { InterruptError } from '../errors.ts';
 import type { ControllerConnection } from './controller-connection.ts';
 import { decodeMsi } from './msi.ts';
@@ -98,7 +99,7 @@ function made(
   if (controller !== undefined && address === undefined) {
     const connection = connections.get(controller);
     if (connection === undefined)
-      throw new InterruptError('bad-route', `GSI ${gsi}: no controller ${JSON.stringify(controller)} on the bus`);
+      throw new InterruptError('bad-route', `GSI ${gsi}: no controller ${quoted(controller)} on the bus`);
     if (!Number.isInteger(pin) || pin! < 0 || pin! >= connection.pins)
       throw new InterruptError(
         'bad-route',

@@ -12,6 +12,7 @@
 import type { ApicBus, InterruptMessage } from '../../src/system/apic-bus.ts';
 import type { InterruptSource } from '../../src/system/interrupt-pins.ts';
 import { outcome } from '../../src/system/local-apic.ts';
+import { quoted } from '../arguments.ts';
 import type { IrqLine } from '../devices/irq-line.ts';
 import { InterruptError } from '../errors.ts';
 import { type ControllerEnd, channelPair, type MachineEnd } from './apic-bus-channel.ts';
@@ -118,7 +119,7 @@ export class VmInterrupts implements ConnectionListener {
    */
   connect(name: string, pins: number, channel: MachineEnd, onError: (error: InterruptError) => void = () => {}): void {
     if (typeof name !== 'string' || this.#connections.has(name))
-      throw new InterruptError('bad-controller', `controller ${JSON.stringify(name)}: no name, or taken`);
+      throw new InterruptError('bad-controller', `controller ${quoted(name)}: no name, or taken`);
     if (!Number.isInteger(pins) || pins < 1 || pins > gsiCount)
       throw new InterruptError('bad-controller', `controller ${name}: ${String(pins)} inputs`);
     const connection = new ControllerConnection(name, pins, channel, this);
@@ -138,7 +139,7 @@ export class VmInterrupts implements ConnectionListener {
   disconnect(name: string): void {
     const connection = this.#connections.get(name);
     if (connection === undefined)
-      throw new InterruptError('bad-controller', `controller ${JSON.stringify(name)}: not on the bus`);
+      throw new InterruptError('bad-controller', `controller ${quoted(name)}: not on the bus`);
     const routed = this.#table.routes.find((route) => 'controller' in route && route.controller === name);
     if (routed !== undefined)
       throw new InterruptError('bad-controller', `controller ${name}: GSI ${routed.gsi} is routed to it`);
@@ -420,6 +421,10 @@ export class VmInterrupts implements ConnectionListener {
   }
 }
 
+/** Edges that wait: no counter has come further. */
+const isCount = (value: unknown): boolean =>
+  Number.isInteger(value) && (value as number) >= 0 && (value as number) < 2 ** 32;
+
 /** A snapshot may hold anything. */
 function checkedState(saved: InterruptState): InterruptState {
   const isList = (value: unknown, fits: (item: Record<string, unknown>) => boolean) =>
@@ -433,7 +438,7 @@ function checkedState(saved: InterruptState): InterruptState {
           ? 'held'
           : !isList(saved.controllers, ({ name, intr }) => typeof name === 'string' && typeof intr === 'boolean')
             ? 'controllers'
-            : !isList(saved.events, ({ pending }) => Number.isSafeInteger(pending) && (pending as number) >= 0)
+            : !isList(saved.events, ({ pending }) => isCount(pending))
               ? 'events'
               : null;
   if (wrong !== null) throw new InterruptError('bad-interrupt-state', `saved interrupts: ${wrong} cannot be`);

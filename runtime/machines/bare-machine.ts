@@ -1,5 +1,6 @@
 /** The bare machine of `bare.ts` around a `Vm`: what the command line and the page run guests on. */
 
+import { orNull, upTo } from '../devices/state-limits.ts';
 import type { Host } from '../hosts/host.ts';
 import { IoMap } from '../io/io-map.ts';
 import type { InitialState } from '../loaders/initial-state.ts';
@@ -58,7 +59,11 @@ class BareMachine implements Machine {
       translate: translation?.forVm ?? false,
     });
     this.vcpu = this.vm.vcpu(0);
-    this.vm.kept.push({ name: 'bare', state: this.state });
+    this.vm.kept.push({
+      name: 'bare',
+      state: this.state,
+      limits: { retired: upTo(2 ** 53), exitStatus: orNull(upTo(0xffff_ffff)) },
+    });
     this.devices = attachBareDevices(io, {
       serial: options.serial,
       debugcon: options.debugcon,

@@ -7,6 +7,7 @@
  */
 
 import { VirtualClock } from '../devices/clock.ts';
+import { upTo } from '../devices/state-limits.ts';
 import { ConfigurationError } from '../errors.ts';
 import type { Host } from '../hosts/host.ts';
 import { IoMap } from '../io/io-map.ts';
@@ -25,6 +26,10 @@ import { machineStatistics } from './machine-statistics.ts';
 import { attachPcDevices, type PcDevices, pcLayout } from './pc.ts';
 import { enterFirmwareState } from './pc-firmware.ts';
 import { endOfRun } from './run-end.ts';
+
+/** What devices end a run with. */
+const isEnd = (end: RunEnd): boolean =>
+  end.reason === 'exit' ? Number.isInteger(end.status) : end.reason === 'power-off' || end.reason === 'reset';
 
 /** Milliseconds between two looks at the host's event loop, and while translations are awaited. */
 const hostMillis = 10;
@@ -105,10 +110,11 @@ export class PcMachine implements Machine {
     vm.kept.push({
       name: 'pc',
       state,
+      limits: { retired: upTo(2 ** 53), current: upTo(0xff), turn: upTo(longestTurn, -(2 ** 53)) },
       restored() {
-        const { retired, current, turn } = state;
+        const { current, end } = state;
         if (vm.vcpus[current] === undefined) throw new Error(`processor ${current}: there is none`);
-        if (!(retired >= 0) || !(turn <= longestTurn)) throw new Error(`${turn} of ${retired} instructions`);
+        if (end !== null && !isEnd(end)) throw new Error(`a run that ends with ${JSON.stringify(end)}`);
       },
     });
     const finish = (end: RunEnd) => {

@@ -3,6 +3,7 @@
  * this.
  */
 import type { StateElsewhere, Stateful } from '../devices/device.ts';
+import { beyondLimits } from '../devices/state-limits.ts';
 import { type ProgramCode, ProgramError, SnapshotError } from '../errors.ts';
 import type { PassedAccesses } from '../io/io-space.ts';
 import type { RegisterTuple } from '../vm/registers.ts';
@@ -131,7 +132,8 @@ export function putMachineState(vm: StatefulVm, saved: MachineState, policy: Tim
     if (at < 0) throw new SnapshotError('different-machine', `device ${name}: this VM has none, or fewer`);
     const [device] = free.splice(at, 1);
     const plain = decodePlain(`device ${name}`, state) as object;
-    const wrong = misfit(device!.state, plain, name);
+    const { limits } = device!;
+    const wrong = misfit(device!.state, plain, name) ?? (limits ? beyondLimits(limits, plain, name) : null);
     if (wrong !== null) throw new SnapshotError('bad-device-state', `device ${name}: ${wrong}`);
     return { device: device!, plain };
   });

@@ -76,6 +76,8 @@ const pauseNanos = 1000;
 const hostSlice = 500_000;
 /** The same for those that are to end at a time. */
 const deadlineSlice = 50_000;
+/** Time goes no further: 36 years, of which a number counts steps of 256 ns. */
+const longestTime = 2 ** 60;
 /** No budget is longer: instruction counts and nanoseconds stay exact as numbers. */
 const longestBudget = 2 ** 51;
 
@@ -304,12 +306,12 @@ export class VmTime implements TimeStampCounter {
     if (this.active !== null) throw new ConfigurationError('already-entered', 'time is restored while a vCPU runs');
     const rate = checkedHertz(saved.tscHertz);
     for (const name of ['nanos', 'referenceNanos', 'epoch', 'savedAt'] as const)
-      if (!Number.isFinite(saved[name]) || saved[name] < 0)
+      if (!(saved[name] >= 0 && saved[name] <= longestTime))
         throw new ConfigurationError('bad-option', `a saved time with ${name} of ${shown(saved[name])}`);
     if (typeof saved.referenceTsc !== 'bigint')
       throw new ConfigurationError('bad-option', `a saved time with referenceTsc of ${String(saved.referenceTsc)}`);
     const passed = policy === 'catch-up' ? Math.max(0, Date.now() - saved.savedAt) * 1e6 : 0;
-    this.clock.moveTo(saved.nanos + passed);
+    this.clock.moveTo(Math.min(saved.nanos + passed, longestTime));
     this.rate = rate;
     this.referenceNanos = saved.referenceNanos;
     this.referenceTsc = BigInt.asUintN(64, saved.referenceTsc);
