@@ -8,18 +8,11 @@ import { LogReader } from '../../src/mmu/dirty-logs.ts';
 import { changedPages, MemoryMap, type MemoryRegion } from '../../src/mmu/memory-map.ts';
 import { PageLog, withoutRange, withRange } from '../../src/mmu/page-log.ts';
 import { type AddressSpace, PhysicalMemory } from '../../src/mmu/physical-memory.ts';
+import { randomNumbers } from '../isa/random.ts';
 
 const spaces = ['normal', 'smm'] as const;
 const pages = 96;
 const hostPages = 64;
-
-function randomOf(seed: number): (n: number) => number {
-  let state = seed * 7919 + 1;
-  return (n) => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return Math.floor((state / 2 ** 32) * n);
-  };
-}
 
 /** A page of a space, as the model sees it. */
 interface Shown {
@@ -62,7 +55,7 @@ test('maps, logs, writes and collections of both spaces are what a model says', 
   let writes = 0;
   let removals = 0;
   for (let seed = 1; seed <= 24; seed++) {
-    const random = randomOf(seed);
+    const random = randomNumbers(seed);
     const memory = new PhysicalMemory(new ArrayBuffer(hostPages * 4096));
     const readers = Array.from({ length: 1 + (seed % 3) }, () => {
       const removed: [number, number][] = [];
@@ -172,7 +165,7 @@ test('maps, logs, writes and collections of both spaces are what a model says', 
 });
 
 test('a pile of bitmaps finds, takes and clears what a set holds', () => {
-  const random = randomOf(5);
+  const random = randomNumbers(5);
   for (const size of [0, 1, 31, 32, 33, 1023, 1024, 1025, 40_000]) {
     const length = Math.max(size, 1);
     const log = new PageLog(new MemoryMap([{ kind: 'ram', start: 0, length: length * 4096, hostOffset: 0 }]), []);

@@ -8,6 +8,7 @@ import { MemoryMap } from '../../src/mmu/memory-map.ts';
 import { PageLog } from '../../src/mmu/page-log.ts';
 import { Assembler, dword, to } from '../engines/assembler.ts';
 import { CR0_PG, flat, putGates, putGdt, setControl } from '../engines/system-code.ts';
+import { randomNumbers } from '../isa/random.ts';
 import { type GuestOptions, guest, origin, type TestEngine, testEngines } from './vm-harness.ts';
 
 const HLT = 0xf4;
@@ -274,11 +275,7 @@ const stores: readonly (readonly number[])[] = [
 
 testEngines('row 7: whatever was changed is found, at any time and however the run is cut', (engine) => {
   for (let seed = 1; seed <= 6; seed++) {
-    let state = seed * 7919;
-    const random = (n: number) => {
-      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-      return Math.floor((state / 2 ** 32) * n);
-    };
+    const random = randomNumbers(seed);
     const program = asm()
       .put(0xbc, dword(DATA + 128 * 4096), 0xb9, dword(3000), 0xbe, dword(seed), 0xd9, 0xe8) // esp, ecx, esi; fld1
       .put(0x66, 0x0f, 0x6e, 0xc6) // movd xmm0, esi

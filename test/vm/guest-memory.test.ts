@@ -5,6 +5,7 @@ import type { RemovedDirty } from '../../runtime/vm/dirty-log.ts';
 import type { GuestRegion, LazyRegion } from '../../runtime/vm/guest-memory.ts';
 import type { Vm } from '../../runtime/vm/vm.ts';
 import { Assembler, dword, to } from '../engines/assembler.ts';
+import { randomNumbers } from '../isa/random.ts';
 import { guest, hashOf, origin, type TestEngine, testEngines } from './vm-harness.ts';
 
 const HLT = 0xf4;
@@ -16,14 +17,6 @@ const windowPages = 64;
 /** The pages of RAM that are shown there, in changing order. */
 const POOL = 0x10_0000;
 const low: GuestRegion = { kind: 'ram', start: 0, length: POOL, backing: 0 };
-
-function randomOf(seed: number): (n: number) => number {
-  let state = seed * 7919 + 1;
-  return (n) => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return Math.floor((state / 2 ** 32) * n);
-  };
-}
 
 /** Adds one to a word of the window in each round, EBP of them, and leaves by a port now and then. */
 const counting = (rounds: number, device: boolean) =>
@@ -47,7 +40,7 @@ class Replica {
 
   constructor(vm: Vm, seed: number) {
     this.vm = vm;
-    this.random = randomOf(seed);
+    this.random = randomNumbers(seed);
     this.bytes = vm.ram.slice();
     this.replace();
     this.vm.dirty.start();
@@ -513,7 +506,7 @@ testEngines('row 6: accesses by address are refused as a whole where there is no
 
 /** Fuzzing: random maps, aliases and kinds among them; what a guest reads and writes is what a model says. */
 testEngines('row 6: random maps with aliases behave as their definition says', (engine: TestEngine) => {
-  const random = randomOf(99);
+  const random = randomNumbers(99);
   const code = asm()
     .label('top')
     .put(0xff, 0x07, 0x8b, 0x07) // inc dword [edi]; mov eax, [edi]

@@ -1,18 +1,10 @@
 /** Guests that set counter 0 of the interval timer in random ways and read it again and again. */
 import { type Assembler, dword, to } from '../engines/assembler.ts';
 import { out } from '../engines/system-code.ts';
+import { randomNumbers } from '../isa/random.ts';
 import { code } from './io-guest.ts';
 
 export const RESULTS = 0x10_0000;
-
-/** Numbers that are the same each time. */
-function randomNumbers(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (Math.imul(state, 0x6c07_8965) + 0x3039) >>> 0;
-    return Math.floor((state / 2 ** 32) * below);
-  };
-}
 
 /** mov ecx, count; in al, 40h; stosb; loop */
 function readLoop(guest: Assembler, label: string, count: number, ...between: number[]): void {

@@ -7,6 +7,7 @@ import { MessageReader } from '../../runtime/remote/message-reader.ts';
 import * as wire from '../../runtime/remote/messages.ts';
 import { RemoteDevice } from '../../runtime/remote/remote-device.ts';
 import { type Transport, transportPair } from '../../runtime/remote/transport.ts';
+import { randomNumbers } from '../isa/random.ts';
 import { TestMemory } from './remote-suite.ts';
 import { reg, testDeviceOptions } from './remote-test-device.ts';
 
@@ -193,15 +194,6 @@ test('row 14: messages are cut out of bytes that come in any pieces', () => {
   }, /101 bytes; at most 100/);
 });
 
-/** A generator that can be had again. */
-function random(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return Math.floor((state / 2 ** 32) * below);
-  };
-}
-
 test('row 14: damaged streams in both directions end in a typed error or in nothing at all', async () => {
   const { sent, greeting, answered } = await recorded(async (device) => {
     device.write(reg.sum, 4, 5);
@@ -216,7 +208,7 @@ test('row 14: damaged streams in both directions end in a typed error or in noth
   const fromMachine = [...greeting.sent, ...sent].map(unhex);
   const fromDevice = [...greeting.answered, ...answered].map(unhex);
   assert.ok(fromDevice.some((bytes) => bytes[2] === Command.DMA_WRITE));
-  const next = random(0x5eed);
+  const next = randomNumbers(0x5eed);
   /** The stream with some bits, sizes and ends changed. */
   const damage = (messages: readonly Uint8Array[]): Uint8Array[] => {
     const copy = messages.map((bytes) => bytes.slice());
