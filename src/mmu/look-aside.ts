@@ -31,6 +31,7 @@ export class LookAside {
   private locals = 0;
   private globals = 0;
 
+  /** @param state whose block is new */
   constructor(state: CpuState, offset: number, bits = tlbBits) {
     this.u32 = state.u32;
     this.bits = bits;
@@ -39,8 +40,8 @@ export class LookAside {
     this.local = new Uint16Array(1 << bits);
     this.global = new Uint16Array(1 << bits);
     this.start = offset >> 2;
-    // Zero is the tag of page 0, which is looked for in two places: the others match nothing.
-    this.u32.fill(0, this.start, this.start + (4 << bits));
+    // A new vCPU's block is zero, and is not touched where it is not used: half a megabyte for each table. Zero is the tag
+    // of page 0, which is looked for in two places: the others match nothing.
     this.invalidate(0);
     this.invalidate(this.other);
   }
