@@ -38,7 +38,7 @@ export class BackgroundCompiler {
   private readonly jobs = new Map<number, CompilerJob>();
   private lastId = 0;
   /** Contexts that the compiler knows, and what it has kept of earlier requests. */
-  private readonly told = new Set<number>();
+  private readonly told = new Map<number, Context>();
   private readonly kept = new KeptPages<CodePage>();
   private isReady = false;
   private readonly whenReady: (() => void)[] = [];
@@ -90,8 +90,9 @@ export class BackgroundCompiler {
 
   private send(id: number, job: CompilerJob): void {
     const { context, rip, snapshot, inexact, afresh } = job;
-    if (!this.told.has(context.id)) this.post({ kind: 'context', context });
-    this.told.add(context.id);
+    // Forked machines share a compiler, and number their contexts for themselves.
+    if (this.told.get(context.id) !== context) this.post({ kind: 'context', context });
+    this.told.set(context.id, context);
     const pages = snapshot.list();
     for (const { linear } of pages) {
       const page = snapshot.take(linear);
