@@ -297,6 +297,11 @@ export class IoSpace {
     else this.#passedRead = accessKey(address, size);
   }
 
+  /** A read that a program had passed on was answered elsewhere, and is not made again. */
+  finished(): void {
+    this.#passedRead = -1;
+  }
+
   /**
    * A load of up to four bytes. One that leaves what answers at its first byte is made byte by byte.
    * @returns unsigned; what does not count if the access log says now that the instruction is given up. It makes the access

@@ -39,6 +39,7 @@ export function finishIn(vcpu: AnsweredVcpu, noticed: boolean): boolean {
   if (engine.breakpoints.active || processor.watchedPorts.length > 0 || ports.took !== undefined) return false;
   const value = accesses.takeRead(bytes);
   if (value < 0) return false;
+  ports.finished?.();
   vcpu.left--;
   engine.beside.set(vcpu.left);
   processor.setGpr(RAX, (bytes * 8) as 8 | 16 | 32, value);

@@ -44,6 +44,8 @@ export interface Ports {
   directAt?(port: number, bytes: 1 | 2 | 4, write: boolean): DirectAccess | null;
   /** It was asked, and has passed the access on: as if by {@link readDirect} or {@link writeDirect}. */
   passedOn?(port: number, bytes: 1 | 2 | 4, write: boolean): void;
+  /** A read for which its instruction was given up is done, without being made again. */
+  finished?(): void;
   /** An instruction that ends has made so many accesses: on a bus they take time. */
   took?: ((accesses: number) => void) | undefined;
 }

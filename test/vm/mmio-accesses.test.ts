@@ -6,13 +6,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { AccessSize, Device } from '../../runtime/devices/device.ts';
 import { EventCounter } from '../../runtime/io/event-counter.ts';
+import { PASSED } from '../../runtime/io/io-space.ts';
 import { DeviceServer } from '../../runtime/remote/device-server.ts';
 import { RemoteDevice } from '../../runtime/remote/remote-device.ts';
 import { transportPair } from '../../runtime/remote/transport.ts';
 import type { MmioExit } from '../../runtime/vm/exits.ts';
 import type { Vm } from '../../runtime/vm/vm.ts';
 import { assemble } from '../../src/bpf/assemble.ts';
-import { Assembler, dword, qword } from '../engines/assembler.ts';
+import { Assembler, dword, qword, to } from '../engines/assembler.ts';
 import { CR4_SSE, setControl } from '../engines/system-code.ts';
 import { guest, origin, testEngines } from './vm-harness.ts';
 
@@ -442,4 +443,49 @@ testEngines('row 2: what a device accesses itself is no access of the instructio
   const log: string[] = [];
   run(vm, log);
   assert.deepEqual([inner.log, log], [['r4 0'], ['w4 e0000000=100']]);
+});
+
+testEngines('row 15: a program is asked once for each access that it passes on', (engine) => {
+  for (const [name, code] of [
+    ['in', [0xe4, 0x10]],
+    ['out', [0xe6, 0x10]],
+    ['load', [0xa1, ...dword(FREE)]],
+    ['store', [0xa3, ...dword(FREE)]],
+  ] as const) {
+    const vm = guest(engine, asm().put(0xb9, dword(10)).label('a').put(code, 0x49, 0x75, to('a', 1), HLT).finish());
+    let asked = 0;
+    const handler = { name: 'passes', read: () => ++asked * 0 + PASSED, write: () => ++asked < 0 };
+    vm.io.attachProgram({ space: 'port', address: 0x10, length: 1 }, 'read-write', handler);
+    vm.io.attachProgram({ space: 'memory', address: FREE, length: 4 }, 'read-write', handler);
+    const log: string[] = [];
+    run(vm, log);
+    assert.deepEqual([name, log.length, asked], [name, 10, 10]);
+  }
+});
+
+testEngines('row 15: a program answers once in an instruction whose other access leaves the guest', async (engine) => {
+  const counting = `
+    r2 = *(u64 *)(r1 + 24)
+    r3 = *(u32 *)(r2 + 0)
+    r3 += 1
+    *(u32 *)(r2 + 0) = r3
+    *(u64 *)(r1 + 8) = r3
+    r0 = 1
+    exit`;
+  const rounds = 1000;
+  for (const [esi, edi, code] of [
+    [DEVICE, FREE, 0xa5], // movsd to nobody
+    [FREE, DEVICE, 0xa7], // cmpsd, which reads at edi first
+  ] as const) {
+    const again = asm().put(0xb9, dword(rounds)).label('a').put(0xbe, dword(esi), 0xbf, dword(edi), code);
+    const vm = guest(engine, again.put(0x49, 0x75, to('a', 1), HLT).finish());
+    const range = { space: 'memory', address: DEVICE, length: 4, access: 'read' } as const;
+    const { shared } = await vm.program(range, assemble(counting), { shared: 4 });
+    const log: string[] = [];
+    run(vm, log);
+    assert.equal(log.length, rounds);
+    assert.equal(new DataView(shared.buffer, shared.byteOffset).getUint32(0, true), rounds);
+    if (code === 0xa5) assert.equal(log.at(-1), `w4 ${hex(FREE)}=${hex(rounds)}`, 'what it answered arrives');
+    await vm.close();
+  }
 });
