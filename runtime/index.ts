@@ -53,8 +53,8 @@ export { type ControllerRoute, gsiCount, type MsiRoute, type Route, type Routes 
 export type { InterruptState, VmInterrupts } from './interrupts/vm-interrupts.ts';
 export { EventCounter, type EventCounterOptions } from './io/event-counter.ts';
 export { type DoorbellRange, IoMap, type ProgramAccess } from './io/io-map.ts';
+export { type IoHandler, PASSED, type Unclaimed } from './io/io-parts.ts';
 export type { Attachment, IoRange, IoSpaceName } from './io/io-range.ts';
-export { type IoHandler, PASSED, type Unclaimed } from './io/io-space.ts';
 export type { WriteBatch, WritesReceiver } from './io/posted-writes.ts';
 export {
   type AttachedProgram,

@@ -15,7 +15,7 @@ import type { AccessSize } from '../devices/device.ts';
 import { ProgramError } from '../errors.ts';
 import { loadBpfObject } from '../loaders/bpf-object.ts';
 import { isElf } from '../loaders/elf.ts';
-import type { IoHandler } from './io-space.ts';
+import type { IoHandler } from './io-parts.ts';
 import type { HelperOffer, PreparedProgram } from './program-parts.ts';
 
 const pageBytes = 65536;

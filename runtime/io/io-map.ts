@@ -11,8 +11,9 @@ import { mustBeObject, shown } from '../arguments.ts';
 import type { Device } from '../devices/device.ts';
 import { ConfigurationError } from '../errors.ts';
 import { EventCounter } from './event-counter.ts';
+import { type IoHandler, nobody, type PlacedPart, type Unclaimed } from './io-parts.ts';
 import { type Attachment, attachment, checkRange, type IoRange, type IoSpaceName } from './io-range.ts';
-import { type IoHandler, IoSpace, nobody, type PlacedPart, type Unclaimed } from './io-space.ts';
+import { IoSpace } from './io-space.ts';
 import { PostedWrites, type WritesReceiver } from './posted-writes.ts';
 
 /** A doorbell: writes of one width, or one value, at one address. */

@@ -2,7 +2,7 @@
 import type { IrqLine } from '../devices/irq-line.ts';
 import type { ProgramError } from '../errors.ts';
 import type { EventCounter } from './event-counter.ts';
-import type { IoHandler } from './io-space.ts';
+import type { IoHandler } from './io-parts.ts';
 
 /** What a program is given; all of it checked. */
 export interface HelperOffer {

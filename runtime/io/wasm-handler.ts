@@ -16,7 +16,7 @@ import {
 import { deviceAccess, deviceResults } from '../../src/bpf/device-program.ts';
 import type { AccessSize } from '../devices/device.ts';
 import { ProgramError } from '../errors.ts';
-import { type IoHandler, PASSED } from './io-space.ts';
+import { type IoHandler, PASSED } from './io-parts.ts';
 import type { HelperOffer, PreparedProgram } from './program-parts.ts';
 
 const pageBytes = 65536;

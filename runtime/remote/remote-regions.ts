@@ -10,8 +10,8 @@
 import type { StateElsewhere } from '../devices/device.ts';
 import { ConfigurationError } from '../errors.ts';
 import type { IoMap } from '../io/io-map.ts';
+import { type IoHandler, PASSED } from '../io/io-parts.ts';
 import { type Attachment, type IoRange, showRange } from '../io/io-range.ts';
-import { type IoHandler, PASSED } from '../io/io-space.ts';
 import type { Exit } from '../vm/exits.ts';
 import type { RemoteRegion, RemoteWrite } from './remote-device.ts';
 

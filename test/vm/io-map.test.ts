@@ -5,8 +5,8 @@ import type { AccessSize, Device } from '../../runtime/devices/device.ts';
 import { ConfigurationError } from '../../runtime/errors.ts';
 import { EventCounter } from '../../runtime/io/event-counter.ts';
 import { IoMap } from '../../runtime/io/io-map.ts';
+import { PASSED } from '../../runtime/io/io-parts.ts';
 import type { IoSpaceName } from '../../runtime/io/io-range.ts';
-import { PASSED } from '../../runtime/io/io-space.ts';
 
 /** A device of plain bytes that remembers how it was accessed. */
 function bytes(name: string, length: number): Device & { memory: Uint8Array; log: string[] } {

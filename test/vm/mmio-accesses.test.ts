@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { AccessSize, Device } from '../../runtime/devices/device.ts';
 import { EventCounter } from '../../runtime/io/event-counter.ts';
-import { PASSED } from '../../runtime/io/io-space.ts';
+import { PASSED } from '../../runtime/io/io-parts.ts';
 import { DeviceServer } from '../../runtime/remote/device-server.ts';
 import { RemoteDevice } from '../../runtime/remote/remote-device.ts';
 import { transportPair } from '../../runtime/remote/transport.ts';
