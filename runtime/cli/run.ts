@@ -41,14 +41,17 @@ const spec: CommandSpec = {
   operands: '[GUEST]',
   minOperands: 0,
   maxOperands: 1,
-  summary: `Runs a guest: a Linux or multiboot kernel, an ELF executable for i386 or x86_64, or a boot sector. The exit
+  summary: `Runs a guest: a Linux, multiboot or PVH kernel, an ELF executable for i386 or x86_64, or a boot sector. The exit
 status is the guest's: code*2+1 from port 0xF4, 0 for a halt or power-off, ${resetStatus} for a reset; ${limitStatus} if a limit
 ended it, ${shutdownStatus} after a triple fault, ${internalErrorStatus} for a bug of jit86, 2 for a wrong command line or file.`,
   options: {
     ...imageOptions,
     ...machineOptions,
     ...engineOption,
-    machine: { value: 'bare|pc', help: 'bare: four ports; pc: timers, interrupts, ACPI (pc for Linux, else bare)' },
+    machine: {
+      value: 'bare|pc',
+      help: 'bare: four ports; pc: timers, interrupts, ACPI (pc for Linux and PVH, else bare)',
+    },
     clock: { value: 'virtual|host', help: "a pc's time: instructions executed, or the host's (virtual)" },
     'test-device': { help: "give a pc the devices of QEMU's pc-testdev, which KVM's unit tests drive" },
     serial: { value: 'stdio|none|FILE', help: 'where the serial port at 0x3F8 leads (stdio)' },
@@ -233,7 +236,9 @@ export async function run(args: readonly string[], output: Output): Promise<numb
   const gdb = gdbPort === undefined ? null : { port: gdbPort, architecture };
   const testDevice = parsed.flag('test-device');
   const fitting =
-    isRestored || testDevice || (flat.flat === undefined && guestFormat(file) === 'bzimage') ? 'pc' : 'bare';
+    isRestored || testDevice || (flat.flat === undefined && ['bzimage', 'pvh'].includes(guestFormat(file) ?? ''))
+      ? 'pc'
+      : 'bare';
   const options = {
     ...readMachineOptions(parsed),
     engine: readEngine(parsed),

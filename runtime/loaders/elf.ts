@@ -56,7 +56,7 @@ export function isElf(file: Uint8Array): boolean {
 }
 
 /** Where the fields of the two classes stand. */
-const layouts = {
+export const elfLayouts = {
   32: { machine: 3, header: 52, entry: 24, phoff: 28, ehsize: 40, phentsize: 42, phnum: 44, ph: 32 },
   64: { machine: 62, header: 64, entry: 24, phoff: 32, ehsize: 52, phentsize: 54, phnum: 56, ph: 56 },
 } as const;
@@ -79,7 +79,7 @@ export function parseElf(file: Uint8Array, ramSize: number): ElfFile {
     throw new LoaderError('big-endian', 'the ELF is big-endian (data encoding 2); x86 is little-endian');
   if (file[5] !== 1) throw new LoaderError('bad-header', `ELF data encoding ${file[5]} does not exist`);
   if (file[6] !== 1) throw new LoaderError('bad-header', `ELF version ${file[6]} does not exist`);
-  const layout = layouts[bits];
+  const layout = elfLayouts[bits];
   if (file.length < layout.header) {
     throw new LoaderError('truncated', `the ELF header needs ${layout.header} bytes and the file has ${file.length}`);
   }

@@ -160,7 +160,8 @@ interface PlacedModule extends Range {
   readonly string: string;
 }
 
-function placeModules(modules: readonly BootModule[], kernel: Placed, ram: GuestRam): PlacedModule[] {
+/** Puts modules behind the kernel, each at a page. */
+export function placeModules(modules: readonly BootModule[], kernel: Placed, ram: GuestRam): PlacedModule[] {
   const kernelEnd = Math.max(...kernel.ranges.map((range) => range.end));
   let next = Math.max(kernelEnd, 0x10_0000);
   return modules.map(({ bytes, string }, index) => {
@@ -179,7 +180,7 @@ function placeModules(modules: readonly BootModule[], kernel: Placed, ram: Guest
 }
 
 /** RAM, and what a PC keeps between 640 KiB and 1 MiB (types as in BIOS call E820: 1 usable, 2 reserved). */
-function memoryMap(ramSize: number): { start: number; end: number; type: 1 | 2 }[] {
+export function memoryMap(ramSize: number): { start: number; end: number; type: 1 | 2 }[] {
   const low = Math.min(ramSize, lowMemoryEnd);
   const map: { start: number; end: number; type: 1 | 2 }[] = [
     { start: 0, end: low, type: 1 },

@@ -45,6 +45,11 @@ test('a Linux kernel gets a PC, anything else the bare machine, and --machine th
   assert.deepEqual(await machineOf(kernel, '--machine', 'pc', '--clock', 'host'), ['pc', 'host']);
   assert.deepEqual(await machineOf(linux, '--flat', '0x8000'), ['bare', 'virtual']);
   assert.deepEqual(await machineOf(kernel, '--test-device'), ['pc', 'virtual']);
+  const note = [4, 0, 0, 0, 4, 0, 0, 0, 18, 0, 0, 0, ...Buffer.from('Xen\0'), 0, 0, 0x10, 0];
+  const code = { virtual: 0x10_0000, physical: 0x10_0000, data: [0xf4] };
+  const segments = [code, { type: 4, virtual: 0, physical: 0, data: note }];
+  const pvh = file('pvh.elf', elf({ bits: 64, entry: 0x10_0000, segments }));
+  assert.deepEqual(await machineOf(pvh), ['pc', 'virtual']);
 });
 
 test('a power-off is status 0, a reset status 3 with a line', async () => {
