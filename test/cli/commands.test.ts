@@ -100,7 +100,7 @@ test('whatever is wrong with a command line is one line that names it, and statu
     [['run', kernel, '--flat', '0x10000', '--mode', 'vm86'], /--mode vm86: it must be one of/],
     [['run', kernel, '--serial', join(folder, 'no', 'such')], /--serial .*no.such: ENOENT/],
     [['run', kernel, '--initrd', missing], /missing\.elf: no such file/],
-    [['run', plain, '--initrd', kernel], /plain\.elf: modules are for multiboot kernels/],
+    [['run', plain, '--initrd', kernel], /plain\.elf: modules are for multiboot and PVH kernels/],
     [['run', missing], /missing\.elf: no such file/],
     [['run', folder], /it is a folder/],
     [['run', text], /notes\.txt: a file that begins with 6e 6f 20 67 is no ELF/],
