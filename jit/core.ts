@@ -8,7 +8,7 @@
 
 import { blockEntriesOffset, blockHeaderBytes, blockLink } from '../src/execute/encode.ts';
 import { hotThreshold, LEFT, leave } from '../src/execute/leave.ts';
-import { isSpecial, joinImmediates, type RecordKind, recordKinds } from '../src/execute/records.ts';
+import { isSpecial, joinImmediates, type Part, type RecordKind, recordKinds } from '../src/execute/records.ts';
 import { FLAG_CARRY_BIT } from '../src/ir/flags.ts';
 import type { Type } from '../src/ir/types.ts';
 import { jumpCacheEntry, jumpCacheEntryBytes, jumpCacheOffset, offsetOf, profileEntries } from '../src/state/layout.ts';
@@ -37,6 +37,12 @@ class CoreBuilder implements Reader {
   readonly inRegion = false;
   readonly isInexactClear = false;
   private pc = 0;
+  /** The part of a record that is being made, its number, and the results of those before it. */
+  private part!: Part;
+  private index = 0;
+  /** So many bytes on stands the next record; 0 = the record has other parts. */
+  private bytes = 0;
+  private results: { type: Type; value: () => Expr }[] = [];
 
   build(memory: MemoryLimits): Uint8Array {
     const { e } = this;
@@ -172,7 +178,14 @@ class CoreBuilder implements Reader {
     const build = (i: number): void => {
       if (i < 0) return e.switch(labels, labels[0]!, e.load('i32', this.get(this.pc), 0, 'load16_u'));
       e.block(labels[i]!, () => build(i - 1));
-      this.case(recordKinds[i]!);
+      const { parts, bytes } = recordKinds[i]!;
+      this.results = [];
+      for (const [index, part] of parts.entries()) {
+        this.part = part;
+        this.index = index;
+        this.bytes = index === parts.length - 1 ? bytes : 0;
+        this.case(part.kind);
+      }
     };
     build(recordKinds.length - 1);
   }
@@ -185,24 +198,37 @@ class CoreBuilder implements Reader {
     const { e } = this;
     const type = kind.operands[i]!;
     if (kind.constantOperand && i === kind.operands.length - 1) {
-      const value = e.load('i32', this.get(this.pc), kind.immediateOffset);
+      const value = e.load('i32', this.get(this.pc), this.part.immediates[0]!);
       return type === 'i64' ? e.op('i64.extend_s', value) : value;
     }
-    return e.load(type, this.place(4 + 2 * i));
+    const from = this.part.from[i]!;
+    return from < 0 ? e.load(type, this.place(this.part.operands[i]!)) : this.handedOn(type, this.results[from]!);
+  }
+  /** An earlier part's result as what would be read from its place. */
+  private handedOn(type: Type, { type: made, value }: { type: Type; value: () => Expr }): Expr {
+    if (type === made) return value();
+    return this.e.op(made === 'i32' ? 'i64.extend_u' : 'i32.wrap', value());
   }
   private immediate(kind: RecordKind, index: number): Expr {
-    let offset = kind.immediateOffset;
-    for (let i = 0; i < index; i++) offset += { i32: 4, i64: 8, v128: 16 }[kind.immediates[i]!];
-    return this.e.load(kind.immediates[index]!, this.get(this.pc), offset);
+    return this.e.load(kind.immediates[index]!, this.get(this.pc), this.part.immediates[index]!);
+  }
+  private extra(): Expr {
+    return this.e.load('i32', this.get(this.pc), this.part.extra, 'load16_u');
   }
   private result(type: Type, value: Expr): void {
     const { e } = this;
-    if (type === 'i32') e.store('i64', this.place(2), e.op('i64.extend_u', value));
-    else e.store(type, this.place(2), value);
+    const { handsOn, destination } = this.part;
+    const made = handsOn ? e.share(value, type) : () => value;
+    this.results[this.index] = { type, value: made };
+    if (destination < 0) return;
+    if (type === 'i32') e.store('i64', this.place(destination), e.op('i64.extend_u', made()));
+    else e.store(type, this.place(destination), made());
   }
-  private advance(kind: RecordKind): void {
+  /** What follows a part whose cases are all done here: the next record, or the next part. */
+  private advance(): void {
     const { e } = this;
-    e.set(this.pc, e.op('i32.add', this.get(this.pc), e.i32(kind.bytes)));
+    if (this.bytes === 0) return;
+    e.set(this.pc, e.op('i32.add', this.get(this.pc), e.i32(this.bytes)));
     e.br('record');
   }
   private fault(): void {
@@ -228,12 +254,19 @@ class CoreBuilder implements Reader {
     const { e } = this;
     const { op } = kind;
     if (op === 'copy.64' || op === 'copy.128') {
-      e.store(kind.operands[0]!, this.place(2), this.operand(kind, 0));
-      return this.advance(kind);
+      this.result(kind.operands[0]!, this.operand(kind, 0));
+      return this.advance();
     }
     if (op === 'set.32') {
-      e.store('i32', this.place(2), this.operand(kind, 0));
-      return this.advance(kind);
+      e.store('i32', this.place(this.part.destination), this.operand(kind, 0));
+      return this.advance();
+    }
+    if (op === 'flags.code' || op === 'flags.constant') {
+      const given = op === 'flags.code';
+      e.setState64('flagA', given ? this.operand(kind, 0) : e.op('i64.extend_s', this.immediate(kind, 0)));
+      e.setState64('flagB', given ? this.operand(kind, 1) : e.op('i64.extend_s', this.immediate(kind, 1)));
+      e.setState32('flagKind', this.extra());
+      return this.advance();
     }
     if (op === 'stop') {
       e.setState64('rip', this.immediate(kind, 0));
@@ -253,7 +286,7 @@ class CoreBuilder implements Reader {
       );
       if (kind.result === null) e.emit(value);
       else this.result(kind.result, value);
-      return this.advance(kind);
+      return this.advance();
     }
     const dynamic = kind.immediates.slice(kind.constantOperand ? 1 : 0);
     if (op.startsWith('address.')) return this.address(kind, args);
@@ -263,7 +296,7 @@ class CoreBuilder implements Reader {
     else value = lower(this, op, args, joinImmediates(op, kind.fixed, []) as number[]);
     if (kind.result === null) e.emit(value);
     else this.result(kind.result, value);
-    this.advance(kind);
+    this.advance();
   }
 
   /** The displacement stands in the record: added to the sum of the lowering with displacement 0. */
@@ -279,7 +312,7 @@ class CoreBuilder implements Reader {
         joinImmediates(kind.op as 'address.base', kind.fixed, [0]) as number[],
       ),
     );
-    this.advance(kind);
+    this.advance();
   }
 
   /** Lanes chosen by an immediate in the record: two swizzles, since an index out of range gives zero. */
@@ -293,7 +326,7 @@ class CoreBuilder implements Reader {
       e.op('i8x16.sub', lanes(), e.v128(new Array<number>(16).fill(16))),
     );
     this.result('v128', e.op('v128.or', low, high));
-    this.advance(kind);
+    this.advance();
   }
 
   private memory(kind: RecordKind): void {
@@ -307,29 +340,44 @@ class CoreBuilder implements Reader {
     const table = e.state32(name === 'load' ? 'tlbRead' : 'tlbWrite');
     const { hit, host } = probe(e, table, 0, address, bytes);
     if (isStore) {
-      e.if(hit, () => {
-        e.store(type, host(), this.operand(kind, 1), 0, `store${suffix}` as 'store');
-        this.advance(kind);
-      });
-      e.setState64('argument3', address());
-      e.store(type, this.get(CPU), this.operand(kind, 1), offsetOf('scratch0'));
-      const stack = e.load('i32', this.get(this.pc), 2, 'load16_u');
-      const ok = e.call('slowWrite', [this.get(CPU), e.i32(bytes), stack, this.get(this.pc)], 'i32');
-      e.if(e.op('i32.eqz', ok), () => this.fault());
-      return this.advance(kind);
+      this.either(
+        hit,
+        () => e.store(type, host(), this.operand(kind, 1), 0, `store${suffix}` as 'store'),
+        () => {
+          e.setState64('argument3', address());
+          e.store(type, this.get(CPU), this.operand(kind, 1), offsetOf('scratch0'));
+          const ok = e.call('slowWrite', [this.get(CPU), e.i32(bytes), this.extra(), this.get(this.pc)], 'i32');
+          e.if(e.op('i32.eqz', ok), () => this.fault());
+        },
+      );
+      return this.advance();
     }
     const loadKind = (suffix === '' ? 'load' : `load${suffix}_u`) as 'load';
-    e.if(hit, () => {
-      this.result(type, e.load(type, host(), 0, loadKind));
-      this.advance(kind);
+    const value = this.bytes === 0 ? e.local(type) : 0;
+    const give = (loaded: Expr): void => (this.bytes === 0 ? e.set(value, loaded) : this.result(type, loaded));
+    this.either(
+      hit,
+      () => give(e.load(type, host(), 0, loadKind)),
+      () => {
+        e.setState64('argument3', address());
+        const flags = e.op('i32.or', this.extra(), e.i32(name === 'modify' ? 2 : 0));
+        e.setState32('leaveRecord', this.get(this.pc));
+        e.if(e.op('i32.eqz', e.call('slowRead', [this.get(CPU), e.i32(bytes), flags], 'i32')), () => this.fault());
+        give(e.load(type, this.get(CPU), offsetOf('scratch0'), loadKind));
+      },
+    );
+    if (this.bytes === 0) this.result(type, e.get(value, type));
+    this.advance();
+  }
+  /** One of two ways to do the part; behind the likely one its record is done. */
+  private either(condition: Expr, likely: () => void, other: () => void): void {
+    const { e } = this;
+    if (this.bytes === 0) return e.if(condition, likely, other);
+    e.if(condition, () => {
+      likely();
+      this.advance();
     });
-    e.setState64('argument3', address());
-    const stack = e.load('i32', this.get(this.pc), 6, 'load16_u');
-    const flags = e.op('i32.or', stack, e.i32(name === 'modify' ? 2 : 0));
-    e.setState32('leaveRecord', this.get(this.pc));
-    e.if(e.op('i32.eqz', e.call('slowRead', [this.get(CPU), e.i32(bytes), flags], 'i32')), () => this.fault());
-    this.result(type, e.load(type, this.get(CPU), offsetOf('scratch0'), loadKind));
-    this.advance(kind);
+    other();
   }
 
   private helper(kind: RecordKind): void {
@@ -348,7 +396,7 @@ class CoreBuilder implements Reader {
         e.setState64('flagA', operand(0));
         e.setState64('flagB', operand(1));
         e.setState32('flagKind', e.op('i32.or', immediate(0), e.op('i32.shl', operand(2), e.i32(FLAG_CARRY_BIT))));
-        return this.advance(kind);
+        return this.advance();
       case 'flags.merge': {
         const old = e.op(
           'i32.and',
@@ -358,44 +406,44 @@ class CoreBuilder implements Reader {
         const word = e.op('i32.or', old, e.op('i32.and', operand(0), immediate(0)));
         e.setState64('flagA', e.op('i64.extend_u', word));
         e.setState32('flagKind', e.i32(0));
-        return this.advance(kind);
+        return this.advance();
       }
       case 'flags.get':
         this.result('i32', e.op('i32.and', e.call('flagsWord', [this.get(CPU)], 'i32'), immediate(0)));
-        return this.advance(kind);
+        return this.advance();
       case 'flags.test':
         this.result('i32', e.call('flagsTest', [this.get(CPU), immediate(0)], 'i32'));
-        return this.advance(kind);
+        return this.advance();
       case 'segment': {
         const offset = e.share(operand(0), 'i64');
         const range = e.share(e.op('i32.add', this.get(CPU), immediate(0)), 'i32');
         const last = e.op('i64.add', offset(), e.op('i64.extend_u', immediate(1)));
         const below = e.op('i64.lt_u', offset(), e.op('i64.extend_u', e.load('i32', range())));
         const above = e.op('i64.gt_u', last, e.op('i64.extend_u', e.load('i32', range(), 4)));
-        e.if(e.op('i32.or', below, above), () => this.raise(e.load('i32', this.get(this.pc), 6, 'load16_u'), e.i32(0)));
+        e.if(e.op('i32.or', below, above), () => this.raise(this.extra(), e.i32(0)));
         const base = e.load('i64', e.op('i32.add', this.get(CPU), immediate(2)));
         this.result('i64', e.op('i64.and', e.op('i64.add', base, offset()), e.i64(0xffffffffn)));
-        return this.advance(kind);
+        return this.advance();
       }
       case 'probe.read':
       case 'probe.write': {
         e.setState64('argument3', operand(0));
-        const stack = e.load('i32', this.get(this.pc), 6, 'load16_u');
+        const stack = this.extra();
         const flags = e.op('i32.or', stack, e.i32(kind.op === 'probe.write' ? 2 | 4 : 4));
         e.if(e.op('i32.eqz', e.call('slowRead', [this.get(CPU), immediate(0), flags], 'i32')), () => this.fault());
-        return this.advance(kind);
+        return this.advance();
       }
       case 'raise':
         return this.raise(immediate(0), immediate(1));
       case 'raise.if':
         e.if(operand(0), () => this.raise(immediate(0), immediate(1)));
-        return this.advance(kind);
+        return this.advance();
       case 'when':
         e.if(e.op('i32.eqz', operand(0)), () => {
           e.set(this.pc, e.op('i32.add', this.get(this.pc), immediate(0)));
           e.br('record');
         });
-        return this.advance(kind);
+        return this.advance();
       case 'jump':
         e.setState64('rip', kind.operands.length === 0 ? immediate(0) : operand(0));
         return e.br('next');
@@ -408,7 +456,7 @@ class CoreBuilder implements Reader {
         return this.helper(kind);
       case 'call.if':
         e.if(operand(0), () => this.helper(kind));
-        return this.advance(kind);
+        return this.advance();
       default:
         throw new Error(`core: no case for ${kind.op}`);
     }

@@ -3,11 +3,12 @@
  * traffic needs no record of its own.
  */
 
-import { type FlagKind, flagCode } from '../ir/flags.ts';
+import { FLAG_CARRY_BIT, type FlagKind, flagCode } from '../ir/flags.ts';
 import { codeMayFault, codeOf, type Immediate, type MicroOp, type Node, opList } from '../ir/micro-ops.ts';
 import { aliasOf, type Step, schedule } from '../ir/schedule.ts';
 import type { Width } from '../ir/types.ts';
 import { offsetOf, segmentNames, slotCount, slotsOffset } from '../state/layout.ts';
+import { fuse } from './encode-fusions.ts';
 import { InternalError } from './internal-error.ts';
 import { findKind, kindOf, type RecordKind, recordKey, splitImmediates } from './records.ts';
 
@@ -51,10 +52,6 @@ export const blockLink = { rip: 8, epoch: 16, context: 24, block: 28 };
 /** Where a block is written before it is copied out: one encoder works at a time, on one thread. */
 const scratch = new Int32Array(1 << 14);
 const scratchMarks = new Int32Array(1 << 10);
-/** Places of the immediates in the records of the last block: word index * 2, + 1 where it has 64 bits. */
-const places = new Int32Array(1 << 13);
-let placeCount = 0;
-export const immediatePlaces = (): Int32Array => places.subarray(0, placeCount);
 /** For each node of the block: its place, the position of its last use, and whether its place holds it zero-extended. */
 let place = new Int32Array(1 << 8);
 let lastUse = new Int32Array(1 << 8);
@@ -83,6 +80,10 @@ function makeRoom(nodes: number, steps: number): void {
 const WRAP = codeOf('i32.wrap');
 const EXTEND = codeOf('i64.extend_u');
 const SET = codeOf('reg.set');
+const CONSTANT = codeOf('i64.const');
+const AND = codeOf('i64.and');
+const BASE = codeOf('address.base');
+const INDEX = codeOf('address.index');
 /** Micro-ops that the making of a value must not be moved over. */
 const isBarrier = Uint8Array.from(opList, (op, code) =>
   codeMayFault(code) || op === 'when' || op === 'end' || op === 'call' ? 1 : 0,
@@ -132,6 +133,9 @@ const kind = {
   i64: kindOf('i64.const'),
   v128: kindOf('v128.const'),
   flagsSet: kindOf('flags.set'),
+  flagsCode: kindOf('flags.code'),
+  flagsCodeConstant: kindOf('flags.code', [], true),
+  flagsConstant: kindOf('flags.constant'),
   flagsMerge: kindOf('flags.merge'),
   flagsGet: kindOf('flags.get'),
   flagsTest: kindOf('flags.test'),
@@ -149,6 +153,7 @@ const kind = {
   x87Data: kindOf('x87.data'),
 } as const;
 
+const lowHalf = 0xffff_ffffn;
 const bits64 = new BigInt64Array(1);
 const halves = new Int32Array(bits64.buffer);
 
@@ -165,10 +170,9 @@ class Encoder {
   private readonly whenConstants: number[][] = [];
 
   constructor(nodes: readonly Node[], helper: HelperIndex) {
-    placeCount = 0;
     this.nodes = nodes;
     this.helper = helper;
-    const { steps } = schedule(nodes);
+    const { steps } = schedule(nodes, true);
     this.steps = steps;
     makeRoom(nodes.length, steps.length);
     for (let p = 0; p < steps.length; p++) {
@@ -191,7 +195,8 @@ class Encoder {
     }
     scratch[0] = this.instructions;
     scratch[1] = 0;
-    return { words: scratch, length: this.at >> 2, instructions: this.instructions, marks: scratchMarks };
+    const length = fuse(scratch, blockHeaderBytes >> 2, this.at >> 2, scratchMarks, this.instructions);
+    return { words: scratch, length, instructions: this.instructions, marks: scratchMarks };
   }
 
   private slotAt(last: number): number {
@@ -226,7 +231,14 @@ class Encoder {
 
   /** True if the eight bytes at the value's place are the value zero-extended. */
   private isClean(v: number): boolean {
-    return this.nodes[v]!.code === WRAP ? false : clean[v] === 1;
+    const { code, args } = this.nodes[v]!;
+    return code === WRAP ? this.isNarrow(args[0]!) : clean[v] === 1;
+  }
+  /** True if a value of 64 bits is sure to have nothing in its upper half. */
+  private isNarrow(v: number): boolean {
+    const { code, imm } = this.nodes[v]!;
+    if (code === EXTEND) return true;
+    return (code === BASE || code === INDEX) && imm.at(-1) !== 64;
   }
 
   private destination(v: number, position: number): number {
@@ -246,7 +258,10 @@ class Encoder {
       if ((steps[p]! & 1) !== 0) return -1;
       const n = steps[p]! >> 1;
       const node = nodes[n]!;
-      if (node.code === EXTEND && node.args[0] === carrier) {
+      if (
+        node.args[0] === carrier &&
+        (node.code === EXTEND || (node.code === WRAP && this.isNarrow(carrier) && nodes[carrier]!.code !== EXTEND))
+      ) {
         carrier = n;
         continue;
       }
@@ -298,11 +313,9 @@ class Encoder {
     return start + (of.immediateOffset >> 2);
   }
   private put32(at: number, value: number): void {
-    places[placeCount++] = at * 2;
     scratch[at] = value;
   }
   private put64(at: number, value: bigint): void {
-    places[placeCount++] = at * 2 + 1;
     bits64[0] = value;
     scratch[at] = halves[0]!;
     scratch[at + 1] = halves[1]!;
@@ -431,6 +444,11 @@ class Encoder {
       case 'state.set64':
         return this.set64(offsetOf(imm[0] as string), args[0]!);
       case 'flags.set': {
+        const carries = this.smallConstant(args[2]!);
+        if (carries !== null) {
+          const code = flagCode(imm[0] as FlagKind, imm[1] as Width) | (carries << FLAG_CARRY_BIT);
+          return this.flags(code, args[0]!, args[1]!);
+        }
         const [a, b, carry] = [this.operand(args[0]!), this.operand(args[1]!), this.operand(args[2]!)];
         this.put32(this.record(kind.flagsSet, 0, a, b, carry), flagCode(imm[0] as FlagKind, imm[1] as Width));
         return;
@@ -509,10 +527,24 @@ class Encoder {
     }
   }
 
+  private flags(code: number, a: number, b: number): void {
+    const first = this.smallConstant(a);
+    const second = this.smallConstant(b);
+    if (second === null) this.record(kind.flagsCode, code, this.operand(a), this.operand(b));
+    else if (first === null) this.with32(kind.flagsCodeConstant, code, second, this.operand(a));
+    else {
+      const at = this.record(kind.flagsConstant, code);
+      this.put32(at, first);
+      this.put32(at + 1, second);
+    }
+  }
+
   /** A register or field of 64 bits. */
   private set64(target: number, v: number): void {
+    const { code, imm } = this.nodes[v]!;
     const n = this.smallConstant(v);
     if (n !== null) this.with32(kind.copyConstant, target, n);
+    else if (code === CONSTANT && place[v]! < 0) this.put64(this.record(kind.i64, target), imm[0] as bigint);
     else this.copy(this.operand(v), target, false);
   }
 
@@ -521,6 +553,11 @@ class Encoder {
     const { op, code, args, imm } = this.nodes[v]!;
     const shape = shapeOf(op, code);
     const kinds = kindsOf(op, shape, imm);
+    if (code === AND && this.nodes[args[1]!]!.imm[0] === lowHalf) {
+      const from = this.operand(args[0]!);
+      this.record(kind.extend, this.destination(v, position), from);
+      return;
+    }
     const constant = args.length === 2 && kinds.constant !== undefined ? this.smallConstant(args[1]!) : null;
     const of = constant === null ? kinds.plain : kinds.constant!;
     const count = constant === null ? args.length : 1;

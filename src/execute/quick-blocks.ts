@@ -7,7 +7,8 @@ import { Builder } from '../ir/builder.ts';
 import { type Decode, type Decoded, type DecodedInstruction, decoderWithout } from '../isa/decode.ts';
 import type { BlockEnds } from './block-ends.ts';
 import type { Context } from './context.ts';
-import { blockHeaderBytes, type EncodedBlock, encodeBlock, type HelperIndex, immediatePlaces } from './encode.ts';
+import { blockHeaderBytes, type EncodedBlock, encodeBlock, type HelperIndex } from './encode.ts';
+import { immediatePlaces } from './encode-fusions.ts';
 import { maximumInstructions, recordInstruction } from './frontend.ts';
 import { kindOf } from './records.ts';
 import { type PlacedField, type Template, Templates } from './templates.ts';
@@ -262,7 +263,14 @@ export class QuickBlocks implements EncodedBlock {
       if (again.failure !== null || again.insn.length !== length) return null;
       this.encodeAlone(context, again, other);
       if (this.encodedWords !== count) return null;
-      return this.compare(first, count, immediatePlaces(), { ip, other, relative, step, kind, long });
+      return this.compare(first, count, immediatePlaces(this.encoded!.words, headerWords, this.encoded!.length), {
+        ip,
+        other,
+        relative,
+        step,
+        kind,
+        long,
+      });
     };
     if (relativeBytes === 0) return fields();
     if (hasTarget) {
@@ -283,7 +291,7 @@ export class QuickBlocks implements EncodedBlock {
   private compare(
     first: number,
     count: number,
-    immediates: Int32Array,
+    immediates: readonly number[],
     at: { ip: number; other: number; relative: number; step: number; kind: number; long: boolean },
   ): PlacedField[] | null {
     const mine = this.templates.words;

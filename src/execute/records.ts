@@ -5,19 +5,41 @@
  * A record is: case number (u16), destination (u16), first and second operand (u16 each); a third operand (u16, u16 spare)
  * if there is one; then the immediates. Operands and destination are byte offsets in the vCPU's block: a register's field
  * or a value slot. A slot holds 8 bytes (an i32 zero-extended), a v128 slot 16.
+ *
+ * Micro-ops that often follow one another have a record in common (fusions.ts): case number, then the places of all of
+ * them (u16 each), then their immediates.
  */
+
 import { type Immediate, type MicroOp, microOps, specOf } from '../ir/micro-ops.ts';
 import { sseImmediates } from '../ir/sse-ops.ts';
 import type { Type } from '../ir/types.ts';
 import { isX87, x87Immediates } from '../ir/x87-ops.ts';
+import { fusions, parseFusion } from './fusions.ts';
 
 /** `i32` and `i64`: that many bytes of immediate; `v128`: sixteen bytes. */
 export type RecordImmediate = 'i32' | 'i64' | 'v128';
 
+/** Where a micro-op finds its things in a record: offsets in it, -1 = not there. */
+export interface Part {
+  readonly kind: RecordKind;
+  readonly destination: number;
+  /** By operand; -1 for a constant and for what an earlier part of the record hands on. */
+  readonly operands: readonly number[];
+  /** By operand: the part whose result it is, -1 = it is read from its place. */
+  readonly from: readonly number[];
+  /** A later part takes the result. */
+  readonly handsOn: boolean;
+  /** A u16 that is no place: stack flag of an access, vector of a segment's fault, code of flags. */
+  readonly extra: number;
+  readonly immediates: readonly number[];
+}
+
 export interface RecordKind {
   readonly id: number;
   readonly key: string;
-  /** The micro-op, or a copy that only the interpreter has. */
+  /** What the record does, one after the other: one micro-op, or the several of a fusion (fusions.ts). */
+  readonly parts: readonly Part[];
+  /** The micro-op, or one that only the interpreter has; the last one of a fusion. */
   readonly op: MicroOp | CopyOp;
   readonly operands: readonly Type[];
   readonly result: Type | null;
@@ -31,10 +53,14 @@ export interface RecordKind {
   readonly bytes: number;
 }
 
-/** Copies between registers and slots, the set of a 32-bit field, and the record that ends a block that was overwritten. */
-export type CopyOp = 'copy.64' | 'copy.128' | 'set.32' | 'stop';
+/**
+ * Copies between registers and slots, the set of a 32-bit field, and the record that ends a block that was overwritten.
+ * `flags.code` is `flags.set` with a constant carry, which then stands with the code in the destination's place;
+ * `flags.constant` has constant operands, too.
+ */
+export type CopyOp = 'copy.64' | 'copy.128' | 'set.32' | 'stop' | 'flags.code' | 'flags.constant';
 
-const immediateBytes: Record<RecordImmediate, number> = { i32: 4, i64: 8, v128: 16 };
+export const immediateBytes: Record<RecordImmediate, number> = { i32: 4, i64: 8, v128: 16 };
 
 /** How the immediates of a micro-op go into its record: the fixed combinations, and the types of the others by position. */
 interface Split {
@@ -129,9 +155,11 @@ function makeKinds(): RecordKind[] {
     const all: readonly RecordImmediate[] = constantOperand ? ['i32', ...immediates] : immediates;
     const immediateOffset = slots > 2 ? 12 : 8;
     const bytes = all.reduce((n, t) => n + immediateBytes[t], immediateOffset);
-    kinds.push({
+    const parts: Part[] = [];
+    const kind: RecordKind = {
       id: kinds.length,
       key: recordKey(op, fixed, constantOperand),
+      parts,
       op,
       operands,
       result,
@@ -140,7 +168,17 @@ function makeKinds(): RecordKind[] {
       constantOperand,
       immediateOffset,
       bytes,
+    };
+    parts.push({
+      kind,
+      destination: result !== null || op === 'set.32' ? 2 : -1,
+      operands: operands.map((_, i) => (i < slots ? 4 + 2 * i : -1)),
+      from: operands.map(() => -1),
+      handsOn: false,
+      extra: hasExtra(op) ? (result === null && !/^(probe|segment)/.test(op) ? 2 : 6) : -1,
+      immediates: offsetsOf(all, immediateOffset),
     });
+    kinds.push(kind);
   };
   add('copy.64', ['i64'], 'i64', [], [], false);
   add('copy.64', ['i64'], 'i64', [], [], true);
@@ -148,6 +186,9 @@ function makeKinds(): RecordKind[] {
   add('set.32', ['i32'], null, [], [], false);
   add('set.32', ['i32'], null, [], [], true);
   add('stop', [], null, [], ['i64'], false);
+  add('flags.code', ['i64', 'i64'], null, [], [], false);
+  add('flags.code', ['i64', 'i64'], null, [], [], true);
+  add('flags.constant', [], null, [], ['i32', 'i32'], false);
   for (const op of Object.keys(microOps) as MicroOp[]) {
     if (unrecorded.has(op)) continue;
     const { operands, result } = specOf(op);
@@ -165,7 +206,53 @@ function makeKinds(): RecordKind[] {
   }
   // A jump to a constant: the target is an immediate.
   add('jump', [], null, ['constant'], ['i64'], false);
+  const singles = new Map(kinds.map((kind) => [kind.key, kind]));
+  for (const text of fusions) kinds.push(fused(kinds.length, text, singles));
   return kinds;
+}
+
+const hasExtra = (op: RecordKind['op']): boolean =>
+  /^(load|modify|store|probe)\.|^segment$|^flags\.(code|constant)$/.test(op);
+
+function offsetsOf(immediates: readonly RecordImmediate[], first: number): number[] {
+  let at = first;
+  return immediates.map((type) => {
+    at += immediateBytes[type];
+    return at - immediateBytes[type];
+  });
+}
+
+/** The kind of a fusion: the parts' places one after the other, then their immediates. */
+function fused(id: number, text: string, singles: ReadonlyMap<string, RecordKind>): RecordKind {
+  const written = parseFusion(text).map((part) => {
+    const kind = singles.get(part.key);
+    if (kind === undefined) throw new Error(`records: a fusion of no kind ${part.key}`);
+    return { ...part, kind, single: kind.parts[0]! };
+  });
+  let at = 2;
+  const place = (): number => {
+    at += 2;
+    return at - 2;
+  };
+  const places = written.map(({ single, keeps, from }, index) => {
+    const handsOn = written.some((later) => later.from.includes(index));
+    return {
+      destination: single.destination >= 0 && (!handsOn || keeps) ? place() : -1,
+      operands: single.operands.map((offset, i) => (offset < 0 || (from[i] ?? -1) >= 0 ? -1 : place())),
+      from: single.operands.map((_, i) => from[i] ?? -1),
+      handsOn,
+      extra: single.extra < 0 ? -1 : place(),
+    };
+  });
+  const immediateOffset = (at + 3) & ~3;
+  let next = immediateOffset;
+  const parts = written.map(({ kind }, index): Part => {
+    const immediates = offsetsOf(kind.immediates, next);
+    for (const type of kind.immediates) next += immediateBytes[type];
+    return { ...places[index]!, kind, immediates };
+  });
+  const last = parts.at(-1)!.kind;
+  return { ...last, id, key: text, parts, immediateOffset, bytes: next };
 }
 
 export function recordKey(op: RecordKind['op'], fixed: readonly Immediate[], constantOperand: boolean): string {
@@ -199,4 +286,3 @@ export function joinImmediates(op: MicroOp, fixed: readonly Immediate[], dynamic
   return split(op).dynamic.map((t) => (t === null ? fixed[f++] : dynamic[d++]));
 }
 export const isSpecial = (op: RecordKind['op']): boolean => op in special;
-/** Stack flag of loads and stores: in the unused second operand of a load, the destination of a store. */

@@ -24,6 +24,8 @@ const files = Int8Array.from(opList, (op) => {
 });
 const WHEN = codeOf('when');
 const END = codeOf('end');
+const SET = codeOf('reg.set');
+const FLAGS = codeOf('flags.set');
 
 /** A register read that stands for the register: its number, or -1. */
 export const aliasOf = (node: Node): number =>
@@ -32,8 +34,9 @@ export const aliasOf = (node: Node): number =>
 export const writtenBy = ({ code, imm }: Node): number =>
   files[code]! >= 0 && isRead[code] === 0 ? files[code]! + (imm[0] as number) : -1;
 
-export function schedule(nodes: readonly Node[]): Schedule {
-  return new Scheduler(nodes).run();
+/** @param flagsFirst a register's set comes after that of the flags, where nothing else is between: no operand is copied */
+export function schedule(nodes: readonly Node[], flagsFirst = false): Schedule {
+  return new Scheduler(nodes).run(flagsFirst);
 }
 
 /** What the schedule being made knows of nodes: uses to come, whether it is emitted, whether it is copied. */
@@ -65,12 +68,13 @@ class Scheduler {
     active.fill(0);
   }
 
-  run(): Schedule {
-    const { nodes, steps, uses } = this;
+  run(flagsFirst: boolean): Schedule {
+    const { nodes, uses } = this;
+    let done = -1;
     for (let i = 0; i < nodes.length; i++) {
       const node = nodes[i]!;
       const effect = effects[node.code];
-      if (effect === PURE) continue;
+      if (effect === PURE || i === done) continue;
       const alias = aliasOf(node);
       if (alias >= 0) {
         if (uses[i]! > 0) {
@@ -80,15 +84,25 @@ class Scheduler {
         continue;
       }
       if (effect === READ && uses[i] === 0) continue;
-      const { args } = node;
-      for (let k = 0; k < args.length; k++) this.demand(args[k]!);
-      if (node.code === WHEN) this.enterBody(i);
-      for (let k = 0; k < args.length; k++) remaining[args[k]!]!--;
-      const written = writtenBy(node);
-      if (written >= 0) this.save(written);
-      steps.push(i * 2);
+      if (flagsFirst && node.code === SET) {
+        let next = i + 1;
+        while (next < nodes.length && effects[nodes[next]!.code] === PURE) next++;
+        if (next < nodes.length && nodes[next]!.code === FLAGS) this.effect((done = next));
+      }
+      this.effect(i);
     }
-    return { steps, uses };
+    return { steps: this.steps, uses };
+  }
+
+  private effect(i: number): void {
+    const node = this.nodes[i]!;
+    const { args } = node;
+    for (let k = 0; k < args.length; k++) this.demand(args[k]!);
+    if (node.code === WHEN) this.enterBody(i);
+    for (let k = 0; k < args.length; k++) remaining[args[k]!]!--;
+    const written = writtenBy(node);
+    if (written >= 0) this.save(written);
+    this.steps.push(i * 2);
   }
 
   private demand(v: number): void {

@@ -7,24 +7,19 @@ import { type Insn, type MemoryOperand, RCX, SS } from '../ir/operand.ts';
 import type { Int, Value, Width } from '../ir/types.ts';
 import { BR, define, GP, UD } from './define.ts';
 
-/** By the bits of a linear address: what makes canonical ones those up to the second. */
-const canonical = {
-  48: [1n << 47n, (1n << 48n) - 1n],
-  57: [1n << 56n, (1n << 57n) - 1n],
-} as const;
-
 /**
  * #GP(0) if a near transfer to `target` (zero-extended from the operand size) would leave the code segment or, in 64-bit
- * mode, the canonical addresses. Before anything has changed; `taken` says whether it happens at all.
+ * mode, the canonical addresses: those whose upper bits are all alike. Before anything has changed; `taken` says whether
+ * it happens at all, if that is not sure.
  */
-function checkTarget(b: Builder, target: Value<'i64'>, taken: Value<'i32'> = b.i32(1)): void {
+function checkTarget(b: Builder, target: Value<'i64'>, taken: Value<'i32'> | null = null): void {
   const { codeSize, flat, linearBits } = b.context;
   if (codeSize !== 64 && flat) return;
   const outside =
     codeSize === 64
-      ? b.gtU(b.add(target, b.i64(canonical[linearBits][0])), b.i64(canonical[linearBits][1]))
+      ? b.gtU(b.add(b.shrS(target, b.i64(linearBits - 1)), b.i64(1)), b.i64(1))
       : b.gtU(b.wrap(target), b.state32('csLimit'));
-  b.raiseIf(b.and(taken, outside), GP, 0);
+  b.raiseIf(taken === null ? outside : b.and(taken, outside), GP, 0);
 }
 
 const jumpTo = (b: Builder, target: bigint): void => {

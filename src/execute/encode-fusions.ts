@@ -1,0 +1,210 @@
+/**
+ * Puts records that stand one after the other into fewer (fusions.ts), after a block was encoded: whose results only the
+ * next ones take are not stored any more.
+ */
+
+import { slotCount, slotsOffset } from '../state/layout.ts';
+import { kindOf, type RecordKind, recordKinds } from './records.ts';
+
+/** Kinds that some fusions begin with so far: those that are complete, and what they may go on with, by kind. */
+interface Begun {
+  readonly complete: RecordKind[];
+  readonly next: Map<number, Begun>;
+}
+const newBegun = (): Begun => ({ complete: [], next: new Map() });
+const beginnings = new Array<Begun | undefined>(recordKinds.length).fill(undefined);
+let longest = 1;
+for (const kind of recordKinds) {
+  const { parts } = kind;
+  if (parts.length === 1) continue;
+  longest = Math.max(longest, parts.length);
+  let at = (beginnings[parts[0]!.kind.id] ??= newBegun());
+  for (const part of parts.slice(1)) {
+    let next = at.next.get(part.kind.id);
+    if (next === undefined) at.next.set(part.kind.id, (next = newBegun()));
+    at = next;
+  }
+  at.complete.push(kind);
+}
+
+const mostRecords = 1 << 12;
+/** By record: its kind, where it begins (words), and the last record that takes its result, if that is in a slot (-1 = none). */
+const kinds = new Uint16Array(mostRecords);
+const starts = new Int32Array(mostRecords + 1);
+const lastReader = new Int32Array(mostRecords);
+/** Something leads to the record from elsewhere, or an instruction begins with it. */
+const isEntry = new Uint8Array(mostRecords + 1);
+/** Where the record has gone (words). */
+const moved = new Int32Array(mostRecords + 1);
+const readers = new Int32Array(slotCount);
+const whenKind = kindOf('when');
+const skipWord = whenKind.immediateOffset >> 2;
+/** By record of a `when`: the record behind its body. */
+const skipsTo = new Int32Array(mostRecords);
+const whens = new Int32Array(mostRecords);
+let whenCount = 0;
+/** By part of the sequence that is looked at: where its result goes. */
+const written = new Int32Array(longest);
+const fusedWords = new Int32Array(64);
+
+const half = (words: Int32Array, start: number, offset: number): number =>
+  (words[start + (offset >> 2)]! >>> ((offset & 2) * 8)) & 0xffff;
+const slotOf = (place: number): number => (place >= slotsOffset ? (place - slotsOffset) >> 4 : -1);
+
+/**
+ * Fuses the records in words `first` to `end` of a block, whose marks move with them. Gives the block's new end.
+ */
+export function fuse(words: Int32Array, first: number, end: number, marks: Int32Array, instructions: number): number {
+  const count = read(words, first, end, marks, instructions);
+  if (count < 0) return end;
+  let to = first;
+  let nextMark = 0;
+  whenCount = 0;
+  for (let i = 0; i < count; ) {
+    const kind = find(words, i, count);
+    const length = kind === null ? 1 : kind.parts.length;
+    for (let k = 0; k < length; k++) moved[i + k] = to;
+    while (nextMark < instructions && (marks[nextMark]! & 0xffff) >> 2 === starts[i]!) {
+      marks[nextMark] = (marks[nextMark]! & ~0xffff) | (to * 4);
+      nextMark++;
+    }
+    if (kind === null) {
+      if (kinds[i] === whenKind.id) whens[whenCount++] = i;
+      for (let at = starts[i]!; at < starts[i + 1]!; at++) words[to++] = words[at]!;
+    } else {
+      write(words, i, kind);
+      for (let at = 0; at < kind.bytes >> 2; at++) words[to++] = fusedWords[at]!;
+    }
+    i += length;
+  }
+  moved[count] = to;
+  for (let k = 0; k < whenCount; k++) {
+    const i = whens[k]!;
+    words[moved[i]! + skipWord] = (moved[skipsTo[i]!]! - moved[i]!) * 4;
+  }
+  return to;
+}
+
+/** What there is to know of the records; -1 = they are too many. */
+function read(words: Int32Array, first: number, end: number, marks: Int32Array, instructions: number): number {
+  let count = 0;
+  for (let at = first; at < end; count++) {
+    if (count === mostRecords) return -1;
+    kinds[count] = words[at]! & 0xffff;
+    starts[count] = at;
+    at += recordKinds[kinds[count]!]!.bytes >> 2;
+  }
+  starts[count] = end;
+  isEntry.fill(0, 0, count + 1);
+  let mark = 0;
+  for (let i = 0; i < count; i++) {
+    while (mark < instructions && (marks[mark]! & 0xffff) >> 2 === starts[i]!) {
+      isEntry[i] = 1;
+      mark++;
+    }
+  }
+  for (let i = 0; i < count; i++) {
+    if (kinds[i] !== whenKind.id) continue;
+    const target = starts[i]! + (words[starts[i]! + skipWord]! >> 2);
+    let k = i + 1;
+    while (starts[k]! < target) k++;
+    skipsTo[i] = k;
+    isEntry[k] = 1;
+  }
+  readers.fill(-1);
+  for (let i = count - 1; i >= 0; i--) {
+    const part = recordKinds[kinds[i]!]!.parts[0]!;
+    const start = starts[i]!;
+    lastReader[i] = -1;
+    if (part.destination >= 0) {
+      const slot = slotOf(half(words, start, part.destination));
+      if (slot >= 0) {
+        lastReader[i] = readers[slot]!;
+        readers[slot] = -1;
+      }
+    }
+    for (const offset of part.operands) {
+      if (offset < 0) continue;
+      const slot = slotOf(half(words, start, offset));
+      if (slot >= 0 && readers[slot]! < 0) readers[slot] = i;
+    }
+  }
+  return count;
+}
+
+/** The longest fusion of records from the `i`th on. */
+function find(words: Int32Array, i: number, count: number): RecordKind | null {
+  let begun = beginnings[kinds[i]!];
+  if (begun === undefined) return null;
+  let found: RecordKind | null = null;
+  for (let k = i + 1; k < count && isEntry[k] === 0; k++) {
+    begun = begun.next.get(kinds[k]!);
+    if (begun === undefined) break;
+    for (const kind of begun.complete) {
+      if (fits(words, i, kind)) {
+        found = kind;
+        break;
+      }
+    }
+  }
+  return found;
+}
+
+function fits(words: Int32Array, i: number, { parts }: RecordKind): boolean {
+  const last = i + parts.length - 1;
+  for (let p = 0; p < parts.length; p++) {
+    const part = parts[p]!;
+    const single = part.kind.parts[0]!;
+    const start = starts[i + p]!;
+    for (let k = 0; k < part.operands.length; k++) {
+      const offset = single.operands[k]!;
+      if (offset < 0) continue;
+      const place = half(words, start, offset);
+      let maker = p - 1;
+      while (maker >= 0 && written[maker] !== place) maker--;
+      if (part.from[k] !== maker && (part.from[k]! >= 0 || parts[maker]!.destination < 0)) return false;
+    }
+    written[p] = -1;
+    if (single.destination < 0) continue;
+    written[p] = half(words, start, single.destination);
+    if (part.destination < 0 && (slotOf(written[p]!) < 0 || lastReader[i + p]! > last)) return false;
+  }
+  return true;
+}
+
+/** Makes the record of a fusion of those from the `i`th on. */
+function write(words: Int32Array, i: number, kind: RecordKind): void {
+  fusedWords.fill(0, 0, kind.immediateOffset >> 2);
+  fusedWords[0] = kind.id;
+  for (let p = 0; p < kind.parts.length; p++) {
+    const part = kind.parts[p]!;
+    const single = part.kind.parts[0]!;
+    const start = starts[i + p]!;
+    const copy = (to: number, from: number): void => {
+      if (to >= 0) fusedWords[to >> 2]! |= half(words, start, from) << ((to & 2) * 8);
+    };
+    copy(part.destination, single.destination);
+    copy(part.extra, single.extra);
+    for (let k = 0; k < part.operands.length; k++) copy(part.operands[k]!, single.operands[k]!);
+    const { bytes, immediateOffset, immediates } = part.kind;
+    const to = immediates.length === 0 ? 0 : part.immediates[0]! >> 2;
+    for (let n = 0; n < (bytes - immediateOffset) >> 2; n++)
+      fusedWords[to + n] = words[start + (immediateOffset >> 2) + n]!;
+  }
+}
+
+/** Places of the immediates in the records from word `first` to `end`: word index * 2, + 1 where it has 64 bits. */
+export function immediatePlaces(words: Int32Array, first: number, end: number): number[] {
+  const places: number[] = [];
+  for (let at = first; at < end; ) {
+    const { parts, bytes } = recordKinds[words[at]! & 0xffff]!;
+    for (const { kind, immediates } of parts) {
+      for (let k = 0; k < immediates.length; k++) {
+        const type = kind.immediates[k]!;
+        if (type !== 'v128') places.push((at + (immediates[k]! >> 2)) * 2 + (type === 'i64' ? 1 : 0));
+      }
+    }
+    at += bytes >> 2;
+  }
+  return places;
+}
