@@ -8,7 +8,14 @@
 
 import { blockEntriesOffset, blockHeaderBytes, blockLink } from '../src/execute/encode.ts';
 import { hotThreshold, LEFT, leave } from '../src/execute/leave.ts';
-import { isSpecial, joinImmediates, type Part, type RecordKind, recordKinds } from '../src/execute/records.ts';
+import {
+  isSpecial,
+  joinImmediates,
+  type Part,
+  partStep,
+  type RecordKind,
+  recordKinds,
+} from '../src/execute/records.ts';
 import { FLAG_CARRY_BIT } from '../src/ir/flags.ts';
 import type { Type } from '../src/ir/types.ts';
 import { jumpCacheEntry, jumpCacheEntryBytes, jumpCacheOffset, offsetOf, profileEntries } from '../src/state/layout.ts';
@@ -175,19 +182,27 @@ class CoreBuilder implements Reader {
   private records(): void {
     const { e } = this;
     const labels = recordKinds.map((k) => `k${k.id}`);
-    const build = (i: number): void => {
-      if (i < 0) return e.switch(labels, labels[0]!, e.load('i32', this.get(this.pc), 0, 'load16_u'));
-      e.block(labels[i]!, () => build(i - 1));
-      const { parts, bytes } = recordKinds[i]!;
-      this.results = [];
-      for (const [index, part] of parts.entries()) {
-        this.part = part;
-        this.index = index;
-        this.bytes = index === parts.length - 1 ? bytes : 0;
-        this.case(part.kind);
-      }
-    };
-    build(recordKinds.length - 1);
+    // Each case stands behind a block that the cases before it and the switch are in.
+    let before = e.collect(() => e.switch(labels, labels[0]!, e.load('i32', this.get(this.pc), 0, 'load16_u')));
+    for (const kind of recordKinds) {
+      const inner = before;
+      before = e.collect(() => {
+        e.block(labels[kind.id]!, () => {
+          for (const statement of inner) e.emit(statement);
+        });
+        this.cases(kind);
+      });
+    }
+    for (const statement of before) e.emit(statement);
+  }
+  private cases({ parts, bytes }: RecordKind): void {
+    this.results = [];
+    for (const [index, part] of parts.entries()) {
+      this.part = part;
+      this.index = index;
+      this.bytes = index === parts.length - 1 ? bytes : 0;
+      this.case(part.kind);
+    }
   }
 
   // --- parts of a record
@@ -231,8 +246,14 @@ class CoreBuilder implements Reader {
     e.set(this.pc, e.op('i32.add', this.get(this.pc), e.i32(this.bytes)));
     e.br('record');
   }
+  /** Where a fault finds the part's instruction. */
+  private recordAddress(): Expr {
+    return this.index === 0
+      ? this.get(this.pc)
+      : this.e.op('i32.add', this.get(this.pc), this.e.i32(this.index * partStep));
+  }
   private fault(): void {
-    this.e.setState32('leaveRecord', this.get(this.pc));
+    this.e.setState32('leaveRecord', this.recordAddress());
     this.e.return(this.e.i32(leave.fault));
   }
   private raise(vector: Expr, errorCode: Expr): void {
@@ -346,7 +367,7 @@ class CoreBuilder implements Reader {
         () => {
           e.setState64('argument3', address());
           e.store(type, this.get(CPU), this.operand(kind, 1), offsetOf('scratch0'));
-          const ok = e.call('slowWrite', [this.get(CPU), e.i32(bytes), this.extra(), this.get(this.pc)], 'i32');
+          const ok = e.call('slowWrite', [this.get(CPU), e.i32(bytes), this.extra(), this.recordAddress()], 'i32');
           e.if(e.op('i32.eqz', ok), () => this.fault());
         },
       );
@@ -361,7 +382,7 @@ class CoreBuilder implements Reader {
       () => {
         e.setState64('argument3', address());
         const flags = e.op('i32.or', this.extra(), e.i32(name === 'modify' ? 2 : 0));
-        e.setState32('leaveRecord', this.get(this.pc));
+        e.setState32('leaveRecord', this.recordAddress());
         e.if(e.op('i32.eqz', e.call('slowRead', [this.get(CPU), e.i32(bytes), flags], 'i32')), () => this.fault());
         give(e.load(type, this.get(CPU), offsetOf('scratch0'), loadKind));
       },

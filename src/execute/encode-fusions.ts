@@ -4,7 +4,7 @@
  */
 
 import { slotCount, slotsOffset } from '../state/layout.ts';
-import { kindOf, type RecordKind, recordKinds } from './records.ts';
+import { kindOf, partStep, type RecordKind, recordKinds } from './records.ts';
 
 /** Kinds that some fusions begin with so far: those that are complete, and what they may go on with, by kind. */
 interface Begun {
@@ -32,11 +32,14 @@ const mostRecords = 1 << 12;
 const kinds = new Uint16Array(mostRecords);
 const starts = new Int32Array(mostRecords + 1);
 const lastReader = new Int32Array(mostRecords);
-/** Something leads to the record from elsewhere, or an instruction begins with it. */
-const isEntry = new Uint8Array(mostRecords + 1);
+/** What a record begins: the rest of an instruction; an instruction; something that is gone to, or must begin a record. */
+const entries = new Uint8Array(mostRecords + 1);
+const INSTRUCTION = 1;
+const RECORD = 2;
 /** Where the record has gone (words). */
 const moved = new Int32Array(mostRecords + 1);
 const readers = new Int32Array(slotCount);
+const isStore = Uint8Array.from(recordKinds, ({ op }) => (op.startsWith('store.') ? 1 : 0));
 const whenKind = kindOf('when');
 const skipWord = whenKind.immediateOffset >> 2;
 /** By record of a `when`: the record behind its body. */
@@ -63,10 +66,12 @@ export function fuse(words: Int32Array, first: number, end: number, marks: Int32
   for (let i = 0; i < count; ) {
     const kind = find(words, i, count);
     const length = kind === null ? 1 : kind.parts.length;
-    for (let k = 0; k < length; k++) moved[i + k] = to;
-    while (nextMark < instructions && (marks[nextMark]! & 0xffff) >> 2 === starts[i]!) {
-      marks[nextMark] = (marks[nextMark]! & ~0xffff) | (to * 4);
-      nextMark++;
+    moved[i] = to;
+    for (let k = 0; k < length; k++) {
+      while (nextMark < instructions && (marks[nextMark]! & 0xffff) >> 2 === starts[i + k]!) {
+        marks[nextMark] = (marks[nextMark]! & ~0xffff) | (to * 4 + k * partStep);
+        nextMark++;
+      }
     }
     if (kind === null) {
       if (kinds[i] === whenKind.id) whens[whenCount++] = i;
@@ -95,13 +100,17 @@ function read(words: Int32Array, first: number, end: number, marks: Int32Array, 
     at += recordKinds[kinds[count]!]!.bytes >> 2;
   }
   starts[count] = end;
-  isEntry.fill(0, 0, count + 1);
+  entries.fill(0, 0, count + 1);
   let mark = 0;
+  let stores = false;
   for (let i = 0; i < count; i++) {
     while (mark < instructions && (marks[mark]! & 0xffff) >> 2 === starts[i]!) {
-      isEntry[i] = 1;
+      // Where a store overwrites the block, it ends behind the store's instruction, at a record.
+      if (entries[i] === 0) entries[i] = stores ? RECORD : INSTRUCTION;
+      stores = false;
       mark++;
     }
+    if (isStore[kinds[i]!] === 1) stores = true;
   }
   for (let i = 0; i < count; i++) {
     if (kinds[i] !== whenKind.id) continue;
@@ -109,7 +118,7 @@ function read(words: Int32Array, first: number, end: number, marks: Int32Array, 
     let k = i + 1;
     while (starts[k]! < target) k++;
     skipsTo[i] = k;
-    isEntry[k] = 1;
+    entries[k] = RECORD;
   }
   readers.fill(-1);
   for (let i = count - 1; i >= 0; i--) {
@@ -137,7 +146,7 @@ function find(words: Int32Array, i: number, count: number): RecordKind | null {
   let begun = beginnings[kinds[i]!];
   if (begun === undefined) return null;
   let found: RecordKind | null = null;
-  for (let k = i + 1; k < count && isEntry[k] === 0; k++) {
+  for (let k = i + 1; k < count && entries[k] !== RECORD; k++) {
     begun = begun.next.get(kinds[k]!);
     if (begun === undefined) break;
     for (const kind of begun.complete) {

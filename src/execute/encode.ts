@@ -4,7 +4,7 @@
  */
 
 import { FLAG_CARRY_BIT, type FlagKind, flagCode } from '../ir/flags.ts';
-import { codeMayFault, codeOf, type Immediate, type MicroOp, type Node, opList } from '../ir/micro-ops.ts';
+import { codeMayFault, codeOf, type Immediate, type MicroOp, type Node, nodeOf, opList } from '../ir/micro-ops.ts';
 import { aliasOf, type Step, schedule } from '../ir/schedule.ts';
 import type { Width } from '../ir/types.ts';
 import { offsetOf, segmentNames, slotCount, slotsOffset } from '../state/layout.ts';
@@ -580,5 +580,16 @@ class Encoder {
 
 /** Encodes a block, whose last node must leave it (jump, branch, call or raise), or a part of one. */
 export function encodeBlock(nodes: readonly Node[], helper: HelperIndex): EncodedBlock {
-  return new Encoder(nodes, helper).encode();
+  return new Encoder(withoutNegation(nodes), helper).encode();
+}
+
+/** A branch on a negation goes the other ways without it. */
+function withoutNegation(nodes: readonly Node[]): readonly Node[] {
+  let last = nodes.at(-1)!;
+  if (last.op !== 'branch' || nodes[last.args[0]!]!.op !== 'i32.eqz') return nodes;
+  do {
+    const [taken, next] = last.imm;
+    last = nodeOf('branch', nodes[last.args[0]!]!.args, [next!, taken!]);
+  } while (nodes[last.args[0]!]!.op === 'i32.eqz');
+  return [...nodes.slice(0, -1), last];
 }

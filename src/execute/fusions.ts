@@ -124,4 +124,84 @@ const others = [
   'flags.test > insert8(_,0)',
 ];
 
-export const fusions: readonly string[] = [...accesses, ...accessesOfMore, ...stack, ...transfers, ...flags, ...others];
+/** Of two instructions: the first must not be one that stores (encode-fusions.ts). */
+const copies = [...both('copy.64'), 'i64.extend_u'];
+const pop = 'load.64 > address.base,64';
+const across = [
+  ...copies.flatMap((first) => copies.map((second) => `${first} > ${second}`)),
+  'copy.64 > copy.64 > copy.64',
+  ...both('copy.64').flatMap((copy) => [
+    `${copy} > address.base,64 > store.64#(1) > copy.64(1) > jump,constant`,
+    `${copy} > =address.base,64 > store.64(1) > copy.64(1)`,
+    `${copy} > address.base,64 > store.64(1) > copy.64(1)`,
+    `${copy} > jump,constant`,
+  ]),
+  'flags.constant > copy.64#',
+  ...bases.flatMap((address) =>
+    widths.flatMap((w) => [
+      `${address} > load.${w}(0) > copy.64`,
+      `copy.64 > ${address} > load.${w}(1)`,
+      `${address} > load.${w}(0) > ${address} > load.${w}(2)`,
+    ]),
+  ),
+  `${pop} > ${pop}`,
+  `${pop} > ${pop} > ${pop}`,
+  `${pop} > load.64 > ${canonical('(2)', 3)} > address.base,64 > jump(2)`,
+  'load.32 > address.base,32 > load.32 > address.base,32',
+  'load.32 > address.base,32 > load.32 > address.base,32 > jump(2)',
+  // TEST, CMP and the jump behind them.
+  ...widths.flatMap((w) =>
+    both(`i${w}.and`).flatMap((and) =>
+      ['', '='].map((keeps) => `${keeps}${and} > flags.code#(0) > i${w}.eqz(0) > branch(2)`),
+    ),
+  ),
+  ...both('i32.and').map((and) => `${and} > flags.code#(0) > branch(0)`),
+  ...compares
+    .filter((name) => name.startsWith('i32.'))
+    .flatMap((compare) =>
+      compare === 'i32.eqz' || compare.endsWith('#')
+        ? [`i64.extend_u > flags.code#(0) > ${compare} > branch(2)`]
+        : [
+            `i64.extend_u > i64.extend_u > flags.code(0,1) > ${compare} > branch(3)`,
+            `i64.extend_u > flags.code(0,_) > ${compare} > branch(2)`,
+          ],
+    ),
+  'i64.extend_u > flags.code#(0) > branch',
+  ...bases.flatMap((address) => [
+    ...sizes.flatMap((n) =>
+      ['eqz', 'eq#', 'ne#'].map(
+        (name) => `${address} > load.${n}(0) > flags.code#(1) > i${n === 64 ? 64 : 32}.${name}(1) > branch(3)`,
+      ),
+    ),
+    `${address} > load.8(0) > flags.code#(1) > branch(1)`,
+    `${address} > load.32(0) > flags.code#(1) > branch(1)`,
+    `${address} > load.8(0) > i32.and#(1) > flags.code#(2) > i32.eqz(2) > branch(4)`,
+    `${address} > load.8(0) > i32.and#(1) > flags.code#(2) > branch(2)`,
+  ]),
+];
+
+/** Chains of arithmetic, as hashes and decompressors have them. */
+const chains = [
+  ...widths.flatMap((w) => {
+    const rotations = w === 32 ? ['rotl#', 'rotr#'] : [];
+    const plain = ['add', 'sub', 'and', 'or', 'xor'].map((name) => `i${w}.${name}`);
+    const constants = [...plain.map((op) => `${op}#`), ...['shl#', 'shr_u#', ...rotations].map((n) => `i${w}.${n}`)];
+    return [...plain, ...constants].flatMap((first) => [
+      ...constants.map((second) => `${first} > ${second}(0)`),
+      ...plain.flatMap((second) => [`${first} > ${second}(0,_)`, `${first} > ${second}(_,0)`]),
+    ]);
+  }),
+  'i64.extend_s > i64.add(_,0)',
+  'i64.extend_s > i64.add(0,_)',
+];
+
+export const fusions: readonly string[] = [
+  ...accesses,
+  ...accessesOfMore,
+  ...stack,
+  ...transfers,
+  ...flags,
+  ...others,
+  ...across,
+  ...chains,
+];

@@ -222,6 +222,9 @@ function offsetsOf(immediates: readonly RecordImmediate[], first: number): numbe
   });
 }
 
+/** How far on a record's part says that it stands, where it faults or an instruction begins with it. */
+export const partStep = 2;
+
 /** The kind of a fusion: the parts' places one after the other, then their immediates. */
 function fused(id: number, text: string, singles: ReadonlyMap<string, RecordKind>): RecordKind {
   const written = parseFusion(text).map((part) => {
@@ -251,6 +254,7 @@ function fused(id: number, text: string, singles: ReadonlyMap<string, RecordKind
     for (const type of kind.immediates) next += immediateBytes[type];
     return { ...places[index]!, kind, immediates };
   });
+  if (next < parts.length * partStep) throw new Error(`records: too many parts for ${next} bytes: ${text}`);
   const last = parts.at(-1)!.kind;
   return { ...last, id, key: text, parts, immediateOffset, bytes: next };
 }
