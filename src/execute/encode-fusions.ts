@@ -58,6 +58,7 @@ const slotOf = (place: number): number => (place >= slotsOffset ? (place - slots
  * Fuses the records in words `first` to `end` of a block, whose marks move with them. Gives the block's new end.
  */
 export function fuse(words: Int32Array, first: number, end: number, marks: Int32Array, instructions: number): number {
+  if (first < end && first + (recordKinds[words[first]! & 0xffff]!.bytes >> 2) === end) return end; // only one
   const count = read(words, first, end, marks, instructions);
   if (count < 0) return end;
   let to = first;

@@ -119,6 +119,15 @@ const others = [
     `${address} > i32.and# > store.8(0,1)`,
     `${address} > i32.and# > store.16(0,1)`,
   ]),
+  // How far a string instruction goes, by DF; and the end of its repetition.
+  'i64.extend_u > i32.shr_u#(0) > i32.and#(1) > i32.const > i32.sub(3,2) > i64.extend_s(4) > i64.add(_,5)',
+  'i64.extend_u > i32.shr_u#(0) > i32.and#(1) > i32.const > =i32.sub(3,2) > =i64.extend_s(4) > i64.add(_,5)',
+  'i64.extend_u > i32.shr_u#(0) > i32.and#(1) > i32.const > =i32.sub(3,2) > i32.add(_,4)',
+  'i64.extend_u > i32.shr_u#(0) > i32.and#(1) > i32.const > i32.sub(3,2) > i32.add(_,4)',
+  ...widths.flatMap((w) => [
+    `=i${w}.sub# > i${w}.ne#(0) > branch(1)`,
+    `i${w}.add > =i${w}.sub# > i${w}.ne#(1) > branch(2)`,
+  ]),
   'flags.test > i32.select(0)',
   'flags.test > i64.select(0)',
   'flags.test > insert8(_,0)',
@@ -137,6 +146,7 @@ const across = [
     `${copy} > jump,constant`,
   ]),
   'flags.constant > copy.64#',
+  ...both('flags.code').map((flags) => `${flags} > branch`),
   ...bases.flatMap((address) =>
     widths.flatMap((w) => [
       `${address} > load.${w}(0) > copy.64`,
@@ -146,6 +156,7 @@ const across = [
   ),
   `${pop} > ${pop}`,
   `${pop} > ${pop} > ${pop}`,
+  `${pop} > ${pop} > load.64 > ${canonical('(4)', 5)} > address.base,64 > jump(4)`,
   `${pop} > load.64 > ${canonical('(2)', 3)} > address.base,64 > jump(2)`,
   'load.32 > address.base,32 > load.32 > address.base,32',
   'load.32 > address.base,32 > load.32 > address.base,32 > jump(2)',
