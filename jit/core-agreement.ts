@@ -7,6 +7,7 @@
  */
 import { timeSources } from '../src/execute/budget-time.ts';
 import { blockEntriesOffset, blockHeaderBytes } from '../src/execute/encode.ts';
+import { fusions } from '../src/execute/fusions.ts';
 import { jumpIndexOf } from '../src/execute/jump-cache.ts';
 import * as leaves from '../src/execute/leave.ts';
 import { recordKinds } from '../src/execute/records.ts';
@@ -33,14 +34,15 @@ function compute(): string {
   // Short, since cold code hashes it.
   const fields = Array.from(layout.layout.values(), ({ name, type, offset }) => `${name} ${type} ${offset}`);
   const kinds = recordKinds.map(
-    ({ key, operands, result, immediates, immediateOffset }) =>
-      `${key} ${operands.join('')} ${result ?? ''} ${immediateOffset} ${immediates.join('')}`,
+    ({ key, operands, result, immediates, bytes }) =>
+      `${key} ${operands.join('')} ${result ?? ''} ${bytes} ${immediates.join('')}`,
   );
   const agreed = {
     layout: constantsOf({ ...layout, layout: fields }),
     leaves: constantsOf(leaves),
     flags: constantsOf(flags),
     kinds,
+    fusions,
     blocks: { blockEntriesOffset, blockHeaderBytes },
     places: addresses.map((low) => [indexOf(low), jumpIndexOf(low)]),
     timeSources,

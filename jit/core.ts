@@ -8,14 +8,7 @@
 
 import { blockEntriesOffset, blockHeaderBytes, blockLink } from '../src/execute/encode.ts';
 import { hotThreshold, LEFT, leave } from '../src/execute/leave.ts';
-import {
-  isSpecial,
-  joinImmediates,
-  type Part,
-  partStep,
-  type RecordKind,
-  recordKinds,
-} from '../src/execute/records.ts';
+import { allKinds, isSpecial, joinImmediates, type Part, partStep, type RecordKind } from '../src/execute/records.ts';
 import { FLAG_CARRY_BIT } from '../src/ir/flags.ts';
 import type { Type } from '../src/ir/types.ts';
 import { jumpCacheEntry, jumpCacheEntryBytes, jumpCacheOffset, offsetOf, profileEntries } from '../src/state/layout.ts';
@@ -181,10 +174,11 @@ class CoreBuilder implements Reader {
 
   private records(): void {
     const { e } = this;
-    const labels = recordKinds.map((k) => `k${k.id}`);
+    const kinds = allKinds();
+    const labels = kinds.map((k) => `k${k.id}`);
     // Each case stands behind a block that the cases before it and the switch are in.
     let before = e.collect(() => e.switch(labels, labels[0]!, e.load('i32', this.get(this.pc), 0, 'load16_u')));
-    for (const kind of recordKinds) {
+    for (const kind of kinds) {
       const inner = before;
       before = e.collect(() => {
         e.block(labels[kind.id]!, () => {

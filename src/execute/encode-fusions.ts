@@ -4,7 +4,8 @@
  */
 
 import { slotCount, slotsOffset } from '../state/layout.ts';
-import { kindOf, partStep, type RecordKind, recordKinds } from './records.ts';
+import { fusions } from './fusions.ts';
+import { findKind, fusionKind, kindAt, kindOf, partStep, type RecordKind, recordKinds } from './records.ts';
 
 /** Kinds that some fusions begin with so far: those that are complete, and what they may go on with, by kind. */
 interface Begun {
@@ -12,19 +13,32 @@ interface Begun {
   readonly next: Map<number, Begun>;
 }
 const newBegun = (): Begun => ({ complete: [], next: new Map() });
+/** By kind of the first record: the fusions that begin with it, and what becomes of them when it is met. */
+const byFirst = new Array<number[] | undefined>(recordKinds.length).fill(undefined);
 const beginnings = new Array<Begun | undefined>(recordKinds.length).fill(undefined);
-let longest = 1;
-for (const kind of recordKinds) {
-  const { parts } = kind;
-  if (parts.length === 1) continue;
-  longest = Math.max(longest, parts.length);
-  let at = (beginnings[parts[0]!.kind.id] ??= newBegun());
-  for (const part of parts.slice(1)) {
-    let next = at.next.get(part.kind.id);
-    if (next === undefined) at.next.set(part.kind.id, (next = newBegun()));
-    at = next;
+for (const [index, text] of fusions.entries()) {
+  const key = text.slice(text.startsWith('=') ? 1 : 0, text.indexOf(' > '));
+  const kind = findKind(key);
+  if (kind === undefined) throw new Error(`fusions: there is no kind ${key}`);
+  (byFirst[kind.id] ??= []).push(index);
+}
+const mostParts = 16;
+function beginning(first: number): Begun | undefined {
+  const indices = byFirst[first];
+  if (beginnings[first] !== undefined || indices === undefined) return beginnings[first];
+  const root = newBegun();
+  for (const index of indices) {
+    const kind = fusionKind(index);
+    let at = root;
+    for (const part of kind.parts.slice(1)) {
+      let next = at.next.get(part.kind.id);
+      if (next === undefined) at.next.set(part.kind.id, (next = newBegun()));
+      at = next;
+    }
+    at.complete.push(kind);
   }
-  at.complete.push(kind);
+  beginnings[first] = root;
+  return root;
 }
 
 const mostRecords = 1 << 12;
@@ -47,7 +61,7 @@ const skipsTo = new Int32Array(mostRecords);
 const whens = new Int32Array(mostRecords);
 let whenCount = 0;
 /** By part of the sequence that is looked at: where its result goes. */
-const written = new Int32Array(longest);
+const written = new Int32Array(mostParts);
 const fusedWords = new Int32Array(64);
 
 const half = (words: Int32Array, start: number, offset: number): number =>
@@ -144,7 +158,7 @@ function read(words: Int32Array, first: number, end: number, marks: Int32Array, 
 
 /** The longest fusion of records from the `i`th on. */
 function find(words: Int32Array, i: number, count: number): RecordKind | null {
-  let begun = beginnings[kinds[i]!];
+  let begun = beginning(kinds[i]!);
   if (begun === undefined) return null;
   let found: RecordKind | null = null;
   for (let k = i + 1; k < count && entries[k] !== RECORD; k++) {
@@ -207,7 +221,7 @@ function write(words: Int32Array, i: number, kind: RecordKind): void {
 export function immediatePlaces(words: Int32Array, first: number, end: number): number[] {
   const places: number[] = [];
   for (let at = first; at < end; ) {
-    const { parts, bytes } = recordKinds[words[at]! & 0xffff]!;
+    const { parts, bytes } = kindAt(words[at]! & 0xffff);
     for (const { kind, immediates } of parts) {
       for (let k = 0; k < immediates.length; k++) {
         const type = kind.immediates[k]!;

@@ -16,13 +16,22 @@ export interface FusionPart {
   readonly from: readonly number[];
 }
 
+/** Parts by how they are written: most stand in many fusions. */
+const parsed = new Map<string, FusionPart>();
+
 export function parseFusion(text: string): FusionPart[] {
-  return text.split(' > ').map((part) => {
-    const found = /^(=?)([^()=]+)(?:\(([\d_,]+)\))?$/.exec(part);
-    if (found === null) throw new Error(`fusions: ${text} is not written as it should be`);
-    const from = (found[3] ?? '').split(',').map((n) => (n === '' || n === '_' ? -1 : Number(n)));
-    return { key: found[2]!, keeps: found[1] !== '', from };
+  return text.split(' > ').map((written) => {
+    let part = parsed.get(written);
+    if (part === undefined) parsed.set(written, (part = parsePart(written)));
+    return part;
   });
+}
+
+function parsePart(written: string): FusionPart {
+  const found = /^(=?)([^()=]+)(?:\(([\d_,]+)\))?$/.exec(written);
+  if (found === null) throw new Error(`fusions: ${written} is not written as it should be`);
+  const from = found[3] === undefined ? [] : found[3].split(',').map((n) => (n === '_' ? -1 : Number(n)));
+  return { key: found[2]!, keeps: found[1] !== '', from };
 }
 
 const bases = ['address.base,64', 'address.base,32'];
@@ -50,7 +59,7 @@ const accessesOfMore = [
   ...sizes.flatMap((n) =>
     [`load.${n}`, ...both(`store.${n}`)].flatMap((access) => [
       `copy.64 > i64.add#(0) > ${access}(1)`,
-      `i64.add#(_) > ${access}(0)`,
+      `i64.add# > ${access}(0)`,
     ]),
   ),
 ];

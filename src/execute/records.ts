@@ -206,8 +206,6 @@ function makeKinds(): RecordKind[] {
   }
   // A jump to a constant: the target is an immediate.
   add('jump', [], null, ['constant'], ['i64'], false);
-  const singles = new Map(kinds.map((kind) => [kind.key, kind]));
-  for (const text of fusions) kinds.push(fused(kinds.length, text, singles));
   return kinds;
 }
 
@@ -225,47 +223,61 @@ function offsetsOf(immediates: readonly RecordImmediate[], first: number): numbe
 /** How far on a record's part says that it stands, where it faults or an instruction begins with it. */
 export const partStep = 2;
 
-/** The kind of a fusion: the parts' places one after the other, then their immediates. */
-function fused(id: number, text: string, singles: ReadonlyMap<string, RecordKind>): RecordKind {
-  const written = parseFusion(text).map((part) => {
-    const kind = singles.get(part.key);
-    if (kind === undefined) throw new Error(`records: a fusion of no kind ${part.key}`);
-    return { ...part, kind, single: kind.parts[0]! };
-  });
+/** A fusion has the parts' places one after the other, then their immediates. */
+function fused(id: number, text: string): RecordKind {
+  const written = parseFusion(text);
+  let handOn = 0; // parts, as bits
   let at = 2;
-  const place = (): number => {
-    at += 2;
-    return at - 2;
-  };
-  const places = written.map(({ single, keeps, from }, index) => {
-    const handsOn = written.some((later) => later.from.includes(index));
-    return {
-      destination: single.destination >= 0 && (!handsOn || keeps) ? place() : -1,
-      operands: single.operands.map((offset, i) => (offset < 0 || (from[i] ?? -1) >= 0 ? -1 : place())),
-      from: single.operands.map((_, i) => from[i] ?? -1),
+  for (const { from } of written) for (const index of from) if (index >= 0) handOn |= 1 << index;
+  const place = (): number => (at += 2) - 2;
+  const parts: Mutable<Part>[] = [];
+  for (const [index, { key, keeps, from }] of written.entries()) {
+    const kind = byKey.get(key);
+    if (kind === undefined) throw new Error(`records: a fusion of no kind ${key}`);
+    const { destination, operands, extra } = kind.parts[0]!;
+    const handsOn = (handOn & (1 << index)) !== 0;
+    parts.push({
+      kind,
+      destination: destination >= 0 && (!handsOn || keeps) ? place() : -1,
+      operands: operands.map((offset, i) => (offset < 0 || (from[i] ?? -1) >= 0 ? -1 : place())),
+      from: operands.map((_, i) => from[i] ?? -1),
       handsOn,
-      extra: single.extra < 0 ? -1 : place(),
-    };
-  });
+      extra: extra < 0 ? -1 : place(),
+      immediates: [],
+    });
+  }
   const immediateOffset = (at + 3) & ~3;
-  let next = immediateOffset;
-  const parts = written.map(({ kind }, index): Part => {
-    const immediates = offsetsOf(kind.immediates, next);
-    for (const type of kind.immediates) next += immediateBytes[type];
-    return { ...places[index]!, kind, immediates };
-  });
-  if (next < parts.length * partStep) throw new Error(`records: too many parts for ${next} bytes: ${text}`);
-  const last = parts.at(-1)!.kind;
-  return { ...last, id, key: text, parts, immediateOffset, bytes: next };
+  let bytes = immediateOffset;
+  for (const part of parts) {
+    part.immediates = offsetsOf(part.kind.immediates, bytes);
+    bytes += part.kind.bytes - part.kind.immediateOffset;
+  }
+  if (bytes < parts.length * partStep) throw new Error(`records: too many parts for ${bytes} bytes: ${text}`);
+  const { op, operands, result, fixed, immediates, constantOperand } = parts.at(-1)!.kind;
+  return { id, key: text, parts, op, operands, result, fixed, immediates, constantOperand, immediateOffset, bytes };
 }
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 export function recordKey(op: RecordKind['op'], fixed: readonly Immediate[], constantOperand: boolean): string {
   return `${op}${fixed.length === 0 ? '' : `,${fixed.join()}`}${constantOperand ? '#' : ''}`;
 }
 
+/** The kinds of one micro-op each, by their numbers. */
 export const recordKinds: readonly RecordKind[] = makeKinds();
 const byKey = new Map(recordKinds.map((k) => [k.key, k]));
 if (byKey.size !== recordKinds.length) throw new Error('records: two kinds with one key');
+
+/** Fusions are numbered after them, and made when they are met. */
+const fusedKinds: RecordKind[] = [];
+export function fusionKind(index: number): RecordKind {
+  const id = recordKinds.length + index;
+  return (fusedKinds[index] ??= fused(id, fusions[index]!));
+}
+/** The kind with a number. */
+export const kindAt = (id: number): RecordKind =>
+  id < recordKinds.length ? recordKinds[id]! : fusionKind(id - recordKinds.length);
+/** All of them, for who makes their cases. */
+export const allKinds = (): RecordKind[] => [...recordKinds, ...fusions.map((_, index) => fusionKind(index))];
 
 export const findKind = (key: string): RecordKind | undefined => byKey.get(key);
 export function kindOf(op: RecordKind['op'], fixed: readonly Immediate[] = [], constantOperand = false): RecordKind {
