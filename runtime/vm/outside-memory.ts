@@ -9,17 +9,29 @@
 import type { DirectAccess } from '../../src/mmu/direct-access.ts';
 import type { AccessBytes, MmioHandler } from '../../src/mmu/physical-memory.ts';
 import type { LocalApic } from '../../src/system/local-apic.ts';
+import { priorityAccess, priorityRegister } from './priority-access.ts';
 import type { Vcpu } from './vcpu.ts';
+
+const oftenWritten = 200;
+const isPriority = (address: number, bytes: number): boolean => bytes === 4 && address % 4096 === priorityRegister;
 
 export class OutsideMemory implements MmioHandler {
   private readonly machine: MmioHandler;
   private readonly current: () => Vcpu;
+  private readonly linear: WebAssembly.Memory;
+  private readonly priorities = new Map<Vcpu, DirectAccess>();
+  /** How often each vCPU has written its task priority here. */
+  private readonly written = new Uint32Array(256);
   /** Bits 32-63 of what {@link read64} has answered. */
   high = 0;
 
-  /** @param current the vCPU that was entered last */
-  constructor(machine: MmioHandler, current: () => Vcpu) {
+  /**
+   * @param linear where the vCPUs' fields are
+   * @param current the vCPU that was entered last
+   */
+  constructor(machine: MmioHandler, linear: WebAssembly.Memory, current: () => Vcpu) {
     this.machine = machine;
+    this.linear = linear;
     this.current = current;
   }
 
@@ -59,11 +71,17 @@ export class OutsideMemory implements MmioHandler {
   }
 
   directAt(address: number, bytes: AccessBytes, write: boolean): DirectAccess | null {
-    if (this.current().apic?.claims(address) === true) return null;
+    const vcpu = this.current();
+    if (vcpu.apic?.claims(address) === true) return isPriority(address, bytes) ? this.priorityOf(vcpu) : null;
     return this.machine.directAt?.(address, bytes, write) ?? null;
   }
   passedOn(address: number, bytes: AccessBytes, write: boolean): void {
-    this.machine.passedOn?.(address, bytes, write);
+    if (this.current().apic?.claims(address) !== true) this.machine.passedOn?.(address, bytes, write);
+  }
+  private priorityOf(vcpu: Vcpu): DirectAccess {
+    let access = this.priorities.get(vcpu);
+    if (access === undefined) this.priorities.set(vcpu, (access = priorityAccess(this.linear, vcpu.fields)));
+    return access;
   }
 
   private reached(): Vcpu {
@@ -78,10 +96,14 @@ export class OutsideMemory implements MmioHandler {
     if (logged) log.note('memory', false, address, bytes, value, 0);
     return value;
   }
-  private writeApic({ log }: Vcpu, apic: LocalApic, address: number, bytes: number, value: number): void {
+  private writeApic(vcpu: Vcpu, apic: LocalApic, address: number, bytes: number, value: number): void {
+    const { log } = vcpu;
     const logged = log.takes();
     if (logged && log.knows('memory', true, address, bytes)) return;
     apic.write(address % 4096, bytes, value);
+    // Only who writes it often has its translated code look for a way of its own.
+    if (isPriority(address, bytes) && ++this.written[vcpu.index]! === oftenWritten)
+      vcpu.fields.set32('directMemory', 1);
     if (logged) log.note('memory', true, address, bytes, value, 0);
   }
 }

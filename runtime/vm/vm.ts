@@ -301,7 +301,11 @@ export class Vm {
     };
     this.io.ports.programsChanged = noting('directPorts');
     this.io.memory.programsChanged = noting('directMemory');
-    this.physical.mmio = new OutsideMemory(options.mmio ?? this.io.memory, () => this.vcpus[this.running]!);
+    this.physical.mmio = new OutsideMemory(
+      options.mmio ?? this.io.memory,
+      this.linear,
+      () => this.vcpus[this.running]!,
+    );
     this.physical.onCodeWrite = (physical, bytes) => {
       for (const vcpu of this.vcpus) vcpu.code.written(physical, bytes);
     };

@@ -103,3 +103,60 @@ testEngines('row 21: CR8 takes four bits, with and without a local APIC', (engin
     assert.equal(bad.vcpu(0).enter(100).kind, 'shutdown', '#GP, and no handler');
   }
 });
+
+/** `mov dword [at], value` */
+const store = (at: number, value: number) => [0xc7, 0x05, ...dword(at), ...dword(value)];
+const apicAt = (register: number) => 0xfee0_0000 + register;
+
+testEngines('row 21: at the xAPIC page too an interrupt waits for the priority, however the run is cut', (engine) => {
+  const rounds = 2400;
+  const code = asm()
+    .put(store(apicAt(0xf0), 0x1ff), 0xfb, 0xbb, dword(rounds)) // software-enabled; sti
+    .label('again')
+    .put(store(TPR, 0xf0), store(TPR, 0xe5), 0x03, 0x3d, dword(TPR)) // add edi, [TPR]
+    .put(0xf6, 0xc3, 7, 0x75, to('none', 1)) // test bl, 7; jnz
+    .put(store(apicAt(0x300), 0x4_0041), 0x90) // to itself: held back
+    .put(0x03, 0x3d, dword(COUNT), store(TPR, 0x40), 0x03, 0x3d, dword(COUNT)) // 40H holds 41H back still
+    .label('none')
+    .put(store(TPR, 0x30), 0x03, 0x3d, dword(COUNT)) // now it comes
+    .put(0x4b, 0x0f, 0x85, to('again'), HLT) // dec ebx; jnz
+    .finish();
+  const run = (which: (typeof engines)[number], slice: number) => {
+    const vm = guest(which, code, visible);
+    const { fields } = vm.vcpu(0);
+    vm.physical.writeBytes(HANDLER, Uint8Array.from([0xff, 0x05, ...dword(COUNT), ...store(apicAt(0xb0), 0), 0xcf]));
+    giveIdt(vm, { 65: HANDLER });
+    fields.set64('rsp', 0x8000n);
+    let exit = vm.vcpu(0).enter(slice);
+    while (exit.kind === 'budget') exit = vm.vcpu(0).enter(slice);
+    assert.equal(exit.kind, 'halt');
+    assert.equal(vm.physical.read32(COUNT), rounds / 8);
+    return [hashOf(vm), vm.vcpu(0).apic!.read(0x80, 4), vm.time.now()];
+  };
+  const expected = run('interpreter', Number.POSITIVE_INFINITY);
+  for (const slice of [Number.POSITIVE_INFINITY, 1013, 37]) assert.deepEqual(run(engine, slice), expected);
+});
+
+testEngines('row 21: when the page is another’s, translated code notices', (engine) => {
+  const times = 3000;
+  const code = asm()
+    .put(0xbb, dword(times), 0xbd, dword(3)) // mov ebx, times; mov ebp, 3
+    .label('again')
+    .put(0x89, 0xd8, 0x83, 0xe0, 0x7f, 0xa3, dword(TPR), 0x8b, 0x0d, dword(TPR)) // as above, with the whole priority
+    .put(0x01, 0xcf, 0x4b, 0x75, to('again', 1)) // add edi, ecx; dec ebx; jnz
+    .put(wrmsr(0x1b, 0xfee0_0100), 0xbb, dword(3), 0x4d, 0x83, 0xfd, 1) // disabled; ebx = 3; cmp ebp, 1 after its dec
+    .put(0x7f, to('again', 1), HLT) // jg
+    .finish();
+  const vm = guest(engine, code, visible);
+  const vcpu = vm.vcpu(0);
+  const seen: string[] = [];
+  for (let exit = vcpu.enter(); exit.kind !== 'halt'; exit = vcpu.enter()) {
+    assert.ok(exit.kind === 'mmio' && exit.physical === TPR);
+    seen.push(exit.write ? `w${exit.low}` : 'r');
+    if (!exit.write) exit.low = 1000;
+  }
+  assert.deepEqual(seen, ['w3', 'r', 'w2', 'r', 'w1', 'r']);
+  let sum = 3000;
+  for (let i = 1; i <= times; i++) sum += i & 0x7f;
+  assert.equal(vcpu.fields.get32('rdi'), sum);
+});
