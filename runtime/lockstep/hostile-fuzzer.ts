@@ -7,6 +7,7 @@ import type { Form } from '../../src/isa/forms.ts';
 import type { VmModules } from '../vm/options.ts';
 import { CODE_PAGES, codeSizeOf, codeStart, DATA_PAGES, dataStart, type GuestKind, type GuestMode } from './guest.ts';
 import { Lockstep, makePlan, type Plan } from './lockstep.ts';
+import { LockstepPool } from './lockstep-pool.ts';
 import { guestKinds } from './program-fuzzer.ts';
 import type { Item } from './program-items.ts';
 import { Encoder } from './random-encoding.ts';
@@ -101,17 +102,17 @@ export interface HostileResult {
 
 export function fuzzHostile(random: Random, limits: HostileLimits): HostileResult {
   const all = limits.modes.flatMap(guestKinds);
-  const locksteps = new Map<GuestKind, Lockstep>();
+  const locksteps = new LockstepPool((kind) => {
+    const made = new Lockstep(kind, limits.modules);
+    made.makeHoles();
+    return made;
+  });
   const reports: string[] = [];
   const end = performance.now() + limits.seconds * 1000;
   let programs = 0;
   while (performance.now() < end && programs < limits.programs && reports.length < 4) {
     const kind = all[random(all.length)]!;
-    let lockstep = locksteps.get(kind);
-    if (lockstep === undefined) {
-      locksteps.set(kind, (lockstep = new Lockstep(kind, limits.modules)));
-      lockstep.makeHoles();
-    }
+    const lockstep = locksteps.take(kind);
     const program = hostileProgram(random, kind);
     const plan: Plan = makePlan(random, 16);
     programs++;
@@ -120,17 +121,11 @@ export function fuzzHostile(random: Random, limits: HostileLimits): HostileResul
       if (lockstep.run(program, plan) !== null) reports.push(lockstep.report(program, plan));
     } catch (error) {
       reports.push(`${(error as Error).stack}\n${lockstep.reportError(program, plan)}`);
-      locksteps.delete(kind);
+      locksteps.drop(kind);
     }
     const milliseconds = performance.now() - began;
     if (milliseconds > limits.secondsPerProgram * 1000) reports.push(`${milliseconds} ms\n${listing(program)}`);
     if (!lockstep.holesIntact()) reports.push(`bytes of the host have changed\n${listing(program)}`);
   }
-  const sum = (count: (l: Lockstep) => number) => [...locksteps.values()].reduce((n, l) => n + count(l), 0);
-  return {
-    programs,
-    instructions: sum((l) => l.instructions),
-    translated: sum((l) => l.translatedInstructions),
-    reports,
-  };
+  return { programs, ...locksteps.totals, reports };
 }

@@ -4,6 +4,7 @@ import type { Translate } from '../../jit/translate.ts';
 import type { VmModules } from '../vm/options.ts';
 import { type GuestKind, type GuestMode, isFlat } from './guest.ts';
 import { Lockstep, makePlan } from './lockstep.ts';
+import { LockstepPool } from './lockstep-pool.ts';
 import type { Random } from './random-numbers.ts';
 import { ProgramMaker } from './random-program.ts';
 
@@ -54,23 +55,17 @@ export function guestKinds(mode: GuestMode): GuestKind[] {
 
 export function fuzzPrograms(random: Random, limits: FuzzLimits): FuzzResult {
   const all = limits.modes.flatMap(guestKinds);
-  const locksteps = new Map<GuestKind, Lockstep>();
+  const locksteps = new LockstepPool((kind) => new Lockstep(kind, limits.modules, limits.translate));
   const reports: string[] = [];
   const end = performance.now() + limits.seconds * 1000;
   let programs = 0;
   while (performance.now() < end && programs < limits.programs && reports.length < limits.differences) {
     const kind = all[random(all.length)]!;
-    let lockstep = locksteps.get(kind);
-    if (lockstep === undefined) locksteps.set(kind, (lockstep = new Lockstep(kind, limits.modules, limits.translate)));
+    const lockstep = locksteps.take(kind);
     const program = new ProgramMaker(random).make(kind, lockstep.pageEntries);
     const plan = makePlan(random);
     programs++;
     if (lockstep.run(program, plan) !== null) reports.push(lockstep.report(program, plan));
   }
-  let [translated, instructions] = [0, 0];
-  for (const l of locksteps.values()) {
-    translated += l.translatedInstructions;
-    instructions += l.instructions;
-  }
-  return { programs, translated, instructions, reports };
+  return { programs, ...locksteps.totals, reports };
 }

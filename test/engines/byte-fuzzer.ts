@@ -42,6 +42,8 @@ const slotBytes = 64;
 const budgets = [1, 3, 10, 40] as const;
 /** Sequences between two looks at the host's memory; the guest's tables are put right after each. */
 const batch = 64;
+/** Sequences after which a guest is made anew: what a VM learns of ever other code segments does not pile up. */
+const longestLife = 100_000;
 const fprs = layout.get('fpr0')!.offset;
 const xmms = layout.get('xmm0')!.offset;
 const opcodeMaps = [
@@ -61,6 +63,7 @@ class ByteGuest {
   readonly guest: Guest;
   readonly kind: GuestKind;
   instructions = 0;
+  sequences = 0;
   private readonly random: Random;
   private slot = 0;
   private readonly log: LogReader;
@@ -136,6 +139,7 @@ class ByteGuest {
     const { vm, vcpu } = guest;
     const { fields: state, engine } = vcpu;
     const bytes = this.sequence();
+    this.sequences++;
     // Sometimes across two pages, or up to the last byte of code.
     let offset = (this.slot++ % (this.code / slotBytes)) * slotBytes;
     if (random(8) === 0) offset = (1 + random(CODE_PAGES)) * 4096 - 1 - random(longest);
@@ -198,7 +202,7 @@ export function fuzzBytes(random: Random, limits: ByteFuzzLimits): ByteFuzzResul
   while (sequences < limits.sequences && failures.length < limits.failures && performance.now() < end) {
     const kind = kinds[random(kinds.length)]!;
     let guest = guests.get(kind);
-    if (guest === undefined) guests.set(kind, (guest = new ByteGuest(kind, random)));
+    if (guest === undefined || guest.sequences >= longestLife) guests.set(kind, (guest = new ByteGuest(kind, random)));
     const before = guest.instructions;
     let failed = false;
     for (let i = Math.min(batch, limits.sequences - sequences); i > 0; i--) {
