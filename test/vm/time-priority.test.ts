@@ -160,3 +160,36 @@ testEngines('row 21: when the page is another’s, translated code notices', (en
   for (let i = 1; i <= times; i++) sum += i & 0x7f;
   assert.equal(vcpu.fields.get32('rdi'), sum);
 });
+
+testEngines(
+  'row 21: a watchpoint on the task priority is met, also where translated code has reached it by itself',
+  (engine) => {
+    const code = asm().put(0xbb, dword(1000)).label('again').put(store(TPR, 0x20), 0x8b, 0x0d, dword(TPR));
+    const vm = guest(engine, code.put(0xeb, to('again', 1)).finish(), visible);
+    const vcpu = vm.vcpu(0);
+    assert.equal(vcpu.enter(20_000).kind, 'budget');
+    for (const kind of ['write', 'read'] as const) {
+      vcpu.debug.set({ watchpoints: [{ address: TPR, length: 4, kind }] });
+      const exit = vcpu.enter(1000);
+      assert.ok(exit.kind === 'debug' && exit.reason === 'watchpoint' && exit.address === TPR, exit.kind);
+      vcpu.debug.set({});
+      assert.equal(vcpu.enter(20_000).kind, 'budget');
+    }
+  },
+);
+
+testEngines('row 21: so is a breakpoint of the guest’s own debug registers', (engine) => {
+  const code = asm()
+    .put(0xbb, dword(6000), 0xbd, dword(2))
+    .label('again')
+    .put(store(TPR, 0x20), 0x8b, 0x0d, dword(TPR), 0x4b, 0x75, to('again', 1)) // dec ebx; jnz
+    .put(0xb8, dword(TPR), 0x0f, 0x23, 0xc0, 0xb8, dword(0x000d_0402), 0x0f, 0x23, 0xf8) // DR0, DR7: four bytes, writes
+    .put(0xbb, dword(3), 0x4d, 0x75, to('again', 1), HLT)
+    .finish();
+  const vm = guest(engine, code, visible);
+  vm.physical.writeBytes(HANDLER, Uint8Array.from([0xff, 0x05, ...dword(COUNT), 0xcf]));
+  giveIdt(vm, { 1: HANDLER });
+  vm.vcpu(0).fields.set64('rsp', 0x8000n);
+  assert.equal(vm.vcpu(0).enter(100_000).kind, 'halt');
+  assert.equal(vm.physical.read32(COUNT), 3);
+});
