@@ -4,12 +4,12 @@
  */
 
 import { slotCount, slotsOffset } from '../state/layout.ts';
-import { fusions } from './fusions.ts';
+import { fusions, parseFusion } from './fusions.ts';
 import { findKind, fusionKind, kindAt, kindOf, partStep, type RecordKind, recordKinds } from './records.ts';
 
 /** Kinds that some fusions begin with so far: those that are complete, and what they may go on with, by kind. */
 interface Begun {
-  readonly complete: RecordKind[];
+  readonly complete: number[];
   readonly next: Map<number, Begun>;
 }
 const newBegun = (): Begun => ({ complete: [], next: new Map() });
@@ -28,14 +28,14 @@ function beginning(first: number): Begun | undefined {
   if (beginnings[first] !== undefined || indices === undefined) return beginnings[first];
   const root = newBegun();
   for (const index of indices) {
-    const kind = fusionKind(index);
     let at = root;
-    for (const part of kind.parts.slice(1)) {
-      let next = at.next.get(part.kind.id);
-      if (next === undefined) at.next.set(part.kind.id, (next = newBegun()));
+    for (const { key } of parseFusion(fusions[index]!).slice(1)) {
+      const { id } = findKind(key)!;
+      let next = at.next.get(id);
+      if (next === undefined) at.next.set(id, (next = newBegun()));
       at = next;
     }
-    at.complete.push(kind);
+    at.complete.push(index);
   }
   beginnings[first] = root;
   return root;
@@ -164,7 +164,8 @@ function find(words: Int32Array, i: number, count: number): RecordKind | null {
   for (let k = i + 1; k < count && entries[k] !== RECORD; k++) {
     begun = begun.next.get(kinds[k]!);
     if (begun === undefined) break;
-    for (const kind of begun.complete) {
+    for (const index of begun.complete) {
+      const kind = fusionKind(index);
       if (fits(words, i, kind)) {
         found = kind;
         break;
