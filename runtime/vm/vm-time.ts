@@ -260,7 +260,7 @@ export class VmTime implements TimeStampCounter {
   wait(until: bigint): void {
     const { clock, active } = this;
     if (active === null) return;
-    const others = this.vcpus.some((vcpu) => vcpu !== active && vcpu.runnable);
+    const others = this.hasOthers(active);
     if (clock instanceof VirtualClock) {
       let nanos = Math.ceil(Math.min(this.nanosAt(until), clock.nextDeadline()) - clock.now());
       if (others) nanos = Math.min(nanos, pauseNanos);
@@ -268,7 +268,14 @@ export class VmTime implements TimeStampCounter {
     }
     if (others) this.onPause();
   }
-  /** Told when the vCPU that is entered waits for a time and others do not. */
+  /** The vCPU that is entered spins: others have their turn. */
+  pause(): void {
+    if (this.active !== null && this.hasOthers(this.active)) this.onPause();
+  }
+  private hasOthers(active: TimedVcpu): boolean {
+    return this.vcpus.some((vcpu) => vcpu !== active && vcpu.runnable);
+  }
+  /** Told when the vCPU that is entered waits for something and others do not. */
   onPause: () => void = () => {};
 
   /** Every vCPU waits: virtual time goes on to the next alarm. @returns nanoseconds that the host is to wait for it */

@@ -299,6 +299,7 @@ export class Vm {
         programs.forget();
       }
     };
+    if (this.vcpus.length > 1) for (const { fields } of this.vcpus) fields.set32('hasTurns', 1);
     this.io.ports.programsChanged = noting('directPorts');
     this.io.memory.programsChanged = noting('directMemory');
     this.physical.mmio = new OutsideMemory(

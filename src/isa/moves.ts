@@ -57,7 +57,11 @@ function exchange(b: Builder, { dst, src }: Insn): void {
 define('XCHG', ['86 Eb,Gb lock', '87 Ev,Gv lock', '90+r Zv,rAX'], exchange);
 // Not an exchange of eAX with itself, which would clear the upper half of RAX.
 define('NOP', ['90'], () => {});
-define('PAUSE', ['F3 90'], () => {});
+// Whoever spins beside other processors of one thread spins in vain.
+define('PAUSE', ['F3 90'], (b, x) => {
+  b.callIf(b.state32('hasTurns'), 'pause', x);
+  b.jump(b.i64(x.next));
+});
 
 define('XLAT', ['D7'], (b, { addressWidth, segment }) => {
   const offset = b.add(b.emit<'i64'>('reg.get', [], RBX), b.extendU(b.register(RAX, 8) as Value<'i32'>));

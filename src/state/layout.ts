@@ -152,6 +152,7 @@ function rows(): Row[] {
   add(null, 'u64', 'linkEpoch'); // links between the interpreter's blocks that were made in an earlier one are out of force
   add(null, 'u64', 'translated'); // instructions retired in translated regions
   add(null, 'u32', 'budget'); // instructions left in this slice (signed); regions and blocks count it down
+  add(null, 'u32', 'hasTurns'); // not 0: there are other processors, and PAUSE ends the turn of this one
   add(null, 'u32', 'directPorts'); // not 0: there are programs that answer at ports (src/system/port-io.ts)
   add(null, 'u32', 'attention'); // set from anywhere: leave at the next region head, back edge or block end
   add(null, 'u32', 'leave'); // why the core returned, src/execute/leave.ts

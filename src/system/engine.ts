@@ -58,6 +58,8 @@ export interface TimeStampCounter {
   nanosAt(tsc: bigint): number;
   /** The program that is run has nothing to do until it shows a value: time may pass until then, or less. */
   wait?(until: bigint): void;
+  /** The processor spins, and others may have their turn. */
+  pause?(): void;
 }
 
 /** What the embedder answers in the place of the processor (runtime/vm/embedder-accesses.ts). Each may throw `exitRequest`. */

@@ -34,7 +34,7 @@ import { swapgs, syscall, sysenter, sysexit, sysret } from './syscall.ts';
 import { rsm } from './system-management.ts';
 import { lar, lgdt, lidt, lldt, lsl, ltr, verr, verw } from './tables.ts';
 import { farCall, farJump, farReturn } from './transfers.ts';
-import { tpause, umwait } from './waiting.ts';
+import { pause, tpause, umwait } from './waiting.ts';
 import { fldenv, fnsave, fnstenv, frstor } from './x87-environment.ts';
 import { xgetbv, xrstor, xrstors, xsave, xsavec, xsaveopt, xsaves, xsetbv } from './xsave.ts';
 
@@ -83,6 +83,7 @@ export const helpers = {
   wrmsr,
   cpuid,
   random,
+  pause,
   tpause,
   umwait,
   vmcall,

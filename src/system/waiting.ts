@@ -1,5 +1,5 @@
 /**
- * TPAUSE and UMWAIT: a program waits until the time-stamp counter shows a value, or the system's limit is over. Either may
+ * PAUSE beside other processors, and TPAUSE and UMWAIT: a program waits until the time-stamp counter shows a value, or the system's limit is over. Either may
  * end sooner for reasons of the processor's own: it is a hint that time can be let pass. SDM volume 2, TPAUSE, UMWAIT.
  */
 import { generalProtection } from './fault.ts';
@@ -26,6 +26,11 @@ function wait(p: Processor, lasts: boolean): void {
   p.engine.setFlags(limited && timeStamp(p) >= until ? CF : 0);
 }
 
+/** `pause`: another processor may have its turn. */
+export function pause(p: Processor): void {
+  p.advance();
+  p.tsc.pause?.();
+}
 /** `tpause` (register): lasts as long as the machine lets it. */
 export function tpause(p: Processor): void {
   wait(p, true);

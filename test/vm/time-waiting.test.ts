@@ -8,7 +8,11 @@ const FLAG = 0x3000;
 const ROUNDS = 0x3004;
 const WORK = 400_000;
 
-testEngines('row 17: while one processor waits in TPAUSE, vm.run() gives the others their turn', async (engine) => {
+for (const [name, instruction] of [
+  ['TPAUSE', [0x66, 0x0f, 0xae, 0xf1]], // tpause ecx
+  ['PAUSE', [0xf3, 0x90]],
+] as const)
+testEngines(`row 17: while one processor waits in ${name}, vm.run() gives the others their turn`, async (engine) => {
   const seen: number[] = [];
   for (const clock of ['virtual', 'virtual', 'host'] as const) {
     const vm = emptyVm(engine, { cpus: 2, clock, model: 'max', random: { seed: 1 } });
@@ -21,7 +25,7 @@ testEngines('row 17: while one processor waits in TPAUSE, vm.run() gives the oth
     const waiting = new Assembler(BigInt(origin + 0x1000))
       .label('again')
       .put(0x31, 0xc9, 0x0f, 0x31, 0x83, 0xc2, 0x01) // xor ecx, ecx; rdtsc; add edx, 1: seconds from now
-      .put(0x66, 0x0f, 0xae, 0xf1, 0xff, 0x05, dword(ROUNDS)) // tpause ecx; inc dword [ROUNDS]
+      .put(...instruction, 0xff, 0x05, dword(ROUNDS)) // it waits; inc dword [ROUNDS]
       .put(0x80, 0x3d, dword(FLAG), 0, 0x74, to('again', 1), 0xf4) // cmp byte [FLAG], 0; je; hlt
       .finish();
     const ram = { bytes: vm.ram };
