@@ -152,7 +152,6 @@ function rows(): Row[] {
   add(null, 'u64', 'linkEpoch'); // links between the interpreter's blocks that were made in an earlier one are out of force
   add(null, 'u64', 'translated'); // instructions retired in translated regions
   add(null, 'u32', 'budget'); // instructions left in this slice (signed); regions and blocks count it down
-  add(null, 'u32', 'hasTurns'); // not 0: there are other processors, and PAUSE ends the turn of this one
   add(null, 'u32', 'directPorts'); // not 0: there are programs that answer at ports (src/system/port-io.ts)
   add(null, 'u32', 'attention'); // set from anywhere: leave at the next region head, back edge or block end
   add(null, 'u32', 'leave'); // why the core returned, src/execute/leave.ts
@@ -166,6 +165,7 @@ function rows(): Row[] {
   add(null, 'u32', 'blockRecord'); // the interpreter's current block
   add(null, 'u32', 'tlbRead', 'tlbWrite'); // address of the look-aside table in force (user or supervisor)
   add(null, 'u32', 'depth');
+  add(null, 'u32', 'hasTurns'); // not 0: there are other processors, and PAUSE ends the turn of this one
   add(null, 'u32', 'directMemory'); // not 0: there are programs that answer in guest-physical memory
   // Arguments and results of helpers and of the slow memory path.
   add(null, 'u64', 'argument0', 'argument1', 'argument2', 'argument3', 'result0', 'result1');
