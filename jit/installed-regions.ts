@@ -26,6 +26,8 @@ export interface Installed extends FoundRegion {
   readonly indirect: readonly IndirectJump[];
   /** What it was made for. */
   readonly inexact: InexactFlag;
+  /** How many instructions apart there were when it was made. */
+  readonly apart: number;
   alive: boolean;
   /** How often it was not valid where it was looked for. */
   unfound: number;
@@ -38,6 +40,7 @@ export interface Translated {
   readonly parts: readonly CodePart[];
   readonly indirect: readonly IndirectJump[];
   readonly inexact: InexactFlag;
+  readonly apart: number;
 }
 
 /** What a module of regions imports. */
@@ -103,7 +106,7 @@ export class InstalledRegions {
    * @returns its function
    */
   add(
-    { wasm, parts, indirect, inexact }: Translated,
+    { wasm, parts, indirect, inexact, apart }: Translated,
     module: WebAssembly.Module,
     context: Context,
     rip: bigint,
@@ -131,7 +134,7 @@ export class InstalledRegions {
         if (this.remove(region)) this.onInvalidated();
       },
     }));
-    const fixed = { context: context.id, key, slot, cost, pages, users, rip, entry, indirect, inexact };
+    const fixed = { context: context.id, key, slot, cost, pages, users, rip, entry, indirect, inexact, apart };
     const region: Installed = { ...fixed, alive: true, unfound: 0 };
     let places = this.places.get(context.id);
     if (places === undefined) this.places.set(context.id, (places = new Map()));

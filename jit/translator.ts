@@ -79,6 +79,8 @@ const profileThreshold = 4;
 const maximumTargets = 48;
 /** Leaves at one instruction before its accesses are looked up one by one. */
 const retryThreshold = 512;
+/** Leaves at one that is looked up by itself until regions are searched for one that does not do so. */
+const knownPatience = 4096;
 /** Times that a region is made anew for the other state of the inexact flag. */
 const maximumFlips = 3;
 /**
@@ -119,6 +121,8 @@ export class Translator implements Regions {
   private readonly seen = new Map<bigint, readonly bigint[]>();
   /** Instructions that leave their regions often, and how often the others have. */
   private readonly apart = new Set<bigint>();
+  /** How many there were before each of them. */
+  private readonly apartBefore = new Map<bigint, number>();
   private readonly retries = new Map<number, number>();
   private readonly waiting = new Set<Waiting>();
   /** How much of the hot code is with the compiler now, which may not be ready for any. */
@@ -220,22 +224,35 @@ export class Translator implements Regions {
     this.retries.set(key, count);
     if (count < retryThreshold) return;
     const rip = bigOf(key);
-    if (this.apart.has(rip)) this.retries.set(key, Number.NEGATIVE_INFINITY); // known, and not asked again
-    if (this.apart.has(rip) || !this.isDue(1)) return;
+    const before = this.apartBefore.get(rip);
+    if (before !== undefined) this.retries.set(key, -knownPatience);
+    if (!this.isDue(1)) return;
     const regions = this.installed.newest(context.id);
     const physicalOf = (at: bigint) => this.parts.engine.pages.physicalOf(linearOf(context, at));
     const holds = (region: Installed, physical: number): boolean =>
       region.users.some((user) => physical >= user.physical && physical < user.physical + user.length);
     const at = physicalOf(rip);
+    if (before !== undefined) {
+      // It is looked up by itself and leaves all the same, or a region that was under way then was made without that.
+      for (const region of regions)
+        if (region.apart <= before && holds(region, at)) this.translate(region.rip, context);
+      return;
+    }
     const first = regions.filter((region) => holds(region, at));
     // What would be next in these regions goes along, for one translation less.
     const often = [...this.retries].flatMap(([other, times]) => (times >= retryThreshold / 4 ? [bigOf(other)] : []));
     const along = often.map((other) => ({ other, physical: physicalOf(other) }));
     const next = along.filter(({ physical }) => first.some((region) => holds(region, physical)));
     const places = [at, ...next.map(({ physical }) => physical)];
-    for (const each of [rip, ...next.map(({ other }) => other)]) this.apart.add(each);
+    for (const each of [rip, ...next.map(({ other }) => other)]) this.lookUpApart(each);
     for (const region of regions)
       if (places.some((physical) => holds(region, physical))) this.translate(region.rip, context);
+  }
+
+  private lookUpApart(rip: bigint): void {
+    if (this.apart.has(rip)) return;
+    this.apartBefore.set(rip, this.apart.size);
+    this.apart.add(rip);
   }
 
   /**
@@ -367,7 +384,7 @@ export class Translator implements Regions {
     for (const waiting of this.waiting) {
       const { key, context: wanted } = waiting;
       if (wanted.id !== context.id || !spans.some(({ from, length }) => key >= from && key < from + length)) continue;
-      if (this.valid(context, key) !== null) continue; // it is to be translated again
+      if (waiting.again || this.valid(context, key) !== null) continue; // it is to be translated again
       this.waiting.delete(waiting);
       this.settled.delete(context.id, key);
       this.parts.engine.regionChanged(key, context.id);
@@ -455,7 +472,7 @@ export class Translator implements Regions {
     const { ranges, instructions, indirect, inexact } = made;
     const parts = partsOf(ranges, context);
     if (!snapshot.isCurrent(parts)) return false; // overwritten meanwhile
-    const translated = { wasm, instructions, parts, indirect, inexact };
+    const translated = { wasm, instructions, parts, indirect, inexact, apart: apart.size };
     const main = this.install(translated, module, context, rip, snapshot.places());
     const kept = this.keep(wasm, made, parts, rip, context, snapshot, apart);
     if (kept !== null) this.parts.cache?.executes(kept, module, main);
@@ -518,8 +535,9 @@ export class Translator implements Regions {
       const parts = region.parts.map(({ page, offset, code }) => ({ page, offset, length: code.length }));
       const { instructions, indirect, rip, inexact } = region;
       for (const jump of indirect) this.see(jump);
-      for (const at of region.apart) this.apart.add(at);
-      const main = this.install({ wasm, instructions, parts, indirect, inexact }, module, context, rip, physical);
+      for (const at of region.apart) this.lookUpApart(at);
+      const translated = { wasm, instructions, parts, indirect, inexact, apart: this.apart.size };
+      const main = this.install(translated, module, context, rip, physical);
       cache.executes(region, module, main);
       this.statistics.fromCache++;
       return true;
@@ -555,7 +573,7 @@ export class Translator implements Regions {
 
   /** Forgets every region and what was learned of them; the interpreter goes on and hot code is translated again. */
   dropAll(): void {
-    for (const learned of [this.seen, this.apart, this.retries, this.flips]) learned.clear();
+    for (const learned of [this.seen, this.apart, this.apartBefore, this.retries, this.flips]) learned.clear();
     this.companions.length = 0;
     this.installed.clear();
     this.statistics.dropped++;
@@ -563,6 +581,6 @@ export class Translator implements Regions {
   /** As it was when it was new: all translations are dropped, and what was learnt of the guest is forgotten. */
   forget(): void {
     this.dropAll();
-    for (const known of [this.settled, this.warm, this.seen, this.apart, this.retries, this.flips]) known.clear();
+    for (const known of [this.settled, this.warm]) known.clear();
   }
 }

@@ -37,7 +37,7 @@ async function run(path: string, engine: Engine) {
   );
   try {
     const image = readFileSync(new URL(`../bench/guests/built/${path}.elf`, import.meta.url));
-    machine.start(loadGuest(image, machine.ram, { name: 'guest', commandLine: 'repeat=2', modules: [] }).state);
+    machine.start(loadGuest(image, machine.ram, { name: 'guest', commandLine: 'repeat=12', modules: [] }).state);
     const end = await machine.run({ signal: AbortSignal.timeout(120_000) });
     const { instructions, regions } = machine.statistics();
     return { end, output: Buffer.from(output).toString(), instructions, regions };
