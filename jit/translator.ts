@@ -471,7 +471,7 @@ export class Translator implements Regions {
   ): boolean {
     const { ranges, instructions, indirect, inexact } = made;
     const parts = partsOf(ranges, context);
-    if (!snapshot.isCurrent(parts)) return false; // overwritten meanwhile
+    if (!snapshot.isCurrent(parts) || !this.parts.engine.contexts.knows(context)) return false; // overwritten meanwhile
     const translated = { wasm, instructions, parts, indirect, inexact, apart: apart.size };
     const main = this.install(translated, module, context, rip, snapshot.places());
     const kept = this.keep(wasm, made, parts, rip, context, snapshot, apart);

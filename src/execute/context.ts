@@ -53,10 +53,15 @@ const WRITABLE = 2;
 const EXPAND_DOWN = 4;
 const CODE = 8;
 
+/** So many are known before all are forgotten: a guest may make one of each base that a code segment can have. */
+export const maximumContexts = 2048;
+
 /** Numbers the contexts of a VM; the same mode bits have one number on all its vCPUs. */
 export class Contexts {
   private readonly byKey = new Map<string, Context>();
   private readonly byId = new Map<number, Context>();
+  /** How often all were forgotten: numbers may mean others since. */
+  epoch = 0;
   private readonly lacks: readonly string[];
   private readonly baseBits: LinearBits;
 
@@ -69,6 +74,22 @@ export class Contexts {
     this.baseBits = baseBits;
   }
 
+  get size(): number {
+    return this.byId.size;
+  }
+  get isFull(): boolean {
+    return this.size > maximumContexts;
+  }
+  /** All are forgotten; whoever keeps code by their numbers drops it. */
+  clear(): void {
+    this.byKey.clear();
+    this.byId.clear();
+    this.epoch++;
+  }
+  /** Its number means this context still. */
+  knows(context: Context): boolean {
+    return this.byId.get(context.id) === context;
+  }
   /** The context that the state is in; sets the field `context`. */
   current(state: CpuState): Context {
     const { u32 } = state;

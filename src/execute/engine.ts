@@ -59,6 +59,7 @@ export class Engine {
   readonly state: CpuState;
   readonly core: CoreExports;
   readonly contexts: Contexts;
+  private contextEpoch = 0;
   /** How often generated code came back, by the codes of leave.ts. */
   readonly leaves = new Uint32Array(16);
   regions: Regions | null = null;
@@ -66,7 +67,6 @@ export class Engine {
   private readonly code: CodeMemory;
   readonly jumps: JumpCache;
   readonly maker: BlockMaker;
-  /** Code bytes as the guest sees them now. */
   readonly pages: CodePages;
   private context!: Context;
   private storeRecord = 0;
@@ -148,6 +148,14 @@ export class Engine {
   contextChanged(): void {
     this.context = this.contexts.current(this.state);
   }
+  /** There are too many, or another vCPU has found that: made code goes, which is known by their numbers. */
+  private forgetContexts(): void {
+    if (this.contextEpoch === this.contexts.epoch) this.contexts.clear();
+    this.contextEpoch = this.contexts.epoch;
+    this.code.dropAll();
+    this.regions?.forget();
+    this.contextChanged();
+  }
   /** The context with this number is in force. */
   inContext(id: number): boolean {
     return this.context.id === id;
@@ -189,6 +197,7 @@ export class Engine {
   private runSlices(budget: number, early: boolean, beyond: number): { end: RunEnd; left: number } {
     const { u32, i32, base } = this.state;
     let left = budget;
+    if (this.contextEpoch !== this.contexts.epoch) this.forgetContexts();
     this.last = null;
     this.accesses.givenUp = false;
     while (left > 0) {
@@ -436,6 +445,7 @@ export class Engine {
   }
   private lookup(): boolean {
     const { i32 } = this.state;
+    if (this.contexts.isFull) this.forgetContexts();
     if (i32[BUDGET]! <= 0) return false; // the fetch, which may fault, is the next instruction's
     if (this.breakpoints.active && this.breakpoints.inPageOf(this.linearRip()))
       return this.breakpoints.stopsHere || this.stepHere();
@@ -519,7 +529,6 @@ export class Engine {
     return this.pages.fetchAddress(pageAfter(this.context, linearOf(this.context, block.rip))) === block.second;
   }
 
-  // --- helpers
   private helper(index: number): number {
     const next = addressOf(this.state.u32[RESULT0]!, this.state.i32[RESULT0 + 1]!);
     this.inHelper = true;
@@ -537,7 +546,6 @@ export class Engine {
     return 1;
   }
 
-  // --- faults and overwritten code
   private fault(): boolean {
     const { u32, i32, u64 } = this.state;
     const block = this.code.at(u32[BLOCK]!);

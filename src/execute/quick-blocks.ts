@@ -50,7 +50,7 @@ export class QuickBlocks implements EncodedBlock {
   private readonly templates = new Templates();
   /** Contexts by what records depend on; contexts that differ only in CS have the same. */
   private readonly modes = new Map<string, number>();
-  private readonly modeOf = new Map<Context, number>();
+  private readonly modeOf = new WeakMap<Context, number>();
   private context: Context | null = null;
   private mode = 0;
   private decode!: Decode;

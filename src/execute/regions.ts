@@ -23,4 +23,6 @@ export interface Regions {
    * start here (a page of theirs was not accessed yet); 0 = there are none.
    */
   mayFind(context: Context, key: number): number;
+  /** All are dropped, and what was learnt of the guest is forgotten. */
+  forget(): void;
 }

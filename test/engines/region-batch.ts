@@ -34,6 +34,10 @@ export class RegionBatch implements Regions {
     this.functions = regions.map((_, i) => exports[regionName(i)]);
   }
 
+  forget(): void {
+    this.offered = false;
+  }
+
   /** From now on region `number` stands at `rip`. */
   offer(number: number, context: Context, rip: bigint): void {
     this.vm.vcpu(0).table.set(1, this.functions[number]);
