@@ -458,6 +458,9 @@ function run(nodes: readonly Node[], guest: Guest): Outcome {
         return { kind: 'jump', target: (a !== 0n ? imm[0] : imm[1]) as bigint, how: 'jump' };
       case 'call':
         return { kind: 'call', helper: name };
+      case 'call.if':
+        if (a !== 0n) return { kind: 'call', helper: name };
+        break;
       default: {
         const match = memoryOp.exec(op);
         if (match === null) throw new Error(`evaluate: ${op} is not evaluated`);
