@@ -1,5 +1,5 @@
 /** The emulators that boot kernels, and the command by which each of them does. */
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { toolVersion } from '../guests/toolchain.ts';
 import type { BootFiles, Emulator } from './boot.ts';
@@ -7,6 +7,10 @@ import type { Kernel } from './catalogue.ts';
 
 const mebibyte = 2 ** 20;
 const script = (path: string) => fileURLToPath(new URL(path, import.meta.url));
+
+const main = script('../../dist/cli/main.js');
+/** Node's options, as the command's first line has them after `#!/usr/bin/env -S node`. */
+const nodeOptions = (): readonly string[] => readFileSync(main, 'utf8').split('\n', 1)[0]!.split(' ').slice(3);
 
 function jit86(
   name: string,
@@ -21,7 +25,7 @@ function jit86(
     twice,
     cannot: () => null,
     command: ({ image, initrd, commandLine, memory, cpus }: BootFiles) => [
-      ...[process.execPath, script('../../dist/cli/main.js'), 'run', image, '--initrd', initrd],
+      ...[process.execPath, ...nodeOptions(), main, 'run', image, '--initrd', initrd],
       ...['--append', commandLine, '--memory', `${memory / mebibyte}M`, '--cpus', String(cpus)],
       ...['--engine', engine, '--serial', 'stdio', '--debugcon', 'none', ...more],
     ],

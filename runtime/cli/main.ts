@@ -1,7 +1,10 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S node --v8-pool-size=0
 /**
  * The first file that the `jit86` command loads. It is written so that any Node with ES modules can parse it, and
  * loads the rest only after it has seen that this Node is new enough.
+ *
+ * The option leaves V8 as many threads as the host has cores beside this one. Where there are two, V8's usual four for
+ * compiling and collecting would take turns with the guest.
  */
 const major = Number(process.versions.node.split('.')[0]);
 if (major < 24) {
