@@ -16,7 +16,6 @@ import { importLibrary } from './arith.ts';
 import { agreement, agreementSection } from './core-agreement.ts';
 import { addAskProgram } from './direct-memory.ts';
 import { Emitter, type Expr, type MemoryLimits } from './emitter.ts';
-import { addEnterPage } from './enter-page.ts';
 import { addFlagFunctions } from './flag-functions.ts';
 import { addIsRight } from './jump-check.ts';
 import { jumpIndex } from './jump-entry.ts';
@@ -49,7 +48,6 @@ class CoreBuilder implements Reader {
     e.importMemory(memory);
     e.importTable(1);
     e.importFunction('slowRead', 'env', ['i32', 'i32', 'i32'], 'i32');
-    e.importFunction('enterData', 'env', ['i32'], 'i32');
     e.importFunction('slowWrite', 'env', ['i32', 'i32', 'i32', 'i32'], 'i32');
     e.importFunction('helper', 'env', ['i32', 'i32'], 'i32');
     e.importFunction('hostTime', 'env', ['i32'], null);
@@ -58,7 +56,6 @@ class CoreBuilder implements Reader {
     addX87Functions(e);
     addTimeStamp(e);
     addIsRight(e);
-    addEnterPage(e);
     addAskProgram(e);
     e.addFunction('enter', ['i32', 'i32'], 'i32', () => this.enter(), true);
     e.addSection(agreementSection, agreement());

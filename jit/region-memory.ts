@@ -8,7 +8,6 @@ import { accessGroups, type GroupedAccess } from './access-groups.ts';
 import { AccessSlots, type Slot } from './access-slots.ts';
 import { answeredAt, askProgram, endsLeaving } from './direct-memory.ts';
 import type { Emitter, Expr } from './emitter.ts';
-import { enterPage } from './enter-page.ts';
 import type { FastLoop, Member, Stream } from './fast-loops.ts';
 import { type Probe, probe, probeBoth } from './probe.ts';
 import type { Region, RegionBlock } from './region.ts';
@@ -104,7 +103,7 @@ export class RegionMemory {
     return probe(this.e, ...this.table(write), address, bytes);
   }
   /**
-   * A look-up whose miss leaves the region, unless the page can be entered. Where that happens often, pages may have driven each other to their other places:
+   * A look-up whose miss leaves the region: whatever else it did there, a call above all, would cost each loop registers. Where that happens often, pages may have driven each other to their other places:
    * both are looked at then.
    */
   probeOrLeave(write: boolean, address: () => Expr, bytes: number, often: boolean): Omit<Probe, 'hit'> {
@@ -112,7 +111,7 @@ export class RegionMemory {
     const leaveIf = (missed: Expr) => this.emission.exitIf(missed);
     if (often) return probeBoth(e, ...this.table(write), address, bytes, leaveIf);
     const found = this.probe(write, address, bytes);
-    e.if(e.op('i32.eqz', found.hit), () => leaveIf(e.op('i32.eqz', enterPage(e, address(), bytes, write))));
+    leaveIf(e.op('i32.eqz', found.hit));
     return found;
   }
   /** The instruction of a node has left its region often. */

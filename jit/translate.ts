@@ -106,7 +106,6 @@ function emptyModule({ shared, cpu }: TranslationMode): Emitter {
   e.importFunction('flagsTest', 'core', ['i32', 'i32'], 'i32');
   offerDirectPort(e);
   offerAskProgram(e);
-  e.offerFunction('enterPage', 'core', ['i32', 'i64', 'i32'], 'i32');
   e.offerFunction('timeStamp', 'core', ['i32', 'i32'], 'i64');
   importLibrary(e);
   offerF80Functions(e);

@@ -125,10 +125,6 @@ export class Engine {
           if ((flags & 4) !== 0) return mmu.probe(low, high, bytes, intent, (flags & 1) !== 0) ? 1 : 0;
           return this.access(address[RECORD]!, () => mmu.slowRead(low, high, bytes as 1, intent, (flags & 1) !== 0));
         },
-        enterData: (size: number): number => {
-          const [low, high] = [address[ARGUMENT3]!, address[ARGUMENT3 + 1]! | 0];
-          return mmu.enterData(low, high, size & 0xffff, size >>> 16 !== 0) ? 1 : 0;
-        },
         slowWrite: (_cpu: number, bytes: number, stack: number, record: number): number => {
           this.storeRecord = record;
           const [low, high] = [address[ARGUMENT3]!, address[ARGUMENT3 + 1]!];

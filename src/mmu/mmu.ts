@@ -339,20 +339,6 @@ export class Mmu implements PageWatcher {
   private tableOf(user: boolean, write: boolean): LookAside {
     return user ? (write ? this.userWrite : this.userRead) : write ? this.supervisorWrite : this.supervisorRead;
   }
-  /**
-   * Enters the page of an access that translated code has not found, where the guest notices nothing: it may be made, and a
-   * page that was never accessed (or written to) stays out. False too where the table holds the page at its other place.
-   */
-  enterData(low: number, high: number, bytes: number, write: boolean): boolean {
-    const user = this.u32[CPL] === 3;
-    const table = this.tableOf(user, write);
-    const page = (low & ~0xfff) >>> 0;
-    if (this.alignmentChecks || (low & 0xfff) + bytes > 4096 || !this.isCanonical(high)) return false;
-    if (table.find(page, high) >= 0 || !this.walker.peek(low, high, write, user, false, this.smapEnforced()))
-      return false;
-    this.fill(low, high, user);
-    return table.find(page, high) >= 0;
-  }
 
   private prepareData(low: number, high: number, bytes: number, write: boolean, stack: boolean): boolean {
     low >>>= 0;
