@@ -103,8 +103,8 @@ export class RegionMemory {
     return probe(this.e, ...this.table(write), address, bytes);
   }
   /**
-   * A look-up whose miss leaves the region: whatever else it did there, a call above all, would cost each loop registers. Where that happens often, pages may have driven each other to their other places:
-   * both are looked at then.
+   * A look-up whose miss leaves the region: a call in its place would cost every loop around it registers. Where it happens
+   * often, pages may have driven each other to their other places: both are looked at then.
    */
   probeOrLeave(write: boolean, address: () => Expr, bytes: number, often: boolean): Omit<Probe, 'hit'> {
     const { e } = this;

@@ -3,10 +3,9 @@
  * again, optimised, when one has been entered often.
  */
 
-import { pageNumber } from '../mmu/linear.ts';
 import { BlockEnds } from './block-ends.ts';
 import type { CodeMemory, InterpreterBlock } from './code-memory.ts';
-import { type CodePages, highHalf, lowHalf } from './code-pages.ts';
+import type { CodePages } from './code-pages.ts';
 import type { Context } from './context.ts';
 import { type EncodedBlock, encodeBlock } from './encode.ts';
 import { type Block, type BlockFailure, interpreterBlock, linearOf } from './frontend.ts';
@@ -89,8 +88,6 @@ export class BlockMaker {
       physical,
       second,
       length: made.length,
-      linearPage: pageNumber(lowHalf(linear), highHalf(linear)),
-      linearSecond: crosses ? pageNumber(lowHalf(next), highHalf(next)) : -1,
       context: context.id,
       rip,
       key,
@@ -118,8 +115,6 @@ export class BlockMaker {
       physical,
       second: -1,
       length: code.length,
-      linearPage: pageNumber(lowHalf(linear), highHalf(linear)),
-      linearSecond: -1,
       context: context.id,
       rip,
       key,
@@ -149,8 +144,6 @@ export class BlockMaker {
       physical,
       second: -1,
       length: quick.codeBytes,
-      linearPage: pageNumber(lowHalf(linear), highHalf(linear)),
-      linearSecond: -1,
       context: context.id,
       rip,
       key,

@@ -25,9 +25,6 @@ export interface CodeRange {
 export interface InterpreterBlock extends CodeRange {
   readonly context: number;
   readonly rip: bigint;
-  /** Numbers of its linear pages; the second is -1 where there is none. */
-  readonly linearPage: number;
-  readonly linearSecond: number;
   /** Instruction pointer as a number: the key of the look-up. */
   readonly key: number;
   readonly single: boolean;
@@ -91,8 +88,6 @@ export class CodeMemory {
       physical: where.physical,
       second: where.second,
       length: where.length,
-      linearPage: where.linearPage,
-      linearSecond: where.linearSecond,
       context: where.context,
       rip: where.rip,
       key: where.key,

@@ -58,9 +58,6 @@ export class FetchLookAside {
   pageAt(place: number): number {
     return this.physical[place]!;
   }
-  isGlobalAt(place: number): boolean {
-    return this.global[place] !== 0;
-  }
   /** Was a page entered since the last flush of its kind? Code may rely on it. */
   wasEntered(page: number): boolean {
     return this.localPages.has(page) || this.globalPages.has(page);
@@ -104,4 +101,4 @@ export function physicalNumber(physical: number): number {
   const number = physical / 4096;
   return number < noPhysicalNumber ? number : noPhysicalNumber;
 }
-export const noPhysicalNumber = 0xffff_ffff;
+const noPhysicalNumber = 0xffff_ffff;

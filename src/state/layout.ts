@@ -232,9 +232,9 @@ const stackTlbBytes = (1 << stackTlbBits) * tlbEntryBytes;
 export const stackTlbOffsets = { supervisor: 0x6c0000, user: 0x6c0000 + stackTlbBytes };
 /**
  * Jump cache: direct-mapped by linear instruction pointer. An entry is 32 bytes: rip (u64), context (u32, 0 = none), the
- * epoch that it was found right in (u32; what is in force has both as the state has), interpreter block (u32, 0 = none), table slot of the translated region (u32, 0 =
- * none), number of the physical page that its code must be in (u32), offset in the vCPU's block of the list of its pages
- * (u32; 0 = the one page, 1 = only the engine can tell whether it is right).
+ * epoch that it was found right in (u32; what is in force has both as the state has), interpreter block (u32, 0 = none),
+ * table slot of the translated region (u32, 0 = none), number of the physical page that its code must be in (u32), offset in
+ * the vCPU's block of the list of its pages (u32; 0 = the one page, 1 = only the engine can tell whether it is right).
  */
 export const jumpCacheEntry = { rip: 0, context: 8, epoch: 12, block: 16, region: 20, physical: 24, pages: 28 };
 export const jumpCacheBits = 17;
@@ -246,7 +246,10 @@ export const jumpCacheOffset = tlbOffset + 4 * tlbBytes;
  */
 export const fetchTlbBits = 10;
 export const fetchTlbOffset = 0x6a0000;
-/** Pages of regions that have several, a list for each of the first slots of the table: how many (u32), spare (12), entries as above. */
+/**
+ * Pages of regions that have several, a list for each of the first slots of the table: how many (u32), spare (12), entries as
+ * above.
+ */
 export const pageListOffset = 0x700000;
 export const pageListBytes = 128;
 export const pageLists = 4096;

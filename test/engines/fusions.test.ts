@@ -143,8 +143,6 @@ class Comparison {
         physical: 0x50000,
         second: -1,
         length: 1,
-        linearPage: 0,
-        linearSecond: -1,
         context: 1,
         rip: BigInt(rip),
         key: rip,
