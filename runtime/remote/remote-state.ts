@@ -3,8 +3,10 @@
  * migration. Where this thread may wait for the device, its state is fetched and put back within `vm.snapshot()` and
  * `vm.restore()`; where it may not, `vm.save()` and `vm.load()` do so around them.
  */
+
 import type { StateElsewhere } from '../devices/device.ts';
 import { RemoteError, SnapshotError } from '../errors.ts';
+import { joined } from '../joined.ts';
 import * as wire from './messages.ts';
 
 /** The device's connection. */
@@ -49,13 +51,7 @@ function* saving(transferBytes: number): Talk<Uint8Array> {
     parts.push(part);
   }
   yield* setState(wire.DeviceState.RUNNING);
-  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-  }
-  return bytes;
+  return joined(parts);
 }
 
 function* loading(bytes: Uint8Array, transferBytes: number): Talk<void> {

@@ -10,9 +10,11 @@
  *   MAPS  memory maps of both address spaces                    PAGE  a run of pages of the backing store
  *   rUNS  where all runs lie
  */
+
 import { mustBeObject } from '../arguments.ts';
 import type { StateElsewhere } from '../devices/device.ts';
 import { SnapshotError } from '../errors.ts';
+import { joined } from '../joined.ts';
 import type { RegisterTuple } from '../vm/registers.ts';
 import type { TimePolicy } from '../vm/vm-time.ts';
 import { type Chunk, doneChunk, encodeChunk, readChunks, snapshotHeader } from './chunks.ts';
@@ -158,14 +160,7 @@ function standAt(vm: SavedVm, id: string, log: MemoryLog | null): void {
 
 /** All of it in one piece; see {@link snapshotParts}. */
 export function takeSnapshot(vm: SavedVm, options?: SnapshotOptions): Uint8Array {
-  const parts = [...snapshotParts(vm, options)];
-  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-  }
-  return bytes;
+  return joined([...snapshotParts(vm, options)]);
 }
 
 /** A snapshot that was read and makes sense by itself. */
