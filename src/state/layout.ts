@@ -121,6 +121,7 @@ function rows(): Row[] {
   // Where KVM's clock writes (kvm-clock.ts).
   add('msr', 'u64', 'kvmWallClock', 'kvmSystemTime');
   add('msr', 'u64', 'umwaitControl');
+  add('msr', 'u64', 'specCtrl');
   // `shutdown` = 1 after a triple fault. `interruptShadow`: 1 = after STI, 2 = after MOV SS or POP SS, for one instruction.
   add('event', 'u32', 'shutdown');
   add('event', 'u32', 'cpl', 'interruptShadow', 'halted', 'pendingException', 'pendingErrorCode', 'nmiBlocked', 'smm');

@@ -25,6 +25,9 @@ export const systemFeatures = [
   'tsc-adjust',
   'invariant-tsc',
   'arch-capabilities',
+  'spec-ctrl',
+  'stibp',
+  'bhi-ctrl',
   'hypervisor',
   'la57',
 ] as const;
@@ -107,6 +110,9 @@ const v2 = [
   'tsc-deadline',
   'invariant-tsc',
   'arch-capabilities',
+  'spec-ctrl',
+  'stibp',
+  'bhi-ctrl',
   'fsgsbase',
   'smep',
 ];

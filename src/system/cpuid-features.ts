@@ -70,8 +70,11 @@ export const leaf7Ecx: Bits = [
 ];
 export const leaf7Edx: Bits = [
   ['serialize', 14],
+  ['spec-ctrl', 26],
+  ['stibp', 27],
   ['arch-capabilities', 29],
 ];
+export const leaf7Subleaf2Edx: Bits = [['bhi-ctrl', 4]];
 export const extended1Edx: Bits = [
   ['syscall', 11],
   ['nx', 20],
@@ -124,6 +127,7 @@ export const featureWords: readonly FeatureWord[] = [
   { leaf: 7, subleaf: 0, register: 1, bits: leaf7Ebx, others: [] },
   { leaf: 7, subleaf: 0, register: 2, bits: leaf7Ecx, others: [['ospke', 4]] },
   { leaf: 7, subleaf: 0, register: 3, bits: leaf7Edx, others: [] },
+  { leaf: 7, subleaf: 2, register: 3, bits: leaf7Subleaf2Edx, others: [] },
   { leaf: 0xd, subleaf: 1, register: 0, bits: leafDEax, others: [] },
   { leaf: 0x8000_0001, subleaf: 0, register: 2, bits: extended1Ecx, others: [] },
   { leaf: 0x8000_0001, subleaf: 0, register: 3, bits: extended1Edx, others: [] },

@@ -60,6 +60,9 @@ const needs: Readonly<Record<string, readonly string[]>> = {
   mtrr: ['msr'],
   mca: ['msr', 'mce'],
   'arch-capabilities': ['msr'],
+  'spec-ctrl': ['msr'],
+  stibp: ['spec-ctrl'],
+  'bhi-ctrl': ['spec-ctrl'],
   lm: ['msr', 'pae', 'cx8', 'fxsr', 'sse2', 'tsc', 'cmov'],
   syscall: ['msr'],
   cx16: ['lm', 'cx8'],
@@ -89,7 +92,7 @@ const wordAt = (leaf: number, subleaf: number, register: number): FeatureWord | 
 function* leavesOf(source: CpuidSource): Generator<readonly [leaf: number, subleaf: number]> {
   const { maximumLeaf, brand } = source.model;
   for (let leaf = 0; leaf <= maximumLeaf; leaf++) {
-    const last = leaf === 4 ? 3 : leaf === 0xb ? 1 : leaf === 0xd ? 9 : 0;
+    const last = leaf === 4 ? 3 : leaf === 7 ? 2 : leaf === 0xb ? 1 : leaf === 0xd ? 9 : 0;
     for (let subleaf = 0; subleaf <= last; subleaf++) yield [leaf, subleaf];
   }
   if (source.features.has('hypervisor')) yield* [[0x4000_0000, 0] as const, [0x4000_0001, 0] as const];

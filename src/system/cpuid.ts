@@ -10,6 +10,7 @@ import {
   leaf7Ebx,
   leaf7Ecx,
   leaf7Edx,
+  leaf7Subleaf2Edx,
   leafDEax,
 } from './cpuid-features.ts';
 import { CR4_OSXSAVE, CR4_PKE, type Processor } from './processor.ts';
@@ -147,9 +148,10 @@ function modelLeaf(p: CpuidSource, leaf: number, subleaf: number): Leaf {
     case 4:
       return caches(p, subleaf);
     case 7:
+      if (subleaf === 2) return [0, 0, 0, word(p, leaf7Subleaf2Edx)];
       if (subleaf !== 0) return zero;
       return [
-        0,
+        word(p, leaf7Subleaf2Edx) === 0 ? 0 : 2, // the last subleaf
         word(p, leaf7Ebx),
         (word(p, leaf7Ecx) | ((p.cr4 & CR4_PKE) !== 0 ? OSPKE : 0)) >>> 0,
         word(p, leaf7Edx),

@@ -41,6 +41,19 @@ const onlyZero = (_p: Processor, value: bigint): void => {
   if (value !== 0n) throw generalProtection();
 };
 
+/** IA32_SPEC_CTRL: IBRS, STIBP and BHI_DIS_S, which have nothing to restrict here. */
+const speculationControl = checked(
+  'specCtrl',
+  (p, value) => (value & ~(p.features.has('bhi-ctrl') ? 0x403n : 3n)) === 0n,
+);
+/** IA32_PRED_CMD: the barrier of indirect branches, which has nothing to forget here. */
+const predictorCommand: Msr = {
+  read: () => {
+    throw generalProtection();
+  },
+  write: (p, value) => onlyZero(p, value & ~1n),
+};
+
 const patTypes = [0n, 1n, 4n, 5n, 6n, 7n];
 const mtrrTypes = [0n, 1n, 4n, 5n, 6n];
 const allBytes = (value: bigint, types: readonly bigint[]): boolean => {
@@ -81,9 +94,13 @@ const apicBase: Msr = {
   },
 };
 
-/** IA32_ARCH_CAPABILITIES: none of the speculation faults exist in a machine that does not speculate. */
+/**
+ * IA32_ARCH_CAPABILITIES: none of the speculation faults exist in a machine that does not speculate. Bit 1, that IBRS holds
+ * for all modes once it is set, spares systems their detours around indirect branches.
+ */
 const notVulnerable =
   (1n << 0n) |
+  (1n << 1n) |
   (1n << 3n) |
   (1n << 4n) |
   (1n << 5n) |
@@ -104,6 +121,8 @@ const table = new Map<number, Msr>([
   [0x1b, apicBase],
   [0x3a, { read: (p) => p.state.get64('featureControl') | 1n }], // locked, VMX off
   [0x3b, { read: (p) => p.state.get64('tscAdjust'), write: setTimeStampAdjust }],
+  [0x48, speculationControl],
+  [0x49, predictorCommand],
   [0x79, ignored()], // BIOS_UPDT_TRIG
   [0x8b, field('biosSign')],
   [0xe1, field('umwaitControl', 0xffff_fffdn)],
@@ -155,6 +174,7 @@ export const msrFieldTakes = (p: Processor, name: string, value: bigint): boolea
 /** The features that registers come with. */
 const owners: readonly (readonly [first: number, last: number, feature: string])[] = [
   [0x3b, 0x3b, 'tsc-adjust'],
+  [0x48, 0x49, 'spec-ctrl'],
   [0xe1, 0xe1, 'waitpkg'],
   [0xfe, 0xfe, 'mtrr'],
   [0x10a, 0x10a, 'arch-capabilities'],

@@ -31,7 +31,7 @@ const cr4 = (bit: number) => setControl(4, 2 ** bit);
 const avxState: Bytes = [...cr4(18), 0x31, 0xc9, 0x31, 0xd2, 0xb8, dword(7), 0x0f, 0x01, 0xd1];
 const AT_DATA = 0x07; // ModRM of [rDI], register 0
 
-/** By leaf (subleaf 0), register and bit. */
+/** By leaf (with its subleaf, if that is not 0), register and bit. */
 export const probes: Readonly<Record<string, Probe | null>> = {
   '1 edx 0': probe(0xd9, 0xe8),
   '1 edx 1': probe(cr4(0)),
@@ -103,7 +103,10 @@ export const probes: Readonly<Record<string, Probe | null>> = {
   '7 ecx 28': probe(0x66, 0x0f, 0x38, 0xf8, AT_DATA),
   '7 edx 4': nothing,
   '7 edx 14': probe(0x0f, 0x01, 0xe8),
+  '7 edx 26': probe(rdmsr(0x48)),
+  '7 edx 27': nothing,
   '7 edx 29': probe(rdmsr(0x10a)),
+  '7.2 edx 4': probe(0x31, 0xd2, 0xb8, dword(0x400), 0xb9, dword(0x48), 0x0f, 0x30),
   '80000001 edx 11': probe64(rdmsr(0xc000_0081)),
   '80000001 edx 20': probe(rdmsr(0xc000_0080), 0x0f, 0xba, 0xe8, 11, 0x0f, 0x30),
   '80000001 edx 26': nothing,
@@ -132,14 +135,17 @@ export function advertised(guest: Guest): Set<string> {
   const { processor } = guest.vcpu.cpu;
   const found = new Set<string>();
   const limit = (leaf: number) => cpuidLeaf(processor, (leaf & 0x8000_0000) >>> 0, 0)[0] >>> 0;
-  for (const leaf of [1, 7, 0x8000_0001, 0x8000_0007]) {
+  const places = [[1], [7], [7, 2], [0x8000_0001], [0x8000_0007]] as const;
+  for (const [leaf, subleaf = 0] of places) {
     const top = limit(leaf);
     if (leaf > top || leaf >>> 31 !== top >>> 31) continue;
-    const values = cpuidLeaf(processor, leaf, 0);
+    if (subleaf > cpuidLeaf(processor, leaf, 0)[0]) continue;
+    const values = cpuidLeaf(processor, leaf, subleaf);
+    const name = subleaf === 0 ? leaf.toString(16) : `${leaf.toString(16)}.${subleaf}`;
     for (const [i, register] of ['eax', 'ebx', 'ecx', 'edx'].entries()) {
       if (i === 0 || (leaf === 1 && i === 1)) continue; // numbers, not features
       for (let bit = 0; bit < 32; bit++)
-        if (((values[i]! >>> bit) & 1) !== 0) found.add(`${leaf.toString(16)} ${register} ${bit}`);
+        if (((values[i]! >>> bit) & 1) !== 0) found.add(`${name} ${register} ${bit}`);
     }
   }
   return found;

@@ -182,6 +182,7 @@ test('MSRs keep what they are given, refuse what they cannot hold, and unknown o
     [0xc000_0101, 0xffff_ffff_ffff_f000n],
     [0xc000_0102, 0x1000n],
     [0xc000_0103, 7n],
+    [0x48, 0x403n],
     [0x174, 8n],
     [0x277, 0x0706_0504_0100_0706n],
     [0x200, 0x8000_0006n],
@@ -197,6 +198,10 @@ test('MSRs keep what they are given, refuse what they cannot hold, and unknown o
   assert.equal(write(0x2ff, 0x1000n), '#13(0)');
   assert.equal(read(0x1234_5678), '#13(0)');
   assert.equal(write(0xfe, 0n), '#13(0)', 'read-only');
+  assert.equal(write(0x48, 4n), '#13(0)', 'SSBD is not there');
+  assert.equal(write(0x49, 1n), 'done', 'a barrier');
+  assert.equal(write(0x49, 2n), '#13(0)');
+  assert.equal(read(0x49), '#13(0)', 'write-only');
   assert.equal(read(0x802), '#13(0)', 'no local APIC');
   assert.equal(attempt(longMode(3), 'rdmsr'), '#13(0)');
 });
@@ -229,6 +234,8 @@ test('CPUID names its leaves, and shows the features that have definitions and n
   assert.equal((cpuidLeaf(m.p, 0x8000_0001, 0)[3] >>> 11) & 1, 1, 'SYSCALL in 64-bit mode');
   assert.equal((cpuidLeaf(protectedMode(0).p, 0x8000_0001, 0)[3] >>> 11) & 1, 0, 'and nowhere else');
   assert.equal(cpuidLeaf(m.p, 0x8000_0008, 0)[0], 0x3028);
+  assert.equal(cpuidLeaf(m.p, 7, 0)[3] >>> 26, 0b1011, 'IBRS, STIBP and what says that they hold for good');
+  assert.deepEqual([cpuidLeaf(m.p, 7, 0)[0], cpuidLeaf(m.p, 7, 2)[3], cpuidLeaf(m.p, 7, 3)[3]], [2, 16, 0]);
   m.p.setGpr(0, 64, 4);
   m.p.setGpr(1, 64, 1);
   run(m, 'cpuid');
