@@ -3,6 +3,7 @@ import type { Context } from '../src/execute/context.ts';
 import type { CodeSource } from '../src/execute/frontend.ts';
 import { isMarked, type SentPage } from './code-snapshot.ts';
 import type { CompilerPort, CompilerReply, CompilerRequest, TranslationMode } from './compiler-protocol.ts';
+import { DryRuns } from './dry-runs.ts';
 import { KeptPages } from './kept-pages.ts';
 import { formRegion } from './region.ts';
 import { assemble } from './translate.ts';
@@ -52,6 +53,7 @@ class SentPages implements CodeSource {
 class CompilerState {
   readonly contexts = new Map<number, Context>();
   readonly kept = new KeptPages<SentPage>();
+  private readonly dryRuns = new DryRuns();
 
   answer(mode: TranslationMode, request: TranslateRequest): CompilerReply {
     const { id, rip, seen, apart, inexact } = request;
@@ -65,6 +67,7 @@ class CompilerState {
       if (region === null) return { kind: 'nothing', id };
       const made = assemble(region, mode, inexact);
       const module = new WebAssembly.Module(made.bytes as BufferSource);
+      this.dryRuns.run(module, mode);
       const kept = Array.from(source.used, ([linear, from]) => ({ linear, request: from }));
       return { kind: 'made', id, module, ...made, kept, millis: performance.now() - started };
     } catch (error) {

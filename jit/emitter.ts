@@ -168,6 +168,11 @@ export class Emitter {
   importGlobal(name: string, from: string, type: Type, mutable: boolean): void {
     this.m.addGlobalImport(name, from, name, wasmTypes[type], mutable);
   }
+  /** A global of the module's own, 0 at first, that others can import. */
+  exportGlobal(name: string, type: Type, mutable: boolean): void {
+    this.m.addGlobal(name, wasmTypes[type], mutable, this.op(`${type}.const`, type === 'i64' ? 0n : 0));
+    this.m.addGlobalExport(name, name);
+  }
   /** Adds a function whose statements `body` emits. */
   addFunction(
     name: string,

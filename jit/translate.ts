@@ -102,14 +102,18 @@ function emptyModule({ shared, cpu }: TranslationMode): Emitter {
   e.cpuBase = cpu ?? null;
   e.importMemory({ ...coreMemory, shared });
   e.importTable(1);
+  importFunctions(e);
+  offerF80Functions(e);
+  return e;
+}
+/** Declares, or offers, the functions and globals that regions may import. */
+export function importFunctions(e: Emitter): void {
   e.importFunction('flagsWord', 'core', ['i32'], 'i32');
   e.importFunction('flagsTest', 'core', ['i32', 'i32'], 'i32');
   offerDirectPort(e);
   offerAskProgram(e);
   e.offerFunction('timeStamp', 'core', ['i32', 'i32'], 'i64');
   importLibrary(e);
-  offerF80Functions(e);
-  return e;
 }
 
 /** Fills a module. True: the state of the inexact flag makes a difference. */
