@@ -14,9 +14,6 @@ import { hotThreshold } from './leave.ts';
 import type { Processor } from './processor.ts';
 import { QuickBlocks } from './quick-blocks.ts';
 
-/** What the optimisation of a block costs is saved by so many entries of it. */
-const usualPatience = 200;
-
 /** The page that follows the one of a linear address. */
 export function pageAfter(context: Context, linear: bigint): bigint {
   const next = (linear & ~0xfffn) + 4096n;
@@ -42,8 +39,12 @@ export interface KnownBlocks {
 export class BlockMaker {
   /** Helpers that blocks call, by their numbers in records. */
   readonly helperNames: string[] = [];
-  /** Entries until a block that was made in haste is made again; 0 = nothing is made in haste. */
-  patience = usualPatience;
+  /**
+   * Entries until a block that was made in haste is made again; 0 = nothing is made in haste. An optimised block has a
+   * seventh less records, which some ten thousand entries of it take to save what the optimisation costs: usually it is
+   * time when the block is hot.
+   */
+  patience = hotThreshold;
   /** Instructions that blocks end with. */
   readonly ends = new BlockEnds();
   private known: KnownBlocks | null = null;
@@ -154,6 +155,10 @@ export class BlockMaker {
     this.countAnew(block);
     this.keep(context, block, quick);
     return block;
+  }
+  /** Blocks are made again before they count as hot. */
+  get isImpatient(): boolean {
+    return this.patience < hotThreshold;
   }
   /** As if the block had just been made. */
   countAnew(block: InterpreterBlock): void {

@@ -373,12 +373,15 @@ export class Engine {
     const region = this.regions?.find(this.context, key) ?? null;
     if (region !== null) return this.remember(block ?? null, region);
     if (block === undefined) throw new InternalError('engine: a block that is not there has become hot');
-    if (block.quick) {
-      this.maker.makeAgain(block, this.context);
-      this.jumps.drop(this.state.u32[RIP]!, this.state.u32[RIP + 1]!, this.context.id);
-      return;
-    }
-    this.askAgain(block, this.regions?.hot(block, this.context) ?? neverAgain);
+    if (block.quick && this.maker.isImpatient) return this.makeAgain(block);
+    const entries = this.regions?.hot(block, this.context) ?? neverAgain;
+    // What was made in haste has few records more: they matter where nothing else becomes of a block.
+    if (block.quick && entries === neverAgain) this.makeAgain(block);
+    if (block.alive) this.askAgain(block, entries);
+  }
+  private makeAgain(block: InterpreterBlock): void {
+    this.maker.makeAgain(block, this.context);
+    this.jumps.drop(this.state.u32[RIP]!, this.state.u32[RIP + 1]!, this.context.id);
   }
   /** The block counts as hot after so many more entries. */
   private askAgain(block: InterpreterBlock, entries: number): void {
