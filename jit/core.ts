@@ -7,7 +7,7 @@
  */
 
 import { blockEntriesOffset, blockHeaderBytes, blockLink } from '../src/execute/encode.ts';
-import { hotThreshold, LEFT, leave } from '../src/execute/leave.ts';
+import { hotThreshold, LEFT, leave, retriesPerLeave } from '../src/execute/leave.ts';
 import { allKinds, isSpecial, joinImmediates, type Part, partStep, type RecordKind } from '../src/execute/records.ts';
 import { FLAG_CARRY_BIT } from '../src/ir/flags.ts';
 import type { Type } from '../src/ir/types.ts';
@@ -98,7 +98,7 @@ class CoreBuilder implements Reader {
             );
             e.brIf('found', e.op('i32.and', same, inForce));
           });
-          this.findEntry(entry, rip);
+          this.findEntry(entry, rip, leave.lookup);
           e.if(field(jumpCacheEntry.region), () => {
             e.set(before, e.i32(0));
             e.setState64(
@@ -111,7 +111,7 @@ class CoreBuilder implements Reader {
               'translated',
               e.op('i64.sub', e.state64('translated'), e.op('i64.extend_s', e.state32('budget'))),
             );
-            e.if(e.op('i64.eq', e.get(rip, 'i64'), e.i64(LEFT)), () => e.return(e.state32('leave')));
+            e.if(e.op('i64.eq', e.get(rip, 'i64'), e.i64(LEFT)), () => this.leftRegion(entry, rip));
             e.setState64('rip', e.get(rip, 'i64'));
             e.if(e.op('i32.ge_s', e.state32('profileCount'), e.i32(profileEntries)), () =>
               e.return(e.i32(leave.profile)),
@@ -145,8 +145,23 @@ class CoreBuilder implements Reader {
     e.unreachable();
   }
 
+  /** A region has left: for an instruction that begins a block too, the block is run. */
+  private leftRegion(entry: number, rip: number): void {
+    const { e } = this;
+    const again = e.i32(leave.retry);
+    e.if(e.op('i32.ne', e.state32('leave'), again), () => e.return(e.state32('leave')));
+    const retries = e.share(e.op('i32.add', e.state32('retries'), e.i32(1)), 'i32');
+    e.setState32('retries', retries());
+    e.if(e.op('i32.ge_u', retries(), e.i32(retriesPerLeave)), () => e.return(e.i32(leave.retry)));
+    e.set(rip, e.state64('rip'));
+    this.findEntry(entry, rip, leave.retry);
+    e.if(e.load('i32', this.get(entry), jumpCacheOffset + jumpCacheEntry.region), () => e.return(e.i32(leave.retry)));
+    e.set(BLOCK, e.i32(0));
+    e.br('next');
+  }
+
   /** Sets `entry` to what `rip` leads to in the jump cache, or leaves. */
-  private findEntry(entry: number, rip: number): void {
+  private findEntry(entry: number, rip: number, otherwise: number): void {
     const { e } = this;
     const low = () => e.op('i32.wrap', e.get(rip, 'i64'));
     const offset = e.op('i32.mul', jumpIndex(e, low), e.i32(jumpCacheEntryBytes));
@@ -158,14 +173,15 @@ class CoreBuilder implements Reader {
         e.op('i64.ne', e.load('i64', this.get(entry), jumpCacheOffset + jumpCacheEntry.context), e.codeInForce()),
       );
     const isRight = () => e.call('isRight', [this.get(CPU), this.get(entry), e.get(rip, 'i64')], 'i32');
-    e.block('here', () => {
-      e.brIf('here', e.op('i32.eqz', miss()));
-      e.brIf('here', isRight());
+    const here = e.label('here');
+    e.block(here, () => {
+      e.brIf(here, e.op('i32.eqz', miss()));
+      e.brIf(here, isRight());
       // Perhaps another entry has pushed it aside.
       e.set(entry, e.op('i32.xor', this.get(entry), e.i32(jumpCacheEntryBytes)));
-      e.brIf('here', e.op('i32.eqz', miss()));
-      e.brIf('here', isRight());
-      e.return(e.i32(leave.lookup));
+      e.brIf(here, e.op('i32.eqz', miss()));
+      e.brIf(here, isRight());
+      e.return(e.i32(otherwise));
     });
   }
 

@@ -219,14 +219,14 @@ export class Translator implements Regions {
   }
 
   /** An instruction was left to the interpreter: one that often is gets no group of accesses. */
-  retried(context: Context, key: number): void {
-    const count = (this.retries.get(key) ?? 0) + 1;
+  retried(context: Context, key: number, times = 1): void {
+    const count = (this.retries.get(key) ?? 0) + times;
     this.retries.set(key, count);
     if (count < retryThreshold) return;
     const rip = bigOf(key);
     const before = this.apartBefore.get(rip);
     if (before !== undefined) this.retries.set(key, -knownPatience);
-    if (!this.isDue(1)) return;
+    if (!this.isDue(times)) return;
     const regions = this.installed.newest(context.id);
     const physicalOf = (at: bigint) => this.parts.engine.pages.physicalOf(linearOf(context, at));
     const holds = (region: Installed, physical: number): boolean =>

@@ -64,8 +64,20 @@ export function takenBranchAt(bytes: Uint8Array, context: Context, flags: number
 /** What else goes on somewhere else. */
 const transfers = new Set(['INT', 'INT1', 'INT3', 'INTO', 'SYSCALL', 'SYSENTER', 'RSM']);
 
+/** Which blocks of one instruction end a basic block. */
+export class BasicBlocks {
+  private readonly known = new WeakMap<object, boolean>();
+
+  /** @param bytes of the block's instruction, asked for the first time */
+  endWith(block: object, context: Context, bytes: () => Uint8Array): boolean {
+    let ends = this.known.get(block);
+    if (ends === undefined) this.known.set(block, (ends = endsBasicBlock(bytes(), context)));
+    return ends;
+  }
+}
+
 /** Do the bytes begin with an instruction that ends a basic block, whether it goes somewhere else or not? */
-export function endsBasicBlock(bytes: Uint8Array, context: Context): boolean {
+function endsBasicBlock(bytes: Uint8Array, context: Context): boolean {
   const decoded = decoderWithout(context.lacks)(bytes, 0, bytes.length, 0n, context.codeSize);
   if (decoded.failure !== null) return false;
   const { name } = decoded.definition;

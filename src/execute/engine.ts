@@ -11,7 +11,7 @@ import { offsetOf, profileEntries, profileOffset } from '../state/layout.ts';
 import { GP } from '../state/vectors.ts';
 import { exitRequest } from '../system/exit-request.ts';
 import { BlockMaker, pageAfter } from './block-maker.ts';
-import { endsBasicBlock, isRepeated, takenBranchAt } from './branches.ts';
+import { BasicBlocks, isRepeated, takenBranchAt } from './branches.ts';
 import { Breakpoints } from './breakpoints.ts';
 import { BudgetTime } from './budget-time.ts';
 import type { CodeMemory, InterpreterBlock } from './code-memory.ts';
@@ -41,6 +41,7 @@ const RECORD = word('leaveRecord');
 const ARGUMENT3 = word('argument3');
 const RESULT0 = word('result0');
 const PROFILE_COUNT = word('profileCount');
+const RETRIES = word('retries');
 const FAULT_VECTOR = word('faultVector');
 const FAULT_CODE = word('faultErrorCode');
 const RFLAGS = word('rflagsRest');
@@ -80,7 +81,7 @@ export class Engine {
   private inHelper = false;
   /** A basic block ended with the last {@link step}. */
   endedBlock = false;
-  private readonly blockEnds = new WeakMap<InterpreterBlock, boolean>();
+  private readonly basicBlocks = new BasicBlocks();
   private eventsAfterFault = false;
   /** What was left when STI began a shadow; the run goes on, and less being left at its end, the shadow is over. */
   private shadowAt = -1;
@@ -280,7 +281,7 @@ export class Engine {
     this.last = block;
     if (forBranches)
       this.taken = takenBranchAt(this.codeAtRip(), this.context, this.flags(), this.state.u64[RCX >> 1]!);
-    if (forBlocks) this.endedBlock = this.endsBlock(block);
+    if (forBlocks) this.endedBlock = this.basicBlocks.endWith(block, this.context, () => this.codeAtRip());
     mmu.collecting = true;
     const code = this.core.enter(base, block.address);
     const events = code === leave.done ? false : this.leave(code);
@@ -296,15 +297,6 @@ export class Engine {
     if (goesOn && linear >= 0n) this.breakpoints.pass();
     else if (code !== leave.fault) this.breakpoints.executed(linear);
     return events || u32[PENDING] !== 0 || mmu.watches.met;
-  }
-  /** A basic block ends with this one instruction, which is next. */
-  private endsBlock(block: InterpreterBlock): boolean {
-    let ends = this.blockEnds.get(block);
-    if (ends === undefined) {
-      ends = endsBasicBlock(this.codeAtRip(), this.context);
-      this.blockEnds.set(block, ends);
-    }
-    return ends;
   }
   /** Did the last {@link step} end anywhere but at the next instruction, or the same one of a repetition? */
   get branched(): boolean {
@@ -402,14 +394,19 @@ export class Engine {
     const block = this.block(false);
     if (block === null) return this.eventsAfterFault;
     const code = this.core.enter(this.state.base, block.address);
-    return code === leave.budget ? this.retry() : this.leave(code);
+    return code === leave.budget ? this.state.i32[BUDGET]! > 0 && this.stepHere() : this.leave(code);
   }
+  /** A region has left an instruction to the interpreter, which goes on there with a block, or does this one by itself. */
   private retry(): boolean {
-    const { i32 } = this.state;
-    const budget = i32[BUDGET]!;
-    if (budget <= 0) return false;
-    this.regions?.retried(this.context, this.ripKey());
-    return this.stepHere();
+    const { u32 } = this.state;
+    const { context, jumps, regions } = this;
+    const [low, high, key] = [u32[RIP]!, u32[RIP + 1]!, this.ripKey()];
+    if (this.state.i32[BUDGET]! <= 0) return false;
+    regions?.retried(context, key, Math.max(1, u32[RETRIES]!));
+    u32[RETRIES] = 0;
+    if (jumps.leadsToBlock(low, high, context.id)) return false;
+    const goesOn = !this.breakpoints.active && this.isFetchable() && regions?.find(context, key) === null;
+    return goesOn ? this.leadToBlock() : this.stepHere();
   }
 
   // --- code look-up
@@ -451,12 +448,18 @@ export class Engine {
     if (this.restored()) return false;
     const key = this.ripKey();
     const region = this.regions !== null && this.isFetchable() ? this.regions.find(this.context, key) : null;
-    const block = region === null ? this.block(false) : null;
-    if (block === null && region === null) {
-      i32[BUDGET]!--; // a fault that was delivered counts as an instruction: nothing goes on for ever
+    if (region === null) return this.leadToBlock();
+    this.remember(null, region);
+    return false;
+  }
+  /** A block is next: enters it in the jump cache. */
+  private leadToBlock(): boolean {
+    const block = this.block(false);
+    if (block === null) {
+      this.state.i32[BUDGET]!--; // a fault that was delivered counts as an instruction: nothing goes on for ever
       return this.eventsAfterFault;
     }
-    this.remember(block, region);
+    this.remember(block, null);
     return false;
   }
 

@@ -146,6 +146,13 @@ export class JumpCache {
     const { u32 } = this;
     return this.passing[index] !== 0 || u32[start + index * words + EPOCH] === this.codeEpoch ? -1 : index;
   }
+  /** What stands in force for an instruction pointer is a block. */
+  leadsToBlock(low: number, high: number, context: number): boolean {
+    const own = jumpIndexOf(low);
+    const index = this.holds(own, low, high, context) ? own : own ^ 1;
+    if (!this.holds(index, low, high, context)) return false;
+    return this.regions[index] === null && this.u32[start + index * words + EPOCH] === this.codeEpoch;
+  }
   blockAt(index: number): InterpreterBlock | null {
     return this.blocks[index]!;
   }

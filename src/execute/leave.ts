@@ -12,7 +12,7 @@ export const leave = {
   fault: 5,
   /** A helper asks for an exit (halt, shutdown, port or memory exit). */
   exit: 6,
-  /** A region could not do the instruction at rip: interpret it. */
+  /** A region could not do the instruction at rip: interpret it. Most stay in the core: {@link retriesPerLeave}. */
   retry: 7,
   /** A block that was to be executed once is done. */
   done: 8,
@@ -31,3 +31,8 @@ export const LEFT = -0x8000000000000000n;
  * tenth of that, loops that are entered in their middle at the end of a slice get translations that hardly run.
  */
 export const hotThreshold = 1000;
+/**
+ * Where the jump cache has a block for an instruction that a region could not do, the core goes on with it; one time of so
+ * many the engine is told. No pattern of the guest's has this period.
+ */
+export const retriesPerLeave = 7;

@@ -7,8 +7,8 @@ import type { FoundRegion } from './jump-cache.ts';
 export interface Regions {
   /** A block has become hot: translate from here on. The answer is after how many more entries it is to be asked again. */
   hot(block: InterpreterBlock, context: Context): number;
-  /** A region left the instruction at `key` to the interpreter. */
-  retried(context: Context, key: number): void;
+  /** Regions have left an instruction to the interpreter, about so many times: this is one of them. */
+  retried(context: Context, key: number, times?: number): void;
   /** A region does not take the state that it was entered with. */
   refused(context: Context, key: number): void;
   /**

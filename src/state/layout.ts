@@ -160,6 +160,7 @@ function rows(): Row[] {
   // younger than. The two are compared as one u64.
   add(null, 'u32', 'context', 'codeEpoch');
   add(null, 'u32', 'profileCount'); // indirect jumps recorded since the last look
+  add(null, 'u32', 'retries'); // instructions that regions have left since the engine was told of one
   add(null, 'u32', 'leaveRecord'); // interpreter record or helper that left
   add(null, 'u32', 'faultVector', 'faultErrorCode');
   add(null, 'u64', 'faultAddress');
