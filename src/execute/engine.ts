@@ -7,7 +7,7 @@ import type { AccessLog } from '../mmu/access-log.ts';
 import { addressOf, highOf, lowOf, moved } from '../mmu/linear.ts';
 import { type FlushScope, WATCHED } from '../mmu/mmu.ts';
 import type { CpuState } from '../state/cpu-state.ts';
-import { offsetOf, profileEntries, profileOffset } from '../state/layout.ts';
+import { offsetOf } from '../state/layout.ts';
 import { GP } from '../state/vectors.ts';
 import { exitRequest } from '../system/exit-request.ts';
 import { BlockMaker, pageAfter } from './block-maker.ts';
@@ -22,6 +22,7 @@ import type { CoreExports, EngineParts } from './engine-parts.ts';
 import { linearOf } from './frontend.ts';
 import { InternalError } from './internal-error.ts';
 import { type FoundRegion, JumpCache } from './jump-cache.ts';
+import { JumpProfile } from './jump-profile.ts';
 import { hotThreshold, leave } from './leave.ts';
 import type { Processor } from './processor.ts';
 import { kindOf } from './records.ts';
@@ -40,7 +41,6 @@ const BLOCK = word('blockRecord');
 const RECORD = word('leaveRecord');
 const ARGUMENT3 = word('argument3');
 const RESULT0 = word('result0');
-const PROFILE_COUNT = word('profileCount');
 const RETRIES = word('retries');
 const FAULT_VECTOR = word('faultVector');
 const FAULT_CODE = word('faultErrorCode');
@@ -89,7 +89,7 @@ export class Engine {
   private linearHigh = 0;
   /** What `run` has beside the field `budget`, and the time. */
   readonly beside: BudgetTime;
-  private profilePatience = 1;
+  private readonly profile: JumpProfile;
   readonly breakpoints = new Breakpoints({
     linearRip: () => this.linearRip(),
     stack: () => this.state.u64[RSP >> 1]!,
@@ -110,6 +110,7 @@ export class Engine {
     this.contexts = contexts;
     this.code = code;
     this.jumps = new JumpCache(this.state);
+    this.profile = new JumpProfile(this.state);
     this.pages = new CodePages(processor, this.breakpoints);
     this.maker = new BlockMaker(processor, code, this.pages);
     processor.mmu.onFlush = (scope) => this.flushJumps(scope);
@@ -345,7 +346,7 @@ export class Engine {
       case leave.refuse:
         return this.refused();
       case leave.profile:
-        this.profile();
+        this.profile.taken(this.regions);
         return false;
       case leave.stop:
         this.stopped();
@@ -380,13 +381,6 @@ export class Engine {
     this.code.setEntries(block, hotThreshold - entries); // counts are taken modulo 2^32
   }
 
-  /** The less comes of profiles, the longer until the next: up to 2^28 indirect jumps. */
-  private profile(): void {
-    const pairs = new BigInt64Array(this.state.buffer, this.state.base + profileOffset, profileEntries * 2);
-    const fruitful = this.regions?.profile(pairs) === true;
-    this.profilePatience = fruitful ? 1 : Math.min(this.profilePatience * 2, 2 ** 18);
-    this.state.i32[PROFILE_COUNT] = profileEntries * (1 - this.profilePatience);
-  }
   private refused(): boolean {
     // Regions begin with the stack's page (jit/region-memory.ts).
     if (this.processor.mmu.enterStack(this.state.u32[RSP]!, this.state.u32[RSP + 1]!)) return false;
