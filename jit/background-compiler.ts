@@ -1,6 +1,6 @@
 /**
  * The translator's end of the compiler's thread: sends code, supplies the pages that the compiler misses, and hands back
- * what it has made. Answers arrive between runs of the guest, when the thread's event loop has its turn.
+ * what it has made. Answers arrive when the thread's event loop has its turn, or when somebody looks for them.
  */
 
 import type { CodePage } from '../src/execute/code-pages.ts';
@@ -54,6 +54,16 @@ export class BackgroundCompiler {
   /** Something is awaited: an answer, or that the compiler is ready. */
   get pending(): boolean {
     return this.jobs.size > 0 || this.whenReady.length > 0;
+  }
+  /** Answers that have come are taken by `poll`, without a turn of the event loop. */
+  get polls(): boolean {
+    return this.port?.receive !== undefined;
+  }
+  /** Takes what the compiler has answered, where that can be seen. */
+  poll(): void {
+    if (this.port?.receive === undefined || !this.pending) return;
+    for (let reply = this.port.receive(); reply !== undefined; reply = this.port.receive())
+      this.answered(reply as CompilerReply);
   }
   /** The compiler is ready, or becomes so. */
   get isLoading(): boolean {

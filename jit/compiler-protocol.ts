@@ -65,4 +65,9 @@ export type CompilerReply =
 export interface CompilerPort {
   post(message: unknown, transfer?: readonly ArrayBuffer[]): void;
   onMessage(listener: (message: unknown) => void): void;
+  /**
+   * The next message, which the listener is not told of then; undefined: there is none now. Where it is missing, messages
+   * come when the thread's event loop has its turn.
+   */
+  receive?(): unknown;
 }

@@ -274,6 +274,7 @@ export class Translator implements Regions {
 
   find(context: Context, key: number): FoundRegion | null {
     const { way } = this.parts;
+    if (way.kind === 'background') way.compiler.poll();
     const region = this.valid(context, key);
     if (region !== null || context.watched) return region;
     if (this.fromCache(context, key)) return this.valid(context, key);

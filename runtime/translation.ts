@@ -131,6 +131,11 @@ export class MachineTranslation {
   get pending(): boolean {
     return this.thread?.compiler.pending === true;
   }
+  /** Takes the compiler's answers. False: only a turn of the host's event loop brings them. */
+  poll(): boolean {
+    this.thread?.compiler.poll();
+    return this.thread?.compiler.polls === true;
+  }
   /** The first bug that the compiler has met; hot code is interpreted then. */
   get failure(): string | null {
     return this.thread?.compiler.failure ?? null;

@@ -66,7 +66,7 @@ class HeldCompiler implements CompilerPort {
   private toTranslator: (message: unknown) => void = () => {};
   private toCompiler: (message: unknown) => void = () => {};
   private requests: unknown[] = [];
-  private answers: unknown[] = [];
+  protected readonly answers: unknown[] = [];
 
   constructor() {
     serveCompiler({
@@ -94,6 +94,14 @@ class HeldCompiler implements CompilerPort {
   }
 }
 
+/** Compiles when it is looked at. */
+class PromptCompiler extends HeldCompiler {
+  receive(): unknown {
+    this.compile();
+    return this.answers.shift();
+  }
+}
+
 const origin = 0x10000;
 /** The immediate operand of the function that the guest calls and overwrites. */
 const operand = origin + 0x41;
@@ -105,6 +113,7 @@ const guestOptions = {
 } as const;
 const calls = 10_000;
 const rounds = 50;
+const selfModifyingSum = Array.from({ length: rounds }, (_, round) => calls * (5 + round)).reduce((a, b) => a + b);
 
 /** Sums what a function returns; after each ten thousand calls the function's constant is incremented in place. */
 function selfModifyingGuest(): Uint8Array {
@@ -126,8 +135,12 @@ function selfModifyingGuest(): Uint8Array {
 }
 
 /** A machine whose translations are made when the test says so. */
-function heldMachine(guest: Uint8Array, loads = true, cache: TranslationCache | null = null) {
-  const port = new HeldCompiler();
+function heldMachine(
+  guest: Uint8Array,
+  loads = true,
+  cache: TranslationCache | null = null,
+  port = new HeldCompiler(),
+) {
   const mode = { shared: false, x87: 'exact' } as const;
   const compiler = new BackgroundCompiler(() => port, mode);
   if (loads) compiler.load();
@@ -255,10 +268,19 @@ test('code that is overwritten while it is being translated runs as it is, not a
   }
   assert.ok(engine.translated > before, 'translations run');
   assert.equal(vcpu.enter(1e6).kind, 'halt');
-  let sum = 0;
-  for (let round = 0; round < rounds; round++) sum += calls * (5 + round);
-  assert.equal(vcpu.fields.get64('rsi'), BigInt(sum));
+  assert.equal(vcpu.fields.get64('rsi'), BigInt(selfModifyingSum));
   assert.equal(compiler.failure, null);
+});
+
+test('translations that can be had without a turn of the event loop come in the middle of a run', () => {
+  const { vcpu, translator } = heldMachine(selfModifyingGuest(), true, null, new PromptCompiler());
+  assert.equal(vcpu.enter(1e7).kind, 'halt');
+  assert.equal(vcpu.fields.get64('rsi'), BigInt(selfModifyingSum));
+  assert.ok(translator.statistics.regions > 0 && vcpu.engine.translated > 0, 'translations run');
+  const interpreted = heldMachine(selfModifyingGuest());
+  interpreted.vcpu.enter(1e7);
+  assert.equal(interpreted.vcpu.engine.translated, 0);
+  assert.equal(interpreted.vcpu.left, vcpu.left, 'as many instructions');
 });
 
 test('a compiler that dies leaves the guest to the interpreter', async () => {

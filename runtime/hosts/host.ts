@@ -10,6 +10,8 @@ export interface HostWorker {
   post(message: unknown, transfer?: readonly ArrayBuffer[]): void;
   /** Who gets the messages of the thread. */
   onMessage(listener: (message: unknown) => void): void;
+  /** Takes a message of the thread ahead of the event loop's turn; undefined: there is none. Not every host can. */
+  receive?(): unknown;
   /** Who is told that the thread has failed. */
   onError(listener: (error: Error) => void): void;
   /** Ends the thread. */

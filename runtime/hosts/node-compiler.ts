@@ -2,9 +2,9 @@
  * The compiler's thread in Node. The compiler, which takes long to load, is loaded at the first message: the translator
  * says when.
  */
-import { parentPort } from 'node:worker_threads';
+import { type MessagePort, workerData } from 'node:worker_threads';
 
-const port = parentPort!;
+const port = workerData as MessagePort;
 const early: unknown[] = [];
 let take = (message: unknown): void => void early.push(message);
 

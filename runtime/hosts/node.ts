@@ -127,13 +127,15 @@ let compiling = 0;
 
 function startWorker(module: URL): HostWorker {
   // Loaded here: most runs find their translations and start no thread.
-  const { Worker } = process.getBuiltinModule('node:worker_threads');
-  const worker = new Worker(module);
+  const { MessageChannel, receiveMessageOnPort, Worker } = process.getBuiltinModule('node:worker_threads');
+  const { port1, port2 } = new MessageChannel();
+  const worker = new Worker(module, { workerData: port2, transferList: [port2] });
   worker.unref();
   return {
-    post: (message, transfer = []) => worker.postMessage(message, [...transfer]),
+    post: (message, transfer = []) => port1.postMessage(message, [...transfer]),
     // Listening for messages would keep the process alive.
-    onMessage: (listener) => void worker.on('message', listener).unref(),
+    onMessage: (listener) => void port1.on('message', listener).unref(),
+    receive: () => receiveMessageOnPort(port1)?.message,
     onError: (listener) => void worker.on('error', listener),
     terminate: async () => void (await worker.terminate()),
   };

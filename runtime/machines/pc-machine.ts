@@ -31,7 +31,7 @@ import { endOfRun } from './run-end.ts';
 const isEnd = (end: RunEnd): boolean =>
   end.reason === 'exit' ? Number.isInteger(end.status) : end.reason === 'power-off' || end.reason === 'reset';
 
-/** Milliseconds between two looks at the host's event loop, and while translations are awaited. */
+/** Milliseconds between two looks at the host's event loop, and for translations that are awaited. */
 const hostMillis = 10;
 const shortHostMillis = 3;
 const firstSlice = 100_000;
@@ -66,6 +66,7 @@ export class PcMachine implements Machine {
   private active: Vcpu | null = null;
   private slice = firstSlice;
   private lastHostTurn = 0;
+  private lastLook = 0;
   private loaded = false;
   private wake: (() => void) | null = null;
 
@@ -195,7 +196,7 @@ export class PcMachine implements Machine {
     const { state } = this;
     if (!this.loaded) await this.translation?.load(this.vm.vcpu(0));
     this.loaded = true;
-    this.lastHostTurn = this.host.monotonicNanos();
+    this.lastHostTurn = this.lastLook = this.host.monotonicNanos();
     for (;;) {
       if (signal?.aborted === true) return { reason: 'aborted' };
       if (state.end !== null) {
@@ -285,13 +286,17 @@ export class PcMachine implements Machine {
 
   /** Lets the host's events have their turn from time to time; slices follow the guest's speed. */
   private async hostTurn(): Promise<void> {
+    const takes = this.translation?.poll() === true;
     const wanted = this.translation?.pending === true ? shortHostMillis : hostMillis;
-    const millis = (this.host.monotonicNanos() - this.lastHostTurn) / 1e6;
+    const now = this.host.monotonicNanos();
+    const millis = (now - this.lastLook) / 1e6;
     if (millis < wanted / 4) this.slice = Math.min(this.slice * 2, longestSlice);
     if (millis > wanted * 2) this.slice = Math.max(Math.floor(this.slice / 2), firstSlice);
     if (millis < wanted) return;
+    this.lastLook = now;
+    if (takes && now - this.lastHostTurn < hostMillis * 1e6) return;
     await this.host.nextTurn();
-    this.lastHostTurn = this.host.monotonicNanos();
+    this.lastHostTurn = this.lastLook = this.host.monotonicNanos();
   }
 
   statistics(): MachineStatistics {

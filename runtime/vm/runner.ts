@@ -33,9 +33,11 @@ export interface RunSurroundings {
   toNextAlarm(): number;
   /** Translations are under way, and the guest should be interrupted often to take them. */
   translating(): boolean;
+  /** Takes translations. False: they come in turns of the host alone. */
+  takeTranslations(): boolean;
 }
 
-/** Milliseconds between two turns of the host, and while translations are awaited. */
+/** Milliseconds between two turns of the host, and between two looks for translations that are awaited. */
 const hostMillis = 10;
 const shortHostMillis = 3;
 const firstSlice = 100_000;
@@ -49,6 +51,7 @@ export class Runner {
   private turns = 0;
   private slice = firstSlice;
   private lastTurn = 0;
+  private lastLook = 0;
   /** For how long the guest has run. */
   millis = 0;
   private prepared = false;
@@ -80,7 +83,7 @@ export class Runner {
     try {
       if (!this.prepared) await this.around.prepare();
       this.prepared = true;
-      this.lastTurn = performance.now();
+      this.lastTurn = this.lastLook = performance.now();
       while (!aborted()) {
         if (this.vcpus[0]!.heldFor !== null) {
           await this.sleep(Number.POSITIVE_INFINITY);
@@ -157,12 +160,16 @@ export class Runner {
   }
   /** The host's turn from time to time; slices follow the guest's speed. */
   private async hostTurn(): Promise<void> {
+    const takes = this.around.takeTranslations();
     const wanted = this.around.translating() ? shortHostMillis : hostMillis;
-    const millis = performance.now() - this.lastTurn;
+    const now = performance.now();
+    const millis = now - this.lastLook;
     if (millis < wanted / 4) this.slice = Math.min(this.slice * 2, longestSlice);
     if (millis > wanted * 2) this.slice = Math.max(Math.floor(this.slice / 2), firstSlice);
     if (millis < wanted) return;
+    this.lastLook = now;
+    if (takes && now - this.lastTurn < hostMillis) return;
     await this.around.nextTurn();
-    this.lastTurn = performance.now();
+    this.lastTurn = this.lastLook = performance.now();
   }
 }

@@ -284,6 +284,7 @@ export class Vm {
       nextAlarm: () => this.time.clock.nextDeadline(),
       toNextAlarm: () => this.time.idle(),
       translating: () => translation?.pending === true,
+      takeTranslations: () => translation?.poll() === true,
       finish: (exit) => this.remote.finish(exit),
       poll: () => this.remote.poll(),
       onWait: (listener) => {
