@@ -90,6 +90,7 @@ const mulHigh =
 
 const arms: Partial<Record<MicroOp, Arm>> = {
   'time.stamp': (r) => r.e.call('timeStamp', [r.e.cpu(), r.budget()], 'i64'),
+  'budget.get': (r) => r.budget(),
   'i64.mul_high_u': mulHigh(false),
   'i64.mul_high_s': mulHigh(true),
   'i32.const': ({ e }, _, [n]) => e.i32(n as number),

@@ -35,7 +35,7 @@ export interface Program {
 
 /** Helpers (src/system) whose instructions may stand in a program: they leave the machine as it is. */
 const saves = 'fxsave fxrstor xsave xsaveopt xsavec xrstor xgetbv fldenv fnstenv frstor fnsave';
-const harmless = new Set(`popf cpuid lar lsl verr verw rdtsc rdtscp rdpkru random into ${saves}`.split(' '));
+const harmless = new Set(`popf cpuid lar lsl verr verw random into ${saves}`.split(' '));
 const harmlessToSupervisor = new Set([
   ...harmless,
   'cli',

@@ -38,6 +38,7 @@ const word = (name: string) => offsetOf(name) >> 2;
 const RIP = word('rip');
 const RFLAGS = word('rflagsRest');
 const SHADOW = word('interruptShadow');
+const INTERRUPTS_WAIT = word('interruptsWait');
 const HALTED = word('halted');
 const SHUTDOWN = word('shutdown');
 const NMI_BLOCKED = word('nmiBlocked');
@@ -257,12 +258,13 @@ export class Vcpu implements Processor, ApicListener, TimedVcpu {
   private wantsLook(): boolean {
     const { u32 } = this.fields;
     const { events } = this;
+    const waits = this.noteWaiting();
     return (
       u32[ATTENTION] !== 0 ||
       // What IRET or RSM has let through.
       (events.nmi && u32[NMI_BLOCKED] === 0) ||
       ((events.smi || events.init) && u32[SMM] === 0) ||
-      ((this.limits.interruptWindow || events.external >= 0 || this.pins.requesting) && (u32[RFLAGS]! & IF) !== 0) ||
+      (waits && (u32[RFLAGS]! & IF) !== 0) ||
       u32[HALTED] !== 0 ||
       u32[SHUTDOWN] !== 0 ||
       this.stopWanted ||
@@ -273,10 +275,18 @@ export class Vcpu implements Processor, ApicListener, TimedVcpu {
     );
   }
 
+  /** Tells generated code whether anything waits for RFLAGS.IF. What comes later takes the vCPU out of it. */
+  private noteWaiting(): boolean {
+    const waits = this.limits.interruptWindow || this.interruptWaits;
+    this.fields.u32[INTERRUPTS_WAIT] = waits ? 1 : 0;
+    return waits;
+  }
+
   /** Told when something has come that may end a halt. */
   onEvent: () => void = () => {};
   private notice(): void {
     this.fields.u32[ATTENTION] = 1;
+    this.fields.u32[INTERRUPTS_WAIT] = 1;
     this.onEvent();
   }
   /** Why it cannot be entered; null: it can. */
@@ -548,6 +558,7 @@ export class Vcpu implements Processor, ApicListener, TimedVcpu {
         continue;
       }
       const withheld = this.left - slice;
+      this.noteWaiting();
       const { end, left } = engine.run(slice, early, withheld);
       this.left = left + withheld;
       if (early && end === 'budget' && withheld === 0) return this.exits.budget('instructions');

@@ -27,6 +27,7 @@ import { hotThreshold, leave } from './leave.ts';
 import type { Processor } from './processor.ts';
 import { kindOf } from './records.ts';
 import type { Regions } from './regions.ts';
+import { StiShadow } from './sti-shadow.ts';
 
 /** Why `run` came back: the budget is used up, or the vCPU's events want a look. */
 export type RunEnd = 'budget' | 'events';
@@ -48,7 +49,6 @@ const RFLAGS = word('rflagsRest');
 const PENDING = word('pendingDebug');
 const RF = 1 << 16;
 const SHADOW = word('interruptShadow');
-const STI_SHADOW = 1;
 const MOV_SS_SHADOW = 2;
 const largestSlice = 0x3fffffff;
 /** Thrown through the memory management unit, never through generated code. */
@@ -83,13 +83,12 @@ export class Engine {
   endedBlock = false;
   private readonly basicBlocks = new BasicBlocks();
   private eventsAfterFault = false;
-  /** What was left when STI began a shadow; the run goes on, and less being left at its end, the shadow is over. */
-  private shadowAt = -1;
   private linearLow = 0;
   private linearHigh = 0;
   /** What `run` has beside the field `budget`, and the time. */
   readonly beside: BudgetTime;
   private readonly profile: JumpProfile;
+  private readonly shadow: StiShadow;
   readonly breakpoints = new Breakpoints({
     linearRip: () => this.linearRip(),
     stack: () => this.state.u64[RSP >> 1]!,
@@ -107,6 +106,7 @@ export class Engine {
     this.accesses = processor.mmu.accesses;
     this.accesses.executor = this;
     this.beside = new BudgetTime(this.state);
+    this.shadow = new StiShadow(this.state);
     this.contexts = contexts;
     this.code = code;
     this.jumps = new JumpCache(this.state);
@@ -187,12 +187,6 @@ export class Engine {
    * @param beyond instructions that {@link left} counts beside the budget
    */
   run(budget: number, early = false, beyond = 0): { end: RunEnd; left: number } {
-    const ended = this.runSlices(budget, early, beyond);
-    const { u32 } = this.state;
-    if (u32[SHADOW] === STI_SHADOW && ended.left + beyond !== this.shadowAt) u32[SHADOW] = 0;
-    return ended;
-  }
-  private runSlices(budget: number, early: boolean, beyond: number): { end: RunEnd; left: number } {
     const { u32, i32, base } = this.state;
     let left = budget;
     if (this.contextEpoch !== this.contexts.epoch) this.forgetContexts();
@@ -202,8 +196,10 @@ export class Engine {
       const slice = Math.min(left, largestSlice);
       i32[BUDGET] = slice;
       this.beside.set(left - slice + beyond);
+      this.shadow.begins();
       const code = this.core.enter(base, 0);
       let events = this.leave(code);
+      this.shadow.settle();
       const rest = i32[BUDGET]!;
       left -= slice - rest;
       if (code === leave.budget && rest > 0 && left === rest) {
@@ -212,8 +208,10 @@ export class Engine {
         while (left > 0 && !events && u32[ATTENTION] === 0) {
           if (this.breakpoints.stopsHere) return { end: 'events', left };
           left--;
+          this.shadow.beforeStep();
           events = this.step(left + beyond);
           if (this.accesses.givenUp) left++;
+          else this.shadow.settle();
         }
       }
       if (events || u32[ATTENTION] !== 0) return { end: 'events', left };
@@ -248,9 +246,11 @@ export class Engine {
     const { i32 } = this.state;
     const budget = i32[BUDGET]!;
     const runBudget = this.beside.instructions;
+    const before = this.shadow.beforeStep();
     const events = this.step(runBudget + budget - 1);
     this.beside.set(runBudget);
     i32[BUDGET] = this.accesses.givenUp ? budget : budget - 1;
+    this.shadow.afterStep(before, budget - 1);
     return events;
   }
   /** An access that is made now belongs to an instruction, which can be given up. */
@@ -527,17 +527,21 @@ export class Engine {
 
   private helper(index: number): number {
     const next = addressOf(this.state.u32[RESULT0]!, this.state.i32[RESULT0 + 1]!);
+    const shadow = this.state.u32[SHADOW]!;
     this.inHelper = true;
     try {
       const events = this.processor.runHelper(this.maker.helperNames[index]!, next);
-      if (this.state.u32[SHADOW] === STI_SHADOW) this.shadowAt = this.left;
-      if (!this.accesses.givenUp) return events ? 1 : 0;
+      if (!this.accesses.givenUp) {
+        this.shadow.begins();
+        return events ? 1 : 0;
+      }
     } catch (thrown) {
       if (thrown !== exitRequest && !this.processor.memory.failedWith(thrown)) throw thrown;
       this.accesses.giveUp();
     } finally {
       this.inHelper = false;
     }
+    this.state.u32[SHADOW] = shadow;
     this.state.i32[BUDGET]!++;
     return 1;
   }

@@ -164,6 +164,8 @@ const stateOps = {
   // The time-stamp counter as the guest sees it. The instruction that reads it is the last of its block: then the budget
   // says how many instructions have been executed.
   'time.stamp': spec('read', '>l'),
+  // What is left of the instruction budget after the instruction that asks, which is the last of its block as well.
+  'budget.get': spec('read', '>i'),
 } as const;
 
 const memoryOps = {

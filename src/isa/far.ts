@@ -1,7 +1,7 @@
 /** Far JMP, CALL and RET, IRET, software interrupts, and the fast system calls. SDM volume 2. */
 import type { Builder } from '../ir/builder.ts';
 import type { FarOperand, ImmediateOperand, Insn, MemoryOperand } from '../ir/operand.ts';
-import { define } from './define.ts';
+import { define, GP } from './define.ts';
 import { loadFar } from './segments.ts';
 
 const bytes = (b: Builder, x: Insn) => b.i32(x.width / 8);
@@ -36,4 +36,14 @@ define('SYSCALL', ['0F 05 x64'], (b, x) => b.call('syscall', x), 'syscall');
 define('SYSRET', ['0F 07 x64'], (b, x) => b.call('sysret', x, bytes(b, x)), 'syscall');
 define('SYSENTER', ['0F 34'], (b, x) => b.call('sysenter', x), 'sep');
 define('SYSEXIT', ['0F 35'], (b, x) => b.call('sysexit', x, bytes(b, x)), 'sep');
-define('SWAPGS', ['0F 01 F8 x64'], (b, x) => b.call('swapgs', x), 'syscall');
+define(
+  'SWAPGS',
+  ['0F 01 F8 x64'],
+  (b) => {
+    if (b.context.cpl !== 0) return b.raise(GP, 0);
+    const base = b.state64('gsBase');
+    b.setState64('gsBase', b.state64('kernelGsBase'));
+    b.setState64('kernelGsBase', base);
+  },
+  'syscall',
+);

@@ -104,7 +104,20 @@ define('CLI', ['FA'], (b, x) => {
   if (protectedMode && cpl > iopl) return cpl === 3 ? b.call('cli', x) : b.raise(GP, 0); // there may be a VIF
   b.setState32('rflagsRest', b.and(b.state32('rflagsRest'), b.i32(~IF)));
 });
-define('STI', ['FB'], (b, x) => b.call('sti', x));
+/**
+ * Where nothing waits for IF, STI only begins a shadow, and only if interrupts were off. Whether that is over, the engine
+ * tells by the budget when it looks: so the block ends here.
+ */
+define('STI', ['FB'], (b, x) => {
+  const { protectedMode, cpl, iopl } = b.context;
+  if (protectedMode && cpl > iopl) return b.call('sti', x); // there may be a VIF
+  b.callIf(b.state32('interruptsWait'), 'sti', x);
+  const rest = b.state32('rflagsRest');
+  b.setState32('interruptShadow', b.eqz(b.and(rest, b.i32(IF))));
+  b.setState32('shadowBudget', b.emit('budget.get', []));
+  b.setState32('rflagsRest', b.or(rest, b.i32(IF)));
+  b.jump(b.i64(x.next));
+});
 define('CLAC', ['NP 0F 01 CA'], (b, x) => (b.context.cpl !== 0 ? b.raise(UD) : b.call('clac', x)), 'smap');
 define('STAC', ['NP 0F 01 CB'], (b, x) => (b.context.cpl !== 0 ? b.raise(UD) : b.call('stac', x)), 'smap');
 privileged('HLT', ['F4'], 'hlt');
@@ -174,8 +187,32 @@ define(
   },
   'invpcid',
 );
-define('RDPKRU', ['NP 0F 01 EE'], (b, x) => b.call('rdpkru', x), 'pku');
-define('WRPKRU', ['NP 0F 01 EF'], (b, x) => b.call('wrpkru', x), 'pku');
+const CR4_PKE = 1 << 22;
+/** RDPKRU and WRPKRU exist once CR4.PKE is set, and want ECX to be zero. */
+function checkKeys(b: Builder): void {
+  b.raiseIf(b.eqz(b.and(b.wrap(b.state64('cr4')), b.i32(CR4_PKE))), UD);
+  b.raiseIf(b.ne(b.register(RCX, 32), b.i32(0)), GP, 0);
+}
+define(
+  'RDPKRU',
+  ['NP 0F 01 EE'],
+  (b) => {
+    checkKeys(b);
+    b.setRegister(RAX, 32, b.state32('pkru'));
+    b.setRegister(RDX, 32, b.i32(0));
+  },
+  'pku',
+);
+define(
+  'WRPKRU',
+  ['NP 0F 01 EF'],
+  (b, x) => {
+    checkKeys(b);
+    b.raiseIf(b.ne(b.register(RDX, 32), b.i32(0)), GP, 0);
+    b.call('wrpkru', x);
+  },
+  'pku',
+);
 define('RSM', ['0F AA'], (b, x) => b.call('rsm', x));
 privileged('INVD', ['0F 08'], 'wbinvd');
 privileged('WBINVD', ['NP 0F 09'], 'wbinvd');

@@ -150,6 +150,9 @@ function rows(): Row[] {
   // The local APIC's task priority, and who does MOV to and from CR8: 0 = a helper, since there is no APIC; 1 = MOV to CR8 is a
   // helper's, since an interrupt waits; 3 = both are done in generated code (local-apic.ts).
   add(null, 'u32', 'taskPriority', 'priorityPaths');
+  // Not 0: something may wait until RFLAGS.IF is set, so that STI is a helper's. What was left of the field `budget` after the
+  // last STI in generated code: whether its shadow is still there (engine.ts).
+  add(null, 'u32', 'interruptsWait', 'shadowBudget');
   add(null, 'u64', 'linkEpoch'); // links between the interpreter's blocks that were made in an earlier one are out of force
   add(null, 'u64', 'translated'); // instructions retired in translated regions
   add(null, 'u32', 'budget'); // instructions left in this slice (signed); regions and blocks count it down

@@ -13,7 +13,6 @@ import {
   movFromDr,
   movToCr,
   movToDr,
-  rdpkru,
   wbinvd,
   wrpkru,
 } from './control.ts';
@@ -30,7 +29,7 @@ import type { Processor } from './processor.ts';
 import { random } from './random.ts';
 import { loadFarPointer, moveToSegment, popSegment } from './segments.ts';
 import { int, int1, int3, into } from './software-interrupts.ts';
-import { swapgs, syscall, sysenter, sysexit, sysret } from './syscall.ts';
+import { syscall, sysenter, sysexit, sysret } from './syscall.ts';
 import { rsm } from './system-management.ts';
 import { lar, lgdt, lidt, lldt, lsl, ltr, verr, verw } from './tables.ts';
 import { farCall, farJump, farReturn } from './transfers.ts';
@@ -64,7 +63,6 @@ export const helpers = {
   invlpg,
   invpcid,
   rsm,
-  rdpkru,
   wrpkru,
   wbinvd,
   'mov-to-cr': movToCr,
@@ -91,7 +89,6 @@ export const helpers = {
   sysret,
   sysenter,
   sysexit,
-  swapgs,
   in: portIn,
   out: portOut,
   ins,

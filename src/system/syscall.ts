@@ -1,4 +1,4 @@
-/** SYSCALL, SYSRET, SYSENTER, SYSEXIT, SWAPGS. SDM volume 2; volume 3, section 6.8.7 and 6.8.8. */
+/** SYSCALL, SYSRET, SYSENTER, SYSEXIT. SDM volume 2; volume 3, section 6.8.7 and 6.8.8. */
 import { addressOf, addressOfBig } from '../mmu/linear.ts';
 import { offsetOf } from '../state/layout.ts';
 import { DR6_BS } from './debug.ts';
@@ -22,8 +22,6 @@ const PENDING = offsetOf('pendingDebug') >> 2;
 const RIP = offsetOf('rip') >> 2;
 const RCX = offsetOf('rcx') >> 2;
 const R11 = offsetOf('r11') >> 2;
-const KERNEL_GS = offsetOf('kernelGsBase') >> 2;
-const GS_BASE = offsetOf('gsBase') >> 2;
 const SYSRET_FLAGS = 0x3c7fd7;
 
 const FLAT = ACCESS_USABLE | ACCESS_G | ACCESS_PRESENT | ACCESS_S;
@@ -112,17 +110,4 @@ export function sysexit(p: Processor): void {
   loadPair(p, (cs & 0xffff) | 3, ((cs + 8) & 0xffff) | 3, 3, wide);
   state.set64('rsp', wide ? rcx : rcx & 0xffff_ffffn);
   state.set64('rip', wide ? rdx : rdx & 0xffff_ffffn);
-}
-
-/** `swapgs`. */
-export function swapgs(p: Processor): void {
-  if (!p.code64) throw undefinedOpcode();
-  p.requireCpl0();
-  const { u32 } = p.state;
-  for (let half = 0; half < 2; half++) {
-    const old = u32[GS_BASE + half]!;
-    u32[GS_BASE + half] = u32[KERNEL_GS + half]!;
-    u32[KERNEL_GS + half] = old;
-  }
-  p.advance();
 }

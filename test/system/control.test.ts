@@ -272,7 +272,7 @@ test('SYSCALL and SYSRET', () => {
   assert.equal(attempt(k, 'syscall'), '#6');
 });
 
-test('SYSENTER, SYSEXIT and SWAPGS', () => {
+test('SYSENTER and SYSEXIT', () => {
   const m = protectedMode(3);
   assert.equal(attempt(m, 'sysenter'), '#13(0)');
   m.state.set64('sysenterCs', 8n);
@@ -287,13 +287,6 @@ test('SYSENTER, SYSEXIT and SWAPGS', () => {
   run(m, 'sysexit', 4);
   assert.deepEqual([m.p.rip, m.p.rsp, m.p.cpl], [0x6000, 0x7000, 3]);
   assert.equal(selectors(m).slice(0, 5), '1b 23');
-  const k = longMode(0);
-  k.state.set64('kernelGsBase', 0xffff_8000_0000_0000n);
-  k.state.set64('gsBase', 0x1234n);
-  run(k, 'swapgs');
-  assert.equal(k.state.get64('gsBase'), 0xffff_8000_0000_0000n);
-  assert.equal(k.state.get64('kernelGsBase'), 0x1234n);
-  assert.equal(attempt(longMode(3), 'swapgs'), '#13(0)');
 });
 
 test('ports: IOPL, the permission bitmap and its end', () => {

@@ -1,0 +1,187 @@
+/**
+ * System instructions that generated code does by itself: STI and its shadow under any slicing, SWAPGS, and the protection
+ * keys' register. Each runs interpreted, translated at once and translated when hot.
+ */
+import assert from 'node:assert/strict';
+import { codeStart, Guest, type GuestKind } from '../../runtime/lockstep/guest.ts';
+import { IMAGE } from '../../runtime/lockstep/machine-image.ts';
+import { randomNumbers } from '../../runtime/lockstep/random-numbers.ts';
+import type { Vm } from '../../runtime/vm/vm.ts';
+import { guest, hashOf, origin, type TestEngine, testEngines } from '../vm/vm-harness.ts';
+import { Assembler, dword, qword, to } from './assembler.ts';
+import { vmModules } from './modules.ts';
+import { giveIdt } from './system-code.ts';
+
+const asm = () => new Assembler(BigInt(origin));
+const HLT = 0xf4;
+const STI = 0xfb;
+const CLI = 0xfa;
+const rounds = 2500;
+const shadowOf = (vm: Vm): number => vm.vcpu(0).fields.get32('interruptShadow');
+const rip = (vm: Vm): bigint => vm.vcpu(0).fields.get64('rip');
+
+/** Interrupts on and off in a loop; the handler adds up where it was called from. */
+const window = asm()
+  .put(0xbf, dword(rounds)) // mov edi, rounds
+  .label('again')
+  .put(CLI, 0x43, 0x43, STI) // cli; inc ebx; inc ebx; sti
+  .label('shadow')
+  .put(0x41) // inc ecx
+  .label('open')
+  .put(0x90, STI) // nop; sti: interrupts are on
+  .label('still open')
+  .put(0x9c, 0x58, CLI, STI, CLI) // pushf; pop eax; cli; sti; cli: no instruction between, no interrupt
+  .label('closed')
+  .put(0x01, 0xd8, STI) // add eax, ebx; sti
+  .label('before the jump')
+  .put(0x4f, 0x75, to('again', 1), HLT) // dec edi; jnz again; hlt
+  .label('handler')
+  .put(0x46, 0x03, 0x2c, 0x24, 0xcf); // inc esi; add ebp, [esp]; iret
+function windowGuest(engine: TestEngine): Vm {
+  const vm = guest(engine, window.finish());
+  giveIdt(vm, { 33: window.addressOf('handler') });
+  return vm;
+}
+
+/** Instruction counts at which the guest is looked at; at every third an interrupt comes. */
+const moments = (() => {
+  const random = randomNumbers(0x571);
+  const list: number[] = [];
+  for (let at = 0; at < rounds * 15; at += 1 + random(61)) list.push(at);
+  return list;
+})();
+/** What the guest is at each moment, in runs of at most `slice` instructions. */
+function history(vm: Vm, slice: number, atEach: (vm: Vm) => void = () => {}): string[] {
+  const vcpu = vm.vcpu(0);
+  let at = 0;
+  return moments.map((moment, i) => {
+    while (at < moment) {
+      const count = Math.min(slice, moment - at);
+      vcpu.enter(count);
+      at += count - vcpu.left;
+      atEach(vm);
+      if (vcpu.left > 0) break; // it has halted
+    }
+    if (i % 3 === 0 && !vcpu.interruptPending) vcpu.interrupt(0x21);
+    return `${rip(vm).toString(16)} ${shadowOf(vm)} ${i % 16 === 0 ? hashOf(vm) : vcpu.fields.get64('rbp')}`;
+  });
+}
+let expected: string[] | null = null;
+
+testEngines('STI: its shadow covers one instruction, and no slicing of the run shows', (engine) => {
+  if (expected === null) {
+    const shadowed = ['shadow', 'before the jump'].map((label) => window.addressOf(label));
+    const seen = new Set<bigint>();
+    expected = history(windowGuest('interpreter'), 1, (vm) => {
+      seen.add(rip(vm));
+      const isShadowed =
+        shadowed.includes(rip(vm)) || (rip(vm) === window.addressOf('closed') - 1n && shadowOf(vm) === 1);
+      assert.equal(shadowOf(vm), isShadowed ? 1 : 0, rip(vm).toString(16));
+    });
+    for (const label of ['shadow', 'open', 'still open', 'closed', 'before the jump', 'handler'])
+      assert.ok(seen.has(window.addressOf(label)), label);
+  }
+  for (const slice of [Number.POSITIVE_INFINITY, 7, 2]) {
+    const vm = windowGuest(engine);
+    assert.deepEqual(history(vm, slice), expected);
+    assert.ok(vm.vcpu(0).fields.get32('rsi') > 300);
+  }
+});
+
+testEngines('STI: an interrupt that waits is taken after the next instruction, and HLT ends with it', (engine) => {
+  // cli; hlt; then again: sti; hlt; cli; dec edi; jnz
+  const code = asm()
+    .put(0xbf, dword(2000), CLI, HLT)
+    .label('again')
+    .put(STI, HLT, CLI, 0x4f, 0x75, to('again', 1), HLT)
+    .label('handler')
+    .put(0x03, 0x2c, 0x24, 0xcf); // add ebp, [esp]; iret
+  const vm = guest(engine, code.finish());
+  giveIdt(vm, { 33: code.addressOf('handler') });
+  const vcpu = vm.vcpu(0);
+  assert.equal(vcpu.enter().kind, 'halt');
+  vcpu.fields.set32('halted', 0);
+  for (let i = 0; i < 2000; i++) {
+    // It comes while the guest sleeps, or before STI.
+    const early = i % 2 === 1;
+    if (!early) assert.deepEqual([vcpu.enter().kind, rip(vm)], ['halt', code.addressOf('again') + 2n]);
+    vcpu.interrupt(0x21);
+    assert.equal(vcpu.enter(4).kind, 'budget'); // early: sti, hlt, and two of the handler; else the handler, cli, dec
+    assert.equal(vcpu.enter(early ? 3 : 1).kind, 'budget'); // up to the jump, and with it
+    assert.equal(rip(vm), i === 1999 ? code.addressOf('handler') - 1n : code.addressOf('again'), `round ${i}`);
+  }
+  const after = Number(code.addressOf('again')) + 2;
+  assert.equal(vcpu.fields.get32('rbp'), (after * 2000) >>> 0);
+});
+
+const CR4_PKE = 1 << 22;
+const RDPKRU = [0x0f, 0x01, 0xee];
+const WRPKRU = [0x0f, 0x01, 0xef];
+const zero = [0x31, 0xc9, 0x31, 0xd2]; // xor ecx, ecx; xor edx, edx
+const faults = (vm: Vm, code: Assembler): void => giveIdt(vm, { 6: code.addressOf('#UD'), 13: code.addressOf('#GP') });
+/** `mov bl, vector; hlt` */
+const handlers = (code: Assembler): Assembler => code.label('#UD').put(0xb3, 6, HLT).label('#GP').put(0xb3, 13, HLT);
+
+testEngines('SWAPGS: what is addressed by GS changes at once', (engine) => {
+  const code = asm()
+    .put(0xbf, dword(3000))
+    .label('again')
+    .put(0x65, 0x48, 0x03, 0x04, 0x25, dword(8)) // add rax, gs:[8]
+    .put(0x0f, 0x01, 0xf8) // swapgs
+    .put(0x65, 0x48, 0x03, 0x1c, 0x25, dword(8)) // add rbx, gs:[8]
+    .put(0x65, 0x48, 0xff, 0x04, 0x25, dword(8)) // inc qword gs:[8]
+    .put(0x0f, 0x01, 0xf8, 0xff, 0xcf, 0x75, to('again', 1), HLT);
+  const vm = guest(engine, code.finish(), { mode: 'long' });
+  const { fields } = vm.vcpu(0);
+  fields.set64('gsBase', 0x5000n);
+  fields.set64('kernelGsBase', 0x6000n);
+  vm.physical.writeBytes(0x5008, Uint8Array.from(qword(3n)));
+  vm.physical.writeBytes(0x6008, Uint8Array.from(qword(5n)));
+  let instructions = 0;
+  for (; vm.vcpu(0).enter(1009).kind !== 'halt'; instructions += 1009) assert.ok(instructions < 1e5);
+  assert.deepEqual([fields.get64('rax'), fields.get64('rbx')], [9000n, 3000n * 5n + (3000n * 2999n) / 2n]);
+  assert.deepEqual([fields.get64('gsBase'), fields.get64('kernelGsBase')], [0x5000n, 0x6000n]);
+});
+
+testEngines('SWAPGS is the system alone that may execute it', (engine) => {
+  const kind: GuestKind = { mode: '64', cpl: 3, paging: '4-level', code: 0x34500000n, data: 0x34567000n };
+  const one = new Guest(kind, engine === 'interpreter' ? 'never' : engine === 'hot' ? 'hot' : 'first', vmModules());
+  const code = handlers(new Assembler(codeStart(kind)).put(0x0f, 0x01, 0xf8, HLT));
+  one.write('code', 0, code.finish());
+  const view = new DataView(one.vm.ram.buffer, one.vm.ram.byteOffset);
+  const place = IMAGE.idt + 13 * 16;
+  view.setUint16(place, Number(code.addressOf('#GP')) & 0xffff, true);
+  view.setUint16(place + 6, Number(code.addressOf('#GP')) >>> 16, true);
+  const { fields } = one.vcpu;
+  fields.set64('rip', codeStart(kind));
+  fields.set64('rsp', kind.data + 0x3800n);
+  fields.set64('kernelGsBase', 0x7000n);
+  assert.ok(one.run(100));
+  assert.equal(fields.get64('rbx') & 0xffn, 13n);
+  assert.equal(fields.get64('kernelGsBase'), 0x7000n);
+});
+
+testEngines('RDPKRU and WRPKRU: the register, and what they refuse', (engine) => {
+  const run = (...parts: (number | readonly number[])[]): Vm => {
+    const code = handlers(asm().put(...parts, HLT));
+    const vm = guest(engine, code.finish(), { mode: 'long' });
+    const { fields } = vm.vcpu(0);
+    faults(vm, code);
+    fields.set64('rax', 0xffff_ffff_0000_000cn);
+    fields.set64('rdx', -1n);
+    fields.set64('rbx', 0n);
+    assert.equal(vm.vcpu(0).enter(1000).kind, 'halt');
+    return vm;
+  };
+  const vector = (vm: Vm): number => vm.vcpu(0).fields.get32('rbx') & 0xff;
+  const on = [0x0f, 0x20, 0xe1, 0x81, 0xc9, ...dword(CR4_PKE), 0x0f, 0x22, 0xe1]; // mov rcx, cr4; or; mov cr4, rcx
+  const done = run(on, zero, WRPKRU, 0xb8, dword(-1), 0xba, dword(-1), RDPKRU);
+  assert.equal(vector(done), 0);
+  const { fields } = done.vcpu(0);
+  assert.deepEqual([fields.get64('rax'), fields.get64('rdx'), fields.get32('pkru')], [0xcn, 0n, 0xc]);
+  assert.equal(vector(run(zero, RDPKRU)), 6, 'CR4.PKE is clear');
+  assert.equal(vector(run(zero, WRPKRU)), 6, 'CR4.PKE is clear');
+  assert.equal(vector(run(on, 0xb9, dword(1), RDPKRU)), 13, 'ECX');
+  assert.equal(vector(run(on, 0xb9, dword(1), 0x31, 0xd2, WRPKRU)), 13, 'ECX');
+  assert.equal(vector(run(on, 0x31, 0xc9, WRPKRU)), 13, 'EDX');
+});
