@@ -58,6 +58,7 @@ export const maximumContexts = 2048;
 
 /** Numbers the contexts of a VM; the same mode bits have one number on all its vCPUs. */
 export class Contexts {
+  private readonly flat = new Map<number, Context>();
   private readonly byKey = new Map<string, Context>();
   private readonly byId = new Map<number, Context>();
   /** How often all were forgotten: numbers may mean others since. */
@@ -82,6 +83,7 @@ export class Contexts {
   }
   /** All are forgotten; whoever keeps code by their numbers drops it. */
   clear(): void {
+    this.flat.clear();
     this.byKey.clear();
     this.byId.clear();
     this.epoch++;
@@ -115,13 +117,19 @@ export class Contexts {
       ((cr4 & OSXSAVE) !== 0 && (u32[XCR0]! & 6) === 6 ? 1 << 15 : 0) |
       (long && (cr4 & LA57) !== 0 ? 1 << 16 : 0) |
       (long && this.baseBits === 57 ? 1 << 17 : 0);
-    const key = flat ? `${bits}` : `${bits},${u32[CS_BASE]},${u32[CS_LIMIT]}`;
-    let context = this.byKey.get(key);
-    if (context === undefined) {
-      context = flat ? this.make(bits, 0, 0xffffffff) : this.make(bits, u32[CS_BASE]!, u32[CS_LIMIT]!);
-      this.byKey.set(key, context);
-    }
+    const context = flat ? this.flatOf(bits) : this.hashedOf(bits, u32[CS_BASE]!, u32[CS_LIMIT]!);
     u32[CONTEXT] = context.id;
+    return context;
+  }
+  private flatOf(bits: number): Context {
+    let context = this.flat.get(bits);
+    if (context === undefined) this.flat.set(bits, (context = this.make(bits, 0, 0xffffffff)));
+    return context;
+  }
+  private hashedOf(bits: number, csBase: number, csLimit: number): Context {
+    const key = `${bits},${csBase},${csLimit}`;
+    let context = this.byKey.get(key);
+    if (context === undefined) this.byKey.set(key, (context = this.make(bits, csBase, csLimit)));
     return context;
   }
 

@@ -36,6 +36,8 @@ const word = (name: string) => offsetOf(name) >> 2;
 const RIP = word('rip');
 const RSP = word('rsp');
 const RCX = word('rcx');
+const FLAG_A = word('flagA');
+const FLAG_KIND = word('flagKind');
 const BUDGET = word('budget');
 const ATTENTION = word('attention');
 const BLOCK = word('blockRecord');
@@ -163,8 +165,10 @@ export class Engine {
     return this.core.flagsWord(this.state.base);
   }
   setFlags(word: number): void {
-    this.state.set64('flagA', BigInt(word));
-    this.state.set32('flagKind', 0);
+    const { u32 } = this.state;
+    u32[FLAG_A] = word;
+    u32[FLAG_A + 1] = 0;
+    u32[FLAG_KIND] = 0;
   }
   /** A block was dropped, or all (null). */
   blockDropped(block: InterpreterBlock | null): void {

@@ -1,7 +1,7 @@
 /** A virtual CPU's architecture: its state and everything that long instructions and events do with it. No engine inside. */
 import type { PhysicalMemory } from '../mmu/physical-memory.ts';
 import type { CpuState } from '../state/cpu-state.ts';
-import { layout, segmentNames } from '../state/layout.ts';
+import { layout, offsetOf, segmentNames } from '../state/layout.ts';
 import { DB, NMI, NO_ERROR_CODE } from '../state/vectors.ts';
 import { debugChanged } from './debug.ts';
 import { type HelperName, runHelper } from './helpers.ts';
@@ -11,6 +11,8 @@ import { ACCESS_REAL, ACCESS_USABLE } from './segment-register.ts';
 import { refreshRanges } from './segments.ts';
 import { enterSystemManagement } from './system-management.ts';
 
+const FAULT_VECTOR = offsetOf('faultVector') >> 2;
+const FAULT_CODE = offsetOf('faultErrorCode') >> 2;
 /** In the field `pendingException`. */
 const PENDING_HAS_CODE = 1 << 11;
 
@@ -126,7 +128,7 @@ export class Cpu {
   /** Delivers the fault in the fields faultVector, faultErrorCode and faultAddress to the instruction at `rip`. */
   deliverFault(): void {
     const { processor: p } = this;
-    deliverException(p, p.state.get32('faultVector'), p.state.get32('faultErrorCode'));
+    deliverException(p, p.state.u32[FAULT_VECTOR]!, p.state.u32[FAULT_CODE]!);
   }
 
   /** Delivers the exception that the embedder has put into the field `pendingException`. CR2 is what it says. */

@@ -10,9 +10,26 @@ import { offsetOf } from '../state/layout.ts';
 export const FXSAVE_BYTES = 512;
 /** Bytes at the start of the area that FXSAVE writes. */
 export const FXSAVE_WRITTEN = 416;
-const MXCSR_MASK = 0xffff;
-const fpr = Array.from({ length: 8 }, (_, i) => offsetOf(`fpr${i}`));
-const xmm = Array.from({ length: 16 }, (_, i) => offsetOf(`xmm${i}`));
+export const MXCSR_AT = 24;
+export const VECTORS_AT = 160;
+export const MXCSR_MASK = 0xffff;
+
+const word = (name: string) => offsetOf(name) >> 2;
+const FCW = word('fcw');
+const FSW = word('fsw');
+const FTW = word('ftw');
+const FOP = word('fop');
+const FIP = word('fip');
+const FDP = word('fdp');
+const FCS = word('fcs');
+const FDS = word('fds');
+const MXCSR = word('mxcsr');
+const FPR = offsetOf('fpr0');
+const XMM = offsetOf('xmm0');
+if (offsetOf('fpr7') !== FPR + 7 * 16 || offsetOf('xmm15') !== XMM + 15 * 16)
+  throw new Error('fxsave: the registers do not stand in their order');
+/** FCW after FNINIT, and in the initial configuration. */
+export const FCW_INITIAL = 0x37f;
 
 export interface AreaFormat {
   /** REX.W: 64-bit instruction and data pointers without selectors. */
@@ -23,61 +40,67 @@ export interface AreaFormat {
 
 /** Writes the state to the area; vectors that the format leaves out keep what the area holds. */
 export function saveArea(state: CpuState, area: Uint8Array, { wide, vectors }: AreaFormat): void {
+  saveX87(state, area, wide);
   const view = new DataView(area.buffer, area.byteOffset, FXSAVE_BYTES);
-  const fsw = state.get32('fsw');
-  view.setUint16(0, state.get32('fcw'), true);
+  view.setUint32(MXCSR_AT, state.u32[MXCSR]!, true);
+  view.setUint32(MXCSR_AT + 4, MXCSR_MASK, true);
+  area.set(state.u8.subarray(XMM, XMM + 16 * vectors), VECTORS_AT);
+}
+/** The x87 part of {@link saveArea}: bytes 0-23 and 32-159. */
+export function saveX87({ u32, u8 }: CpuState, area: Uint8Array, wide: boolean): void {
+  const view = new DataView(area.buffer, area.byteOffset, FXSAVE_BYTES);
+  const fsw = u32[FSW]!;
+  view.setUint16(0, u32[FCW]!, true);
   view.setUint16(2, fsw, true);
-  view.setUint8(4, state.get32('ftw'));
-  view.setUint8(5, 0);
-  view.setUint16(6, state.get32('fop') & 0x7ff, true);
-  view.setBigUint64(8, state.get64('fip'), true);
-  view.setBigUint64(16, state.get64('fdp'), true);
-  if (!wide) {
-    view.setUint32(12, state.get32('fcs') & 0xffff, true);
-    view.setUint32(20, state.get32('fds') & 0xffff, true);
+  view.setUint16(4, u32[FTW]! & 0xff, true);
+  view.setUint16(6, u32[FOP]! & 0x7ff, true);
+  view.setUint32(8, u32[FIP]!, true);
+  view.setUint32(12, wide ? u32[FIP + 1]! : u32[FCS]! & 0xffff, true);
+  view.setUint32(16, u32[FDP]!, true);
+  view.setUint32(20, wide ? u32[FDP + 1]! : u32[FDS]! & 0xffff, true);
+  // From TOP on, and round.
+  const top = FPR + 16 * ((fsw >> 11) & 7);
+  area.set(u8.subarray(top, FPR + 128), 32);
+  if (top > FPR) area.set(u8.subarray(FPR, top), 32 + FPR + 128 - top);
+  for (let at = 32 + 10; at < VECTORS_AT; at += 16) {
+    view.setUint16(at, 0, true);
+    view.setUint32(at + 2, 0, true);
   }
-  view.setUint32(24, state.get32('mxcsr'), true);
-  view.setUint32(28, MXCSR_MASK, true);
-  const top = (fsw >> 11) & 7;
-  for (let i = 0; i < 8; i++) {
-    const from = fpr[(top + i) & 7]!;
-    area.set(state.u8.subarray(from, from + 10), 32 + 16 * i);
-    area.fill(0, 32 + 16 * i + 10, 48 + 16 * i);
-  }
-  for (let i = 0; i < vectors; i++) area.set(state.u8.subarray(xmm[i]!, xmm[i]! + 16), 160 + 16 * i);
 }
 
 /** Reads the state from the area; false (and nothing changed) if its MXCSR has reserved bits set: #GP(0). */
 export function restoreArea(state: CpuState, area: Uint8Array, { wide, vectors }: AreaFormat): boolean {
   const view = new DataView(area.buffer, area.byteOffset, FXSAVE_BYTES);
-  const mxcsr = view.getUint32(24, true);
+  const mxcsr = view.getUint32(MXCSR_AT, true);
   if ((mxcsr & ~MXCSR_MASK) !== 0) return false;
+  restoreX87(state, area, wide);
+  state.u32[MXCSR] = mxcsr;
+  state.u8.set(area.subarray(VECTORS_AT, VECTORS_AT + 16 * vectors), XMM);
+  return true;
+}
+/** The x87 part of {@link restoreArea}. */
+export function restoreX87({ u32, u8 }: CpuState, area: Uint8Array, wide: boolean): void {
+  const view = new DataView(area.buffer, area.byteOffset, FXSAVE_BYTES);
   const fcw = (view.getUint16(0, true) & 0x1f3f) | 0x40;
   // Error summary and busy follow from the exceptions that are not masked.
   const flags = view.getUint16(2, true) & 0x7f7f;
   const fsw = flags | ((flags & ~fcw & 0x3f) !== 0 ? 0x8080 : 0);
-  state.set32('fcw', fcw);
-  state.set32('fsw', fsw);
-  state.set32('ftw', view.getUint8(4));
-  state.set32('fop', view.getUint16(6, true) & 0x7ff);
-  if (wide) {
-    state.set64('fip', view.getBigUint64(8, true));
-    state.set64('fdp', view.getBigUint64(16, true));
-    state.set32('fcs', 0);
-    state.set32('fds', 0);
-  } else {
-    state.set64('fip', BigInt(view.getUint32(8, true)));
-    state.set64('fdp', BigInt(view.getUint32(16, true)));
-    state.set32('fcs', view.getUint16(12, true));
-    state.set32('fds', view.getUint16(20, true));
+  u32[FCW] = fcw;
+  u32[FSW] = fsw;
+  u32[FTW] = view.getUint8(4);
+  u32[FOP] = view.getUint16(6, true) & 0x7ff;
+  u32[FIP] = view.getUint32(8, true);
+  u32[FIP + 1] = wide ? view.getUint32(12, true) : 0;
+  u32[FDP] = view.getUint32(16, true);
+  u32[FDP + 1] = wide ? view.getUint32(20, true) : 0;
+  u32[FCS] = wide ? 0 : view.getUint16(12, true);
+  u32[FDS] = wide ? 0 : view.getUint16(20, true);
+  const top = FPR + 16 * ((fsw >> 11) & 7);
+  const first = FPR + 128 - top;
+  u8.set(area.subarray(32, 32 + first), top);
+  if (first < 128) u8.set(area.subarray(32 + first, VECTORS_AT), FPR);
+  for (let at = (FPR + 8) >> 2; at < (FPR + 128) >> 2; at += 4) {
+    u32[at] = u32[at]! & 0xffff;
+    u32[at + 1] = 0;
   }
-  state.set32('mxcsr', mxcsr);
-  const top = (fsw >> 11) & 7;
-  for (let i = 0; i < 8; i++) {
-    const to = fpr[(top + i) & 7]!;
-    state.u8.set(area.subarray(32 + 16 * i, 42 + 16 * i), to);
-    state.u8.fill(0, to + 10, to + 16);
-  }
-  for (let i = 0; i < vectors; i++) state.u8.set(area.subarray(160 + 16 * i, 176 + 16 * i), xmm[i]!);
-  return true;
 }

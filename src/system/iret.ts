@@ -1,6 +1,7 @@
 /** IRET in every mode. SDM volume 2, IRET; volume 3, sections 7.12, 7.14.3 and 21.2. */
 
 import { lowOf } from '../mmu/linear.ts';
+import { offsetOf } from '../state/layout.ts';
 import { markAccessed } from './descriptors.ts';
 import { generalProtection } from './fault.ts';
 import { withVirtualInterrupts } from './flags-register.ts';
@@ -26,6 +27,8 @@ import { Stack } from './stack.ts';
 import { returnFromTask } from './task-switch.ts';
 import { checkCodeOffset, checkReturnCode, checkReturnStack } from './transfers.ts';
 
+const NMI_BLOCKED = offsetOf('nmiBlocked') >> 2;
+
 type ItemBytes = 2 | 4 | 8;
 const ALWAYS = RFLAGS_ARITHMETIC | RFLAGS_TF | RFLAGS_DF | RFLAGS_NT;
 
@@ -40,7 +43,7 @@ function changeable(bytes: ItemBytes, cpl: number, iopl: number): number {
 
 /** `iret` (bytes of the operand size). */
 export function iret(p: Processor): void {
-  p.state.set32('nmiBlocked', 0);
+  p.state.u32[NMI_BLOCKED] = 0;
   const bytes = p.argument(0) as ItemBytes;
   if (p.realAddressing) {
     iretReal(p, bytes);

@@ -5,11 +5,10 @@
  *   0 legacy area, as FXSAVE's (fxsave.ts)   512 header: XSTATE_BV, XCOMP_BV, 48 bytes of zeros   576 the others
  */
 import { lowOf, moved } from '../mmu/linear.ts';
-import type { CpuState } from '../state/cpu-state.ts';
 import { offsetOf } from '../state/layout.ts';
 import { NM } from '../state/vectors.ts';
 import { GuestFault, generalProtection, undefinedOpcode } from './fault.ts';
-import { FXSAVE_BYTES, restoreArea, saveArea } from './fxsave.ts';
+import { FCW_INITIAL, FXSAVE_BYTES, MXCSR_AT, MXCSR_MASK, restoreX87, saveX87, VECTORS_AT } from './fxsave.ts';
 import { CR0_TS, CR4_OSXSAVE, type Processor } from './processor.ts';
 import { checkRange } from './segments.ts';
 
@@ -33,21 +32,27 @@ export const components: readonly Component[] = [
   { bit: AVX, bytes: 256, offset: EXTENDED, feature: 'avx' },
   { bit: PKRU, bytes: 8, offset: EXTENDED + 256, feature: 'pku' },
 ];
-const COMPACTED = 1n << 63n;
+/** Bit 63 of XCOMP_BV, in its high half. */
+const COMPACTED = 0x8000_0000;
 const MXCSR_RESET = 0x1f80;
-const MXCSR_MASK = 0xffff;
-/** Parts of the legacy area by component; MXCSR and its mask are a part of their own. */
-const legacy: readonly (readonly [component: number, from: number, to: number])[] = [
-  [X87, 0, 24],
-  [X87, 32, 160],
-  [SSE, 160, 416],
-];
-const MXCSR_AT = 24;
-const pointers = ['fip', 'fdp'] as const;
-const selectors = ['fcs', 'fds'] as const;
-const high = Array.from({ length: 16 }, (_, i) => offsetOf(`ymmHigh${i}`));
+
+const word = (name: string) => offsetOf(name) >> 2;
+const XCR0 = word('xcr0');
+const FCW = word('fcw');
+const FSW = word('fsw');
+const FTW = word('ftw');
+const FOP = word('fop');
+const FIP = word('fip');
+const FDP = word('fdp');
+const FCS = word('fcs');
+const FDS = word('fds');
+const MXCSR = word('mxcsr');
+const PKRU_AT = word('pkru');
 const XMM = offsetOf('xmm0');
 const FPR = offsetOf('fpr0');
+/** Upper halves of the ymm registers, one behind the other. */
+const HIGH = offsetOf('ymmHigh0');
+if (offsetOf('ymmHigh15') !== HIGH + 15 * 16) throw new Error('xsave: the registers do not stand in their order');
 
 /** The components that XCR0 may enable. */
 export const supported = (p: Pick<Processor, 'features'>): number =>
@@ -56,38 +61,35 @@ export const supported = (p: Pick<Processor, 'features'>): number =>
 export const areaBytes = (mask: number): number =>
   components.reduce((most, { bit, bytes, offset }) => ((mask & bit) !== 0 ? offset + bytes : most), EXTENDED);
 /** The same in the compacted format. */
-export const componentBytes = (mask: number): number =>
-  components.reduce((sum, { bit, bytes }) => ((mask & bit) !== 0 ? sum + bytes : sum), EXTENDED);
-/** Where a component stands, and how many bytes of it a mode saves. */
-function placeOf(p: Processor, { bit, bytes, offset }: Component, layout: number | null): readonly [number, number] {
-  const at = layout === null ? offset : componentBytes(layout & (bit - 1));
-  return [at, bit === AVX ? 16 * vectors(p) : bytes];
+export function componentBytes(mask: number): number {
+  let sum = EXTENDED;
+  for (const { bit, bytes } of components) if ((mask & bit) !== 0) sum += bytes;
+  return sum;
 }
+/** Where a component stands in the standard format, or in the compacted one with such components. */
+const placeOf = ({ bit, offset }: Component, layout: number | null): number =>
+  layout === null ? offset : componentBytes(layout & (bit - 1));
+/** How many bytes of a component a mode saves. */
+const savedBytes = (p: Processor, { bit, bytes }: Component): number => (bit === AVX ? 16 * vectors(p) : bytes);
 
-const enabled = (p: Processor): number => Number(p.state.get64('xcr0') & 0xffff_ffffn);
+const enabled = (p: Processor): number => p.state.u32[XCR0]!;
 const vectors = (p: Processor): 8 | 16 => (p.code64 ? 16 : 8);
-const isZero = (bytes: Uint8Array): boolean => bytes.every((byte) => byte === 0);
-/** The same of a part of the state, all of it words. */
-function isClear({ u32 }: CpuState, offset: number, bytes: number): boolean {
+/** Are bytes at an offset zero? All of them are words. */
+function isClear(u32: Uint32Array, offset: number, bytes: number): boolean {
   for (let i = offset >> 2; i < (offset + bytes) >> 2; i++) if (u32[i] !== 0) return false;
   return true;
 }
 
 /** Components that are not in their initial configuration. */
-function inUse({ state }: Processor): number {
+function inUse({ state: { u32 } }: Processor): number {
+  const pointers = u32[FIP]! | u32[FIP + 1]! | u32[FDP]! | u32[FDP + 1]! | u32[FCS]! | u32[FDS]!;
   const untouched =
-    state.get32('fcw') === 0x37f &&
-    state.get32('fsw') === 0 &&
-    state.get32('ftw') === 0 &&
-    state.get32('fop') === 0 &&
-    [...pointers].every((name) => state.get64(name) === 0n) &&
-    [...selectors].every((name) => state.get32(name) === 0) &&
-    isClear(state, FPR, 128);
+    u32[FCW] === FCW_INITIAL && (u32[FSW]! | u32[FTW]! | u32[FOP]! | pointers) === 0 && isClear(u32, FPR, 128);
   return (
     (untouched ? 0 : X87) |
-    (isClear(state, XMM, 256) ? 0 : SSE) |
-    (isClear(state, high[0]!, 256) ? 0 : AVX) |
-    (state.get32('pkru') === 0 ? 0 : PKRU)
+    (isClear(u32, XMM, 256) ? 0 : SSE) |
+    (isClear(u32, HIGH, 256) ? 0 : AVX) |
+    (u32[PKRU_AT] === 0 ? 0 : PKRU)
   );
 }
 
@@ -115,40 +117,50 @@ function save(p: Processor, { compacted, init }: Saving): void {
   const linear = p.argumentAddress(0);
   const requested = enabled(p) & p.argument(2);
   const { state, linear: memory } = p;
+  const { u32, u8 } = state;
   if (lowOf(linear) % 64 !== 0) throw generalProtection();
   checkLimit(p, linear, EXTENDED, true);
   memory.probeWrite(linear, EXTENDED, false);
   const layout = compacted ? requested : null;
   let used = inUse(p);
-  if (state.get32('mxcsr') !== MXCSR_RESET) used |= SSE;
+  if (u32[MXCSR] !== MXCSR_RESET) used |= SSE;
   const written = init ? requested & used : requested;
-  const parts = components
-    .filter(({ bit }) => (written & bit) !== 0)
-    .map((c) => [c, ...placeOf(p, c, layout)] as const);
-  for (const [, at, bytes] of parts) {
-    checkLimit(p, moved(linear, at), bytes, true);
-    memory.probeWrite(moved(linear, at), bytes, false);
+  for (const component of components) {
+    if ((written & component.bit) === 0) continue;
+    const at = moved(linear, placeOf(component, layout));
+    checkLimit(p, at, savedBytes(p, component), true);
+    memory.probeWrite(at, savedBytes(p, component), false);
   }
-  const area = new Uint8Array(FXSAVE_BYTES);
-  saveArea(state, area, { wide: p.code64 && (p.argument(1) & 1) !== 0, vectors: vectors(p) });
-  for (const [component, from, to] of legacy) {
-    const end = component === SSE ? from + 16 * vectors(p) : to;
-    if ((written & component) !== 0) memory.writeBytes(moved(linear, from), area.subarray(from, end));
+  const end = VECTORS_AT + 16 * vectors(p);
+  const area = new Uint8Array(EXTENDED);
+  const view = new DataView(area.buffer);
+  view.setUint32(MXCSR_AT, u32[MXCSR]!, true);
+  view.setUint32(MXCSR_AT + 4, MXCSR_MASK, true);
+  if ((written & X87) !== 0) saveX87(state, area, p.code64 && (p.argument(1) & 1) !== 0);
+  if ((written & SSE) !== 0) area.set(u8.subarray(XMM, XMM + 16 * vectors(p)), VECTORS_AT);
+  const put = (from: number, to: number) => memory.writeBytes(moved(linear, from), area.subarray(from, to));
+  const hasMxcsr = (compacted ? written & SSE : requested & (SSE | AVX)) !== 0;
+  if ((written & (X87 | SSE)) === (X87 | SSE)) put(0, end);
+  else {
+    if ((written & X87) !== 0) put(0, MXCSR_AT);
+    if ((written & X87) !== 0) put(MXCSR_AT + 8, VECTORS_AT);
+    if ((written & SSE) !== 0) put(VECTORS_AT, end);
+    if (hasMxcsr) put(MXCSR_AT, MXCSR_AT + 8);
   }
-  if ((compacted ? written & SSE : requested & (SSE | AVX)) !== 0)
-    memory.writeBytes(moved(linear, MXCSR_AT), area.subarray(MXCSR_AT, MXCSR_AT + 8));
-  for (const [{ bit }, at, bytes] of parts) {
-    const image = new Uint8Array(bytes);
-    if (bit === PKRU) new DataView(image.buffer).setUint32(0, state.get32('pkru'), true);
-    else for (let i = 0; i < vectors(p); i++) image.set(state.u8.subarray(high[i]!, high[i]! + 16), 16 * i);
-    memory.writeBytes(moved(linear, at), image);
+  for (const component of components) {
+    if ((written & component.bit) === 0) continue;
+    const from = component.bit === PKRU ? PKRU_AT << 2 : HIGH;
+    const image = u8.slice(from, from + savedBytes(p, component));
+    if (component.bit === PKRU) image.fill(0, 4);
+    memory.writeBytes(moved(linear, placeOf(component, layout)), image);
   }
-  const header = new DataView(new ArrayBuffer(16));
-  memory.readBytes(moved(linear, HEADER), new Uint8Array(header.buffer));
-  const old = compacted ? 0n : header.getBigUint64(0, true) & BigInt.asUintN(64, ~BigInt(requested));
-  header.setBigUint64(0, old | BigInt(requested & used), true);
-  header.setBigUint64(8, COMPACTED | BigInt(requested), true);
-  memory.writeBytes(moved(linear, HEADER), new Uint8Array(header.buffer, 0, compacted ? 16 : 8));
+  const header = area.subarray(HEADER, HEADER + 16);
+  if (!compacted) memory.readBytes(moved(linear, HEADER), header);
+  const kept = compacted ? 0 : view.getUint32(HEADER, true) & ~requested;
+  view.setUint32(HEADER, kept | (requested & used), true);
+  view.setUint32(HEADER + 8, requested, true);
+  view.setUint32(HEADER + 12, COMPACTED, true);
+  put(HEADER, HEADER + (compacted ? 16 : 8));
   p.advance();
 }
 
@@ -157,68 +169,58 @@ function restore(p: Processor, compactedOnly: boolean): void {
   available(p);
   const linear = p.argumentAddress(0);
   if (lowOf(linear) % 64 !== 0) throw generalProtection();
-  const requested = enabled(p) & p.argument(2);
+  const all = enabled(p);
+  const requested = all & p.argument(2);
   const { state, linear: memory } = p;
+  const { u32, u8 } = state;
   checkLimit(p, linear, EXTENDED, false);
   memory.probeRead(linear, EXTENDED, false);
   const area = new Uint8Array(EXTENDED);
   memory.readBytes(linear, area);
-  const view = new DataView(area.buffer);
-  const present = view.getBigUint64(HEADER, true);
-  const format = view.getBigUint64(HEADER + 8, true);
-  const compacted = (format & COMPACTED) !== 0n;
-  const all = BigInt(enabled(p));
+  const words = new Uint32Array(area.buffer);
+  const header = HEADER >> 2;
+  const [present, presentHigh] = [words[header]!, words[header + 1]!];
+  const [held, format] = [words[header + 2]!, words[header + 3]!];
+  const compacted = (format & COMPACTED) !== 0;
+  // XCR0 has no bits in its high half.
+  if (presentHigh !== 0 || (present & ~all) !== 0) throw generalProtection();
   if (compacted) {
-    const held = format & ~COMPACTED;
     if (!p.features.has('xsavec')) throw generalProtection();
-    if ((held & ~all) !== 0n || (present & ~held) !== 0n) throw generalProtection();
-    if (!isZero(area.subarray(HEADER + 16))) throw generalProtection();
-  } else if (compactedOnly || (present & ~all) !== 0n || !isZero(area.subarray(HEADER + 8, HEADER + 24)))
-    throw generalProtection();
-  const loaded = requested & Number(present & all);
+    if ((format & ~COMPACTED) !== 0 || (held & ~all) !== 0 || (present & ~held) !== 0) throw generalProtection();
+    if (!isClear(words, HEADER + 16, HEADER_BYTES - 16)) throw generalProtection();
+  } else if (compactedOnly || !isClear(words, HEADER + 8, 16)) throw generalProtection();
+  const loaded = requested & present;
   const loadsMxcsr = compacted ? (loaded & SSE) !== 0 : (requested & (SSE | AVX)) !== 0;
-  if (loadsMxcsr && (view.getUint32(MXCSR_AT, true) & ~MXCSR_MASK) !== 0) throw generalProtection();
-  const layout = compacted ? Number(format & all) : null;
-  const images = new Map<number, Uint8Array>();
+  if (loadsMxcsr && (words[MXCSR_AT >> 2]! & ~MXCSR_MASK) !== 0) throw generalProtection();
+  const layout = compacted ? held : null;
+  let halves: Uint8Array | null = null;
+  let rights = 0;
   for (const component of components) {
     if ((loaded & component.bit) === 0) continue;
-    const [at, bytes] = placeOf(p, component, layout);
-    const image = new Uint8Array(bytes);
-    checkLimit(p, moved(linear, at), bytes, false);
-    memory.readBytes(moved(linear, at), image);
-    images.set(component.bit, image);
+    const at = moved(linear, placeOf(component, layout));
+    const image = new Uint8Array(savedBytes(p, component));
+    checkLimit(p, at, image.length, false);
+    memory.readBytes(at, image);
+    if (component.bit === AVX) halves = image;
+    else rights = new DataView(image.buffer).getUint32(0, true);
   }
   // Nothing faults from here on. Parts that are not loaded are initial, those that were not asked for stay.
-  const wide = p.code64 && (p.argument(1) & 1) !== 0;
-  const kept =
-    (requested & X87) !== 0 ? null : [...pointers.map((n) => state.get64(n)), ...selectors.map((n) => state.get32(n))];
-  const made = new Uint8Array(FXSAVE_BYTES);
-  saveArea(state, made, { wide, vectors: vectors(p) });
-  const out = new DataView(made.buffer);
-  for (const [component, from, to] of legacy) {
-    if ((loaded & component) !== 0) made.set(area.subarray(from, to), from);
-    else if ((requested & component) !== 0) made.fill(0, from, to);
+  const bytes = 16 * vectors(p);
+  if ((requested & X87) !== 0) {
+    if ((loaded & X87) === 0) {
+      area.fill(0, 0, MXCSR_AT).fill(0, MXCSR_AT + 8, VECTORS_AT);
+      words[0] = FCW_INITIAL;
+    }
+    restoreX87(state, area, p.code64 && (p.argument(1) & 1) !== 0);
   }
-  if ((requested & ~loaded & X87) !== 0) out.setUint16(0, 0x37f, true);
-  if (loadsMxcsr) out.setUint32(MXCSR_AT, view.getUint32(MXCSR_AT, true), true);
-  else if (compacted && (requested & SSE) !== 0) out.setUint32(MXCSR_AT, MXCSR_RESET, true);
-  restoreArea(state, made, { wide, vectors: vectors(p) });
-  if (kept !== null) {
-    pointers.forEach((name, i) => {
-      state.set64(name, kept[i] as bigint);
-    });
-    selectors.forEach((name, i) => {
-      state.set32(name, kept[2 + i] as number);
-    });
-  }
-  const halves = images.get(AVX);
-  for (let i = 0; i < vectors(p) && (requested & AVX) !== 0; i++) {
-    if (halves === undefined) state.u8.fill(0, high[i]!, high[i]! + 16);
-    else state.u8.set(halves.subarray(16 * i, 16 * i + 16), high[i]!);
-  }
-  if ((requested & PKRU) !== 0) {
-    const image = images.get(PKRU);
-    state.set32('pkru', image === undefined ? 0 : new DataView(image.buffer).getUint32(0, true));
+  if ((loaded & SSE) !== 0) u8.set(area.subarray(VECTORS_AT, VECTORS_AT + bytes), XMM);
+  else if ((requested & SSE) !== 0) u8.fill(0, XMM, XMM + bytes);
+  if (loadsMxcsr) u32[MXCSR] = words[MXCSR_AT >> 2]!;
+  else if (compacted && (requested & SSE) !== 0) u32[MXCSR] = MXCSR_RESET;
+  if (halves !== null) u8.set(halves, HIGH);
+  else if ((requested & AVX) !== 0) u8.fill(0, HIGH, HIGH + bytes);
+  if ((requested & PKRU) !== 0 && u32[PKRU_AT] !== rights) {
+    u32[PKRU_AT] = rights;
     p.mmu.keyRightsChanged();
   }
   p.engine.contextChanged();
@@ -251,10 +253,8 @@ export function xgetbv(p: Processor): void {
   if ((p.cr4 & CR4_OSXSAVE) === 0) throw undefinedOpcode();
   const index = p.gpr32(RCX);
   if (index > 1) throw generalProtection();
-  const xcr0 = p.state.get64('xcr0');
-  const value = index === 0 ? xcr0 : xcr0 & BigInt(inUse(p));
-  p.setGpr(RAX, 64, Number(value & 0xffff_ffffn));
-  p.setGpr(RDX, 64, Number(value >> 32n));
+  p.setGpr(RAX, 64, index === 0 ? enabled(p) : enabled(p) & inUse(p));
+  p.setGpr(RDX, 64, 0);
   p.advance();
 }
 
