@@ -5,11 +5,11 @@
 
 import type { CodeMemory, CodeUser, InterpreterBlock } from '../src/execute/code-memory.ts';
 import type { Context } from '../src/execute/context.ts';
-import { type Engine, neverAgain } from '../src/execute/engine.ts';
+import type { Engine } from '../src/execute/engine.ts';
 import { linearOf } from '../src/execute/frontend.ts';
 import { InternalError } from '../src/execute/internal-error.ts';
 import type { FoundRegion } from '../src/execute/jump-cache.ts';
-import { hotThreshold } from '../src/execute/leave.ts';
+import { hotThreshold, neverAgain } from '../src/execute/leave.ts';
 import type { Regions } from '../src/execute/regions.ts';
 import { addressOfBig, bigOf } from '../src/mmu/linear.ts';
 import type { BackgroundCompiler, Made } from './background-compiler.ts';

@@ -23,7 +23,7 @@ import { linearOf } from './frontend.ts';
 import { InternalError } from './internal-error.ts';
 import { type FoundRegion, JumpCache } from './jump-cache.ts';
 import { JumpProfile } from './jump-profile.ts';
-import { hotThreshold, leave } from './leave.ts';
+import { hotThreshold, leave, neverAgain } from './leave.ts';
 import type { Processor } from './processor.ts';
 import { kindOf } from './records.ts';
 import type { Regions } from './regions.ts';
@@ -36,8 +36,6 @@ const word = (name: string) => offsetOf(name) >> 2;
 const RIP = word('rip');
 const RSP = word('rsp');
 const RCX = word('rcx');
-const FLAG_A = word('flagA');
-const FLAG_KIND = word('flagKind');
 const BUDGET = word('budget');
 const ATTENTION = word('attention');
 const BLOCK = word('blockRecord');
@@ -55,8 +53,6 @@ const MOV_SS_SHADOW = 2;
 const largestSlice = 0x3fffffff;
 /** Thrown through the memory management unit, never through generated code. */
 const putOff = new Error('a device access is put off');
-/** Entries until a block that is not worth a translation is asked for again. */
-export const neverAgain = 0x7fffffff;
 
 export class Engine {
   readonly state: CpuState;
@@ -165,10 +161,7 @@ export class Engine {
     return this.core.flagsWord(this.state.base);
   }
   setFlags(word: number): void {
-    const { u32 } = this.state;
-    u32[FLAG_A] = word;
-    u32[FLAG_A + 1] = 0;
-    u32[FLAG_KIND] = 0;
+    this.state.setFlags(word);
   }
   /** A block was dropped, or all (null). */
   blockDropped(block: InterpreterBlock | null): void {

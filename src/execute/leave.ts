@@ -31,6 +31,8 @@ export const LEFT = -0x8000000000000000n;
  * tenth of that, loops that are entered in their middle at the end of a slice get translations that hardly run.
  */
 export const hotThreshold = 1000;
+/** Entries until a block that is not worth a translation is asked for again. */
+export const neverAgain = 0x7fffffff;
 /**
  * Where the jump cache has a block for an instruction that a region could not do, the core goes on with it; one time of so
  * many the engine is told. No pattern of the guest's has this period.

@@ -1,6 +1,9 @@
 /** Typed access to one vCPU's block in the VM's linear memory. See layout.ts for the fields. */
 import { cpuBytes, offsetOf } from './layout.ts';
 
+const FLAG_A = offsetOf('flagA') >> 2;
+const FLAG_KIND = offsetOf('flagKind') >> 2;
+
 export class CpuState {
   /** Byte offset of the block in the memory. */
   readonly base: number;
@@ -34,5 +37,12 @@ export class CpuState {
   }
   set64(field: string, value: bigint): void {
     this.u64[offsetOf(field) >> 3] = value;
+  }
+  /** The arithmetic flags, at their RFLAGS places. */
+  setFlags(word: number): void {
+    const { u32 } = this;
+    u32[FLAG_A] = word;
+    u32[FLAG_A + 1] = 0;
+    u32[FLAG_KIND] = 0;
   }
 }

@@ -8,8 +8,8 @@ import type { Region } from '../../jit/region.ts';
 import { assembleRegions, regionName } from '../../jit/translate.ts';
 import type { Vm } from '../../runtime/vm/vm.ts';
 import type { Context } from '../../src/execute/context.ts';
-import { neverAgain } from '../../src/execute/engine.ts';
 import type { FoundRegion } from '../../src/execute/jump-cache.ts';
+import { neverAgain } from '../../src/execute/leave.ts';
 import type { Regions } from '../../src/execute/regions.ts';
 
 /** The one region that a vCPU is offered, at one instruction pointer in one context; nothing is ever translated. */
