@@ -6,7 +6,7 @@
  * It covers tables, not code: a lowering that has changed makes another core, which goes on to fit.
  */
 import { timeSources } from '../src/execute/budget-time.ts';
-import { blockEntriesOffset, blockHeaderBytes } from '../src/execute/encode.ts';
+import { blockEntriesOffset, blockHeaderBytes, blockNext, blockPlace } from '../src/execute/encode.ts';
 import { fusions } from '../src/execute/fusions.ts';
 import { jumpIndexOf } from '../src/execute/jump-cache.ts';
 import * as leaves from '../src/execute/leave.ts';
@@ -43,7 +43,7 @@ function compute(): string {
     flags: constantsOf(flags),
     kinds,
     fusions,
-    blocks: { blockEntriesOffset, blockHeaderBytes },
+    blocks: { blockEntriesOffset, blockHeaderBytes, blockPlace, blockNext },
     places: addresses.map((low) => [indexOf(low), jumpIndexOf(low)]),
     timeSources,
     directPort,

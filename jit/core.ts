@@ -6,7 +6,7 @@
  * The interpreter is a loop over records (src/execute/records.ts) with one case for each kind.
  */
 
-import { blockEntriesOffset, blockHeaderBytes, blockLink } from '../src/execute/encode.ts';
+import { blockEntriesOffset, blockHeaderBytes, blockNext, blockPlace } from '../src/execute/encode.ts';
 import { hotThreshold, LEFT, leave, retriesPerLeave } from '../src/execute/leave.ts';
 import { allKinds, isSpecial, joinImmediates, type Part, partStep, type RecordKind } from '../src/execute/records.ts';
 import { FLAG_CARRY_BIT } from '../src/ir/flags.ts';
@@ -17,7 +17,7 @@ import { agreement, agreementSection } from './core-agreement.ts';
 import { addAskProgram } from './direct-memory.ts';
 import { Emitter, type Expr, type MemoryLimits } from './emitter.ts';
 import { addFlagFunctions } from './flag-functions.ts';
-import { addIsRight } from './jump-check.ts';
+import { addIsRight, addIsRightBlock } from './jump-check.ts';
 import { jumpIndex } from './jump-entry.ts';
 import { lower, type Reader } from './lower.ts';
 import { probe } from './probe.ts';
@@ -56,6 +56,7 @@ class CoreBuilder implements Reader {
     addX87Functions(e);
     addTimeStamp(e);
     addIsRight(e);
+    addIsRightBlock(e);
     addAskProgram(e);
     e.addFunction('enter', ['i32', 'i32'], 'i32', () => this.enter(), true);
     e.addSection(agreementSection, agreement());
@@ -80,7 +81,6 @@ class CoreBuilder implements Reader {
     /** The block that has just ended, since this was entered: memory of blocks is not used again meanwhile. */
     const before = e.local('i32');
     const field = (offset: number) => e.load('i32', this.get(entry), jumpCacheOffset + offset);
-    const link = (type: 'i32' | 'i64', offset: number) => e.load(type, this.get(before), offset);
     e.set(once, this.get(BLOCK));
     e.loop('next', () => {
       e.if(e.op('i32.eqz', this.get(BLOCK)), () => {
@@ -88,16 +88,7 @@ class CoreBuilder implements Reader {
         e.if(e.state32('attention'), () => e.return(e.i32(leave.attention)));
         e.set(rip, e.state64('rip'));
         e.block('found', () => {
-          e.if(this.get(before), () => {
-            e.set(BLOCK, link('i32', blockLink.block));
-            const same = e.op('i64.eq', link('i64', blockLink.rip), e.get(rip, 'i64'));
-            const inForce = e.op(
-              'i32.and',
-              e.op('i64.eq', link('i64', blockLink.epoch), e.state64('linkEpoch')),
-              e.op('i32.eq', link('i32', blockLink.context), e.state32('context')),
-            );
-            e.brIf('found', e.op('i32.and', same, inForce));
-          });
+          e.if(this.get(before), () => this.follow(before, rip));
           this.findEntry(entry, rip, leave.lookup);
           e.if(field(jumpCacheEntry.region), () => {
             e.set(before, e.i32(0));
@@ -120,13 +111,11 @@ class CoreBuilder implements Reader {
             e.br('next');
           });
           e.set(BLOCK, field(jumpCacheEntry.block));
+          e.store('i32', this.get(BLOCK), e.state32('codeEpoch'), blockPlace.epoch);
           e.if(this.get(before), () => {
-            const set = (type: 'i32' | 'i64', offset: number, value: Expr) =>
-              e.store(type, this.get(before), value, offset);
-            set('i64', blockLink.rip, e.get(rip, 'i64'));
-            set('i64', blockLink.epoch, e.state64('linkEpoch'));
-            set('i32', blockLink.context, e.state32('context'));
-            set('i32', blockLink.block, this.get(BLOCK));
+            const [last, other] = blockNext;
+            e.store('i32', this.get(before), e.load('i32', this.get(before), last), other);
+            e.store('i32', this.get(before), this.get(BLOCK), last);
           });
         });
         const entries = () => e.load('i32', this.get(BLOCK), blockEntriesOffset);
@@ -158,6 +147,21 @@ class CoreBuilder implements Reader {
     e.if(e.load('i32', this.get(entry), jumpCacheOffset + jumpCacheEntry.region), () => e.return(e.i32(leave.retry)));
     e.set(BLOCK, e.i32(0));
     e.br('next');
+  }
+
+  /** Goes on to `found` if the block at `rip` is one of those that came after the last one. */
+  private follow(before: number, rip: number): void {
+    const { e } = this;
+    const place = (type: 'i32' | 'i64', offset: number) => e.load(type, this.get(BLOCK), offset);
+    for (const next of blockNext) {
+      e.set(BLOCK, e.load('i32', this.get(before), next));
+      e.if(this.get(BLOCK), () =>
+        e.if(e.op('i64.eq', place('i64', blockPlace.rip), e.get(rip, 'i64')), () => {
+          e.brIf('found', e.op('i64.eq', place('i64', blockPlace.context), e.codeInForce()));
+          e.brIf('found', e.call('isRightBlock', [this.get(CPU), this.get(BLOCK), e.get(rip, 'i64')], 'i32'));
+        }),
+      );
+    }
   }
 
   /** Sets `entry` to what `rip` leads to in the jump cache, or leaves. */

@@ -4,7 +4,7 @@
  */
 
 import type { PhysicalMemory } from '../mmu/physical-memory.ts';
-import { blockEntriesOffset, blockHeaderBytes, blockLink, type EncodedBlock } from './encode.ts';
+import { blockEntriesOffset, blockHeaderBytes, blockPlace, type EncodedBlock } from './encode.ts';
 import { InternalError } from './internal-error.ts';
 
 /** Room after a block's last record for the record that may be written over it when its code is overwritten. */
@@ -115,6 +115,7 @@ export class CodeMemory {
   replace(block: InterpreterBlock, encoded: EncodedBlock): void {
     const address = this.write(encoded);
     if (!block.alive) return;
+    this.endLinks(block);
     this.list.push(block);
     block.address = address;
     block.instructions = encoded.instructions;
@@ -132,7 +133,7 @@ export class CodeMemory {
     const at = this.used >> 2;
     to[at] = this.list.length;
     for (let i = 0; i < length; i++) to[at + leadWords + i] = words[i]!;
-    for (let i = blockLink.rip >> 2; i < blockHeaderBytes >> 2; i++) to[at + leadWords + i] = 0;
+    for (let i = blockPlace.rip >> 2; i < blockHeaderBytes >> 2; i++) to[at + leadWords + i] = 0;
     for (let i = 0; i < instructions; i++) to[at + size - instructions + i] = marks[i]!;
     this.used += size * 4;
     return this.base + (at + leadWords) * 4;
@@ -156,6 +157,27 @@ export class CodeMemory {
   }
   private mark(block: InterpreterBlock, index: number): number {
     return this.words[((block.marks - this.base) >> 2) + index]!;
+  }
+
+  /**
+   * From now on blocks that come before this one lead to it: in this epoch of the jump cache, and in later ones as long as
+   * the core module finds that it is fetched from the physical page with the number.
+   */
+  beginLinks(block: InterpreterBlock, low: number, high: number, epoch: number, physicalNumber: number): void {
+    const at = (block.address - this.base) >> 2;
+    const { words } = this;
+    words[at + (blockPlace.rip >> 2)] = low;
+    words[at + (blockPlace.rip >> 2) + 1] = high;
+    words[at + (blockPlace.context >> 2)] = block.context;
+    words[at + (blockPlace.epoch >> 2)] = epoch;
+    words[at + (blockPlace.physical >> 2)] = physicalNumber;
+  }
+  /** Nothing leads to the block any more. */
+  endLinks(block: InterpreterBlock): void {
+    this.words[(block.address + blockPlace.context - this.base) >> 2] = 0;
+  }
+  endAllLinks(): void {
+    for (const block of this.list) this.endLinks(block);
   }
 
   /** Sets how often a block has been entered. */
@@ -243,6 +265,7 @@ export class CodeMemory {
 
   drop(block: InterpreterBlock): void {
     block.alive = false;
+    this.endLinks(block);
     const map = this.blocks.get(CodeMemory.place(block.context, block.single));
     if (map?.get(block.key) === block) map.delete(block.key);
     this.onDrop(block);

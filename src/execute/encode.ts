@@ -42,12 +42,14 @@ export interface EncodedBlock {
 export type HelperIndex = (name: string) => number;
 
 /**
- * Bytes before the first record: instruction count (u32), how often the block was entered (u32), and a link to the block
- * that came after it last: rip (u64), epoch of links (u64), context (u32; 0 = none), address (u32).
+ * Bytes before the first record: instruction count (u32), how often the block was entered (u32); what a block that leads
+ * here compares, as in an entry of the jump cache: rip (u64), context (u32; 0 = nobody leads here), epoch (u32), number of
+ * the physical page (u32); and the addresses of the two blocks that came after this one last (u32; 0 = none).
  */
-export const blockHeaderBytes = 32;
+export const blockHeaderBytes = 40;
 export const blockEntriesOffset = 4;
-export const blockLink = { rip: 8, epoch: 16, context: 24, block: 28 };
+export const blockPlace = { rip: 8, context: 16, epoch: 20, physical: 24 };
+export const blockNext = [28, 32] as const;
 
 /** Where a block is written before it is copied out: one encoder works at a time, on one thread. */
 const scratch = new Int32Array(1 << 14);

@@ -107,7 +107,7 @@ export class Engine {
     this.shadow = new StiShadow(this.state);
     this.contexts = contexts;
     this.code = code;
-    this.jumps = new JumpCache(this.state);
+    this.jumps = new JumpCache(this.state, code);
     this.profile = new JumpProfile(this.state);
     this.pages = new CodePages(processor, this.breakpoints);
     this.maker = new BlockMaker(processor, code, this.pages);
@@ -174,7 +174,9 @@ export class Engine {
     if (key === undefined) return this.jumps.forget();
     this.jumps.drop(lowOf(key), highOf(key) >>> 0, context);
     const block = this.code.find(context, key, false);
-    if (block !== undefined) this.maker.countAnew(block);
+    if (block === undefined) return;
+    this.code.endLinks(block);
+    this.maker.countAnew(block);
   }
 
   /**

@@ -7,10 +7,11 @@
  * A flush begins an epoch: what was entered in an earlier one is not in force, but most of it is right still, and whoever
  * looks it up has only to compare its pages. Where these are in the instruction look-aside table, the core module does.
  *
- * Beside it blocks hold links to those that come after them (encode.ts): all of them go with every change.
+ * Beside it blocks lead to those that come after them (encode.ts). What a block that leads to another one compares stands
+ * with the other, and is kept here as what stands in the cache is.
  */
 
-import { fetchTag, physicalNumber } from '../mmu/fetch-look-aside.ts';
+import { fetchTag, noPhysicalNumber, physicalNumber } from '../mmu/fetch-look-aside.ts';
 import type { CpuState } from '../state/cpu-state.ts';
 import {
   jumpCacheBits,
@@ -22,7 +23,7 @@ import {
   pageListOffset,
   pageLists,
 } from '../state/layout.ts';
-import type { InterpreterBlock } from './code-memory.ts';
+import type { CodeMemory, InterpreterBlock } from './code-memory.ts';
 
 const entries = 1 << jumpCacheBits;
 const mask = entries - 1;
@@ -39,7 +40,6 @@ const ONE_PAGE = 0;
 const ASK_ENGINE = 1;
 
 const CODE_EPOCH = offsetOf('codeEpoch') >> 2;
-const LINK_EPOCH = offsetOf('linkEpoch') >> 2;
 const CPL = offsetOf('cpl') >> 2;
 
 /** A page of code: a linear address in it, by halves (signed high one), and the physical page that it must be. */
@@ -65,17 +65,17 @@ export class JumpCache {
   /** How often something was taken out: code or its mapping has changed. */
   changes = 0;
   private readonly u32: Uint32Array;
-  /** The epochs in the state; a state that is replaced brings older ones along, until the flush that follows. */
+  private readonly code: CodeMemory;
+  /** As in the state; a state that is replaced brings an older one along, until the flush that follows. */
   private codeEpoch = 0;
-  private linkEpoch = 0;
-  private linkEpochHigh = 0;
   private readonly blocks = new Array<InterpreterBlock | null>(entries).fill(null);
   private readonly regions = new Array<FoundRegion | null>(entries).fill(null);
   /** Another look-up may find something better than what stands here. */
   private readonly passing = new Uint8Array(entries);
 
-  constructor(state: CpuState) {
+  constructor(state: CpuState, code: CodeMemory) {
     this.u32 = state.u32;
+    this.code = code;
     this.flush();
   }
   /**
@@ -110,8 +110,10 @@ export class JumpCache {
     this.blocks[index] = block;
     this.regions[index] = region;
     this.passing[index] = passing ? 1 : 0;
-    if (region !== null) this.unlink(); // perhaps to the block that it begins with
     if (flat && !passing) this.setPages(at, block, region);
+    if (block === null) return;
+    if (region !== null) return this.code.endLinks(block);
+    this.link(block, at);
   }
   /** What the core module compares in a later epoch. */
   private setPages(at: number, block: InterpreterBlock | null, region: FoundRegion | null): void {
@@ -164,13 +166,20 @@ export class JumpCache {
     const { u32 } = this;
     const at = start + index * words;
     const block = this.blocks[index]!;
-    if (block !== null) u32[at + BLOCK] = block.address; // it may have been made again
     u32[at + EPOCH] = this.codeEpoch;
+    if (block === null) return;
+    u32[at + BLOCK] = block.address; // it may have been made again
+    if (this.regions[index] === null) this.link(block, at);
+  }
+  /** Blocks that come before the block lead to it as the entry does. */
+  private link(block: InterpreterBlock, at: number): void {
+    const { u32 } = this;
+    const physical = u32[at + PAGES] === ONE_PAGE ? u32[at + PHYSICAL]! : noPhysicalNumber;
+    this.code.beginLinks(block, u32[at]!, u32[at + 1]!, this.codeEpoch, physical);
   }
 
   drop(low: number, high: number, context: number): void {
     this.changes++;
-    this.unlink();
     const index = jumpIndexOf(low);
     if (this.holds(index, low, high, context)) this.clearAt(index);
     if (this.holds(index ^ 1, low, high, context)) this.clearAt(index ^ 1);
@@ -201,18 +210,9 @@ export class JumpCache {
     this.passing[to] = this.passing[from]!;
   }
 
-  /** Links between blocks are out of force. */
-  private unlink(): void {
-    const { u32 } = this;
-    this.linkEpoch = (this.linkEpoch + 1) >>> 0;
-    if (this.linkEpoch === 0) this.linkEpochHigh++;
-    u32[LINK_EPOCH] = this.linkEpoch;
-    u32[LINK_EPOCH + 1] = this.linkEpochHigh;
-  }
   /** Takes everything out of force. */
   flush(): void {
     this.changes++;
-    this.unlink();
     this.codeEpoch = (this.codeEpoch + 1) >>> 0;
     this.u32[CODE_EPOCH] = this.codeEpoch;
     if (this.codeEpoch === 0) this.forget(); // what is 2^32 flushes old would be in force
@@ -220,6 +220,7 @@ export class JumpCache {
   /** Forgets everything. */
   forget(): void {
     this.flush();
+    this.code.endAllLinks();
     for (let at = start + CONTEXT; at < start + entries * words; at += words) this.u32[at] = 0;
     this.blocks.fill(null);
     this.regions.fill(null);

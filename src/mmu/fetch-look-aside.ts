@@ -101,4 +101,4 @@ export function physicalNumber(physical: number): number {
   const number = physical / 4096;
   return number < noPhysicalNumber ? number : noPhysicalNumber;
 }
-const noPhysicalNumber = 0xffff_ffff;
+export const noPhysicalNumber = 0xffff_ffff;

@@ -153,7 +153,6 @@ function rows(): Row[] {
   // Not 0: something may wait until RFLAGS.IF is set, so that STI is a helper's. What was left of the field `budget` after the
   // last STI in generated code: whether its shadow is still there (engine.ts).
   add(null, 'u32', 'interruptsWait', 'shadowBudget');
-  add(null, 'u64', 'linkEpoch'); // links between the interpreter's blocks that were made in an earlier one are out of force
   add(null, 'u64', 'translated'); // instructions retired in translated regions
   add(null, 'u32', 'budget'); // instructions left in this slice (signed); regions and blocks count it down
   add(null, 'u32', 'directPorts'); // not 0: there are programs that answer at ports (src/system/port-io.ts)
