@@ -22,6 +22,7 @@ import { jumpIndex } from './jump-entry.ts';
 import { lower, type Reader } from './lower.ts';
 import { probe } from './probe.ts';
 import { callDepth } from './region-emitter.ts';
+import { addSmapAccess } from './smap.ts';
 import { addTimeStamp } from './time-stamp.ts';
 import './lower-families.ts';
 import { isX87 } from '../src/ir/x87-ops.ts';
@@ -58,6 +59,7 @@ class CoreBuilder implements Reader {
     addIsRight(e);
     addIsRightBlock(e);
     addAskProgram(e);
+    addSmapAccess(e);
     e.addFunction('enter', ['i32', 'i32'], 'i32', () => this.enter(), true);
     e.addSection(agreementSection, agreement());
     e.validate();

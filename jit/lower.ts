@@ -90,6 +90,7 @@ const mulHigh =
 
 const arms: Partial<Record<MicroOp, Arm>> = {
   'time.stamp': (r) => r.e.call('timeStamp', [r.e.cpu(), r.budget()], 'i64'),
+  'smap.access': (r, [lifted]) => r.e.call('smapAccess', [r.e.cpu(), lifted!], null),
   'budget.get': (r) => r.budget(),
   'i64.mul_high_u': mulHigh(false),
   'i64.mul_high_s': mulHigh(true),

@@ -21,7 +21,7 @@ export interface Probe {
 const indexShift = 12 - Math.log2(tlbEntryBytes);
 
 /** Address of the entry at the page's own place. */
-function entryOf(e: Emitter, table: Expr | null, low: () => Expr, bits: number): Expr {
+export function entryOf(e: Emitter, table: Expr | null, low: () => Expr, bits: number): Expr {
   const folded = e.op(
     'i32.xor',
     e.op('i32.shr_u', low(), e.i32(indexShift)),

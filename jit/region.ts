@@ -68,8 +68,15 @@ export type IndirectTargets = ReadonlyMap<bigint, readonly bigint[]>;
 /** Where the block stands that all returns of a region go through: no instruction pointer. */
 export const dispatchPlace = 1n << 64n;
 
+/** Its last instruction changes what SMAP forbids: what the region, and those that have called it, know of pages is over. */
+function changesAccess(nodes: readonly Node[]): boolean {
+  for (let i = nodes.length - 1; i >= 0 && nodes[i]!.op !== 'insn'; i--)
+    if (nodes[i]!.op === 'smap.access') return true;
+  return false;
+}
 function terminatorOf(nodes: readonly Node[], seen: IndirectTargets, entry: bigint): Terminator {
   const last = nodes.at(-1)!;
+  if (changesAccess(nodes)) return { kind: 'leave' };
   switch (last.op) {
     case 'branch':
       return { kind: 'branch', taken: last.imm[0] as bigint, next: last.imm[1] as bigint };

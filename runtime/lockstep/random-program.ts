@@ -36,18 +36,7 @@ export interface Program {
 /** Helpers (src/system) whose instructions may stand in a program: they leave the machine as it is. */
 const saves = 'fxsave fxrstor xsave xsaveopt xsavec xrstor xgetbv fldenv fnstenv frstor fnsave';
 const harmless = new Set(`popf cpuid lar lsl verr verw random into ${saves}`.split(' '));
-const harmlessToSupervisor = new Set([
-  ...harmless,
-  'cli',
-  'sti',
-  'wbinvd',
-  'clts',
-  'invlpg',
-  'xsaves',
-  'xrstors',
-  'clac',
-  'stac',
-]);
+const harmlessToSupervisor = new Set([...harmless, 'cli', 'sti', 'wbinvd', 'clts', 'invlpg', 'xsaves', 'xrstors']);
 const core =
   /^(?:ADD|SUB|CMP|TEST|AND|OR|XOR|ADC|SBB|INC|DEC|NEG|NOT|MOV|MOVZX|MOVSX|LEA|SHL|SHR|SAR|ROL|ROR|RCL|RCR|SETcc|CMOVcc|PUSH|POP|IMUL|MUL|SHLD|SHRD|BT|XCHG|CMPXCHG|XADD|LAHF|SAHF|CMC|CLC|STC|PUSHF)$/;
 /** Read flags, or leave some of them as they are. */

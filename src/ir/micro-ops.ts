@@ -189,6 +189,8 @@ const memoryOps = {
   // everything else that may fault.
   'fp.begin': spec('memory', '>'),
   'fp.end': spec('memory', '>'),
+  // EFLAGS.AC lifts SMAP from here on (1) or does not (0). Its block ends, and so does a region: the interpreter does it.
+  'smap.access': spec('fault', 'i>'),
   // Fault now if [bytes] at the linear address cannot be read / written. [bytes, stack]
   'probe.read': spec('memory', 'l>'),
   'probe.write': spec('memory', 'l>'),

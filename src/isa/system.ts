@@ -118,8 +118,23 @@ define('STI', ['FB'], (b, x) => {
   b.setState32('rflagsRest', b.or(rest, b.i32(IF)));
   b.jump(b.i64(x.next));
 });
-define('CLAC', ['NP 0F 01 CA'], (b, x) => (b.context.cpl !== 0 ? b.raise(UD) : b.call('clac', x)), 'smap');
-define('STAC', ['NP 0F 01 CB'], (b, x) => (b.context.cpl !== 0 ? b.raise(UD) : b.call('stac', x)), 'smap');
+const AC = 1 << 18;
+for (const [name, form, lifted] of [
+  ['CLAC', 'NP 0F 01 CA', false],
+  ['STAC', 'NP 0F 01 CB', true],
+] as const)
+  define(
+    name,
+    [form],
+    (b, x) => {
+      if (b.context.cpl !== 0) return b.raise(UD);
+      b.emit('smap.access', [b.i32(lifted ? 1 : 0)]);
+      const rest = b.state32('rflagsRest');
+      b.setState32('rflagsRest', lifted ? b.or(rest, b.i32(AC)) : b.and(rest, b.i32(~AC)));
+      b.jump(b.i64(x.next));
+    },
+    'smap',
+  );
 privileged('HLT', ['F4'], 'hlt');
 
 // --- control and debug registers

@@ -13,6 +13,14 @@ import { tlbBits } from '../state/layout.ts';
 export const indexOf = (low: number, bits = tlbBits): number =>
   ((low >>> 12) ^ (low >>> (12 + bits))) & ((1 << bits) - 1);
 
+/**
+ * What distinguishes the tag of a hidden entry from that of its page: it is the tag of a page that has its places elsewhere, so
+ * it matches nothing that is looked up there, and no invalid entry has it.
+ */
+const hiddenLow = 1 << 12;
+const hiddenHigh = 1 << 30;
+export const hiddenTag = (BigInt(hiddenHigh) << 32n) | BigInt(hiddenLow);
+
 /** The index stands in the list of local or of global entries; what it holds now is a global one. */
 const IN_LOCAL = 1;
 const IN_GLOBAL = 2;
@@ -93,6 +101,26 @@ export class LookAside {
   drop(low: number, high: number): void {
     const index = this.find(low, high);
     if (index >= 0) this.invalidate(index);
+  }
+  /** The same at either place, and where it is hidden. */
+  dropBoth(low: number, high: number): void {
+    this.hide(low, high, false);
+    const index = indexOf(low, this.bits);
+    if (this.isAt(index, low, high)) this.invalidate(index);
+    if (this.isAt(index ^ this.other, low, high)) this.invalidate(index ^ this.other);
+  }
+  /** Hides the entry of a page from all who look it up, or shows a hidden one again. */
+  hide(low: number, high: number, hidden: boolean): void {
+    const index = indexOf(low, this.bits);
+    this.hideAt(index, low, high, hidden);
+    this.hideAt(index ^ this.other, low, high, hidden);
+  }
+  private hideAt(index: number, low: number, high: number, hidden: boolean): void {
+    const [otherLow, otherHigh] = [(low ^ hiddenLow) >>> 0, (high ^ hiddenHigh) >>> 0];
+    const at = this.start + index * 4;
+    if (!this.isAt(index, hidden ? low : otherLow, hidden ? high : otherHigh)) return;
+    this.u32[at] = hidden ? otherLow : low;
+    this.u32[at + 1] = hidden ? otherHigh : high;
   }
   /** Brings a page that stands in the other half to its own place. False: it does not stand there. */
   recover(low: number, high: number): boolean {

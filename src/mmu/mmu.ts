@@ -11,6 +11,7 @@ import { offsetOf, stackTlbBits, stackTlbOffsets, tlbNeverOffset, tlbOffsets } f
 import { AC, GP, PF_FAULT, SS_FAULT } from '../state/vectors.ts';
 import { AccessLog } from './access-log.ts';
 import { FetchLookAside } from './fetch-look-aside.ts';
+import { LiftedPages } from './lifted-pages.ts';
 import { highOf, lowOf, pageNumber } from './linear.ts';
 import { indexOf, LookAside } from './look-aside.ts';
 import type { PageWatcher, PhysicalMemory } from './physical-memory.ts';
@@ -74,8 +75,8 @@ export class Mmu implements PageWatcher {
   private readonly userWrite: LookAside;
   private readonly supervisorStack: LookAside;
   private readonly userStack: LookAside;
-  /** Supervisor entries for user pages (low and high halves), made while EFLAGS.AC lifted SMAP; they go when AC does. */
-  private readonly smapLifted: number[] = [];
+  /** Supervisor entries for user pages, made while EFLAGS.AC lifted SMAP. */
+  private readonly lifted: LiftedPages;
   private apicPage = -1;
   private alignmentChecks = false;
   /** From the high half of a canonical address on, all bits are alike: bits 63-47, with 5-level paging 63-56. */
@@ -114,6 +115,7 @@ export class Mmu implements PageWatcher {
     this.fetches = new FetchLookAside(state);
     this.tables = [this.supervisorRead, this.supervisorWrite, this.userRead, this.userWrite];
     this.stackTables = [this.supervisorStack, this.userStack];
+    this.lifted = new LiftedPages(state, [this.supervisorRead, this.supervisorWrite]);
     new LookAside(state, tlbNeverOffset); // all entries invalid, for ever
     memory.watchers.add(this);
     this.reconfigure();
@@ -163,7 +165,7 @@ export class Mmu implements PageWatcher {
     const user = u32[CPL] === 3;
     const ac = (u32[RFLAGS]! & RFLAGS_AC) !== 0;
     this.alignmentChecks = user && ac && (u32[CR0]! & CR0_AM) !== 0;
-    if (!ac && this.smapLifted.length > 0) this.dropLifted();
+    this.lifted.allow(ac);
     const base = this.state.base;
     if (this.alignmentChecks) {
       u32[TLB_READ] = base + tlbNeverOffset;
@@ -172,14 +174,6 @@ export class Mmu implements PageWatcher {
       u32[TLB_READ] = base + (user ? tlbOffsets.userRead : tlbOffsets.supervisorRead);
       u32[TLB_WRITE] = base + (user ? tlbOffsets.userWrite : tlbOffsets.supervisorWrite);
     }
-  }
-  private dropLifted(): void {
-    for (let i = 0; i < this.smapLifted.length; i += 2) {
-      const [low, high] = [this.smapLifted[i]!, this.smapLifted[i + 1]!];
-      this.supervisorRead.drop(low, high);
-      this.supervisorWrite.drop(low, high);
-    }
-    this.smapLifted.length = 0;
   }
 
   /** Sets the data breakpoints. */
@@ -203,12 +197,12 @@ export class Mmu implements PageWatcher {
 
   // --- flushing
   private flushTables(keepGlobal: boolean): void {
+    this.lifted.forgetAll();
     for (const table of this.tables) table.flush(keepGlobal);
     for (const table of this.stackTables) table.flush(keepGlobal);
   }
   flushAll(): void {
     this.flushTables(false);
-    this.smapLifted.length = 0;
     this.fetches.flush();
     this.onFlush('all');
   }
@@ -222,6 +216,7 @@ export class Mmu implements PageWatcher {
   flushPage(linear: number): void {
     const low = (lowOf(linear) & ~0xfff) >>> 0;
     const high = highOf(linear);
+    this.lifted.forget(low, high);
     for (const table of this.tables) table.drop(low, high);
     for (const table of this.stackTables) table.drop(low, high);
     const page = pageNumber(low, high);
@@ -230,6 +225,7 @@ export class Mmu implements PageWatcher {
   }
   /** Writes to a page, at this place in the host's memory, must be seen from now on. */
   pageProtected(host: number): void {
+    this.lifted.forgetAll();
     this.supervisorWrite.forget(host);
     this.userWrite.forget(host);
     for (const table of this.stackTables) table.forget(host);
@@ -419,8 +415,11 @@ export class Mmu implements PageWatcher {
     const linear = (low & ~0xfff) >>> 0;
     if (this.watches.active && this.watches.page(low, high)) return;
     const addend = (host - linear) | 0;
+    if (!user && walker.smap) {
+      this.lifted.forget(linear, high);
+      if (walker.user) this.lifted.note(linear, high);
+    }
     (user ? this.userRead : this.supervisorRead).set(linear, high, addend, walker.global);
-    if (!user && walker.smap && walker.user) this.smapLifted.push(linear, high);
     if (walker.writable && walker.dirty && memory.mapWrites(page)) {
       (user ? this.userWrite : this.supervisorWrite).set(linear, high, addend, walker.global);
     } else {
@@ -529,11 +528,11 @@ export class Mmu implements PageWatcher {
   private hostDirect = -1;
 
   /**
-   * What the look-aside tables say, as an offset in the buffer, or -1. SMAP tells implicit accesses from others: where it is
+   * What the look-aside tables say, as an offset in the buffer, or -1. SMAP tells implicit accesses from others: while it is
    * lifted, the supervisor's tables may hold pages that implicit accesses must not use, and answer nobody here.
    */
   private inTables(low: number, high: number, bytes: number, write: boolean, user: boolean): number {
-    if ((low & 0xfff) + bytes > 4096 || this.alignmentChecks || (!user && this.smapLifted.length > 0)) return -1;
+    if ((low & 0xfff) + bytes > 4096 || this.alignmentChecks || (!user && this.lifted.inForce)) return -1;
     const table = this.tableOf(user, write);
     const index = table.find((low & ~0xfff) >>> 0, high);
     return index < 0 ? -1 : (table.addend(index) + low) >>> 0;

@@ -168,6 +168,8 @@ function rows(): Row[] {
   add(null, 'u64', 'faultAddress');
   add(null, 'u32', 'blockRecord'); // the interpreter's current block
   add(null, 'u32', 'tlbRead', 'tlbWrite'); // address of the look-aside table in force (user or supervisor)
+  // User pages that the supervisor's look-aside tables hold (at `liftedOffset`), and whether their entries are in force: EFLAGS.AC.
+  add(null, 'u32', 'liftedCount', 'liftedShown');
   add(null, 'u32', 'depth');
   add(null, 'u32', 'hasTurns'); // not 0: there are other processors, and PAUSE ends the turn of this one
   add(null, 'u32', 'directMemory'); // not 0: there are programs that answer in guest-physical memory
@@ -212,6 +214,9 @@ export const directPortBits = 5;
 export const directMemoryOffset = directPortsOffset + (2 << directPortBits) * 4;
 export const directMemoryEntries = 16;
 export const directMemoryEntryBytes = 160;
+/** User pages that a supervisor has reached past SMAP, by linear address (u64 each): src/mmu/lifted-pages.ts. */
+export const liftedOffset = directMemoryOffset + directMemoryEntries * directMemoryEntryBytes;
+export const liftedPages = 16;
 /**
  * Translation look-aside tables: direct-mapped by the page's number folded onto itself, one for reads and one for writes, for supervisor and for user. An entry
  * is 16 bytes: the linear page (i64; a page of the neighbouring entry = invalid), the difference host address - linear address (i32), spare.
@@ -270,6 +275,8 @@ export const profileEntries = 1024;
 /** Size of a vCPU's block, a multiple of a look-aside table's size. */
 export const cpuBytes = 0x780000;
 if (
+  liftedOffset % 8 !== 0 ||
+  liftedOffset + liftedPages * 8 > tlbOffset ||
   jumpCacheOffset + (1 << jumpCacheBits) * jumpCacheEntryBytes > tlbNeverOffset ||
   tlbNeverOffset + tlbBytes > fetchTlbOffset ||
   fetchTlbOffset + (16 << fetchTlbBits) > stackTlbOffsets.supervisor ||

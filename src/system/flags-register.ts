@@ -1,5 +1,5 @@
 /** POPF, CLI and STI: who may change which flag. SDM volume 2, POPF, CLI, STI; volume 3, section 2.3. */
-import { generalProtection, undefinedOpcode } from './fault.ts';
+import { generalProtection } from './fault.ts';
 import {
   CR4_PVI,
   CR4_VME,
@@ -64,13 +64,3 @@ export function sti(p: Processor): void {
   else throw generalProtection();
   p.advance();
 }
-
-function setAc(p: Processor, on: boolean): void {
-  if (p.cpl !== 0) throw undefinedOpcode();
-  p.setRflagsRest(on ? p.rflagsRest | RFLAGS_AC : p.rflagsRest & ~RFLAGS_AC);
-  p.advance();
-}
-/** `clac`. */
-export const clac = (p: Processor): void => setAc(p, false);
-/** `stac`. */
-export const stac = (p: Processor): void => setAc(p, true);

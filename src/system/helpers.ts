@@ -18,7 +18,7 @@ import {
 } from './control.ts';
 import { cpuid } from './cpuid.ts';
 import { GuestFault } from './fault.ts';
-import { clac, cli, popf, stac, sti } from './flags-register.ts';
+import { cli, popf, sti } from './flags-register.ts';
 import { fxrstor, fxsave } from './fx-state.ts';
 import { vmcall } from './hypercall.ts';
 import { deliverException } from './interrupts.ts';
@@ -55,8 +55,6 @@ export const helpers = {
   popf,
   cli,
   sti,
-  clac,
-  stac,
   hlt,
   clts,
   lmsw,

@@ -114,6 +114,7 @@ testEngines('STI: an interrupt that waits is taken after the next instruction, a
   assert.equal(vcpu.fields.get32('rbp'), (after * 2000) >>> 0);
 });
 
+const CR4_SMAP = 1 << 21;
 const CR4_PKE = 1 << 22;
 const RDPKRU = [0x0f, 0x01, 0xee];
 const WRPKRU = [0x0f, 0x01, 0xef];
@@ -121,6 +122,52 @@ const zero = [0x31, 0xc9, 0x31, 0xd2]; // xor ecx, ecx; xor edx, edx
 const faults = (vm: Vm, code: Assembler): void => giveIdt(vm, { 6: code.addressOf('#UD'), 13: code.addressOf('#GP') });
 /** `mov bl, vector; hlt` */
 const handlers = (code: Assembler): Assembler => code.label('#UD').put(0xb3, 6, HLT).label('#GP').put(0xb3, 13, HLT);
+
+testEngines('CLAC: no page that STAC has let through is reached after it, also behind a call', (engine) => {
+  // again: stac; mov eax, [rsi]; mov [rsi], eax; call close; mov eax, [rsi] (faults, and goes on behind it); dec edi; jnz
+  const code = asm()
+    .put(0xbf, dword(2500), 0xbe, dword(0x5000))
+    .label('again')
+    .put(0x0f, 0x01, 0xcb, 0x8b, 0x06, 0xff, 0x06, 0xe8, to('close'))
+    .label('after')
+    .put(0x03, 0x1e, 0x03, 0x1e) // add ebx, [rsi], twice: the handler passes the first
+    .label('passed')
+    .put(0xff, 0xcf, 0x75, to('again', 1), HLT)
+    .label('close')
+    .put(0xff, 0xc1, 0x0f, 0x01, 0xca, 0xc3) // inc ecx; clac; ret
+    .label('#PF')
+    .put(0x48, 0x83, 0xc4, 8, 0xff, 0xc5) // add rsp, 8; inc ebp
+    .put(0x48, 0x83, 0x04, 0x24, 4, 0x48, 0xcf); // add qword [rsp], 4: behind both; iretq
+  const vm = guest(engine, code.finish(), { mode: 'long' });
+  giveIdt(vm, { 14: code.addressOf('#PF') });
+  const { fields } = vm.vcpu(0);
+  fields.set64('rsp', 0x8000n);
+  fields.set64('rbx', 0n);
+  fields.set64('rbp', 0n);
+  fields.set64('rcx', 0n);
+  // A page of 4 KiB for user code at 5000H among the supervisor's.
+  const view = new DataView(vm.ram.buffer, vm.ram.byteOffset);
+  const next = (at: number): number => Number(view.getBigUint64(at, true) & 0xf_f000n);
+  const root = Number(fields.get64('cr3'));
+  const directory = next(next(root));
+  const table = 0x9000;
+  for (let page = 0; page < 512; page++) {
+    const user = page === 5 ? 4n : 0n;
+    vm.physical.writeBytes(table + page * 8, Uint8Array.from(qword(BigInt(page * 4096) | 3n | user)));
+  }
+  vm.physical.writeBytes(directory, Uint8Array.from(qword(BigInt(table) | 7n)));
+  for (const at of [root, next(root)])
+    vm.physical.writeBytes(at, Uint8Array.from(qword(view.getBigUint64(at, true) | 4n)));
+  const { state } = vm.vcpu(0);
+  state.set([[state.idOf('cr4'), state.get(state.idOf('cr4')) | BigInt(CR4_SMAP)]]);
+  let instructions = 0;
+  for (; vm.vcpu(0).enter(1013).kind !== 'halt'; instructions += 1013) assert.ok(instructions < 1e5);
+  assert.deepEqual(
+    ['rbx', 'rbp', 'rcx', 'rdi'].map((name) => fields.get64(name)),
+    [0n, 2500n, 2500n, 0n],
+  );
+  assert.equal(view.getUint32(0x5000, true), 2500);
+});
 
 testEngines('SWAPGS: what is addressed by GS changes at once', (engine) => {
   const code = asm()

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LogReader } from '../../src/mmu/dirty-logs.ts';
+import { indexOf } from '../../src/mmu/look-aside.ts';
 import { PAGE_CODE } from '../../src/mmu/physical-memory.ts';
 import { cpuBytes, offsetOf, type TlbKind, tlbBits, tlbNeverOffset, tlbOffsets } from '../../src/state/layout.ts';
 import { memoryAndMmu } from './machine.ts';
@@ -387,6 +388,99 @@ test('SMAP: supervisor data accesses to user pages need EFLAGS.AC, implicit ones
   assert.equal(entry(m, 'supervisorWrite', linear), null);
   privilege(m, 3);
   assert.equal(read(m, linear), 0);
+});
+
+/** A user page at `linear` whose supervisor entries SMAP hides or not. */
+function liftedPage(linear = 0x40_2000): Machine {
+  const m = memoryAndMmu();
+  tables4(m, linear, 0x3067n);
+  control(m, PG, 0x10000, PAE | SMAP, LMA);
+  privilege(m, 0, AC);
+  assert.equal(read(m, linear), 0);
+  assert.equal(write(m, linear, 1), 'done');
+  return m;
+}
+
+test('SMAP: what AC has let through is known again when AC is set again, and not before', () => {
+  const linear = 0x40_2000;
+  const m = liftedPage(linear);
+  const host = cpuBytes + 0x3000;
+  for (let round = 0; round < 3; round++) {
+    privilege(m, 0);
+    assert.deepEqual([entry(m, 'supervisorRead', linear), entry(m, 'supervisorWrite', linear)], [null, null]);
+    assert.equal(read(m, linear), '#14(1) 402000');
+    assert.equal(m.mmu.direct(linear, 4, false), -1);
+    privilege(m, 0, AC);
+    assert.deepEqual([entry(m, 'supervisorRead', linear), entry(m, 'supervisorWrite', linear)], [host, host]);
+    assert.equal(m.mmu.load(linear, 4, true), false, 'implicit accesses');
+  }
+});
+
+test('SMAP: what is hidden is flushed and forgotten like the rest', () => {
+  const linear = 0x40_2000;
+  for (const [what, act, reads] of [
+    ['INVLPG', (m) => m.mmu.flushPage(linear), true],
+    ['a load of CR3', (m) => m.mmu.rootChanged(), true],
+    ['a flush of all', (m) => m.mmu.flushAll(), true],
+    ['a page whose writes must be seen', (m) => m.mmu.pageProtected(cpuBytes + 0x3000), false],
+    ['writes that must be seen', (m) => m.mmu.writesProtected(), false],
+  ] as readonly (readonly [string, (m: Machine) => void, boolean])[]) {
+    const m = liftedPage(linear);
+    privilege(m, 0);
+    act(m);
+    privilege(m, 0, AC);
+    if (reads) assert.equal(entry(m, 'supervisorRead', linear), null, what);
+    assert.equal(entry(m, 'supervisorWrite', linear), null, what);
+  }
+});
+
+test('SMAP: a page that has moved to its other place is hidden there, and shown, and dropped', () => {
+  const linear = 0x40_2000;
+  const far = linear + 2 ** (12 + tlbBits) + (1 << 12); // has its place where the first one has
+  assert.equal(indexOf(far), indexOf(linear));
+  const m = liftedPage(linear);
+  tables4(m, far, 0x5067n);
+  assert.equal(read(m, far), 0); // lifted as well
+  assert.equal(entry(m, 'supervisorRead', linear), null);
+  privilege(m, 0);
+  assert.equal(m.mmu.direct(linear, 4, false), -1);
+  assert.equal(read(m, linear), '#14(1) 402000');
+  privilege(m, 0, AC);
+  tables4(m, linear, 0n);
+  assert.equal(read(m, linear), 1, 'the entry serves it');
+  privilege(m, 0);
+  m.mmu.flushPage(linear);
+  tables4(m, linear, 0x6067n);
+  privilege(m, 0, AC);
+  m.memory.write32(0x6000, 77);
+  assert.equal(read(m, linear), 77, 'nothing of the old page is left at either place');
+});
+
+test('SMAP: of more pages than are remembered none stays in force', () => {
+  const m = liftedPage(0x40_0000);
+  const pages = Array.from({ length: 40 }, (_, i) => 0x40_0000 + i * 4096);
+  for (const linear of pages) {
+    tables4(m, linear, 0x3067n);
+    assert.equal(read(m, linear), 1);
+  }
+  privilege(m, 0);
+  for (const linear of pages) {
+    assert.equal(entry(m, 'supervisorRead', linear), null);
+    assert.match(`${read(m, linear)}`, /^#14\(1\)/);
+  }
+});
+
+test('SMAP: a page that has become the supervisor’s is not hidden', () => {
+  const linear = 0x40_2000;
+  const m = liftedPage(linear);
+  privilege(m, 0);
+  tables4(m, linear, 0x3063n);
+  m.mmu.flushPage(linear + 4096); // another
+  assert.equal(read(m, linear), 1);
+  assert.equal(entry(m, 'supervisorRead', linear), cpuBytes + 0x3000);
+  privilege(m, 0, AC);
+  privilege(m, 0);
+  assert.equal(entry(m, 'supervisorRead', linear), cpuBytes + 0x3000);
 });
 
 test('non-canonical addresses are #GP(0), or #SS(0) on the stack, also where an access runs over the edge', () => {
