@@ -21,6 +21,8 @@ const hiddenLow = 1 << 12;
 const hiddenHigh = 1 << 30;
 export const hiddenTag = (BigInt(hiddenHigh) << 32n) | BigInt(hiddenLow);
 
+/** In `homes`: there may be entries at several places. */
+const SEVERAL = 0xffff;
 /** The index stands in the list of local or of global entries; what it holds now is a global one. */
 const IN_LOCAL = 1;
 const IN_GLOBAL = 2;
@@ -38,10 +40,16 @@ export class LookAside {
   private readonly global: Uint16Array;
   private locals = 0;
   private globals = 0;
+  /** By page of the host's memory, where that is wanted: own place + 1 of the only entries that may lead there. */
+  private readonly homes: Uint16Array | null;
 
-  /** @param state whose block is new */
-  constructor(state: CpuState, offset: number, bits = tlbBits) {
+  /**
+   * @param state whose block is new
+   * @param hostPages pages of the host's memory, if {@link forget} is to be quick
+   */
+  constructor(state: CpuState, offset: number, bits = tlbBits, hostPages = 0) {
     this.u32 = state.u32;
+    this.homes = hostPages === 0 ? null : new Uint16Array(hostPages);
     this.bits = bits;
     this.other = 1 << (bits - 1);
     this.marks = new Uint8Array(1 << bits);
@@ -66,6 +74,14 @@ export class LookAside {
         this.place(beside, u32[at]!, u32[at + 1]!, u32[at + 2]!, (this.marks[index]! & IS_GLOBAL) !== 0);
     }
     this.place(index, low, high, addend, global);
+    if (this.homes !== null) this.note(this.homes, (low + addend) >>> 12, index);
+  }
+  private note(homes: Uint16Array, page: number, index: number): void {
+    const before = homes[page]!;
+    if (before === index + 1 || before === SEVERAL) return;
+    const isOnly =
+      before === 0 || !(this.leadsTo(before - 1, page * 4096) || this.leadsTo((before - 1) ^ this.other, page * 4096));
+    homes[page] = isOnly ? index + 1 : SEVERAL;
   }
   private place(index: number, low: number, high: number, addend: number, global: boolean): void {
     const at = this.start + index * 4;
@@ -152,14 +168,26 @@ export class LookAside {
   }
   /** Drops entries that lead to a host page. */
   forget(host: number): void {
+    const { homes } = this;
+    const home = homes === null ? SEVERAL : homes[host >>> 12]!;
+    if (home === 0) return;
+    if (homes !== null) homes[host >>> 12] = 0;
+    if (home !== SEVERAL) {
+      this.forgetAt(home - 1, host);
+      this.forgetAt((home - 1) ^ this.other, host);
+      return;
+    }
     for (let i = 0; i < this.locals; i++) this.forgetAt(this.local[i]!, host);
     for (let i = 0; i < this.globals; i++) this.forgetAt(this.global[i]!, host);
   }
   private forgetAt(index: number, host: number): void {
+    if (this.leadsTo(index, host)) this.invalidate(index);
+  }
+  /** The entry is valid, and its page the one at this place in the host's memory. */
+  private leadsTo(index: number, host: number): boolean {
     const at = this.start + index * 4;
     const low = this.u32[at]!;
     const own = indexOf(low, this.bits);
-    if ((own === index || own === (index ^ this.other)) && (low + this.u32[at + 2]!) >>> 0 === host)
-      this.invalidate(index);
+    return (own === index || own === (index ^ this.other)) && (low + this.u32[at + 2]!) >>> 0 === host;
   }
 }

@@ -7,7 +7,7 @@
  * A fault is a value: the fields faultVector, faultErrorCode (NO_ERROR_CODE = none) and faultAddress, and the answer false.
  */
 import type { CpuState } from '../state/cpu-state.ts';
-import { offsetOf, stackTlbBits, stackTlbOffsets, tlbNeverOffset, tlbOffsets } from '../state/layout.ts';
+import { offsetOf, stackTlbBits, stackTlbOffsets, tlbBits, tlbNeverOffset, tlbOffsets } from '../state/layout.ts';
 import { AC, GP, PF_FAULT, SS_FAULT } from '../state/vectors.ts';
 import { AccessLog } from './access-log.ts';
 import { FetchLookAside } from './fetch-look-aside.ts';
@@ -107,9 +107,10 @@ export class Mmu implements PageWatcher {
     this.memory = memory;
     this.walker = new PageWalker(memory);
     this.supervisorRead = new LookAside(state, tlbOffsets.supervisorRead);
-    this.supervisorWrite = new LookAside(state, tlbOffsets.supervisorWrite);
+    const hostPages = memory.pageFlags.length;
+    this.supervisorWrite = new LookAside(state, tlbOffsets.supervisorWrite, tlbBits, hostPages);
     this.userRead = new LookAside(state, tlbOffsets.userRead);
-    this.userWrite = new LookAside(state, tlbOffsets.userWrite);
+    this.userWrite = new LookAside(state, tlbOffsets.userWrite, tlbBits, hostPages);
     this.supervisorStack = new LookAside(state, stackTlbOffsets.supervisor, stackTlbBits);
     this.userStack = new LookAside(state, stackTlbOffsets.user, stackTlbBits);
     this.fetches = new FetchLookAside(state);

@@ -49,6 +49,7 @@ export class PhysicalMemory {
   readonly buffer: ArrayBufferLike;
   readonly u8: Uint8Array;
   readonly view: DataView;
+  readonly u32: Uint32Array;
   /**
    * Index: physical page number up to the top of RAM, then the pages of SMRAM and of memory far up ({@link indexOf}). Byte
    * offset in the buffer (mod 2^32) with ENTRY_ bits, or -1 = not RAM.
@@ -86,6 +87,7 @@ export class PhysicalMemory {
     this.buffer = buffer;
     this.u8 = new Uint8Array(buffer);
     this.view = new DataView(buffer);
+    this.u32 = new Uint32Array(buffer);
     this.pageFlags = new Uint8Array(Math.ceil(buffer.byteLength / 4096));
     this.sources = new PageSources(this.u8, this.pageFlags);
     this.logs = new DirtyLogs(this.#maps, this.pageFlags, this.watchers);
@@ -217,6 +219,11 @@ export class PhysicalMemory {
     if (index === -1) return -1;
     const entry = this.hostPage[index]!;
     return (entry & 0xfff) === 0 ? entry >>> 0 : this.#special(page, index, entry);
+  }
+  /** Index in {@link u32} of a page of RAM that is found by its number and is there; -1 says nothing. */
+  wordsOf(page: number): number {
+    const entry = page < this.#pages ? this.hostPage[page]! : -1;
+    return (entry & 0xfff) === 0 ? entry >>> 2 : -1;
   }
   #special(page: number, index: number, entry: number): number {
     if (entry === -1) return -1;

@@ -550,3 +550,57 @@ test('flushes reach every table and their listener, INVLPG only its page', () =>
   assert.deepEqual(flushed, [0x1000, 'all']);
   assert.equal(m.state.u32[offsetOf('faultVector') >> 2], 0);
 });
+
+test('a page that is protected leaves the tables wherever it was entered', () => {
+  const m = memoryAndMmu();
+  // 32-bit paging: three linear pages, two of them with the same place in the tables, lead to physical page 5.
+  m.memory.write32(0x10000, 0x11007);
+  m.memory.write32(0x10000 + 4 * 32, 0x11007);
+  for (const page of [0x20, 0x21, 0x22]) m.memory.write32(0x11000 + 4 * page, 0x5067);
+  control(m, PG, 0x10000, 0, 0);
+  const places = [0x20000, 0x21000, 0x0802_0000, 0x0802_1000];
+  const held = () => places.filter((linear) => m.mmu.direct(linear, 4, true) !== -1);
+  for (const some of [[0], [0, 1], [1], [0, 2], [0, 1, 2, 3]]) {
+    for (const i of some) assert.equal(write(m, places[i]!, 1), 'done');
+    assert.equal(held().length, some.length);
+    m.memory.protect(5, PAGE_CODE);
+    assert.deepEqual(held(), [], `after writes at ${some}`);
+    m.memory.unprotect(5, PAGE_CODE);
+  }
+});
+
+test('a walk finds what a walk that leaves no trace finds', () => {
+  const m = memoryAndMmu();
+  const { walker } = m.mmu;
+  const linear = 0x7fff_1234_5008;
+  const at = tables4(m, linear, 0x3007n);
+  const [low, high] = [linear >>> 0, Math.floor(linear / 2 ** 32)];
+  const entries = at.map((a) => m.memory.read32(a));
+  const bits = [1, 2, 4, 0x20, 0x40, 0x80, 0x100, 0x2000].map((bit) => [bit, 0]);
+  const upper = [1, 1 << 8, 1 << 20, 1 << 27, 2 ** 31].map((bit) => [0, bit]);
+  const found = () => [walker.physical, walker.writable, walker.user, walker.dirty, walker.global];
+  let both = 0;
+  for (const cr4 of [PAE, PAE | (1 << 7), PAE | SMEP | SMAP, PAE | (1 << 22)])
+    for (const efer of [LMA, LMA | NXE])
+      for (const cr0 of [PG, PG | WP])
+        for (const level of [-1, 0, 1, 2, 3])
+          for (const [flip, flipHigh] of level < 0 ? [[0, 0]] : [...bits, ...upper])
+            for (let kind = 0; kind < 16; kind++) {
+              at.forEach((a, i) => {
+                m.memory.write32(a, (entries[i]! | 0x20 | (i === 3 ? 0x40 : 0)) ^ (i === level ? flip! : 0));
+                m.memory.write32(a + 4, i === level ? flipHigh! : 0);
+              });
+              m.state.set32('pkru', 4); // key 1 is forbidden
+              control(m, cr0, 0x10000, cr4, efer);
+              const access = [(kind & 1) !== 0, (kind & 2) !== 0, (kind & 4) !== 0, (kind & 8) !== 0] as const;
+              const peeked = walker.peek(low, high, ...access);
+              const wanted = found();
+              const walked = walker.walk(low, high, ...access);
+              if (peeked) assert.ok(walked);
+              if (peeked) assert.deepEqual(found(), wanted, `level ${level} ^ ${flip} ${flipHigh}, access ${kind}`);
+              // Without flags to set the two agree about faults, too.
+              if (flip !== 0x20 && flip !== 0x40) assert.equal(walked, peeked);
+              if (walked && peeked) both++;
+            }
+  assert.ok(both > 1000);
+});
