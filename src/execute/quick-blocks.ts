@@ -1,7 +1,8 @@
 /**
  * Blocks in haste. Most of a guest's code runs only a few times: such a block is put together from the records of its
- * instructions one by one, as they were encoded before (templates.ts), and not optimised. It does the same to the guest
- * as the optimised one, which takes its place when it has been entered often (engine.ts).
+ * instructions one by one, as they or others of their pattern were encoded before (patterns.ts; templates.ts for those
+ * that have none), and not optimised. It does the same to the guest as the optimised one, which takes its place when it
+ * has been entered often (engine.ts).
  */
 import { Builder } from '../ir/builder.ts';
 import { type Decode, type Decoded, type DecodedInstruction, decoderWithout } from '../isa/decode.ts';
@@ -10,6 +11,7 @@ import type { Context } from './context.ts';
 import { blockHeaderBytes, type EncodedBlock, encodeBlock, type HelperIndex } from './encode.ts';
 import { immediatePlaces } from './encode-fusions.ts';
 import { maximumInstructions, recordInstruction } from './frontend.ts';
+import { type InstructionEncoder, Patterns } from './patterns.ts';
 import { kindOf } from './records.ts';
 import { type PlacedField, type Template, Templates } from './templates.ts';
 
@@ -35,7 +37,7 @@ const signed = (bytes: Uint8Array, at: number, count: number): number =>
     ? (bytes[at]! << 24) >> 24
     : bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
 
-export class QuickBlocks implements EncodedBlock {
+export class QuickBlocks implements EncodedBlock, InstructionEncoder {
   readonly words = new Int32Array(1 << 14);
   readonly marks = new Int32Array(maximumInstructions);
   length = 0;
@@ -47,7 +49,10 @@ export class QuickBlocks implements EncodedBlock {
 
   private readonly helper: HelperIndex;
   private readonly ends: BlockEnds;
-  private readonly templates = new Templates();
+  readonly templates = new Templates<Template>();
+  /** By what contexts must have in common to share them. */
+  private readonly patternsOf = new Map<string, Patterns>();
+  private patterns: Patterns | null = null;
   /** Contexts by what records depend on; contexts that differ only in CS have the same. */
   private readonly modes = new Map<string, number>();
   private readonly modeOf = new WeakMap<Context, number>();
@@ -74,7 +79,8 @@ export class QuickBlocks implements EncodedBlock {
   ): boolean {
     if (context !== this.context) this.enterContext(context);
     this.templates.trim();
-    const { templates, words, marks } = this;
+    const { patterns, templates, words, marks } = this;
+    patterns?.trim();
     const long = context.codeSize === 64;
     const kind = classOf(ip, long);
     if (kind < 0) return false;
@@ -86,7 +92,9 @@ export class QuickBlocks implements EncodedBlock {
     let count = 0;
     let ended = false;
     while (count < maximum && offset < available) {
-      let template = templates.find(bytes, at + offset, available - offset, mode);
+      const pattern =
+        patterns === null ? null : patterns.find(context, here, bytes, at + offset, available - offset, mode);
+      let template = pattern ?? templates.find(bytes, at + offset, available - offset, mode);
       if (template === null) {
         template = this.learn(context, here, bytes, at + offset, available - offset, mode);
         if (template === null) {
@@ -96,9 +104,12 @@ export class QuickBlocks implements EncodedBlock {
       }
       if (here + template.length - 1 > limit || to + template.count + jumpWords > words.length) return false;
       marks[count++] = (to * 4) | (offset << 16);
-      const { first } = template;
-      const from = templates.words;
-      for (let i = 0; i < template.count; i++) words[to + i] = from[first + i]!;
+      if (pattern !== null) patterns!.write(words, to);
+      else {
+        const { first } = template;
+        const from = templates.words;
+        for (let i = 0; i < template.count; i++) words[to + i] = from[first + i]!;
+      }
       if (template.fields !== null && !this.place(template, to, here, kind, long, bytes, at + offset)) return false;
       to += template.count;
       offset += template.length;
@@ -135,6 +146,14 @@ export class QuickBlocks implements EncodedBlock {
     this.mode = mode;
     this.context = context;
     this.decode = decoderWithout(context.lacks);
+    // In other code an instruction may be beyond the segment's limit, and be another one for it.
+    this.patterns = context.flat && context.codeSize !== 16 ? this.patternsFor(context) : null;
+  }
+  private patternsFor({ codeSize, stackSize, lacks }: Context): Patterns {
+    const key = `${codeSize} ${stackSize} ${lacks.join()}`;
+    let patterns = this.patternsOf.get(key);
+    if (patterns === undefined) this.patternsOf.set(key, (patterns = new Patterns(this, this.decode, codeSize === 64)));
+    return patterns;
   }
 
   private writeWide(at: number, value: number): void {
@@ -219,6 +238,19 @@ export class QuickBlocks implements EncodedBlock {
       ends,
       repeats,
     };
+  }
+
+  template(context: Context, ip: number, bytes: Uint8Array, length: number): Template | null {
+    const decoded = this.decode(bytes, 0, length, BigInt(ip), context.codeSize);
+    if (decoded.failure !== null) return null;
+    const template = this.encode(context, decoded, ip, bytes, 0);
+    return (decoded.insn.isPlaced || template.relativeAt !== 0) && template.fields === null ? null : template;
+  }
+  records(context: Context, ip: number, bytes: Uint8Array, length: number): EncodedBlock | null {
+    const decoded = this.decode(bytes, 0, length, BigInt(ip), context.codeSize);
+    if (decoded.failure !== null || decoded.insn.length !== length) return null;
+    this.encodeAlone(context, decoded, ip);
+    return this.encoded;
   }
 
   private encoded: EncodedBlock | null = null;

@@ -1,6 +1,7 @@
 /**
  * What instructions look like as interpreter records, by their bytes: most of a guest's code is made of instructions that
- * were seen before, so a block can be put together from copies, without decoding (quick-blocks.ts).
+ * were seen before, but for what patterns.ts leaves open, so a block can be put together from copies, without decoding
+ * (quick-blocks.ts).
  *
  * The bytes are a template's key up to the first that counts from the instruction's place (a branch's distance, a
  * RIP-relative displacement): what follows from such bytes is filled in where the template is used.
@@ -59,7 +60,7 @@ function wordOf(bytes: Uint8Array, at: number, count: number): number {
 const byStart = (bytes: Uint8Array, at: number): number =>
   Math.imul(bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16), 0x9e3779b1) >>> (32 - lengthBits);
 
-export class Templates {
+export class Templates<T extends Template> {
   /** The records of all templates. */
   words = new Int32Array(1 << 14);
   private used = 0;
@@ -68,10 +69,10 @@ export class Templates {
   /** Index of a template + 1, or 0; above it, a part of its key's hash. */
   private slots = new Int32Array(initialSlots);
   private keys = new Int32Array((initialSlots / 2) * keyWords);
-  private templates: Template[] = [];
+  private templates: T[] = [];
 
   /** The template of the instruction at `at`, of which `available` bytes may be looked at; null = none is known. */
-  find(bytes: Uint8Array, at: number, available: number, mode: number): Template | null {
+  find(bytes: Uint8Array, at: number, available: number, mode: number): T | null {
     if (available < 3) return null;
     let lengths = this.lengths[byStart(bytes, at)]!;
     while (lengths !== 0) {
@@ -85,7 +86,7 @@ export class Templates {
   }
 
   /** The same for a key of `length` bytes. */
-  lookUp(bytes: Uint8Array, at: number, available: number, mode: number, length: number): Template | null {
+  lookUp(bytes: Uint8Array, at: number, available: number, mode: number, length: number): T | null {
     const { keys, slots } = this;
     const a = wordOf(bytes, at, length);
     const b = wordOf(bytes, at + 4, length - 4);
@@ -126,7 +127,7 @@ export class Templates {
   }
 
   /** Adds a template whose records were put last; `length` = bytes of its key. */
-  add(template: Template, bytes: Uint8Array, at: number, mode: number, length: number): void {
+  add(template: T, bytes: Uint8Array, at: number, mode: number, length: number): void {
     this.used = template.first + template.count;
     const index = this.templates.push(template) - 1;
     if (index * 2 >= this.slots.length) this.grow();

@@ -88,3 +88,48 @@ for (const mode of modes) {
     assert.ok(declined < compared / 20, `${declined} declined`);
   });
 }
+
+/** Bytes that mean something special to registers, addresses and numbers, and others. */
+const special = [0x00, 0x01, 0x03, 0x04, 0x05, 0x08, 0x24, 0x44, 0x45, 0x7f, 0x80, 0x84, 0x85, 0xc0, 0xe4, 0xff];
+
+for (const mode of [64, 32] as const) {
+  test(`whatever registers and numbers an instruction names in ${mode}-bit mode, it has the records of its own`, () => {
+    const context = contextOf(mode);
+    const quick = new QuickBlocks(helper, new BlockEnds());
+    let seed = 1;
+    const random = (below: number): number => {
+      seed = (Math.imul(seed, 1103515245) + 12345) >>> 0;
+      return (seed >>> 8) % below;
+    };
+    const code = new Uint8Array(16);
+    const ip = mode === 64 ? 0x40_1230 : 0x804_8010;
+    let compared = 0;
+    for (const form of allForms()) {
+      if (form.vex !== null) continue;
+      const samples = sampleEncodings(form, mode);
+      for (let n = 0; n < 40 && samples.length > 0; n++) {
+        const encoding = samples[random(samples.length)]!;
+        const known = decode(encoding, 0, encoding.length, 0x1000n, mode);
+        if (known.failure !== null) continue;
+        code.fill(0);
+        code.set(encoding.subarray(0, known.insn.length));
+        // ModRM, SIB, displacement and immediate are others; so may be the form.
+        const behind = known.insn.length - random(known.insn.length);
+        for (let i = behind; i < 15; i++) code[i] = random(2) === 0 ? special[random(special.length)]! : random(256);
+        const decoded = decode(code, 0, 15, BigInt(ip), mode);
+        if (decoded.failure !== null) continue;
+        const { length } = decoded.insn;
+        if (!quick.make(context, ip, code, 0, 16, 1)) continue;
+        const expected = recorded(context, ip, code.subarray(0, length));
+        assert.deepEqual(
+          quick.words.slice(0, quick.length - (expected.ends ? 0 : jumpWords)),
+          expected.words,
+          `${form.definition.name} '${form.text}' ${Buffer.from(code.subarray(0, length)).toString('hex')}`,
+        );
+        assert.equal(quick.codeBytes, length);
+        compared++;
+      }
+    }
+    assert.ok(compared > 10_000, `${compared} compared`);
+  });
+}
