@@ -384,12 +384,9 @@ export class Engine {
     // Regions begin with the stack's page (jit/region-memory.ts).
     if (this.processor.mmu.enterStack(this.state.u32[RSP]!, this.state.u32[RSP + 1]!)) return false;
     this.regions?.refused(this.context, this.ripKey());
-    const block = this.block(false);
-    if (block === null) return this.eventsAfterFault;
-    const code = this.core.enter(this.state.base, block.address);
-    return code === leave.budget ? this.state.i32[BUDGET]! > 0 && this.stepHere() : this.leave(code);
+    return this.goOnInBlock(true);
   }
-  /** A region has left an instruction to the interpreter, which goes on there with a block, or does this one by itself. */
+  /** A region has left an instruction to the interpreter, which goes on there with a block. */
   private retry(): boolean {
     const { u32 } = this.state;
     const { context, jumps, regions } = this;
@@ -398,8 +395,8 @@ export class Engine {
     regions?.retried(context, key, Math.max(1, u32[RETRIES]!));
     u32[RETRIES] = 0;
     if (jumps.leadsToBlock(low, high, context.id)) return false;
-    const goesOn = !this.breakpoints.active && this.isFetchable() && regions?.find(context, key) === null;
-    return goesOn ? this.leadToBlock() : this.stepHere();
+    if (this.breakpoints.active || !this.isFetchable()) return this.stepHere();
+    return this.goOnInBlock(regions?.find(context, key) !== null);
   }
 
   // --- code look-up
@@ -441,19 +438,24 @@ export class Engine {
     if (this.restored()) return false;
     const key = this.ripKey();
     const region = this.regions !== null && this.isFetchable() ? this.regions.find(this.context, key) : null;
-    if (region === null) return this.leadToBlock();
+    if (region === null) return this.goOnInBlock();
     this.remember(null, region);
     return false;
   }
-  /** A block is next: enters it in the jump cache. */
-  private leadToBlock(): boolean {
+  /** A block is next. @param beforeRegion it runs now, since the core would run a region; otherwise the core finds it */
+  private goOnInBlock(beforeRegion = false): boolean {
+    if (this.state.i32[BUDGET]! <= 0) return false;
     const block = this.block(false);
     if (block === null) {
       this.state.i32[BUDGET]!--; // a fault that was delivered counts as an instruction: nothing goes on for ever
       return this.eventsAfterFault;
     }
-    this.remember(block, null);
-    return false;
+    if (!beforeRegion) {
+      this.remember(block, null);
+      return false;
+    }
+    const code = this.core.enter(this.state.base, block.address);
+    return code === leave.budget ? this.stepHere() : this.leave(code);
   }
 
   /** The page at rip can be fetched from; now it is accessed. The segment's limit comes first. */
