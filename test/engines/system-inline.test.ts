@@ -7,10 +7,11 @@ import { codeStart, Guest, type GuestKind } from '../../runtime/lockstep/guest.t
 import { IMAGE } from '../../runtime/lockstep/machine-image.ts';
 import { randomNumbers } from '../../runtime/lockstep/random-numbers.ts';
 import type { Vm } from '../../runtime/vm/vm.ts';
-import { guest, hashOf, origin, type TestEngine, testEngines } from '../vm/vm-harness.ts';
+import { segmentNames } from '../../src/state/layout.ts';
+import { guest, hashOf, loadCode, origin, type TestEngine, testEngines } from '../vm/vm-harness.ts';
 import { Assembler, dword, qword, to } from './assembler.ts';
 import { vmModules } from './modules.ts';
-import { giveIdt } from './system-code.ts';
+import { descriptor, flat, giveIdt } from './system-code.ts';
 
 const asm = () => new Assembler(BigInt(origin));
 const HLT = 0xf4;
@@ -232,3 +233,77 @@ testEngines('RDPKRU and WRPKRU: the register, and what they refuse', (engine) =>
   assert.equal(vector(run(on, 0xb9, dword(1), 0x31, 0xd2, WRPKRU)), 13, 'ECX');
   assert.equal(vector(run(on, 0x31, 0xc9, WRPKRU)), 13, 'EDX');
 });
+
+testEngines(
+  'data segments: what is loaded in generated code is what the helper loads, and so are the faults',
+  (engine) => {
+    const GDT = 0x4000;
+    const AC = 1 << 18;
+    const data = (access: number, base = 0, limit = 0xf_ffff, flags = 0xc) => descriptor(base, limit, access, flags);
+    const descriptors: readonly (readonly [number, number])[] = [
+      [0, 0],
+      ...[flat.code, flat.data].map((d) => [Number(d & 0xffff_ffffn), Number(d >> 32n)] as const),
+      data(0xf3), // ring 3
+      data(0x93, 0x1234_5678, 0x123, 4), // bytes
+      data(0x91, 0x8765_4321, 0x7), // read-only
+      data(0x92), // not accessed
+      data(0x97, 0, 0x10), // expand-down
+      data(0x9b), // readable code
+      data(0x99), // code
+      data(0x9f), // conforming
+      data(0x13), // absent
+      data(0x82), // an LDT
+    ];
+    const selectors = [
+      ...descriptors.flatMap((_, i) => [i * 8, i * 8 + 3]),
+      ...[descriptors.length * 8, 0x14, 0xfff8, 1], // outside the table, in the LDT, null
+    ];
+    const loads: readonly (readonly [number, number[], number[]])[] = [
+      [0, [0x8e, 0xc0], [0x07]], // es: mov, pop
+      [3, [0x8e, 0xd8], [0x1f]],
+      [4, [0x8e, 0xe0], [0x0f, 0xa1]],
+      [5, [0x8e, 0xe8], [0x0f, 0xa9]],
+    ];
+    const vm = guest(engine, [HLT]);
+    const { fields } = vm.vcpu(0);
+    const after = (index: number, load: readonly number[], selector: number, rflags: number): unknown => {
+      // push selector; pop eax or the segment; the same again, so that it is loaded with what it holds
+      const pops = load.length === 2 && load[0] === 0x8e ? [0x58, ...load] : load;
+      const push = [0x68, ...dword(selector | 0xabcd_0000)];
+      const code = asm().put(push, pops, push, pops, 0xb3, 1, HLT);
+      for (const vector of [11, 13]) code.label(`${vector}`).put(0x59, 0xb3, vector, HLT); // pop ecx; mov bl, vector; hlt
+      loadCode(vm, code.finish());
+      vm.physical.writeBytes(
+        GDT,
+        Uint8Array.from(descriptors.flatMap(([low, high]) => [...dword(low), ...dword(high)])),
+      );
+      giveIdt(vm, { 11: code.addressOf('11'), 13: code.addressOf('13') });
+      fields.set64('gdtrBase', BigInt(GDT));
+      fields.set32('gdtrLimit', descriptors.length * 8 - 1);
+      fields.set32('csSelector', 8);
+      fields.set32('halted', 0);
+      fields.set64('rsp', 0x8000n);
+      fields.set64('rcx', 0n);
+      const { state } = vm.vcpu(0);
+      state.set([[state.idOf('rflags'), BigInt(rflags)]]);
+      assert.equal(vm.vcpu(0).enter(100).kind, 'halt');
+      const name = segmentNames[index]!;
+      return [
+        ...['Selector', 'Limit', 'Access', 'ReadLow', 'ReadHigh', 'WriteLow', 'WriteHigh'].map((field) =>
+          fields.get32(`${name}${field}`),
+        ),
+        ...[`${name}Base`, 'rbx', 'rcx', 'rsp', 'rip'].map((field) => fields.get64(field)),
+        vm.ram.slice(GDT, GDT + descriptors.length * 8).join(),
+      ];
+    };
+    const ends = new Set<string>();
+    for (const [index, ...ways] of loads)
+      for (const load of ways)
+        for (const selector of selectors) {
+          const helper = after(index, load, selector, 2 | AC); // the helper's, whose reads AC does not concern
+          assert.deepEqual(after(index, load, selector, 2), helper, `${segmentNames[index]} ${selector.toString(16)}`);
+          ends.add(String((helper as unknown[])[8]));
+        }
+    assert.deepEqual([...ends].map((n) => Number(n) & 0xff).sort(), [1, 11, 13].sort());
+  },
+);
