@@ -27,6 +27,15 @@ export interface RegisterLocal {
 export const plainBits = flagCode('bits', 32);
 export const noneHeld: Held = { mask: 0, flags: false };
 
+const labelOf = (held: Held): string => `left${heldKey(held)}`;
+const isPartOf = (part: Held, all: Held): boolean => (part.mask & ~all.mask) === 0 && (!part.flags || all.flags);
+/** How many places are written back. */
+function sizeOf({ mask, flags }: Held): number {
+  let size = flags ? 3 : 0;
+  for (let left = mask; left !== 0; left &= left - 1) size++;
+  return size;
+}
+
 export class RegionFrame {
   readonly e: Emitter;
   /** By `r` or `x` and number. */
@@ -114,6 +123,10 @@ export class RegionFrame {
   }
   /** Writes back what differs from memory, and the budget. */
   spill(held: Held): void {
+    this.spillLocals(held);
+    this.e.setState32('budget', this.i32(this.budget));
+  }
+  private spillLocals(held: Held): void {
     const { e } = this;
     for (const r of this.registers.values()) {
       if ((held.mask & r.bit) === 0) continue;
@@ -121,7 +134,6 @@ export class RegionFrame {
       if (r.low !== null) e.store('f64', e.cpu(), e.get(r.low, 'f64'), r.offset);
     }
     if (held.flags) this.spillFlags();
-    e.setState32('budget', this.i32(this.budget));
   }
   spillFlags(): void {
     const { e } = this;
@@ -153,33 +165,42 @@ export class RegionFrame {
     this.pendingFlags?.();
     e.set(this.next, e.i64(rip));
     e.set(this.code, e.i32(reason));
-    if (this.x87 === null) return e.br(`left${heldKey(held)}`);
+    if (this.x87 === null) return e.br(labelOf(held));
     this.x87.noteLeave();
     const key = heldKey(held);
     e.set(this.combination, e.i32(this.combinations.findIndex((one) => heldKey(one) === key)));
     e.br('x87left');
   }
   /** Emits the body, and behind it a way out for each combination of registers that `leave` may write back. */
-  withLeaves(leaves: readonly Held[], body: () => void): void {
+  withLeaves(combinations: readonly Held[], body: () => void): void {
     const { e, x87 } = this;
+    const leaves = [...combinations].sort((a, b) => sizeOf(a) - sizeOf(b));
     this.combinations = leaves;
-    if (x87 === null) return this.waysOut(leaves, body);
+    if (x87 === null) return this.waysOut(leaves, 0, body);
     // All leaves meet where the x87 unit is written back.
-    this.waysOut(leaves, () => {
+    this.waysOut(leaves, 0, () => {
       e.block('x87left', body);
       x87.spillLater();
-      const labels = leaves.map((held) => `left${heldKey(held)}`);
+      const labels = leaves.map(labelOf);
       e.switch(labels, labels[0]!, this.i32(this.combination));
     });
   }
-  private waysOut(leaves: readonly Held[], body: () => void): void {
+  /** The way out of a combination goes on into that of the largest other one that is part of it. */
+  private waysOut(leaves: readonly Held[], index: number, body: () => void): void {
     const { e } = this;
-    const [held, ...others] = leaves;
+    const held = leaves[index];
     if (held === undefined) return body();
-    e.block(`left${heldKey(held)}`, () => this.waysOut(others, body));
+    e.block(labelOf(held), () => this.waysOut(leaves, index + 1, body));
+    const rest = leaves.findLastIndex((other, i) => i < index && isPartOf(other, held));
+    const { mask, flags } = leaves[rest] ?? noneHeld;
+    this.spillLocals({ mask: held.mask & ~mask, flags: held.flags && !flags });
+    if (rest >= 0) {
+      if (rest < index - 1) e.br(labelOf(leaves[rest]!));
+      return;
+    }
     e.setState64('rip', this.i64(this.next));
     e.setState32('leave', this.i32(this.code));
-    this.spill(held);
+    e.setState32('budget', this.i32(this.budget));
     e.return(e.i64(LEFT));
   }
 }
