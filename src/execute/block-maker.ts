@@ -1,6 +1,6 @@
 /**
  * Makes a vCPU's interpreter blocks from the code that it is about to execute: in haste at first (quick-blocks.ts), and
- * again, optimised, when one has been entered often.
+ * again, optimised, when one has been entered often and is not translated.
  */
 
 import { BlockEnds } from './block-ends.ts';
@@ -41,8 +41,8 @@ export class BlockMaker {
   readonly helperNames: string[] = [];
   /**
    * Entries until a block that was made in haste is made again; 0 = nothing is made in haste. An optimised block has a
-   * seventh less records, which some ten thousand entries of it take to save what the optimisation costs: usually it is
-   * time when the block is hot.
+   * seventh less records, which some ten thousand entries of it take to save what the optimisation costs. So it is not
+   * time before the block is hot, and only where it is not translated then.
    */
   patience = hotThreshold;
   /** Instructions that blocks end with. */

@@ -368,7 +368,7 @@ export class Engine {
     if (block.quick && this.maker.isImpatient) return this.makeAgain(block);
     const entries = this.regions?.hot(block, this.context) ?? neverAgain;
     // What was made in haste has few records more: they matter where nothing else becomes of a block.
-    if (block.quick && entries === neverAgain) this.makeAgain(block);
+    if (block.quick && (this.regions === null || this.context.watched)) this.makeAgain(block);
     if (block.alive) this.askAgain(block, entries);
   }
   private makeAgain(block: InterpreterBlock): void {
