@@ -539,10 +539,10 @@ export class Mmu implements PageWatcher {
     return index < 0 ? -1 : (table.addend(index) + low) >>> 0;
   }
   /** Offset in the buffer of bytes that a helper may read or write there without looking further, or -1. */
-  direct(linear: number, bytes: number, write: boolean): number {
+  direct(linear: number, bytes: number, write: boolean, implicit = false): number {
     const high = highOf(linear) | 0;
     if (high !== 0 && !(this.isCanonical(high) && this.isLongMode())) return -1;
-    return this.inTables(lowOf(linear), high, bytes, write, this.u32[CPL] === 3);
+    return this.inTables(lowOf(linear), high, bytes, write, !implicit && this.u32[CPL] === 3);
   }
 
   private isLongMode(): boolean {

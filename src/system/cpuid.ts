@@ -45,11 +45,20 @@ export type CpuidSource = Pick<
   readonly state: { get64(field: 'xcr0' | 'apicBase'): bigint };
 };
 
-const word = (p: CpuidSource, bits: Bits): number => {
-  let made = 0;
-  for (const [feature, bit] of bits) if (p.features.has(feature)) made |= 1 << bit;
-  return made >>> 0;
-};
+/** The words of sets of features, which do not change. */
+const words = new WeakMap<ReadonlySet<string>, Map<Bits, number>>();
+
+function word({ features }: CpuidSource, bits: Bits): number {
+  let known = words.get(features);
+  if (known === undefined) words.set(features, (known = new Map()));
+  let made = known.get(bits);
+  if (made === undefined) {
+    made = 0;
+    for (const [feature, bit] of bits) if (features.has(feature)) made |= 1 << bit;
+    known.set(bits, (made >>>= 0));
+  }
+  return made;
+}
 const OSPKE = 1 << 4;
 const OSXSAVE = 1 << 27;
 /** Of IA32_APIC_BASE: an APIC that is disabled there is not announced. */

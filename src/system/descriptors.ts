@@ -131,7 +131,9 @@ function descriptorAddress(p: Processor, selector: number, bytes: number): numbe
 export function readDescriptor(p: Processor, selector: number): Descriptor | null {
   const address = descriptorAddress(p, selector, 8);
   if (address === null) return null;
-  return new Descriptor(selector, address, p.linear.system32(address), p.linear.system32(moved(address, 4)));
+  const { linear } = p;
+  linear.load(address, 8, true);
+  return new Descriptor(selector, address, linear.low, linear.high);
 }
 
 /** The same, with a fault (#GP if not said otherwise) naming the selector in place of null. */

@@ -91,7 +91,8 @@ function deliverReal(p: Processor, vector: number, returnTo: number): void {
 function deliverProtected(p: Processor, vector: number, kind: EventKind, errorCode: number, returnTo: number): void {
   if (vector * 8 + 7 > p.idtrLimit) throw gateFault(p, GP, vector);
   const address = (p.idtrBase + vector * 8) >>> 0;
-  const gate = new Descriptor(0, address, p.linear.system32(address), p.linear.system32((address + 4) >>> 0));
+  p.linear.load(address, 8, true);
+  const gate = new Descriptor(0, address, p.linear.low, p.linear.high);
   const { type } = gate;
   const isGate16 = type === INTERRUPT_GATE16 || type === TRAP_GATE16;
   const isGate32 = type === INTERRUPT_GATE || type === TRAP_GATE;
@@ -157,13 +158,9 @@ function deliverLong(p: Processor, vector: number, kind: EventKind, errorCode: n
   if (vector * 16 + 15 > p.idtrLimit) throw gateFault(p, GP, vector);
   const address = moved(p.idtrBase, vector * 16);
   const { linear } = p;
-  const gate = new Descriptor(
-    0,
-    address,
-    linear.system32(address),
-    linear.system32(moved(address, 4)),
-    linear.system32(moved(address, 8)),
-  );
+  linear.load(address, 8, true);
+  const { low, high } = linear;
+  const gate = new Descriptor(0, address, low, high, linear.system32(moved(address, 8)));
   const { type } = gate;
   if (!gate.isSystem || (type !== INTERRUPT_GATE && type !== TRAP_GATE)) throw gateFault(p, GP, vector);
   const { cpl } = p;

@@ -22,6 +22,8 @@ export class Stack {
   /** Supervisor accesses, whatever the CPL. */
   private readonly implicit: boolean;
   private readonly selector: number;
+  /** Where the lowest item goes in the host's memory, if {@link probe} has found that; -1 = item by item. */
+  private host = -1;
 
   private constructor(
     p: Processor,
@@ -89,15 +91,34 @@ export class Stack {
   }
   /** Faults if a pushed item cannot be written. */
   probe(): void {
-    const { frame, linear } = this.p;
+    const { frame, linear, mmu } = this.p;
+    const last = frame.count - 1;
+    // Mostly the items lie one below the other, in a page that is known.
+    const bytes = last < 0 ? 0 : frame.at[0]! + frame.bytes[0]! - frame.at[last]!;
+    this.host = bytes > 0 && bytes <= 4096 ? mmu.direct(frame.at[last]!, bytes, true, this.implicit) : -1;
+    if (this.host >= 0) return;
     for (let i = 0; i < frame.count; i++) linear.probeWrite(frame.at[i]!, frame.bytes[i]!, this.implicit, true);
   }
   /** Writes what was pushed, after {@link probe}. */
   write(): void {
     const { frame, linear } = this.p;
+    if (this.host >= 0) return this.writeDirect(this.host);
     for (let i = 0; i < frame.count; i++) {
       const bytes = frame.bytes[i]! as ItemBytes;
       linear.store(frame.at[i]!, bytes, frame.low[i]!, frame.high[i]!, this.implicit, true);
+    }
+    frame.count = 0;
+  }
+
+  private writeDirect(host: number): void {
+    const { frame, memory } = this.p;
+    const { view } = memory;
+    const lowest = frame.at[frame.count - 1]!;
+    for (let i = 0; i < frame.count; i++) {
+      const to = host + frame.at[i]! - lowest;
+      if (frame.bytes[i] === 2) view.setUint16(to, frame.low[i]!, true);
+      else view.setUint32(to, frame.low[i]!, true);
+      if (frame.bytes[i] === 8) view.setUint32(to + 4, frame.high[i]!, true);
     }
     frame.count = 0;
   }
