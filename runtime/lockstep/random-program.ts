@@ -42,8 +42,10 @@ const core =
 /** Read flags, or leave some of them as they are. */
 const flagUsers =
   /^(?:PUSHF|LAHF|SETcc|CMOVcc|ADC|SBB|RCL|RCR|INC|DEC|CMC|SHL|SAR|ROL|ROR|ADCX|ADOX|BT|BSF|FCMOVcc|DAA|AAS|CLC|MUL|SHRD)$/;
+/** End a block, and go on behind it. */
+const flagSetters = /^(?:POPF|STI|STAC|CLAC)$/;
 /** Mostly fault with random operands. */
-const rare = /^(?:DIV|IDIV|AAM|BOUND|LEAVE|ENTER|POPA|POP|LDMXCSR|FXRSTOR)$/;
+const rare = /^(?:RDPKRU|DIV|IDIV|AAM|BOUND|LEAVE|ENTER|POPA|POP|LDMXCSR|FXRSTOR)$/;
 
 interface Pool {
   readonly core: readonly Form[];
@@ -111,7 +113,8 @@ function poolOf(kind: GuestKind): Pool {
       if (form.operands.some((o) => o.source.startsWith('string-'))) pool.strings.push(form);
       else if (b.ended && last?.op === 'call') {
         if (allowed.has(last.imm[0] as string)) pool.helpers.push(form);
-      } else if (b.ended || form.operands.some((o) => o.source === 'relative')) break;
+      } else if (b.ended && last?.op === 'jump' && flagSetters.test(name)) pool.helpers.push(form);
+      else if (b.ended || form.operands.some((o) => o.source === 'relative')) break;
       else if (rare.test(name)) pool.rare.push(form);
       else if (form.definition.feature === 'fpu') pool.x87.push(form);
       else if (form.operands.some((o) => o.file === 'mmx') || name === 'EMMS') pool.mmx.push(form);

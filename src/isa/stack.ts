@@ -95,6 +95,7 @@ const IF_BIT = 9;
 const IOPL = 0x3000;
 const VIF_BIT = 19;
 const VIP_BIT = 20;
+const DF = 0x400;
 const CR4_VME = 1;
 /** Without CR4.VME, and with 32 bits, they are the monitor's. SDM volume 3, section 21.3. */
 function requireVirtualFlags(b: Builder, width: Width): boolean {
@@ -118,8 +119,7 @@ function popVirtualFlags(b: Builder, x: Insn): void {
   const bit = (from: Value<'i32'>, n: number) => b.and(b.shrU(from, b.i32(n)), b.i32(1));
   const wakes = b.and(bit(value, IF_BIT), bit(b.state32('rflagsRest'), VIP_BIT));
   b.raiseIf(b.or(bit(value, TF_BIT), wakes), GP, 0);
-  b.setStackPointer(b.stackOffset(pointer, 2));
-  b.call('popf', x, value, b.i32(16));
+  b.call('popf', x, value, b.i32(16), b.stackOffset(pointer, 2));
 }
 
 define('PUSHF', ['9C d64'], (b, { width }) => {
@@ -130,11 +130,33 @@ define('PUSHF', ['9C d64'], (b, { width }) => {
   b.push(width, width === 64 ? b.extendU(word) : word);
 });
 
-/** Which flags may change depends on privilege: the helper decides, from the value popped and the width in bits. */
+const CHANGES_LITTLE = 0x4_0000 | 0x20_0000; // AC and ID
+const TF_NT_IOPL = 0x7100;
+const CLEARED = 0x1_0000 | 0x8_0000 | 0x10_0000; // RF, VIF, VIP
+/**
+ * Which flags may change depends on privilege: the helper decides, from the value popped and the width in bits, unless none
+ * but arithmetic flags, DF and IF differ and nothing waits for IF.
+ */
 define('POPF', ['9D d64'], (b, x) => {
   if (monitored(b)) return popVirtualFlags(b, x);
-  const value = b.pop(x.width);
-  b.call('popf', x, value, b.i32(x.width));
+  const { cpl, iopl, virtual8086 } = b.context;
+  const pointer = b.stackPointer();
+  const value = b.loadStack(pointer, x.width);
+  const top = b.stackOffset(pointer, x.width / 8);
+  if (virtual8086) return b.call('popf', x, value, b.i32(x.width), top);
+  const word = b.typeOf(value) === 'i64' ? b.wrap(value as Value<'i64'>) : (value as Value<'i32'>);
+  const rest = b.state32('rflagsRest');
+  const change = b.xor(word, rest);
+  const IF = cpl <= iopl ? 1 << IF_BIT : 0;
+  const interruptsOn = b.shrU(b.and(b.and(change, word), b.i32(IF)), b.i32(IF_BIT));
+  const system = b.and(change, b.i32(x.width === 16 ? TF_NT_IOPL : TF_NT_IOPL | CHANGES_LITTLE));
+  const cleared = x.width === 16 ? b.i32(0) : b.and(rest, b.i32(CLEARED));
+  const unusual = b.or(b.or(system, cleared), b.and(interruptsOn, b.state32('interruptsWait')));
+  b.callIf(unusual, 'popf', x, value, b.i32(x.width), top);
+  b.setStackPointer(top);
+  b.setState32('rflagsRest', b.xor(rest, b.and(change, b.i32(IF | DF))));
+  b.mergeFlags(ARITHMETIC_FLAGS, word);
+  b.jump(b.i64(x.next));
 });
 
 define('ENTER', ['C8 Iw,Ib d64'], (b, { width, operands }) => {

@@ -17,7 +17,7 @@ import {
   RFLAGS_VIP,
 } from './processor.ts';
 
-/** `popf` (value, operand size in bits): the value has been popped; the definition has checked IOPL in virtual-8086 mode. */
+/** `popf` (value, operand size in bits, stack pointer behind it): the definition has checked IOPL in virtual-8086 mode. */
 export function popf(p: Processor): void {
   const value = p.argument(0);
   const narrow = p.argument(1) === 16;
@@ -34,6 +34,7 @@ export function popf(p: Processor): void {
     kept &= ~RFLAGS_RF;
     if (!p.virtual8086 && p.cpl === 0) kept &= ~(RFLAGS_VIF | RFLAGS_VIP);
   }
+  p.setStackPointer(p.argumentAddress(2), p.stackWidth);
   p.setRflags(kept | (value & mask));
   p.advance();
 }

@@ -307,3 +307,44 @@ testEngines(
     assert.deepEqual([...ends].map((n) => Number(n) & 0xff).sort(), [1, 11, 13].sort());
   },
 );
+
+testEngines('POPF: every flag that the privilege allows, and an interrupt that waits comes at once', (engine) => {
+  const vm = guest(engine, [HLT]);
+  const { fields, state } = vm.vcpu(0);
+  const flagsAfter = (before: number, value: number, width: 16 | 32): number => {
+    const prefix = width === 16 ? [0x66] : [];
+    loadCode(vm, asm().put(0x68, dword(value), prefix, 0x9d, 0x9c, 0x58, HLT).finish()); // push; popf; pushf; pop eax
+    fields.set64('rsp', 0x8000n);
+    fields.set32('halted', 0);
+    state.set([[state.idOf('rflags'), BigInt(before)]]);
+    assert.equal(vm.vcpu(0).enter(10).kind, 'halt');
+    assert.equal(fields.get32('rsp'), width === 16 ? 0x7ffe : 0x8000);
+    return fields.get32('rax');
+  };
+  const random = randomNumbers(0x90f);
+  const changeable = 0x24_7ed5; // all but TF
+  for (let round = 0; round < 400; round++) {
+    const few = round % 2 === 0 ? 0xed5 : changeable; // arithmetic flags, DF and IF
+    const width = round % 5 === 0 ? 16 : 32;
+    const before = (random(0x80_0000) & changeable) | 2;
+    const value = (before & ~few) | (random(0x80_0000) & few);
+    const mask = width === 16 ? changeable & 0xffff : changeable;
+    assert.equal(flagsAfter(before, value, width), (before & ~mask) | (value & mask) | 2, `${before} ${value}`);
+  }
+  const code = asm()
+    .put(CLI, 0x68, dword(0x246), 0x9d)
+    .label('after')
+    .put(0x43, 0x43, HLT)
+    .label('handler')
+    .put(0x8b, 0x2c, 0x24, 0xcf); // mov ebp, [esp]; iret
+  loadCode(vm, code.finish());
+  giveIdt(vm, { 33: code.addressOf('handler') });
+  fields.set32('halted', 0);
+  fields.set32('csSelector', 8);
+  fields.set64('rsp', 0x8000n);
+  fields.set64('rbx', 0n);
+  vm.vcpu(0).enter(1);
+  vm.vcpu(0).interrupt(0x21);
+  assert.equal(vm.vcpu(0).enter(100).kind, 'halt');
+  assert.equal(fields.get64('rbp'), code.addressOf('after'));
+});
