@@ -5,6 +5,7 @@ import { isMarked, type SentPage } from './code-snapshot.ts';
 import type { CompilerPort, CompilerReply, CompilerRequest, TranslationMode } from './compiler-protocol.ts';
 import { DryRuns } from './dry-runs.ts';
 import { KeptPages } from './kept-pages.ts';
+import { RecordedBlocks } from './recorded-blocks.ts';
 import { formRegion } from './region.ts';
 import { assemble } from './translate.ts';
 import { type TranslateRequest, unpackRequest } from './translate-request.ts';
@@ -54,6 +55,7 @@ class CompilerState {
   readonly contexts = new Map<number, Context>();
   readonly kept = new KeptPages<SentPage>();
   private readonly dryRuns = new DryRuns();
+  private readonly blocks = new RecordedBlocks();
 
   answer(mode: TranslationMode, request: TranslateRequest): CompilerReply {
     const { id, rip, seen, apart, inexact } = request;
@@ -62,7 +64,7 @@ class CompilerState {
       const context = this.contexts.get(request.context)!;
       for (const page of request.pages) if (page.bytes !== null) this.kept.put(context, page.linear, id, page);
       const source = new SentPages(request, this.kept);
-      const region = formRegion(source, context, rip, seen, apart);
+      const region = formRegion(source, context, rip, seen, apart, this.blocks.record);
       if (source.missing.size > 0) return { kind: 'pages', id, linear: [...source.missing] };
       if (region === null) return { kind: 'nothing', id };
       const made = assemble(region, mode, inexact);

@@ -3,13 +3,14 @@
  * calls, but not calls themselves, as far as the guest has been there before. It becomes one WebAssembly function.
  */
 import type { Context } from '../src/execute/context.ts';
-import { type CodeSource, linearOf, recordBlock } from '../src/execute/frontend.ts';
+import { type CodeSource, linearOf, recordBlock as recordAnew } from '../src/execute/frontend.ts';
 import { ARITHMETIC_FLAGS, conditionFlags, flagCode } from '../src/ir/flags.ts';
 import { mayFault, type Node } from '../src/ir/micro-ops.ts';
 import { isMmx } from '../src/ir/mmx-ops.ts';
 import { type FlagProducer, forward, withoutDeadFlags } from '../src/ir/optimise.ts';
 import { isX87 } from '../src/ir/x87-ops.ts';
 import { withDirectPort } from './port-block.ts';
+import type { RecordBlock } from './recorded-blocks.ts';
 import { type FlowGraph, isReducible } from './structure.ts';
 
 /** How a block ends. Instruction pointers are numbers: signed in 64-bit mode. */
@@ -141,9 +142,10 @@ export function formRegion(
   rip: bigint,
   seen: IndirectTargets = noTargets,
   apart: ReadonlySet<bigint> = nothingApart,
+  recordBlock: RecordBlock = recordAnew,
 ): Region | null {
   const shape = (at: bigint, end: bigint | null): RegionBlock[] => {
-    const blocks = discover(source, context, at, seen, apart, end);
+    const blocks = discover(source, context, at, seen, apart, end, recordBlock);
     for (const block of blocks.values()) block.successors = successorsOf(block).flatMap((to) => blocks.get(to) ?? []);
     const first = blocks.get(at);
     return first === undefined ? [] : inReversePostorder(first);
@@ -216,6 +218,7 @@ function discover(
   seen: IndirectTargets,
   apart: ReadonlySet<bigint>,
   end: bigint | null,
+  recordBlock: RecordBlock,
 ): Map<bigint, RegionBlock> {
   const blocks = new Map<bigint, RegionBlock>();
   /** Instruction -> the block that holds it, to split a block that is jumped into. */

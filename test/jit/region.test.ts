@@ -4,9 +4,11 @@ import { test } from 'node:test';
 import { isMarked, type SentPage } from '../../jit/code-snapshot.ts';
 import { serveCompiler } from '../../jit/compiler.ts';
 import type { CompilerReply, CompilerRequest } from '../../jit/compiler-protocol.ts';
+import { type RecordBlock, RecordedBlocks } from '../../jit/recorded-blocks.ts';
 import { formRegion } from '../../jit/region.ts';
 import { packRequest, type TranslateRequest, unpackRequest } from '../../jit/translate-request.ts';
 import type { Context } from '../../src/execute/context.ts';
+import { recordBlock } from '../../src/execute/frontend.ts';
 import { userContext } from '../isa/vector-run.ts';
 
 const user: Context = {
@@ -107,3 +109,27 @@ for (const [name, context] of [
     ask({ kind: 'forget' } satisfies CompilerRequest);
     assert.equal(translate(4, [from]).kind, 'pages');
   });
+
+test('a block that was recorded before stands for the same bytes only', () => {
+  const base = 0x40_0000n;
+  const blocks = new RecordedBlocks();
+  const blockAt = (pages: readonly SentPage[], at = base, record: RecordBlock = blocks.record) => {
+    const source = { page: (linear: bigint) => pages.find((p) => p.linear === (linear & ~0xfffn))?.bytes ?? null };
+    return record(source, user, at);
+  };
+  const one = pageAt(base, 0xb8, 1, 0, 0, 0, 0xc3); // mov eax, 1; ret
+  const two = pageAt(base, 0xb8, 2, 0, 0, 0, 0xc3);
+  const first = blockAt([one]);
+  assert.equal(blockAt([pageAt(base, 0xb8, 1, 0, 0, 0, 0xc3)]), first);
+  assert.deepEqual(blockAt([two]), blockAt([two], base, recordBlock));
+  assert.equal(blockAt([one]), first, 'both are kept');
+  assert.deepEqual(blockAt([one], base + 5n), blockAt([one], base + 5n, recordBlock), 'another place');
+
+  const edge = pageAt(base);
+  edge.bytes!.set([0x90, 0xb8], 0xffe); // nop; mov eax, what the next page says
+  const next = (n: number) => pageAt(base + 0x1000n, n, 0, 0, 0, 0xc3);
+  for (const at of [base + 0xffen, base + 0xfffn]) {
+    for (const pages of [[edge], [edge, next(1)], [edge, next(2)]])
+      assert.deepEqual(blockAt(pages, at), blockAt(pages, at, recordBlock));
+  }
+});
