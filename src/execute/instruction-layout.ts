@@ -6,13 +6,14 @@
  * SDM volume 2, chapter 2.
  */
 import type { Decode, DecodedInstruction } from '../isa/decode.ts';
+import type { Form } from '../isa/forms.ts';
 
 const RSP = 4;
 const RBP = 5;
 /** Facts of instructions with the same opcode, prefixes, ModRM.reg and kind of operand, as bits; `immediateBytes` below them. */
 const fact = {
   known: 1 << 4,
-  /** The immediate is one operand of four bytes, or of a byte that is sign-extended. */
+  /** The immediate is one operand, a number of four bytes or of one. */
   openImmediate: 1 << 5,
   /** The immediate's bytes count from the next instruction on. */
   relative: 1 << 6,
@@ -44,6 +45,9 @@ export interface RegisterField {
   byte: boolean;
 }
 
+/** What takes four bytes of immediate in another form takes those of this one as a number, too, and not as a count. */
+const takesAnyImmediate = ({ definition }: Form): boolean => definition.forms.some((text) => /\bI(z|bs)\b/.test(text));
+
 const mostFields = 3;
 
 export class InstructionLayout {
@@ -64,7 +68,7 @@ export class InstructionLayout {
   displacementBytes = 0;
   /** No register is added to it. */
   isAbsolute = false;
-  /** Of an immediate of four bytes, or of one that is sign-extended; 0 = none. */
+  /** Of an immediate that is a number of four bytes or of one; 0 = none. */
   immediateAt = 0;
   immediateBytes = 0;
   /** As in Insn. */
@@ -215,7 +219,7 @@ export class InstructionLayout {
     if (behind.length === 0 ? bytesBehind !== 0 : bytesBehind === 0) return unknown;
     if (behind[0]?.source === 'relative') facts |= fact.relative;
     else if (form.moffs) facts |= fact.moffs;
-    else if (bytesBehind === 4 || (bytesBehind === 1 && behind[0]!.signed)) facts |= fact.openImmediate;
+    else if (bytesBehind === 4 || (bytesBehind === 1 && takesAnyImmediate(form))) facts |= fact.openImmediate;
     for (const [i, { source, file }] of form.operands.entries()) {
       const operand = operands[i]!;
       if (file !== 'general' || operand.kind !== 'register') continue;

@@ -332,7 +332,7 @@ export class Patterns {
       const addend =
         displaced ??
         this.difference(layout.immediateAt, layout.immediateAt === 0 ? 0 : layout.immediateBytes, one, two);
-      if (addend === null || (displaced === null && addend !== 0)) return null;
+      if (addend === null || (displaced === null && addend !== 0 && layout.immediateBytes !== 1)) return null;
       numbers.push({ word, isImmediate: displaced === null, addend });
     }
     // A register that the pattern uses by itself may be one of those that stand for others: then it says nothing of these.

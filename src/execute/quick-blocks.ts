@@ -110,7 +110,7 @@ export class QuickBlocks implements EncodedBlock, InstructionEncoder {
         const from = templates.words;
         for (let i = 0; i < template.count; i++) words[to + i] = from[first + i]!;
       }
-      if (template.fields !== null && !this.place(template, to, here, kind, long, bytes, at + offset)) return false;
+      if (template.fields !== null && !this.place(template, to, here, long, bytes, at + offset)) return false;
       to += template.count;
       offset += template.length;
       this.repeats = template.repeats;
@@ -167,7 +167,6 @@ export class QuickBlocks implements EncodedBlock, InstructionEncoder {
     { fields, relativeAt, relativeBytes }: Template,
     to: number,
     ip: number,
-    kind: number,
     long: boolean,
     bytes: Uint8Array,
     at: number,
@@ -176,7 +175,7 @@ export class QuickBlocks implements EncodedBlock, InstructionEncoder {
     for (const field of fields!) {
       let value = ip + field.addend + (field.relative ? relative : 0);
       if (!long) value = value >>> 0;
-      if (classOf(value, long) !== kind) return false;
+      if (classOf(value, long) !== field.kind) return false;
       if (field.wide) this.writeWide(to + field.word, value);
       else this.words[to + field.word] = value;
     }
@@ -300,7 +299,6 @@ export class QuickBlocks implements EncodedBlock, InstructionEncoder {
         other,
         relative,
         step,
-        kind,
         long,
       });
     };
@@ -324,7 +322,7 @@ export class QuickBlocks implements EncodedBlock, InstructionEncoder {
     first: number,
     count: number,
     immediates: readonly number[],
-    at: { ip: number; other: number; relative: number; step: number; kind: number; long: boolean },
+    at: { ip: number; other: number; relative: number; step: number; long: boolean },
   ): PlacedField[] | null {
     const mine = this.templates.words;
     const { words } = this.encoded!;
@@ -345,8 +343,10 @@ export class QuickBlocks implements EncodedBlock, InstructionEncoder {
       const difference = at.long ? two - one : (two - one) | 0;
       const relative = difference === (at.long ? moved + at.step : (moved + at.step) | 0);
       if (!relative && difference !== (at.long ? moved : moved | 0)) return null;
-      if (classOf(one, at.long) !== at.kind) return null;
-      fields.push({ word, wide, addend: one - at.ip - (relative ? at.relative : 0), relative });
+      // In a segment with a base, where it leads to is not where it stands.
+      const kind = classOf(one, at.long);
+      if (kind < 0 || classOf(two, at.long) !== kind) return null;
+      fields.push({ word, wide, addend: one - at.ip - (relative ? at.relative : 0), relative, kind });
     }
     for (let i = 0; i < count; i++) if (seen[i] === 0 && mine[first + i] !== words[headerWords + i]) return null;
     return fields;

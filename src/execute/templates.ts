@@ -16,6 +16,8 @@ export interface PlacedField {
   /** Its value less the instruction pointer, and less the bytes that count from there if `relative`. */
   readonly addend: number;
   readonly relative: boolean;
+  /** Values that look alike in records (quick-blocks.ts): this one must be of them. */
+  readonly kind: number;
 }
 
 export interface Template {
