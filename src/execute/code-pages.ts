@@ -77,6 +77,13 @@ export class CodePages implements CodeSource {
     const bytes = physical < 0 ? null : this.bytesAt(physical, 4096);
     return bytes === null ? null : { physical, bytes: bytes.slice() };
   }
+  /** The bytes of an instruction and more, as far as they lie in a page that was fetched from before. */
+  instructionAt(linear: bigint): Uint8Array {
+    const page = this.mmu.peekPage(lowHalf(linear), highHalf(linear));
+    const physical = page + Number(linear & 0xfffn);
+    const bytes = page < 0 ? null : this.bytesAt(physical, Math.min(15, 4096 - (physical % 4096)));
+    return bytes ?? new Uint8Array(0);
+  }
   /** The bytes of guest memory within one physical page, or null if that is no RAM. */
   bytesAt(physical: number, length: number): Uint8Array | null {
     const host = this.memory.hostOf(Math.floor(physical / 4096));

@@ -15,7 +15,7 @@ import { BasicBlocks, isRepeated, takenBranchAt } from './branches.ts';
 import { Breakpoints } from './breakpoints.ts';
 import { BudgetTime } from './budget-time.ts';
 import type { CodeMemory, InterpreterBlock } from './code-memory.ts';
-import { CodePages, highHalf, lowHalf } from './code-pages.ts';
+import { CodePages } from './code-pages.ts';
 import type { Context, Contexts } from './context.ts';
 import { coreExports } from './core-exports.ts';
 import type { CoreExports, EngineParts } from './engine-parts.ts';
@@ -25,8 +25,8 @@ import { type FoundRegion, JumpCache } from './jump-cache.ts';
 import { JumpProfile } from './jump-profile.ts';
 import { hotThreshold, leave, neverAgain } from './leave.ts';
 import type { Processor } from './processor.ts';
-import { kindOf } from './records.ts';
 import type { Regions } from './regions.ts';
+import { SelfOverwrite } from './self-overwrite.ts';
 import { StiShadow } from './sti-shadow.ts';
 
 /** Why `run` came back: the budget is used up, or the vCPU's events want a look. */
@@ -68,9 +68,7 @@ export class Engine {
   readonly maker: BlockMaker;
   readonly pages: CodePages;
   private context!: Context;
-  private storeRecord = 0;
-  /** The instruction before which a block that has overwritten itself ends; one without records looks like the next. */
-  private stopsBefore = 0;
+  private readonly overwrite: SelfOverwrite;
   /** Record of the access that is being made out of a block; 0 = none. */
   private accessRecord = 0;
   /** The access was put off, see deviceAccess. */
@@ -109,6 +107,7 @@ export class Engine {
     this.code = code;
     this.jumps = new JumpCache(this.state, code);
     this.profile = new JumpProfile(this.state);
+    this.overwrite = new SelfOverwrite(code, this.state);
     this.pages = new CodePages(processor, this.breakpoints);
     this.maker = new BlockMaker(processor, code, this.pages);
     processor.mmu.onFlush = (scope) => this.flushJumps(scope);
@@ -126,7 +125,7 @@ export class Engine {
           return this.access(address[RECORD]!, () => mmu.slowRead(low, high, bytes as 1, intent, (flags & 1) !== 0));
         },
         slowWrite: (_cpu: number, bytes: number, stack: number, record: number): number => {
-          this.storeRecord = record;
+          this.overwrite.record = record;
           const [low, high] = [address[ARGUMENT3]!, address[ARGUMENT3 + 1]!];
           return this.access(record, () => mmu.slowWrite(low, high, bytes as 1, 'write', stack !== 0));
         },
@@ -167,7 +166,7 @@ export class Engine {
   blockDropped(block: InterpreterBlock | null): void {
     if (block === null) return this.jumps.forget();
     this.jumps.drop(Number(BigInt.asUintN(32, block.rip)), Number(BigInt.asUintN(64, block.rip) >> 32n), block.context);
-    if (block.address === this.state.u32[BLOCK]) this.stopAfterStore(block);
+    if (block.address === this.state.u32[BLOCK]) this.overwrite.stop(block);
   }
   /** A region at an instruction pointer, as a number, was installed or has gone: it is looked up and counted anew. */
   regionChanged(key?: number, context = 0): void {
@@ -203,9 +202,20 @@ export class Engine {
       left -= slice - rest;
       if (code === leave.budget && rest > 0 && left === rest) {
         if (early && !events && u32[ATTENTION] === 0) return { end: 'budget', left };
-        // The next block is longer than what is left: one instruction at a time.
+        // What is next is longer than what is left: a block at a time, or one instruction.
         while (left > 0 && !events && u32[ATTENTION] === 0) {
           if (this.breakpoints.stopsHere) return { end: 'events', left };
+          const block = this.fitting(left);
+          if (block !== null) {
+            i32[BUDGET] = left;
+            this.beside.set(beyond);
+            this.shadow.begins();
+            events = this.leave(this.core.enter(base, block.address));
+            this.shadow.settle();
+            left = i32[BUDGET]!;
+            this.last = null;
+            continue;
+          }
           left--;
           this.shadow.beforeStep();
           events = this.step(left + beyond);
@@ -216,6 +226,13 @@ export class Engine {
       if (events || u32[ATTENTION] !== 0) return { end: 'events', left };
     }
     return { end: 'budget', left: 0 };
+  }
+
+  /** A block that is next, was made before and is not longer than what is left; null: there is none. */
+  private fitting(left: number): InterpreterBlock | null {
+    const block = this.code.find(this.context.id, this.ripKey(), false);
+    if (block === undefined || block.instructions > left || this.breakpoints.active) return null;
+    return this.isMapped(block) ? block : null;
   }
 
   /** Instructions that `run` still has, exact in a helper (a device's callback). */
@@ -316,13 +333,9 @@ export class Engine {
       !this.breakpoints.inGuestPageOf(this.linearRip()) && isRepeated(this.codeAtRip(), this.context.codeSize === 64)
     );
   }
-  /** The bytes of the next instruction and more, as far as they lie in a page that was fetched from before. */
+
   private codeAtRip(): Uint8Array {
-    const linear = this.linearRip();
-    const page = this.processor.mmu.peekPage(lowHalf(linear), highHalf(linear));
-    const physical = page + Number(linear & 0xfffn);
-    const bytes = page < 0 ? null : this.pages.bytesAt(physical, Math.min(15, 4096 - (physical % 4096)));
-    return bytes ?? new Uint8Array(0);
+    return this.pages.instructionAt(this.linearRip());
   }
 
   /** Does what generated code left for. True = events want a look. */
@@ -348,7 +361,7 @@ export class Engine {
         this.profile.taken(this.regions);
         return false;
       case leave.stop:
-        this.stopped();
+        this.state.i32[BUDGET]! += this.overwrite.restOf(this.code.at(this.state.u32[BLOCK]!));
         return false;
       case leave.exit:
         return true;
@@ -578,23 +591,5 @@ export class Engine {
     this.maker.ends.add(rip);
     this.code.drop(block);
     return false;
-  }
-
-  /** A store of the running block has overwritten the block itself: it ends after the instruction that stores. */
-  private stopAfterStore(block: InterpreterBlock): void {
-    const index = this.code.instructionAt(block, this.storeRecord) + 1;
-    if (index >= block.instructions) return;
-    const kind = kindOf('stop');
-    this.stopsBefore = index;
-    const at = this.code.startOf(block, index);
-    const view = new DataView(this.state.buffer);
-    view.setUint16(at, kind.id, true);
-    view.setBigUint64(at + kind.immediateOffset, this.code.ripOf(block, index), true);
-  }
-  private stopped(): void {
-    const { u32, i32 } = this.state;
-    const block = this.code.at(u32[BLOCK]!);
-    if (block === undefined) throw new InternalError('engine: stopped in a block that is not there');
-    i32[BUDGET]! += block.instructions - this.stopsBefore;
   }
 }
