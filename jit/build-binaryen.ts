@@ -40,6 +40,13 @@ function findDecoder(script: string): { from: number; to: number; literal: strin
 /** The package hands bytes to `instantiate`, whose answer for a module is the instance alone. */
 const instantiation = /return await WebAssembly\.instantiate\(\w+,(\w+)\)/;
 
+/**
+ * The package calls functions of its module by their numbers, of which it keeps a list that it fills as they come. The
+ * first of them are high, so that V8 makes the list a hash table, which the writing of a module looks into 8,000 times.
+ */
+const functionList = /\b([\w$]+)=\[\](?=,[\w$]+=([\w$]+)=>\{var ([\w$]+)=\1\[\2\];return \3\|\|\(\1\[\2\]=\3=)/;
+const listedFunctions = 16384;
+
 /** The package writes a zero byte as U+00FF and leaves the others as they are. */
 function decode(literal: string): Uint8Array {
   const text: string = new Function(`return ${literal}`)();
@@ -65,10 +72,12 @@ export function binaryenBeside(folder: string, platform: keyof typeof readers): 
         if (decoder === null || call === null || module === null || !WebAssembly.validate(module as BufferSource))
           return null;
         await writeFile(join(folder, fileName), module);
-        const rest = `${script.slice(0, decoder.from)}binaryenModule${script.slice(decoder.to)}`.replace(
-          call[0],
-          `const made=await WebAssembly.instantiate(binaryenModule,${call[1]});return made.instance?made:{instance:made}`,
-        );
+        const rest = `${script.slice(0, decoder.from)}binaryenModule${script.slice(decoder.to)}`
+          .replace(
+            call[0],
+            `const made=await WebAssembly.instantiate(binaryenModule,${call[1]});return made.instance?made:{instance:made}`,
+          )
+          .replace(functionList, `$1=Array(${listedFunctions})`);
         return { contents: `import binaryenModule from 'binaryen-module';\n${rest}` };
       });
     },
