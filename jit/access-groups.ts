@@ -3,7 +3,7 @@
  * One look-up that covers all of them serves the whole group. If the group straddles a page the region leaves although
  * each access might be fine: a place where that happens often is translated again without its group (`apart`).
  */
-import type { Node } from '../src/ir/micro-ops.ts';
+import { memoryAccesses, type Node } from '../src/ir/micro-ops.ts';
 
 /** Groups wider than this are too likely to straddle a page. */
 const maximumSpan = 512;
@@ -82,16 +82,16 @@ export function accessGroups(
   const grouped = new Map<number, GroupedAccess>();
   let depth = 0;
   let rip = 0n;
-  nodes.forEach(({ op, args, imm }, i) => {
+  nodes.forEach(({ op, code, args, imm }, i) => {
     if (op === 'insn') rip = imm[0] as bigint;
     else if (op === 'when') depth++;
     else if (op === 'end') depth--;
-    const match = /^(load|modify|store)\.(\d+)$/.exec(op);
-    if (match === null || depth > 0) return;
+    const access = memoryAccesses[code]!;
+    if (access === null || depth > 0) return;
     const { root, value, offset, width } = placeOf(nodes, args[0]!, addressWidth);
     if (value < 0 || isConstant(nodes[value]!)) return;
-    const end = offset + Number(match[2]) / 8;
-    const write = match[1] !== 'load';
+    const end = offset + access.bytes;
+    const write = access.kind !== 'load';
     let group = groups.get(root);
     if (group === undefined) {
       if (apart.has(rip)) return;

@@ -3,7 +3,7 @@
  * is moved in small steps, a small table), the region keeps page and host address in two locals, and looks the page up
  * only when it changes. What stays put is judged by how the innermost loop around the access changes its registers.
  */
-import type { Node } from '../src/ir/micro-ops.ts';
+import { memoryAccesses, type Node } from '../src/ir/micro-ops.ts';
 import { findLoops, type Loop } from './loops.ts';
 import type { Region, RegionBlock } from './region.ts';
 
@@ -83,13 +83,14 @@ export class AccessSlots {
         let mask = steady.get(loop);
         if (mask === undefined) steady.set(loop, (mask = steadyRegisters(loop)));
         for (const [v, node] of block.nodes.entries()) {
-          if (!/^(load|modify|store)\./.test(node.op) || without(block, v)) continue;
+          const access = memoryAccesses[node.code]!;
+          if (access === null || without(block, v)) continue;
           const key = slotKey(block.nodes, node.args[0]!, mask);
           if (key === null) continue;
           let slot = found.get(key);
           if (slot === undefined) found.set(key, (slot = { key, write: false, accesses: 0, nodes: [] }));
           slot.accesses++;
-          slot.write ||= !node.op.startsWith('load');
+          slot.write ||= access.kind !== 'load';
           slot.nodes.push(node);
         }
       }

@@ -10,7 +10,7 @@
  *
  * The instruction budget counts the iterations: `choose` sets the limit below which it must not fall.
  */
-import { type Node, nodeOf } from '../src/ir/micro-ops.ts';
+import { memoryAccesses, type Node, nodeOf } from '../src/ir/micro-ops.ts';
 import { isX87 } from '../src/ir/x87-ops.ts';
 import { type LoopFlags, loopFlags } from './loop-flags.ts';
 import { findLoops, type Loop, type Loops, simpleLoops } from './loops.ts';
@@ -148,12 +148,11 @@ class LoopShape {
 
   private accesses(block: RegionBlock, always: boolean): void {
     let depth = 0;
-    block.nodes.forEach(({ op, args }, v) => {
+    block.nodes.forEach(({ op, code, args }, v) => {
       if (op === 'when') depth++;
       else if (op === 'end') depth--;
-      const match = /^(load|modify|store)\.(\d+)$/.exec(op);
-      if (match !== null && depth === 0)
-        this.access(block, v, args[0]!, Number(match[2]) / 8, match[1] !== 'load', always);
+      const access = memoryAccesses[code]!;
+      if (access !== null && depth === 0) this.access(block, v, args[0]!, access.bytes, access.kind !== 'load', always);
     });
   }
   private access(block: RegionBlock, v: number, at: number, bytes: number, write: boolean, always: boolean): void {

@@ -7,7 +7,7 @@
  */
 import { leave } from '../src/execute/leave.ts';
 import { type FlagKind, flagCode } from '../src/ir/flags.ts';
-import { microOps, type Node } from '../src/ir/micro-ops.ts';
+import { effects, memoryAccesses, type Node, PURE, results } from '../src/ir/micro-ops.ts';
 import { aliasOf, type Schedule, schedule } from '../src/ir/schedule.ts';
 import type { Type, Width } from '../src/ir/types.ts';
 import { isX87 } from '../src/ir/x87-ops.ts';
@@ -278,9 +278,9 @@ export class RegionEmitter implements Reader, BlockValues {
       const v = steps[p]! >> 1;
       const save = (steps[p]! & 1) !== 0;
       const node = this.nodes[v]!;
-      if (stopAt >= 0 && v >= stopAt && !save && microOps[node.op].effect !== 'pure') return steps.length;
+      if (stopAt >= 0 && v >= stopAt && !save && effects[node.code] !== PURE) return steps.length;
       if (save) {
-        this.values.set(v, e.share(this.frame.read(node.op, node.imm[0] as number), microOps[node.op].result!));
+        this.values.set(v, e.share(this.frame.read(node.op, node.imm[0] as number), results[node.code]!));
         continue;
       }
       if (node.op === 'end') return p;
@@ -324,7 +324,7 @@ export class RegionEmitter implements Reader, BlockValues {
   }
   /** Keeps an expression: at once in a local if it is used more than once or must not move. */
   private keep(v: number, expr: Expr, move: boolean): void {
-    this.keepAs(v, expr, microOps[this.nodes[v]!.op].result!, move);
+    this.keepAs(v, expr, results[this.nodes[v]!.code]!, move);
   }
   private keepAs(v: number, expr: Expr, type: Type, move: boolean): void {
     if (move && this.plan.uses[v]! === 1) this.values.set(v, () => expr);
@@ -425,7 +425,7 @@ export class RegionEmitter implements Reader, BlockValues {
       case 'end':
         throw new Error(`region: ${op} cannot stand here`);
       default:
-        if (/^(load|modify|store)\./.test(op)) return this.memory(v, node);
+        if (memoryAccesses[node.code] !== null) return this.memory(v, node);
         if (isX87(op)) {
           const result = this.x87!.node(
             node,
@@ -440,8 +440,7 @@ export class RegionEmitter implements Reader, BlockValues {
   }
 
   private general(v: number, node: Node): void {
-    const { op, args, imm } = node;
-    const { effect, result } = microOps[op];
+    const { op, code, args, imm } = node;
     const index = this.places.indexInStream(v);
     if (index !== null) return this.keepAs(v, index, 'i32', true);
     const lane = this.doubles.lane(node, this);
@@ -452,8 +451,8 @@ export class RegionEmitter implements Reader, BlockValues {
       args.map((a) => this.value(a)),
       imm,
     );
-    if (result === null) this.e.emit(expr);
-    else this.keep(v, expr, effect === 'pure');
+    if (results[code] === null) this.e.emit(expr);
+    else this.keep(v, expr, effects[code] === PURE);
   }
 
   private setRegister(op: string, index: number, v: number): void {
@@ -494,10 +493,9 @@ export class RegionEmitter implements Reader, BlockValues {
     if (this.dirty.flags) this.frame.spillFlags();
   }
 
-  private memory(v: number, { op, args }: Node): void {
+  private memory(v: number, { code, args }: Node): void {
     const { e } = this;
-    const [name, bits] = op.split('.') as [string, string];
-    const bytes = Number(bits) / 8;
+    const { kind: name, bytes } = memoryAccesses[code]!;
     const type: Type = bytes === 16 ? 'v128' : bytes === 8 ? 'i64' : 'i32';
     const suffix = bytes === 1 ? '8' : bytes === 2 ? '16' : '';
     const { host, offset, value: given } = this.places.of(v, args[0]!, bytes, name !== 'load');

@@ -4,7 +4,7 @@
  * kept in the flags' locals. So a loop carries neither the operands nor what would have to be computed for them.
  */
 import { type FlagKind, flagCode } from '../src/ir/flags.ts';
-import { mayFault, type Node, nodeOf } from '../src/ir/micro-ops.ts';
+import { codeMayFault, type Node, nodeOf } from '../src/ir/micro-ops.ts';
 import type { Width } from '../src/ir/types.ts';
 import { isX87 } from '../src/ir/x87-ops.ts';
 import type { Emitter, Expr } from './emitter.ts';
@@ -192,13 +192,13 @@ export class RegionFlags {
     let changed = before;
     let depth = 0;
     for (let i = from; i < nodes.length; i++) {
-      const { op, imm } = nodes[i]!;
+      const { op, code, imm } = nodes[i]!;
       if (op === 'when') depth++;
       else if (op === 'end') depth--;
       else if (looks(nodes[i]!)) return 'looked';
       else if (op === 'flags.set' && depth === 0) return 'replaced';
       else if (op === 'reg.set') changed |= 1 << (imm[0] as number);
-      else if (mayFault(op)) candidate.changed |= changed;
+      else if (codeMayFault(code)) candidate.changed |= changed;
     }
     candidate.changed |= changed;
     return changed;

@@ -4,7 +4,7 @@
  *
  * General registers are bits 0-15 of a mask, xmm registers bits 16-31; the lazy flags are told apart from them.
  */
-import { mayFault, type Node } from '../src/ir/micro-ops.ts';
+import { codeMayFault, type Node } from '../src/ir/micro-ops.ts';
 import { callsOut, innerTargets, type Region, type RegionBlock } from './region.ts';
 
 export interface Held {
@@ -58,7 +58,7 @@ function eventOf(node: Node, depth: number, last: boolean, block: RegionBlock): 
     default:
   }
   const steers = (op === 'jump' || op === 'branch') && !last;
-  const leaves = steers || mayFault(op) || op === 'call';
+  const leaves = steers || codeMayFault(node.code) || op === 'call';
   if (reads === 0 && writes === 0 && !readsFlags && !writesFlags && !leaves) return null;
   const targets = steers ? block.successors : [];
   return { reads, writes, readsFlags, writesFlags, conditional: depth > 0, leaves, targets };

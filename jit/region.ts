@@ -5,7 +5,7 @@
 import type { Context } from '../src/execute/context.ts';
 import { type CodeSource, linearOf, recordBlock as recordAnew } from '../src/execute/frontend.ts';
 import { ARITHMETIC_FLAGS, conditionFlags, flagCode } from '../src/ir/flags.ts';
-import { mayFault, type Node } from '../src/ir/micro-ops.ts';
+import { codeMayFault, type Node } from '../src/ir/micro-ops.ts';
 import { isMmx } from '../src/ir/mmx-ops.ts';
 import { type FlagProducer, forward, withoutDeadFlags } from '../src/ir/optimise.ts';
 import { isX87 } from '../src/ir/x87-ops.ts';
@@ -495,7 +495,11 @@ function liveBefore(nodes: readonly Node[], out: number): number {
     else if (node.op === 'flags.merge') live = depth > 0 ? live : live & ~(node.imm[0] as number);
     else if (node.op === 'flags.get') live |= node.imm[0] as number;
     else if (node.op === 'flags.test') live |= conditionFlags(node.imm[0] as number);
-    else if (node.op === 'call' || ((node.op === 'jump' || node.op === 'branch') && depth > 0) || mayFault(node.op))
+    else if (
+      node.op === 'call' ||
+      ((node.op === 'jump' || node.op === 'branch') && depth > 0) ||
+      codeMayFault(node.code)
+    )
       live = ARITHMETIC_FLAGS;
     else if ((node.op === 'state.get64' || node.op === 'state.get32') && String(node.imm[0]).startsWith('flag'))
       live = ARITHMETIC_FLAGS;

@@ -5,7 +5,7 @@
  * Registers are numbered from the top of the stack where the region was entered (or where a call came back), so that a
  * region serves every TOP: place i of the stack at depth d is register (d + i) mod 8. A push makes the depth smaller.
  */
-import { mayFault, type Node } from '../src/ir/micro-ops.ts';
+import { codeMayFault, type Node } from '../src/ir/micro-ops.ts';
 import { isX87 } from '../src/ir/x87-ops.ts';
 import { callsOut, type Region, type RegionBlock } from './region.ts';
 
@@ -285,8 +285,8 @@ export class X87Flow {
     for (let i = nodes.length - 1; i >= 0; i--) {
       const step = steps[i]!;
       if (step !== null) live = (live & ~step.writes) | step.reads;
-      const { op } = nodes[i]!;
-      if (mayFault(op) || op === 'call') live |= dirtyAt[i]!;
+      const { op, code } = nodes[i]!;
+      if (codeMayFault(code) || op === 'call') live |= dirtyAt[i]!;
       if (isInnerJump(block, i)) live |= dirtyAt[i]! | targets;
     }
     return live;

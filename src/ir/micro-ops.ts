@@ -273,9 +273,14 @@ export const effects = Uint8Array.from(opList, (op) => effectNumbers[microOps[op
 /** Result types by a micro-op's number. */
 export const results = opList.map((op) => microOps[op].result);
 
+/** What a micro-op does to memory, by its number; null: nothing. */
+export interface MemoryAccess {
+  readonly kind: 'load' | 'modify' | 'store';
+  readonly bytes: number;
+}
+export const memoryAccesses: readonly (MemoryAccess | null)[] = opList.map((op) => {
+  const match = /^(load|modify|store)\.(\d+)$/.exec(op);
+  return match === null ? null : { kind: match[1] as MemoryAccess['kind'], bytes: Number(match[2]) / 8 };
+});
 /** May leave the straight path of the instruction: the state before it must be exact. */
-export const mayFault = (op: MicroOp): boolean => {
-  const { effect } = microOps[op];
-  return effect === 'memory' || effect === 'fault';
-};
 export const codeMayFault = (code: number): boolean => effects[code] === MEMORY || effects[code] === FAULT;
