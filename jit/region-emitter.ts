@@ -167,9 +167,12 @@ export class RegionEmitter implements Reader, BlockValues {
   }
   /** Leaves before the current instruction: the interpreter does it. */
   exitIf(condition: Expr): void {
-    this.e.if(condition, () =>
-      this.frame.leave(this.rip, leave.retry, this.dirty, Math.max(this.count - this.index, 0)),
-    );
+    const { e, frame } = this;
+    e.if(condition, () => {
+      const rest = this.count - this.index;
+      if (rest > 0) e.set(frame.budget, e.op('i32.add', frame.i32(frame.budget), e.i32(rest)));
+      frame.leave(this.rip, leave.retry, this.dirty);
+    });
   }
 
   // --- a block

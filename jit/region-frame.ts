@@ -2,7 +2,7 @@
  * The locals of one translated region, and how they go to and from the vCPU's block: guest registers, lazy flags, the
  * instruction budget. The memory image is made exact wherever the region leaves.
  */
-import { LEFT, leave } from '../src/execute/leave.ts';
+import { LEFT } from '../src/execute/leave.ts';
 import { FLAG_CARRY_BIT, flagCode } from '../src/ir/flags.ts';
 import type { Type } from '../src/ir/types.ts';
 import { offsetOf } from '../src/state/layout.ts';
@@ -27,9 +27,6 @@ export interface RegisterLocal {
 export const plainBits = flagCode('bits', 32);
 export const noneHeld: Held = { mask: 0, flags: false };
 
-/** A leave is said in one number, which is 0 for the most frequent one. */
-const reasonBits = 4;
-const codeOf = (reason: number, rest: number): number => (rest << reasonBits) | (reason ^ leave.retry);
 const labelOf = (held: Held): string => `left${heldKey(held)}`;
 const isPartOf = (part: Held, all: Held): boolean => (part.mask & ~all.mask) === 0 && (!part.flags || all.flags);
 /** How many places are written back. */
@@ -49,7 +46,7 @@ export class RegionFrame {
   readonly flagCarry: number;
   readonly flagA: number;
   readonly flagB: number;
-  /** Next instruction pointer of a leave, and {@link codeOf} its reason and what is left of its block. */
+  /** Next instruction pointer and reason of a leave. */
   private readonly next: number;
   private readonly code: number;
   /** Number of the combination that a leave writes back, where there is an x87 unit to write back besides. */
@@ -162,16 +159,12 @@ export class RegionFrame {
     this.spill(held);
     e.return(this.i64(this.next));
   }
-  /**
-   * Leaves before the instruction at `rip`, for a reason of src/execute/leave.ts.
-   * @param rest instructions that the budget was charged for and that are not executed
-   */
-  leave(rip: bigint, reason: number, held: Held, rest = 0): void {
+  /** Leaves before the instruction at `rip`, for a reason of src/execute/leave.ts. */
+  leave(rip: bigint, reason: number, held: Held): void {
     const { e } = this;
     this.pendingFlags?.();
     e.set(this.next, e.i64(rip));
-    const code = codeOf(reason, rest);
-    if (code !== 0) e.set(this.code, e.i32(code)); // as it is from the region's start
+    e.set(this.code, e.i32(reason));
     if (this.x87 === null) return e.br(labelOf(held));
     this.x87.noteLeave();
     const key = heldKey(held);
@@ -198,18 +191,16 @@ export class RegionFrame {
     const held = leaves[index];
     if (held === undefined) return body();
     e.block(labelOf(held), () => this.waysOut(leaves, index + 1, body));
-    const part = leaves.findLastIndex((other, i) => i < index && isPartOf(other, held));
-    const { mask, flags } = leaves[part] ?? noneHeld;
+    const rest = leaves.findLastIndex((other, i) => i < index && isPartOf(other, held));
+    const { mask, flags } = leaves[rest] ?? noneHeld;
     this.spillLocals({ mask: held.mask & ~mask, flags: held.flags && !flags });
-    if (part >= 0) {
-      if (part < index - 1) e.br(labelOf(leaves[part]!));
+    if (rest >= 0) {
+      if (rest < index - 1) e.br(labelOf(leaves[rest]!));
       return;
     }
     e.setState64('rip', this.i64(this.next));
-    const reason = e.op('i32.and', this.i32(this.code), e.i32((1 << reasonBits) - 1));
-    e.setState32('leave', e.op('i32.xor', reason, e.i32(leave.retry)));
-    const rest = e.op('i32.shr_u', this.i32(this.code), e.i32(reasonBits));
-    e.setState32('budget', e.op('i32.add', this.i32(this.budget), rest));
+    e.setState32('leave', this.i32(this.code));
+    e.setState32('budget', this.i32(this.budget));
     e.return(e.i64(LEFT));
   }
 }
