@@ -5,6 +5,7 @@
  * The tag is the linear page, so tag ^ address is the offset in the page if the page is the right one and large if not:
  * one unsigned compare with (4096 - bytes) rejects other pages, bad addresses and accesses that cross into the next page.
  */
+import { foldOf } from '../src/mmu/look-aside.ts';
 import { tlbBits, tlbEntryBytes } from '../src/state/layout.ts';
 import type { Emitter, Expr } from './emitter.ts';
 
@@ -25,7 +26,7 @@ export function entryOf(e: Emitter, table: Expr | null, low: () => Expr, bits: n
   const folded = e.op(
     'i32.xor',
     e.op('i32.shr_u', low(), e.i32(indexShift)),
-    e.op('i32.shr_u', low(), e.i32(indexShift + bits)),
+    e.op('i32.shr_u', low(), e.i32(indexShift + foldOf(bits))),
   );
   const index = e.op('i32.and', folded, e.i32(((1 << bits) - 1) * tlbEntryBytes));
   return table === null ? index : e.op('i32.add', table, index);

@@ -9,9 +9,22 @@
 import type { CpuState } from '../state/cpu-state.ts';
 import { tlbBits } from '../state/layout.ts';
 
+/**
+ * How far a page's number is moved where it is folded onto itself: a program's parts begin at round addresses, and what
+ * distinguishes these comes to the top of the place, so that parts of some megabytes do not meet. The number has 20 bits in
+ * an address's low half.
+ */
+export const foldOf = (bits: number): number => (bits > 10 ? 20 - bits : bits);
 /** Place of a linear page in a table of 2^bits, by the low half of an address in it; jit/probe.ts computes the same. */
 export const indexOf = (low: number, bits = tlbBits): number =>
-  ((low >>> 12) ^ (low >>> (12 + bits))) & ((1 << bits) - 1);
+  ((low >>> 12) ^ (low >>> (12 + foldOf(bits)))) & ((1 << bits) - 1);
+/** A page with this place. */
+function pageAt(index: number, bits: number): number {
+  const fold = foldOf(bits);
+  let page = index;
+  for (let by = fold; by < bits; by += fold) page ^= index >>> by;
+  return page;
+}
 
 /**
  * What distinguishes the tag of a hidden entry from that of its page: it is the tag of a page that has its places elsewhere, so
@@ -100,7 +113,7 @@ export class LookAside {
   /** Makes an entry match nothing that is looked up in it: the tag is a page that has its places elsewhere. */
   private invalidate(index: number): void {
     const at = this.start + index * 4;
-    this.u32[at] = (index ^ 1) << 12;
+    this.u32[at] = pageAt(index ^ 1, this.bits) << 12;
     this.u32[at + 1] = 0;
   }
   private isAt(index: number, low: number, high: number): boolean {
