@@ -144,8 +144,7 @@ export function advertised(guest: Guest): Set<string> {
     const name = subleaf === 0 ? leaf.toString(16) : `${leaf.toString(16)}.${subleaf}`;
     for (const [i, register] of ['eax', 'ebx', 'ecx', 'edx'].entries()) {
       if (i === 0 || (leaf === 1 && i === 1)) continue; // numbers, not features
-      for (let bit = 0; bit < 32; bit++)
-        if (((values[i]! >>> bit) & 1) !== 0) found.add(`${name} ${register} ${bit}`);
+      for (let bit = 0; bit < 32; bit++) if (((values[i]! >>> bit) & 1) !== 0) found.add(`${name} ${register} ${bit}`);
     }
   }
   return found;

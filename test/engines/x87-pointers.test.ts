@@ -12,6 +12,8 @@ import type { Program } from '../../runtime/lockstep/random-program.ts';
 import { vmModules } from './modules.ts';
 
 const item = (...bytes: number[]): Item => ({ bytes, fix: null });
+/** jmp $+2 */
+const next = item(0xeb, 0);
 
 /** Sixteen-bit code: an operand through DS, and DS afterwards another one. */
 const changes: Readonly<Record<string, readonly Item[]>> = {
@@ -26,8 +28,9 @@ function program(kind: GuestKind, items: readonly Item[]): Program {
   registers[4] = dataStart(kind) + 0x3800n;
   return {
     kind,
-    // The first access to a page leaves the translation: before the others, inc byte [bx] and inc byte [esp].
-    blocks: [[item(0xfe, 0x07), item(0x67, 0xfe, 0x04, 0x24), ...items, item(0xf4)]],
+    // The first access to a page leaves the translation for the rest of a block: before the others, inc byte [bx], inc byte
+    // [esp], and jumps to what follows.
+    blocks: [[item(0xfe, 0x07), next, item(0x67, 0xfe, 0x04, 0x24), next, ...items, item(0xf4)]],
     start: 0x40,
     registers,
     xmm: new Uint8Array(256),
@@ -47,7 +50,7 @@ for (const mode of ['v86', 'real'] as const) {
         const made = program(kind, items);
         // Some values of `choose` keep the block's translation from being used.
         for (let choose = 0; choose < 4; choose++) {
-          const plan = { points: [items.length + 3], stops: [], choose, resumes: [] };
+          const plan = { points: [items.length + 5], stops: [], choose, resumes: [] };
           if (lockstep.run(made, plan) !== null) assert.fail(`${name}\n${lockstep.report(made, plan)}`);
         }
       }

@@ -1,6 +1,7 @@
 /** Runs a recorded hardware vector by decoding, recording and evaluating it: no engine takes part. */
 import { Builder, type ExecutionContext } from '../../src/ir/builder.ts';
 import { ARITHMETIC_FLAGS } from '../../src/ir/flags.ts';
+import { RSP } from '../../src/ir/operand.ts';
 import { decode } from '../../src/isa/decode.ts';
 import type { ActualState } from '../hardware/compare.ts';
 import type { Exception, Mode, Vector } from '../hardware/vectors.ts';
@@ -59,13 +60,14 @@ function prepare(vector: Vector): { readonly guest: Guest; readonly page: Uint8A
   return { guest, page, code };
 }
 
-/** POPF at CPL 3 with IOPL 0. */
-function popf(guest: Guest): void {
+/** POPF at CPL 3 with IOPL 0: value, width, and the stack pointer behind it. */
+function popf(guest: Guest, mode: Mode): void {
   const width = Number(guest.field('argument1'));
   const value = Number(guest.field('argument0') & 0xffff_ffffn) & (width === 16 ? 0xffff : -1);
   const rest = Number(guest.field('rflagsRest'));
   const changed = POPPED & (width === 16 ? 0xffff : -1);
   guest.flags = value & ARITHMETIC_FLAGS;
+  guest.gpr[RSP] = (guest.gpr[RSP]! & (mode === 16 ? ~0xffffn : 0n)) | BigInt.asUintN(mode, guest.field('argument2'));
   guest.fields.set('rflagsRest', BigInt((rest & ~changed) | (value & changed)));
 }
 
@@ -97,7 +99,7 @@ export function runVector(vector: Vector): ActualState {
     }
     if (outcome.kind === 'call') {
       if (outcome.helper !== 'popf') throw new Error(`needs the helper ${outcome.helper}`);
-      popf(guest);
+      popf(guest, vector.mode);
     }
     rip = recorded.next;
   }
