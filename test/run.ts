@@ -34,7 +34,7 @@ try {
   failed++;
 }
 
-const stream = run({ files, concurrency: Math.min(2, availableParallelism()), timeout: 2_700_000 });
+const stream = run({ files, concurrency: Math.min(2, availableParallelism()), timeout: 1_500_000 });
 stream.on('test:pass', ({ skip, todo, details }) => {
   if (details.type === 'suite') return;
   if (skip !== undefined || todo !== undefined) skipped++;

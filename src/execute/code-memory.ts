@@ -54,6 +54,8 @@ export class CodeMemory {
   private readonly blocks = new Map<number, Map<number, InterpreterBlock>>();
   /** Every block since all were dropped, by the number that stands before its header. */
   private list: InterpreterBlock[] = [];
+  /** Those that others may lead to. */
+  private readonly linked = new Set<InterpreterBlock>();
   private readonly byPage = new Map<number, Set<CodeRange>>();
   /** Writes to pages with code, and how many it takes until nothing of their code is kept. */
   private readonly wear = new Map<number, { writes: number; patience: number }>();
@@ -168,6 +170,7 @@ export class CodeMemory {
     const { words } = this;
     words[at + (blockPlace.rip >> 2)] = low;
     words[at + (blockPlace.rip >> 2) + 1] = high;
+    if (words[at + (blockPlace.context >> 2)] === 0) this.linked.add(block);
     words[at + (blockPlace.context >> 2)] = block.context;
     words[at + (blockPlace.epoch >> 2)] = epoch;
     words[at + (blockPlace.physical >> 2)] = physicalNumber;
@@ -175,9 +178,10 @@ export class CodeMemory {
   /** Nothing leads to the block any more. */
   endLinks(block: InterpreterBlock): void {
     this.words[(block.address + blockPlace.context - this.base) >> 2] = 0;
+    this.linked.delete(block);
   }
   endAllLinks(): void {
-    for (const block of this.list) this.endLinks(block);
+    for (const block of this.linked) this.endLinks(block);
   }
 
   /** Sets how often a block has been entered. */
@@ -277,6 +281,7 @@ export class CodeMemory {
       this.unwatch(block);
     }
     this.blocks.clear();
+    this.linked.clear();
     this.wear.clear();
     this.list = [];
     this.used = 0;
