@@ -21,8 +21,7 @@ const field = (e: Emitter, offset: number) => e.load('i32', e.get(SUBJECT, 'i32'
 
 /** Returns 0 unless the page with the tag is fetched from this physical page. */
 function check(e: Emitter, tag: number, physical: () => Expr): void {
-  const number = e.op('i32.wrap', e.op('i64.shr_u', e.get(tag, 'i64'), e.i64(1n)));
-  const index = e.op('i32.and', number, e.i32((1 << fetchTlbBits) - 1));
+  const index = e.op('i32.and', e.op('i32.wrap', e.get(tag, 'i64')), e.i32((1 << fetchTlbBits) - 1));
   const place = e.share(e.op('i32.add', e.get(CPU, 'i32'), e.op('i32.mul', index, e.i32(placeBytes))), 'i32');
   const other = e.op('i64.ne', e.load('i64', place(), fetchTlbOffset), e.get(tag, 'i64'));
   e.if(e.op('i32.or', other, e.op('i32.ne', e.load('i32', place(), fetchTlbOffset + 8), physical())), () => no(e));

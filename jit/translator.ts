@@ -449,8 +449,10 @@ export class Translator implements Regions {
   private heat(waiting: Waiting): number {
     if (waiting.again) return Number.MAX_VALUE;
     const { code } = this.parts;
-    const block = code.find(waiting.context.id, waiting.key, false);
-    if (block === undefined || block.physical - (block.physical % 4096) !== waiting.physical[1]) return 0;
+    const [, page] = waiting.physical;
+    let block = code.find(waiting.context.id, waiting.key, false) ?? null;
+    while (block !== null && block.physical - (block.physical % 4096) !== page) block = block.other;
+    if (block === null) return 0;
     const isNew = waiting.entries === null;
     const before = waiting.entries ?? hotThreshold - neverAgain;
     const now = code.entriesOf(block);

@@ -13,6 +13,8 @@ const stopWords = 4;
 const leadWords = 2;
 /** As many writes cost as much as making a page's blocks again. */
 const firstPatience = 32;
+/** Blocks at one place that are kept side by side. */
+const mostBeside = 4;
 const twoTo32 = 1n << 32n;
 
 export interface CodeRange {
@@ -39,6 +41,8 @@ export interface InterpreterBlock extends CodeRange {
   readonly repeats: boolean;
   /** False once its code was overwritten or the memory dropped. */
   alive: boolean;
+  /** Another one at the same place, from other pages: of the program that another address space has there. */
+  other: InterpreterBlock | null;
 }
 
 /** Anything that was made from code bytes and must be told when they change. */
@@ -71,8 +75,30 @@ export class CodeMemory {
   private static place(context: number, single: boolean): number {
     return context * 2 + (single ? 1 : 0);
   }
+  /** The block that was made at a place last, or preferred; the others follow it. */
   find(context: number, key: number, single: boolean): InterpreterBlock | undefined {
     return this.blocks.get(CodeMemory.place(context, single))?.get(key);
+  }
+  /** Of the blocks at a place this one is found first from now on. */
+  prefer(block: InterpreterBlock): void {
+    const map = this.blocks.get(CodeMemory.place(block.context, block.single))!;
+    if (map.get(block.key) === block) return;
+    this.takeOut(block);
+    block.other = map.get(block.key) ?? null;
+    map.set(block.key, block);
+  }
+  private takeOut(block: InterpreterBlock): void {
+    const map = this.blocks.get(CodeMemory.place(block.context, block.single));
+    const first = map?.get(block.key);
+    if (first === block) {
+      if (block.other === null) map!.delete(block.key);
+      else map!.set(block.key, block.other);
+    } else {
+      let at = first ?? null;
+      while (at !== null && at.other !== block) at = at.other;
+      if (at !== null) at.other = block.other;
+    }
+    block.other = null;
   }
   at(address: number): InterpreterBlock | undefined {
     const lead = ((address - this.base) >> 2) - leadWords;
@@ -83,7 +109,7 @@ export class CodeMemory {
   /** Stores an encoded block; earlier ones may be dropped to make room. */
   add(
     encoded: EncodedBlock,
-    where: Omit<InterpreterBlock, 'address' | 'instructions' | 'marks' | 'alive'>,
+    where: Omit<InterpreterBlock, 'address' | 'instructions' | 'marks' | 'alive' | 'other'>,
   ): InterpreterBlock {
     const address = this.write(encoded);
     const block: InterpreterBlock = {
@@ -100,14 +126,28 @@ export class CodeMemory {
       quick: where.quick,
       repeats: where.repeats,
       alive: true,
+      other: null,
     };
     const place = CodeMemory.place(where.context, where.single);
     let map = this.blocks.get(place);
     if (map === undefined) this.blocks.set(place, (map = new Map()));
+    const before = map.get(where.key);
+    if (before !== undefined) {
+      block.other = before;
+      this.dropBeyond(before);
+    }
     map.set(where.key, block);
     this.list.push(block);
     this.watch(block);
     return block;
+  }
+
+  /** @param second of the blocks at a place */
+  private dropBeyond(second: InterpreterBlock): void {
+    let last = second;
+    let count = 2;
+    for (; last.other !== null; last = last.other) count++;
+    if (count > mostBeside) this.drop(last);
   }
 
   /**
@@ -270,8 +310,7 @@ export class CodeMemory {
   drop(block: InterpreterBlock): void {
     block.alive = false;
     this.endLinks(block);
-    const map = this.blocks.get(CodeMemory.place(block.context, block.single));
-    if (map?.get(block.key) === block) map.delete(block.key);
+    this.takeOut(block);
     this.onDrop(block);
   }
 

@@ -152,16 +152,12 @@ export class Engine {
     this.contextChanged();
   }
   /** The context with this number is in force. */
-  inContext(id: number): boolean {
-    return this.context.id === id;
-  }
+  inContext = (id: number): boolean => this.context.id === id;
   /** The arithmetic flags at their RFLAGS places. */
   flags(): number {
     return this.core.flagsWord(this.state.base);
   }
-  setFlags(word: number): void {
-    this.state.setFlags(word);
-  }
+  setFlags = (word: number): void => this.state.setFlags(word);
   /** A block was dropped, or all (null). */
   blockDropped(block: InterpreterBlock | null): void {
     if (block === null) return this.jumps.forget();
@@ -172,10 +168,10 @@ export class Engine {
   regionChanged(key?: number, context = 0): void {
     if (key === undefined) return this.jumps.forget();
     this.jumps.drop(lowOf(key), highOf(key) >>> 0, context);
-    const block = this.code.find(context, key, false);
-    if (block === undefined) return;
-    this.code.endLinks(block);
-    this.maker.countAnew(block);
+    for (let block = this.code.find(context, key, false) ?? null; block !== null; block = block.other) {
+      this.code.endLinks(block);
+      this.maker.countAnew(block);
+    }
   }
 
   /**
@@ -230,9 +226,9 @@ export class Engine {
 
   /** A block that is next, was made before and is not longer than what is left; null: there is none. */
   private fitting(left: number): InterpreterBlock | null {
-    const block = this.code.find(this.context.id, this.ripKey(), false);
-    if (block === undefined || block.instructions > left || this.breakpoints.active) return null;
-    return this.isMapped(block) ? block : null;
+    if (this.breakpoints.active) return null;
+    const block = this.mapped(this.ripKey(), false);
+    return block === null || block.instructions > left ? null : block;
   }
 
   /** Instructions that `run` still has, exact in a helper (a device's callback). */
@@ -373,7 +369,7 @@ export class Engine {
   /** The block at the instruction pointer was entered so often that a region of it pays. */
   private hot(): void {
     const key = this.ripKey();
-    const block = this.code.find(this.context.id, key, false);
+    const block = this.mapped(key, false) ?? this.code.find(this.context.id, key, false);
     // A region that was not valid when the block was looked up (a page of it not accessed yet) may be so now.
     const region = this.regions?.find(this.context, key) ?? null;
     if (region !== null) return this.remember(block ?? null, region);
@@ -489,9 +485,8 @@ export class Engine {
     if (this.breakpoints.active && this.breaks()) return null;
     const key = this.ripKey();
     const { context } = this;
-    const known = this.code.find(context.id, key, single);
-    if (known !== undefined && this.isMapped(known)) return known;
-    if (known !== undefined) this.code.drop(known);
+    const known = this.mapped(key, single);
+    if (known !== null) return known;
     const rip = this.state.u64[RIP >> 1]!;
     if (!context.flat && key > context.csLimit) {
       this.state.u32[FAULT_VECTOR] = GP;
@@ -530,6 +525,16 @@ export class Engine {
     }
   }
 
+  /** The block that was made before at a place (rip as a number), of the code that is there now. */
+  private mapped(key: number, single: boolean): InterpreterBlock | null {
+    const first = this.code.find(this.context.id, key, single) ?? null;
+    for (let block = first; block !== null; block = block.other) {
+      if (!this.isMapped(block)) continue;
+      if (block !== first) this.code.prefer(block);
+      return block;
+    }
+    return null;
+  }
   /** The block's code is still where it was when it was made. */
   private isMapped(block: InterpreterBlock): boolean {
     this.locate();

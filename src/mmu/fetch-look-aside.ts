@@ -11,6 +11,9 @@ const mask = entries - 1;
 /** High half of a tag that no page has. */
 const invalid = 0x4000_0000;
 
+/** jit/jump-check.ts computes the same, of the tag. */
+const placeOf = (low: number, user: boolean): number => (((low >>> 12) << 1) | (user ? 1 : 0)) & mask;
+
 export class FetchLookAside {
   private readonly u32: Uint32Array;
   private readonly start: number;
@@ -32,7 +35,7 @@ export class FetchLookAside {
 
   /** Place of the page of an address, or -1. */
   find(low: number, high: number, user: boolean): number {
-    const place = (low >>> 12) & mask;
+    const place = placeOf(low, user);
     const at = this.start + place * 4;
     const page = (low >>> 12) | (high << 20);
     const { u32 } = this;
@@ -43,7 +46,7 @@ export class FetchLookAside {
   }
   /** @param physical address of the page */
   set(low: number, high: number, user: boolean, physical: number, global: boolean): void {
-    const place = (low >>> 12) & mask;
+    const place = placeOf(low, user);
     const at = this.start + place * 4;
     const { u32 } = this;
     fetchTag(u32, at, low, high, user);
@@ -63,9 +66,9 @@ export class FetchLookAside {
     return this.localPages.has(page) || this.globalPages.has(page);
   }
 
-  /** Takes out the page of an address, as anybody. */
+  /** Takes out the page of an address, for whoever fetches from it. */
   drop(low: number): void {
-    this.invalidate((low >>> 12) & mask);
+    for (const user of [false, true]) this.invalidate(placeOf(low, user));
   }
   private invalidate(place: number): void {
     this.u32[this.start + place * 4 + 1] = invalid;

@@ -250,10 +250,10 @@ export const jumpCacheBits = 17;
 export const jumpCacheEntryBytes = 32;
 export const jumpCacheOffset = tlbOffset + 4 * tlbBytes;
 /**
- * Instruction look-aside table: direct-mapped by the linear page's number. An entry is 16 bytes: that number * 2 + 1 for user
- * code (i64), number of the physical page (u32), spare.
+ * Instruction look-aside table: direct-mapped by the linear page's number * 2 + 1 for user code, so that a program and the
+ * system below it do not meet. An entry is 16 bytes: that number (i64), number of the physical page (u32), spare.
  */
-export const fetchTlbBits = 10;
+export const fetchTlbBits = 13;
 export const fetchTlbOffset = 0x6a0000;
 /**
  * Pages of regions that have several, a list for each of the first slots of the table: how many (u32), spare (12), entries as
