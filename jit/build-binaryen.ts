@@ -5,6 +5,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Plugin } from 'esbuild';
+import { type DirectInvokes, invokeNames, withDirectInvokes } from './build-invokes.ts';
 
 /** The name of the file beside the bundle. */
 const fileName = 'binaryen.wasm';
@@ -22,9 +23,26 @@ const readers = {
     flags('--wasm-lazy-compilation', '--wasm-lazy-validation', '--wasm-tiering-budget=2000000000');
     const module = new WebAssembly.Module(bytes);
     flags('--no-wasm-lazy-validation', '--wasm-tiering-budget=13000000');
-    export default module;`,
-  browser: `export default new Uint8Array(await (await fetch(new URL('${fileName}', import.meta.url))).arrayBuffer());`,
+`,
+  browser: `const module = new Uint8Array(await (await fetch(new URL('${fileName}', import.meta.url))).arrayBuffer());
+`,
 } as const;
+
+/** A function that makes an instance of the module: with the functions that call its table, where they are known. */
+function instantiating(direct: DirectInvokes | null): string {
+  const instance = `const instance = async (module, imports) => {
+      const made = await WebAssembly.instantiate(module, imports);
+      return made.instance ?? made;
+    };`;
+  if (direct === null) return `${instance} export default (imports) => instance(module, imports);`;
+  const { from, table, invokes } = direct;
+  return `${instance}
+    export default async (imports) => {
+      const table = new WebAssembly.Table({ element: 'anyfunc', ...${JSON.stringify(table)} });
+      const invokes = await instance(new Uint8Array([${invokes}]), { ${from}: { table } });
+      return instance(module, { ${from}: { ...imports.${from}, ...invokes.exports, table } });
+    };`;
+}
 
 /** The call that decodes the string, in the package's script: a function's name and a template literal. */
 function findDecoder(script: string): { from: number; to: number; literal: string } | null {
@@ -63,7 +81,10 @@ export function binaryenBeside(folder: string, platform: keyof typeof readers): 
     name: 'binaryen',
     setup(build) {
       build.onResolve({ filter: /^binaryen-module$/ }, () => ({ path: fileName, namespace: 'binaryen-module' }));
-      build.onLoad({ filter: /.*/, namespace: 'binaryen-module' }, () => ({ contents: readers[platform] }));
+      let direct: DirectInvokes | null = null;
+      build.onLoad({ filter: /.*/, namespace: 'binaryen-module' }, () => ({
+        contents: readers[platform] + instantiating(direct),
+      }));
       build.onLoad({ filter: /[\\/]binaryen[\\/]index\.js$/ }, async ({ path }) => {
         const script = await readFile(path, 'utf8');
         const decoder = findDecoder(script);
@@ -71,14 +92,12 @@ export function binaryenBeside(folder: string, platform: keyof typeof readers): 
         const module = decoder === null ? null : decode(decoder.literal);
         if (decoder === null || call === null || module === null || !WebAssembly.validate(module as BufferSource))
           return null;
-        await writeFile(join(folder, fileName), module);
-        const rest = `${script.slice(0, decoder.from)}binaryenModule${script.slice(decoder.to)}`
-          .replace(
-            call[0],
-            `const made=await WebAssembly.instantiate(binaryenModule,${call[1]});return made.instance?made:{instance:made}`,
-          )
+        direct = withDirectInvokes(module, invokeNames(script));
+        await writeFile(join(folder, fileName), direct?.module ?? module);
+        const rest = `${script.slice(0, decoder.from)}null${script.slice(decoder.to)}`
+          .replace(call[0], `return{instance:await instantiateBinaryen(${call[1]})}`)
           .replace(functionList, `$1=Array(${listedFunctions})`);
-        return { contents: `import binaryenModule from 'binaryen-module';\n${rest}` };
+        return { contents: `import instantiateBinaryen from 'binaryen-module';\n${rest}` };
       });
     },
   };
