@@ -11,7 +11,7 @@ import type { Form } from '../isa/forms.ts';
 const RSP = 4;
 const RBP = 5;
 /** Facts of instructions with the same opcode, prefixes, ModRM.reg and kind of operand, as bits; `immediateBytes` below them. */
-const fact = {
+export const fact = {
   known: 1 << 4,
   /** The immediate is one operand, a number of four bytes or of one. */
   openImmediate: 1 << 5,
@@ -27,11 +27,12 @@ const fact = {
   opcode: 1 << 11,
   opcodeByte: 1 << 12,
 } as const;
-const immediateMask = 15;
-const unknown = -1;
+export const immediateMask = 15;
+/** Instead of facts: there is nothing to know of such instructions. */
+export const unknown = -1;
 
 /** Prefixes but REX, and bytes that begin with VEX: none of them is an opcode here. */
-const noOpcode = new Uint8Array(256);
+export const noOpcode = new Uint8Array(256);
 for (const byte of [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3, 0xc4, 0xc5]) noOpcode[byte] = 1;
 
 /** A place in an instruction that names a general register: three bits of a byte. */
@@ -76,10 +77,10 @@ export class InstructionLayout {
 
   private readonly long: boolean;
   private readonly decode: Decode;
-  /** By prefixes and opcode: 1 = has no ModRM byte, 2 = has one. */
-  private readonly modrms = new Uint8Array(1 << 13);
-  /** By these, ModRM.mod = 3 and ModRM.reg. */
-  private readonly facts = new Int32Array(1 << 17);
+  /** By prefixes and opcode: 1 = has no ModRM byte, 2 = has one, 0 = not known yet. */
+  readonly modrms = new Uint8Array(1 << 13);
+  /** By these, ModRM.mod = 3 and ModRM.reg: {@link fact}, 0 = not known yet. */
+  readonly facts = new Int16Array(1 << 17);
 
   constructor(decode: Decode, long: boolean) {
     this.decode = decode;

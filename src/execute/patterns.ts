@@ -3,81 +3,20 @@
  * there: a pattern holds the records of one of them, and where these things stand in them. What a guest executes are a few
  * thousand patterns (quick-blocks.ts).
  *
- * A pattern is recorded with registers and numbers that mean nothing special, and again with others, to see where they
- * stand; if the records differ in anything else, it serves nobody. It is one of instructions whose registers are equal
- * where its own are, and serves none with a register that it uses by itself (CL of a shift). Numbers that recording may
- * make something else of (a displacement of 0; immediates that are 0, -1 or a mask of low bits) are not left open. So an
- * instruction has the very records that it would have if it were encoded by itself.
+ * A pattern is one of instructions whose registers are equal where its own are, and serves none with a register that it
+ * uses by itself (CL of a shift). Numbers that recording may make something else of (a displacement of 0; immediates that
+ * are 0, -1 or a mask of low bits) are not left open. So an instruction has the very records that it would have if it were
+ * encoded by itself.
+ *
+ * This is done for every instruction of every block, most often while the host's code is cold: the instruction's key, three
+ * words, is made in one pass over its bytes, and records are put where they are wanted.
  */
 import type { Decode } from '../isa/decode.ts';
-import { offsetOf } from '../state/layout.ts';
 import type { Context } from './context.ts';
-import { blockHeaderBytes, type EncodedBlock } from './encode.ts';
-import { immediatePlaces } from './encode-fusions.ts';
-import { InstructionLayout } from './instruction-layout.ts';
-import { kindAt } from './records.ts';
-import { type Template, Templates } from './templates.ts';
-
-const headerWords = blockHeaderBytes >> 2;
-const registerNames = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi'];
-for (let i = 8; i < 16; i++) registerNames.push(`r${i}`);
-const registers = registerNames.map((name) => offsetOf(name));
-
-/** What encodes single instructions. */
-export interface InstructionEncoder {
-  /** Where `template` puts records. */
-  readonly templates: Templates<Template>;
-  /** Encodes the instruction in `bytes`; null if its records hold in one place only, or it is none. */
-  template(context: Context, ip: number, bytes: Uint8Array, length: number): Template | null;
-  /** Encodes it for comparison: its records follow the header. Null if it is none. */
-  records(context: Context, ip: number, bytes: Uint8Array, length: number): EncodedBlock | null;
-}
-
-/** A number in a pattern's records: the displacement or the immediate, and something added to it. */
-interface PlacedNumber {
-  readonly word: number;
-  readonly isImmediate: boolean;
-  readonly addend: number;
-}
-interface Pattern extends Template {
-  /** False: its instructions are encoded one by one. */
-  readonly serves: boolean;
-  /** Index of half words that name a register, and which of the instruction's: index * 4 + number of the register. */
-  readonly places: Int32Array;
-  readonly numbers: readonly PlacedNumber[];
-  /** Registers that it uses by itself, as bits. */
-  readonly own: number;
-}
-
-/** Registers that stand for the first, second and third of an instruction: those of AL to BH, and others. */
-const standIns = {
-  byte: [
-    [3, 2, 1],
-    [2, 1, 3],
-  ],
-  any: [
-    [6, 7, 3],
-    [7, 3, 6],
-  ],
-} as const;
-/**
- * Numbers that stand for displacements and immediates of a byte and of four, in the first instruction and in the second.
- * Of the addresses one is aligned, and one is not: where that matters an instruction has no pattern.
- */
-const displacements8 = [0x35, 0xb4] as const;
-const displacements = [0x12345000, 0x21654327] as const;
-const immediates8 = [0x56, 0x2b] as const;
-const immediates = [0x16345674, 0x2b65432a] as const;
-const SIGN = 0x8000_0000;
-
-const signed8 = (bytes: Uint8Array, at: number): number => (bytes[at]! << 24) >> 24;
-const signed32 = (bytes: Uint8Array, at: number): number =>
-  bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
-const signedOf = (bytes: Uint8Array, at: number, count: number): number =>
-  count === 1 ? signed8(bytes, at) : signed32(bytes, at);
-function write32(bytes: Uint8Array, at: number, value: number): void {
-  for (let i = 0; i < 4; i++) bytes[at + i] = value >>> (8 * i);
-}
+import { fact, type InstructionLayout, immediateMask, noOpcode, unknown } from './instruction-layout.ts';
+import { type InstructionEncoder, PatternLearner, registers } from './pattern-learner.ts';
+import { entry, entryWords, fieldWord, numberWord, open, PatternTable, shape } from './pattern-table.ts';
+import { classOf } from './places.ts';
 
 /**
  * Modes (quick-blocks.ts) of patterns that hold in every context with the same code and stack: at every kind of place, and
@@ -86,276 +25,340 @@ function write32(bytes: Uint8Array, at: number, value: number): void {
 const everyMode = 1 << 20;
 const everyContext = everyMode + 4;
 
-/** A context that notices when something is asked of it that not all with the same code and stack have in common. */
-interface Observed {
-  readonly context: Context;
-  isPeculiar: boolean;
-}
-function observe(context: Context): Observed {
-  const copy = { ...context };
-  const observed: Observed = { context: copy, isPeculiar: false };
-  for (const name of Object.keys(context) as (keyof Context)[]) {
-    if (name === 'codeSize' || name === 'stackSize' || name === 'flat') continue;
-    const get = (): unknown => {
-      observed.isPeculiar = true;
-      return context[name];
-    };
-    Object.defineProperty(copy, name, { get });
-  }
-  return observed;
-}
+/** Instead of a pattern: the instruction has to be encoded by itself. */
+export const noPattern = -1;
+/** The block cannot be made here. */
+export const notHere = -2;
+
+const RSP = 4;
+const RBP = 5;
+/** By prefix: the bit or number that stands for it in a key, and above it (<< 8) those that exclude it. */
+const prefixes = new Uint16Array(256);
+prefixes[0x66] = 1 | (3 << 8);
+prefixes[0xf3] = 2 | (3 << 8);
+prefixes[0xf2] = 3 | (3 << 8);
+prefixes[0xf0] = 4 | (4 << 8);
+prefixes[0x64] = 8 | (24 << 8);
+prefixes[0x65] = 16 | (24 << 8);
+
+/** How the registers of two and of three places are equal, in a key, and which registers there are. */
+const isPair = 1;
+const firstIsThird = 2;
+const areSame = 3;
+const lastAreSame = 4;
 
 export class Patterns {
-  /** The layout of the instruction that was looked at last. */
-  private readonly layout: InstructionLayout;
-  private readonly encoder: InstructionEncoder;
-  private readonly patterns = new Templates<Pattern>();
-  private readonly observed = new WeakMap<Context, Observed>();
-  /** The instruction as the pattern has it, and the second one. */
-  private readonly first = new Uint8Array(16);
-  private readonly second = new Uint8Array(16);
-  /** Registers of the instruction, each once, of the pattern, and of the second one. */
-  private count = 0;
-  private readonly actual = new Int32Array(3);
-  private readonly firstOnes = new Int32Array(3);
-  private readonly secondOnes = new Int32Array(3);
-  private readonly isByte = new Uint8Array(3);
-  private displacement = 0;
-  private immediate = 0;
-  private found: Pattern | null = null;
+  /** Its word {@link shape}: of the pattern that was used last. */
+  shape = 0;
+  readonly table = new PatternTable();
+  readonly layout: InstructionLayout;
+  private readonly learner: PatternLearner;
+  private readonly long: boolean;
 
   constructor(encoder: InstructionEncoder, decode: Decode, long: boolean) {
-    this.encoder = encoder;
-    this.layout = new InstructionLayout(decode, long);
+    this.learner = new PatternLearner(encoder, decode, long);
+    this.layout = this.learner.layout;
+    this.long = long;
   }
 
-  /** Forgets everything if it has become too much; only between blocks, since records move. */
+  /** Forgets everything if it has become too much; only between blocks. */
   trim(): void {
-    this.patterns.trim();
+    this.table.trim();
   }
 
   /**
-   * The pattern of the instruction at `at`, of which `available` bytes may be looked at; null = it has to be encoded by
-   * itself. `ip` and `mode` say what it is recorded for where it is new (quick-blocks.ts).
+   * Puts the records of the instruction at `at`, of which `available` bytes may be looked at, into `words` from `to` on.
+   * `ip` and `mode` say where it stands (quick-blocks.ts). Gives their number, {@link noPattern} or {@link notHere}.
    */
-  find(context: Context, ip: number, bytes: Uint8Array, at: number, available: number, mode: number): Template | null {
-    const { first, layout, patterns } = this;
-    if (!layout.find(bytes, at, available)) return null;
-    this.normalise(bytes, at);
-    const { length, relativeAt } = layout;
-    const keyBytes = relativeAt === 0 ? length : relativeAt;
-    let pattern = relativeAt === 0 ? patterns.lookUp(first, 0, length, everyMode, keyBytes) : null;
-    if (pattern === null) {
-      pattern =
-        patterns.lookUp(first, 0, length, everyContext + (mode & 3), keyBytes) ??
-        patterns.lookUp(first, 0, length, mode, keyBytes) ??
-        this.learn(context, ip, mode, keyBytes);
+  put(
+    context: Context,
+    ip: number,
+    bytes: Uint8Array,
+    at: number,
+    available: number,
+    mode: number,
+    words: Int32Array,
+    to: number,
+  ): number {
+    const { layout, long } = this;
+    const end = at + (available < 15 ? available : 15);
+    let p = at;
+    let a = 0;
+    let rex = 0;
+    let opcode = 0;
+    for (;;) {
+      if (p >= end) return noPattern;
+      opcode = bytes[p++]!;
+      const prefix = prefixes[opcode]!;
+      if (prefix === 0) break;
+      if ((a & (prefix >> 8)) !== 0) return noPattern;
+      a |= prefix & 0xff;
     }
-    if (!pattern.serves) return null;
-    for (let i = 0; i < this.count; i++) if (((pattern.own >> this.actual[i]!) & 1) !== 0) return null;
-    if (pattern.numbers.length !== 0 && !this.fits(pattern, this.displacement)) return null;
-    this.found = pattern;
-    return pattern;
-  }
-  /** Writes the records of the instruction whose pattern was found last, but for what depends on its place. */
-  write(words: Int32Array, to: number): void {
-    const { found, patterns } = this;
-    const { first, count } = found!;
-    const from = patterns.words;
-    for (let i = 0; i < count; i++) words[to + i] = from[first + i]!;
-    this.fill(words, to, found!, this.actual, this.displacement, this.immediate);
-  }
+    if (long && (opcode & 0xf0) === 0x40) {
+      if (p >= end) return noPattern;
+      rex = opcode;
+      opcode = bytes[p++]!;
+      if ((opcode & 0xf0) === 0x40) return noPattern;
+    }
+    if (noOpcode[opcode] === 1) return noPattern;
+    let map = 0;
+    if (opcode === 0x0f) {
+      if (p >= end) return noPattern;
+      map = 1;
+      opcode = bytes[p++]!;
+      if (opcode === 0x38 || opcode === 0x3a) return noPattern;
+    }
+    const slot = ((((a & 3) * 2 + ((rex >> 3) & 1)) * 2 + (rex & 1)) * 2 + map) * 256 + opcode;
+    let kind = layout.modrms[slot]!;
+    if (kind === 0) {
+      if (!layout.find(bytes, at, available)) return noPattern;
+      kind = layout.modrms[slot]!;
+    }
+    let modrm = 0;
+    if (kind === 2) {
+      if (p >= end) return noPattern;
+      modrm = bytes[p++]!;
+    }
+    const place = slot * 16 + (modrm >= 0xc0 ? 8 : 0) + ((modrm >> 3) & 7);
+    let facts = layout.facts[place]!;
+    if (facts === 0) {
+      if (!layout.find(bytes, at, available)) return noPattern;
+      facts = layout.facts[place]!;
+    }
+    if (facts === unknown) return noPattern;
 
-  /** Writes the instruction as the pattern has it. */
-  private normalise(bytes: Uint8Array, at: number): void {
-    const { layout, first, second, actual, isByte } = this;
-    const { length, fields, fieldCount, rexAt, displacementAt, isAbsolute } = layout;
-    this.displacement = this.openDisplacement(bytes, at);
-    this.immediate = this.openImmediate(bytes, at);
-    const { displacementBytes, immediateAt } = layout;
-    for (let i = 0; i < length; i++) first[i] = second[i] = bytes[at + i]!;
-    this.count = 0;
-    for (let i = 0; i < fieldCount; i++) {
-      const { number, byte } = fields[i]!;
-      const index = this.indexOf(number);
-      if (index === this.count) {
-        actual[this.count++] = number;
-        isByte[index] = 0;
-      }
-      if (byte) isByte[index] = 1;
-    }
-    if (this.count !== 0) this.chooseStandIns();
-    for (let i = 0; i < fieldCount; i++) {
-      const { number, rexBit, at: place, shift } = fields[i]!;
-      const index = this.indexOf(number);
-      first[place] = (first[place]! & ~(7 << shift)) | (this.firstOnes[index]! << shift);
-      second[place] = (second[place]! & ~(7 << shift)) | (this.secondOnes[index]! << shift);
-      // R8 to R15 are registers like others, but the prefix stays.
-      if (rexBit !== 0) {
-        first[rexAt]! &= ~rexBit;
-        second[rexAt]! &= ~rexBit;
+    // Registers that are left open, of up to three places, four bits each; those are 0 in the key.
+    let regs = 0;
+    let places = 0;
+    let sib = 0;
+    let displacementBytes = 0;
+    let relativeAt = 0;
+    let isAbsolute = false;
+    let closed = rex;
+    const byte = rex === 0;
+    if ((facts & fact.opcode) !== 0) {
+      const low = opcode & 7;
+      if (low !== RSP && low !== RBP && !(byte && low >= 4 && (facts & fact.opcodeByte) !== 0)) {
+        regs = low | ((rex & 1) << 3);
+        places = 4;
+        opcode &= ~7;
+        closed &= ~1;
       }
     }
-    if (displacementBytes === 1) {
-      first[displacementAt] = displacements8[0];
-      second[displacementAt] = displacements8[1];
-    } else if (displacementBytes === 4) {
-      const sign = isAbsolute && this.displacement < 0 ? SIGN : 0;
-      write32(first, displacementAt, displacements[0] | sign);
-      write32(second, displacementAt, displacements[1] | (isAbsolute ? sign : SIGN));
-    }
-    if (immediateAt !== 0) {
-      const sign = this.immediate & SIGN;
-      if (layout.immediateBytes === 1) {
-        first[immediateAt] = immediates8[0] | (sign >>> 24);
-        second[immediateAt] = immediates8[1] | (sign >>> 24);
+    if (kind === 2) {
+      if ((facts & fact.reg) !== 0) {
+        const low = (modrm >> 3) & 7;
+        if (low !== RSP && low !== RBP && !(byte && low >= 4 && (facts & fact.regByte) !== 0)) {
+          regs |= (low | ((rex & 4) << 1)) << places;
+          places += 4;
+          modrm &= ~0x38;
+          closed &= ~4;
+        }
+      }
+      const rm = modrm & 7;
+      if (modrm >= 0xc0) {
+        if ((facts & fact.rm) !== 0 && rm !== RSP && rm !== RBP && !(byte && rm >= 4 && (facts & fact.rmByte) !== 0)) {
+          regs |= (rm | ((rex & 1) << 3)) << places;
+          places += 4;
+          modrm &= ~7;
+          closed &= ~1;
+        }
       } else {
-        write32(first, immediateAt, immediates[0] | sign);
-        write32(second, immediateAt, immediates[1] | sign);
+        const mod = modrm >> 6;
+        displacementBytes = mod === 2 ? 4 : mod;
+        if (rm === RSP) {
+          if (p >= end) return noPattern;
+          sib = bytes[p++]!;
+          const index = (sib >> 3) & 7;
+          const base = sib & 7;
+          const isBare = mod === 0 && base === RBP;
+          if (isBare) {
+            displacementBytes = 4;
+            isAbsolute = index === RSP && (rex & 2) === 0;
+          }
+          if (index !== RSP && index !== RBP) {
+            regs |= (index | ((rex & 2) << 2)) << places;
+            places += 4;
+            sib &= ~0x38;
+            closed &= ~2;
+          }
+          if (!isBare && base !== RSP && base !== RBP) {
+            regs |= (base | ((rex & 1) << 3)) << places;
+            places += 4;
+            sib &= ~7;
+            closed &= ~1;
+          }
+        } else if (mod === 0 && rm === RBP) {
+          if (long) {
+            relativeAt = p - at;
+            p += 4;
+          } else {
+            displacementBytes = 4;
+            isAbsolute = true;
+          }
+        } else if (rm !== RBP) {
+          regs |= (rm | ((rex & 1) << 3)) << places;
+          places += 4;
+          modrm &= ~7;
+          closed &= ~1;
+        }
       }
     }
-  }
-  /** The displacement; 0, which means something special, is not left open. */
-  private openDisplacement(bytes: Uint8Array, at: number): number {
-    const { layout } = this;
-    const { displacementAt, displacementBytes } = layout;
-    if (displacementBytes === 0) return 0;
-    const n = signedOf(bytes, at + displacementAt, displacementBytes);
-    if (n === 0) layout.displacementBytes = 0;
-    return n;
-  }
-  /** The same for the immediate: 0, -1 and masks of low bits are special. */
-  private openImmediate(bytes: Uint8Array, at: number): number {
-    const { layout } = this;
-    if (layout.immediateAt === 0) return 0;
-    const n = signedOf(bytes, at + layout.immediateAt, layout.immediateBytes);
-    if (n === -1 || (n >= 0 && (n & (n + 1)) === 0)) layout.immediateAt = 0;
-    return n;
-  }
-  private indexOf(register: number): number {
-    for (let i = 0; i < this.count; i++) if (this.actual[i] === register) return i;
-    return this.count;
-  }
-  private chooseStandIns(): void {
-    let [bytes, others] = [0, 0];
-    for (let i = 0; i < this.count; i++) {
-      const isByte = this.isByte[i] === 1;
-      const from = isByte ? standIns.byte : standIns.any;
-      const n = isByte ? bytes++ : others++;
-      this.firstOnes[i] = from[0][n]!;
-      this.secondOnes[i] = from[1][n]!;
+    const immediateBytes = facts & immediateMask;
+    let displacementAt = p;
+    p += displacementBytes;
+    const immediateAt = p;
+    p += immediateBytes;
+    if (p > end) return noPattern;
+    let b = 0;
+    let c = 0;
+    let displacement = 0;
+    let immediate = 0;
+    if ((facts & fact.moffs) !== 0) {
+      displacementAt = immediateAt;
+      displacementBytes = 4;
+      isAbsolute = true;
+    } else if ((facts & fact.relative) !== 0) relativeAt = immediateAt - at;
+    else if (immediateBytes !== 0) {
+      if (immediateBytes === 1) immediate = (bytes[immediateAt]! << 24) >> 24;
+      else if (immediateBytes === 4)
+        immediate =
+          bytes[immediateAt]! |
+          (bytes[immediateAt + 1]! << 8) |
+          (bytes[immediateAt + 2]! << 16) |
+          (bytes[immediateAt + 3]! << 24);
+      else if (immediateBytes === 2) immediate = bytes[immediateAt]! | (bytes[immediateAt + 1]! << 8);
+      else return noPattern;
+      // 0, -1 and masks of low bits are special.
+      if (
+        (facts & fact.openImmediate) === 0 ||
+        immediate === -1 ||
+        (immediate >= 0 && (immediate & (immediate + 1)) === 0)
+      )
+        b = immediate;
+      else c = immediate < 0 ? 2 << 10 : 1 << 10;
     }
+    if (displacementBytes !== 0) {
+      displacement =
+        displacementBytes === 1
+          ? (bytes[displacementAt]! << 24) >> 24
+          : bytes[displacementAt]! |
+            (bytes[displacementAt + 1]! << 8) |
+            (bytes[displacementAt + 2]! << 16) |
+            (bytes[displacementAt + 3]! << 24);
+      if (displacement !== 0) c |= isAbsolute && displacement < 0 ? 2 << 8 : 1 << 8; // 0 is special
+    }
+    // The same register in two places is one.
+    const r0 = regs & 15;
+    let used = 0;
+    if (places !== 0) {
+      used = 1 << r0;
+      if (places > 4) {
+        const r1 = (regs >> 4) & 15;
+        const r2 = regs >> 8;
+        used |= 1 << r1;
+        if (places > 8) {
+          used |= 1 << r2;
+          if (r1 === r0) {
+            c |= (r2 === r0 ? areSame : isPair) << 12;
+            regs = r0 | (r2 << 4);
+          } else if (r2 === r0) c |= firstIsThird << 12;
+          else if (r2 === r1) c |= lastAreSame << 12;
+        } else if (r1 === r0) c |= isPair << 12;
+      }
+    }
+    c |= sib | ((facts & immediateMask) << 15) | ((facts >> 5) << 19);
+    a |= ((closed & 15) << 5) | (rex === 0 ? 0 : 1 << 9) | (map << 10) | (opcode << 11) | (modrm << 19);
+
+    const { table } = this;
+    let found = table.find(a, b, c);
+    const here = everyContext + (mode & 3);
+    while (found >= 0) {
+      const where = table.entries[found + entry.mode]!;
+      if (where === everyMode || where === here || where === mode) break;
+      found = (table.entries[found + entry.next]! - 1) * entryWords;
+    }
+    if (found < 0) found = this.learn(context, ip, bytes, at, available, mode, a, b, c);
+    const { entries, data } = table;
+    const packed = entries[found + entry.shape]!;
+    const opens = entries[found + entry.open]!;
+    if ((packed & shape.serves) === 0 || (opens & used) !== 0) return noPattern;
+    const count = packed & shape.count;
+    let from = entries[found + entry.first]!;
+    for (let i = 0; i < count; i++) words[to + i] = data[from + i]!;
+    from += count;
+    for (let n = (opens >> open.placesShift) & 63; n > 0; n--) {
+      const half = data[from++]!;
+      const offset = registers[(regs >> ((half & 3) * 4)) & 15]!;
+      const word = to + (half >> 3);
+      const old = words[word]!;
+      words[word] = (half & 4) === 0 ? (old & ~0xffff) | offset : (old & 0xffff) | (offset << 16);
+    }
+    for (let n = (opens >> open.numbersShift) & 31; n > 0; n--) {
+      const which = data[from]!;
+      const addend = data[from + 1]!;
+      from += 2;
+      if ((which & numberWord.immediate) !== 0) words[to + (which & numberWord.index)] = immediate + addend;
+      else {
+        const sum = displacement + addend;
+        // No number becomes 0, or, of an absolute address, one of the other sign.
+        if (addend !== 0 && (sum === 0 || (isAbsolute && sum < 0 !== displacement < 0) || sum !== (sum | 0)))
+          return noPattern;
+        words[to + (which & numberWord.index)] = sum;
+      }
+    }
+    this.shape = packed;
+    const sums = opens >>> open.fieldsShift;
+    return sums === 0 || this.place(from, sums, ip, bytes, at + relativeAt, words, to) ? count : notHere;
   }
 
-  /** No number in the pattern becomes 0, or, of an absolute address, one of the other sign. */
-  private fits({ numbers }: Pattern, displacement: number): boolean {
-    for (let i = 0; i < numbers.length; i++) {
-      const { addend, isImmediate } = numbers[i]!;
-      if (isImmediate || addend === 0) continue;
-      const sum = displacement + addend;
-      if (sum === 0 || (this.layout.isAbsolute && sum < 0 !== displacement < 0) || sum !== (sum | 0)) return false;
+  /** Fills in what depends on the instruction's place. */
+  private place(
+    from: number,
+    count: number,
+    ip: number,
+    bytes: Uint8Array,
+    at: number,
+    words: Int32Array,
+    to: number,
+  ): boolean {
+    const { long } = this;
+    const { data } = this.table;
+    const relativeBytes = (this.shape >> shape.relativeBytesShift) & 7;
+    let relative = 0;
+    if (relativeBytes === 1) relative = (bytes[at]! << 24) >> 24;
+    else if (relativeBytes === 4)
+      relative = bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
+    for (let n = 0; n < count; n++) {
+      const field = data[from + n * 2]!;
+      let value = ip + data[from + n * 2 + 1]! + ((field & fieldWord.relative) === 0 ? 0 : relative);
+      if (!long) value = value >>> 0;
+      if (classOf(value, long) !== field >> fieldWord.kindShift) return false;
+      const word = to + (field & fieldWord.index);
+      words[word] = value;
+      if ((field & fieldWord.wide) !== 0) words[word + 1] = Math.floor(value / 0x1_0000_0000);
     }
     return true;
   }
-  /** Writes registers and numbers over those of the pattern. */
-  private fill(
-    words: Int32Array,
-    to: number,
-    { places, numbers }: Pick<Pattern, 'places' | 'numbers'>,
-    actual: Int32Array,
-    displacement: number,
-    immediate: number,
-  ): void {
-    for (let i = 0; i < places.length; i++) {
-      const half = places[i]! >> 2;
-      const offset = registers[actual[places[i]! & 3]!]!;
-      const at = to + (half >> 1);
-      words[at] = (half & 1) === 0 ? (words[at]! & ~0xffff) | offset : (words[at]! & 0xffff) | (offset << 16);
-    }
-    for (let i = 0; i < numbers.length; i++) {
-      const { word, isImmediate, addend } = numbers[i]!;
-      words[to + word] = (isImmediate ? immediate : displacement) + addend;
-    }
-  }
 
-  private learn(context: Context, ip: number, mode: number, keyBytes: number): Pattern {
-    const { layout, patterns, first } = this;
-    let observed = this.observed.get(context);
-    if (observed === undefined) this.observed.set(context, (observed = observe(context)));
-    observed.isPeculiar = false;
-    const pattern = this.compared(observed.context, ip) ?? { ...this.none(), length: layout.length };
+  private learn(
+    context: Context,
+    ip: number,
+    bytes: Uint8Array,
+    at: number,
+    available: number,
+    mode: number,
+    a: number,
+    b: number,
+    c: number,
+  ): number {
+    const { learner } = this;
+    const pattern = learner.learn(context, ip, bytes, at, available);
     let where = mode;
-    if (!observed.isPeculiar) where = pattern.serves && pattern.fields === null ? everyMode : everyContext + (mode & 3);
-    patterns.add(pattern, first, 0, where, keyBytes);
-    return pattern;
-  }
-  private none(): Pattern {
-    const first = this.patterns.put(this.patterns.words, 0, 0);
-    const template = { length: 0, first, count: 0, fields: null, relativeAt: 0, relativeBytes: 0, tail: null };
-    return { ...template, ends: false, repeats: false, serves: false, places: new Int32Array(0), numbers: [], own: 0 };
-  }
-
-  /** Records the pattern's instruction and the second one, and finds what they differ in; null = there is more than that. */
-  private compared(context: Context, ip: number): Pattern | null {
-    const { encoder, layout, patterns, count } = this;
-    const template = encoder.template(context, ip, this.first, layout.length);
-    if (template === null || template.length !== layout.length) return null;
-    const first = patterns.put(encoder.templates.words, template.first, template.first + template.count);
-    const { words } = patterns;
-    if (count === 0 && layout.displacementBytes === 0 && layout.immediateAt === 0)
-      return { ...template, first, serves: true, places: new Int32Array(0), numbers: [], own: 0 };
-    const second = encoder.records(context, ip, this.second, layout.length);
-    if (second === null || second.length - headerWords !== template.count) return null;
-    const places: number[] = [];
-    let own = 0;
-    for (let at = 0; at < template.count; ) {
-      const { parts, bytes } = kindAt(words[first + at]! & 0xffff);
-      for (const { destination, operands } of parts) {
-        for (const offset of [destination, ...operands]) {
-          if (offset < 0) continue;
-          const half = at * 2 + (offset >> 1);
-          const place = (words[first + (half >> 1)]! >>> ((half & 1) * 16)) & 0xffff;
-          const register = registers.indexOf(place);
-          const index = register < 0 ? -1 : this.firstOnes.subarray(0, count).indexOf(register);
-          if (index >= 0) places.push(half * 4 + index);
-          else if (register >= 0) own |= 1 << register;
-        }
-      }
-      at += bytes >> 2;
+    if (!learner.isPeculiar) {
+      const isPlaced = pattern === null || pattern.template.fields !== null;
+      where = isPlaced ? everyContext + (mode & 3) : everyMode;
     }
-    const numbers: PlacedNumber[] = [];
-    for (const place of immediatePlaces(words, first, first + template.count)) {
-      const word = (place >> 1) - first;
-      const [one, two] = [words[first + word]!, second.words[headerWords + word]!];
-      if (one === two) continue;
-      const displaced = this.difference(layout.displacementAt, layout.displacementBytes, one, two);
-      const addend =
-        displaced ??
-        this.difference(layout.immediateAt, layout.immediateAt === 0 ? 0 : layout.immediateBytes, one, two);
-      if (addend === null || (displaced === null && addend !== 0 && layout.immediateBytes !== 1)) return null;
-      numbers.push({ word, isImmediate: displaced === null, addend });
-    }
-    // A register that the pattern uses by itself may be one of those that stand for others: then it says nothing of these.
-    for (let i = 0; i < count; i++)
-      if (((own >> this.firstOnes[i]!) & 1) !== 0 || ((own >> this.secondOnes[i]!) & 1) !== 0) return null;
-    const open = { places: Int32Array.from(places), numbers };
-    const copy = words.slice(first, first + template.count);
-    const [displacement, immediate] = [layout.displacementAt, layout.immediateAt];
-    this.fill(
-      copy,
-      0,
-      open,
-      this.secondOnes,
-      signedOf(this.second, displacement, layout.displacementBytes),
-      signedOf(this.second, immediate, layout.immediateBytes),
-    );
-    for (let i = 0; i < copy.length; i++) if (copy[i] !== second.words[headerWords + i]) return null;
-    return { ...template, first, serves: true, ...open, own };
-  }
-  /** What has to be added to the number at `at` to have `one` and `two`; null = they differ in something else. */
-  private difference(at: number, bytes: number, one: number, two: number): number | null {
-    if (bytes === 0) return null;
-    const addend = (one - signedOf(this.first, at, bytes)) | 0;
-    return ((two - signedOf(this.second, at, bytes)) | 0) === addend ? addend : null;
+    return this.table.add(a, b, c, where, pattern);
   }
 }

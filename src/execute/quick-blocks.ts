@@ -11,26 +11,16 @@ import type { Context } from './context.ts';
 import { blockHeaderBytes, type EncodedBlock, encodeBlock, type HelperIndex } from './encode.ts';
 import { immediatePlaces } from './encode-fusions.ts';
 import { maximumInstructions, recordInstruction } from './frontend.ts';
-import { type InstructionEncoder, Patterns } from './patterns.ts';
+import type { InstructionEncoder } from './pattern-learner.ts';
+import { shape } from './pattern-table.ts';
+import { noPattern, notHere, Patterns } from './patterns.ts';
+import { classOf, twoTo32, twoTo47 } from './places.ts';
 import { kindOf } from './records.ts';
 import { type PlacedField, type Template, Templates } from './templates.ts';
 
-const twoTo31 = 2 ** 31;
-const twoTo32 = 2 ** 32;
-const twoTo47 = 2 ** 47;
 const headerWords = blockHeaderBytes >> 2;
 const jumpKind = kindOf('jump', ['constant']);
 const jumpWords = jumpKind.bytes >> 2;
-
-/**
- * Instruction pointers (numbers; signed in 64-bit code) that look alike in records: whether they are negative, and whether
- * 32 bits hold them.
- */
-function classOf(ip: number, long: boolean): number {
-  if (!long) return ip < twoTo31 ? 0 : 1;
-  if (ip >= 0) return ip < twoTo31 ? 0 : ip < twoTo47 ? 2 : -1;
-  return ip >= -twoTo31 ? 1 : ip >= -twoTo47 ? 3 : -1;
-}
 
 const signed = (bytes: Uint8Array, at: number, count: number): number =>
   count === 1
@@ -92,31 +82,41 @@ export class QuickBlocks implements EncodedBlock, InstructionEncoder {
     let count = 0;
     let ended = false;
     while (count < maximum && offset < available) {
-      const pattern =
-        patterns === null ? null : patterns.find(context, here, bytes, at + offset, available - offset, mode);
-      let template = pattern ?? templates.find(bytes, at + offset, available - offset, mode);
-      if (template === null) {
-        template = this.learn(context, here, bytes, at + offset, available - offset, mode);
-        if (template === null) {
-          if (count === 0) return false;
-          break; // it goes on in the next page: a block of its own
-        }
-      }
-      if (here + template.length - 1 > limit || to + template.count + jumpWords > words.length) return false;
+      let length = 0;
+      const records =
+        patterns === null
+          ? noPattern
+          : patterns.put(context, here, bytes, at + offset, available - offset, mode, words, to);
+      if (records === notHere) return false;
       marks[count++] = (to * 4) | (offset << 16);
-      if (pattern !== null) patterns!.write(words, to);
-      else {
+      if (records !== noPattern) {
+        const pattern = patterns!.shape;
+        length = (pattern >> shape.lengthShift) & 15;
+        to += records;
+        this.repeats = (pattern & shape.repeats) !== 0;
+        ended = (pattern & shape.ends) !== 0;
+      } else {
+        let template = templates.find(bytes, at + offset, available - offset, mode);
+        if (template === null) {
+          template = this.learn(context, here, bytes, at + offset, available - offset, mode);
+          if (template === null) {
+            if (--count === 0) return false;
+            break; // it goes on in the next page: a block of its own
+          }
+        }
         const { first } = template;
         const from = templates.words;
         for (let i = 0; i < template.count; i++) words[to + i] = from[first + i]!;
+        if (template.fields !== null && !this.place(template, to, here, long, bytes, at + offset)) return false;
+        length = template.length;
+        to += template.count;
+        this.repeats = template.repeats;
+        ended = template.ends;
       }
-      if (template.fields !== null && !this.place(template, to, here, long, bytes, at + offset)) return false;
-      to += template.count;
-      offset += template.length;
-      this.repeats = template.repeats;
-      ended = template.ends;
+      if (here + length - 1 > limit || to + jumpWords > words.length) return false;
+      offset += length;
       const isLast = ended || this.ends.has(here);
-      here += template.length;
+      here += length;
       if (!long && here >= twoTo32) return false;
       if (isLast) break;
     }
