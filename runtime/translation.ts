@@ -153,10 +153,18 @@ export class MachineTranslation {
    */
   async close(): Promise<void> {
     if (--this.users > 0) return;
-    await this.thread?.end();
-    this.storage?.cache.takeMachineCode();
+    const ended = this.thread?.end(); // while the cache is written
+    try {
+      await this.writeCache();
+    } finally {
+      await ended;
+    }
+  }
+
+  private async writeCache(): Promise<void> {
     if (this.storage === null || this.blob === null) return;
     const { store, cache, blocks } = this.storage;
+    cache.takeMachineCode();
     if (cache.changed) {
       cache.changed = false;
       await store.write(this.blob, cache.write(blobBytes));

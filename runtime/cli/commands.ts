@@ -67,10 +67,15 @@ export async function main(args: readonly string[]): Promise<void> {
     process.exit(0);
   });
   // A module that V8 compiles in the background does not count for Node: it would end while a command waits for nothing else.
-  const awake = setInterval(() => {}, 2 ** 30);
-  process.exitCode = await execute(args, {
-    out: (text) => void process.stdout.write(text),
-    error: (text) => void process.stderr.write(text),
+  setInterval(() => {}, 2 ** 30);
+  const used = new Set<NodeJS.WritableStream>();
+  const write = (stream: NodeJS.WritableStream, text: string): void => {
+    used.add(stream);
+    stream.write(text);
+  };
+  const status = await execute(args, {
+    out: (text) => write(process.stdout, text),
+    error: (text) => write(process.stderr, text),
     createMachine: async (options) => {
       // The parts take shape on other threads while the machine's code is loaded.
       const prepared = prepareMachine(options, nodeHost);
@@ -82,5 +87,11 @@ export async function main(args: readonly string[]): Promise<void> {
       return createMachine(options, nodeHost, parts);
     },
   });
-  clearInterval(awake);
+  await Promise.all([...used].map(written));
+  // Everything is where it belongs. To come to an end by itself would have V8 take apart what a run has put together.
+  process.exit(status);
 }
+
+/** Waits until a stream has taken what was written to it. */
+const written = (stream: NodeJS.WritableStream): Promise<void> =>
+  new Promise((done) => void stream.write('', () => done()));
