@@ -22,6 +22,8 @@ export interface CompilerJob {
   /** Targets of indirect jumps. */
   readonly seen: ReadonlyMap<bigint, readonly bigint[]>;
   readonly apart: ReadonlySet<bigint>;
+  /** Where the region is not to go on. */
+  readonly ends: ReadonlySet<bigint>;
   readonly inexact: InexactFlag;
   /** There are regions here that do not fit: pages of earlier requests may be the reason. */
   readonly afresh: boolean;
@@ -99,7 +101,7 @@ export class BackgroundCompiler {
   }
 
   private send(id: number, job: CompilerJob): void {
-    const { context, rip, snapshot, inexact, afresh } = job;
+    const { context, rip, snapshot, inexact, afresh, ends } = job;
     // Forked machines share a compiler, and number their contexts for themselves.
     if (this.told.get(context.id) !== context) this.post({ kind: 'context', context });
     this.told.set(context.id, context);
@@ -115,7 +117,7 @@ export class BackgroundCompiler {
     };
     const seen = new Map([...job.seen].filter(([site]) => isThere(site)));
     const apart = new Set([...job.apart].filter(isThere));
-    const request = packRequest({ id, context: context.id, rip, inexact, afresh, pages, seen, apart });
+    const request = packRequest({ id, context: context.id, rip, inexact, afresh, pages, seen, apart, ends });
     this.post({ kind: 'translate', mode: this.mode, request }, [request]);
   }
   /** Adds the pages that the compiler had kept to what the region was made from. False if they are others by now. */

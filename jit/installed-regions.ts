@@ -28,6 +28,7 @@ export interface Installed extends FoundRegion {
   readonly inexact: InexactFlag;
   /** How many instructions apart there were when it was made. */
   readonly apart: number;
+  readonly instructions: number;
   alive: boolean;
   /** How often it was not valid where it was looked for. */
   unfound: number;
@@ -60,6 +61,10 @@ const moduleBytes = 32 * 1024;
 const machineBytes = 6;
 export const costOf = (wasm: Uint8Array): number => moduleBytes + machineBytes * wasm.length;
 
+/** The region has the instruction at a physical address. */
+export const holds = ({ users }: Installed, physical: number): boolean =>
+  users.some((user) => physical >= user.physical && physical < user.physical + user.length);
+
 interface Parts {
   readonly engine: Engine;
   readonly code: CodeMemory;
@@ -73,6 +78,8 @@ export class InstalledRegions {
   private readonly parts: Parts;
   private readonly imports: WebAssembly.Imports;
   private readonly places = new Map<number, Map<number, Installed[]>>();
+  /** By physical page. */
+  private readonly onPages = new Map<number, Set<Installed>>();
   private readonly onInvalidated: () => void;
   private readonly freeSlots: number[] = [];
   private nextSlot = firstRegionSlot;
@@ -94,6 +101,11 @@ export class InstalledRegions {
   newest(context: number): Installed[] {
     return Array.from(this.places.get(context)?.values() ?? [], ([region]) => region!);
   }
+  /** The regions that hold the instruction at a physical address. */
+  around(context: number, physical: number): Installed[] {
+    const there = this.onPages.get(Math.floor(physical / 4096));
+    return there === undefined ? [] : [...there].filter((r) => r.context === context && holds(r, physical));
+  }
   /** The region at an instruction pointer whose code is mapped now. */
   valid(context: number, key: number): Installed | null {
     for (const region of this.at(context, key)) if (this.parts.engine.pages.areMapped(region.pages)) return region;
@@ -106,7 +118,7 @@ export class InstalledRegions {
    * @returns its function
    */
   add(
-    { wasm, parts, indirect, inexact, apart }: Translated,
+    { wasm, instructions, parts, indirect, inexact, apart }: Translated,
     module: WebAssembly.Module,
     context: Context,
     rip: bigint,
@@ -135,7 +147,7 @@ export class InstalledRegions {
       },
     }));
     const fixed = { context: context.id, key, slot, cost, pages, users, rip, entry, indirect, inexact, apart };
-    const region: Installed = { ...fixed, alive: true, unfound: 0 };
+    const region: Installed = { ...fixed, instructions, alive: true, unfound: 0 };
     let places = this.places.get(context.id);
     if (places === undefined) this.places.set(context.id, (places = new Map()));
     // A region of the same code is replaced; one of another address space stays, unless there are many.
@@ -145,6 +157,12 @@ export class InstalledRegions {
     if (regions === undefined) places.set(key, [region]);
     else regions.unshift(region);
     for (const user of users) code.watch(user);
+    for (const { physical } of pages) {
+      const number = Math.floor(physical / 4096);
+      const there = this.onPages.get(number);
+      if (there === undefined) this.onPages.set(number, new Set([region]));
+      else there.add(region);
+    }
     this.liveCost += cost;
     engine.regionChanged(key, context.id);
     return main;
@@ -164,6 +182,11 @@ export class InstalledRegions {
     this.freeSlots.push(region.slot);
     this.liveCost -= region.cost;
     for (const user of region.users) code.unwatch(user);
+    for (const { physical } of region.pages) {
+      const there = this.onPages.get(Math.floor(physical / 4096));
+      there?.delete(region);
+      if (there?.size === 0) this.onPages.delete(Math.floor(physical / 4096));
+    }
     engine.regionChanged(region.key, region.context);
     return true;
   }

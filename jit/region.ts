@@ -61,6 +61,8 @@ export interface Region {
 }
 
 const maximumInstructions = 800;
+/** Of a region that others have around them. */
+const maximumBeside = 200;
 const maximumBlocks = 200;
 
 /** Targets of indirect jumps that have been seen, by the jump's instruction pointer. */
@@ -132,10 +134,14 @@ function lastSuccessors(t: Terminator): bigint[] {
 
 const hasPort = ({ nodes }: RegionBlock): boolean => nodes.some(({ op }) => op === 'call');
 
-/** Forms the region at `rip`, or null if its first instruction is the interpreter's. */
 const noTargets: IndirectTargets = new Map();
 const nothingApart: ReadonlySet<bigint> = new Set();
+const noEnds: ReadonlySet<bigint> = new Set();
 
+/**
+ * Forms the region at `rip`, or null if its first instruction is the interpreter's.
+ * @param ends where it is not to go on: there are regions there already
+ */
 export function formRegion(
   source: CodeSource,
   context: Context,
@@ -143,19 +149,20 @@ export function formRegion(
   seen: IndirectTargets = noTargets,
   apart: ReadonlySet<bigint> = nothingApart,
   recordBlock: RecordBlock = recordAnew,
+  ends = noEnds,
 ): Region | null {
-  const shape = (at: bigint, end: bigint | null): RegionBlock[] => {
-    const blocks = discover(source, context, at, seen, apart, end, recordBlock);
+  const shape = (at: bigint, endsAt: ReadonlySet<bigint>): RegionBlock[] => {
+    const blocks = discover(source, context, at, seen, apart, endsAt, ends.size > 0, recordBlock);
     for (const block of blocks.values()) block.successors = successorsOf(block).flatMap((to) => blocks.get(to) ?? []);
     const first = blocks.get(at);
     return first === undefined ? [] : inReversePostorder(first);
   };
-  let ordered = shape(rip, null);
+  let ordered = shape(rip, ends);
   const [first] = ordered;
   if (first === undefined) return null;
   // A region that begins with IN or OUT would leave there for itself.
   if (first.instructions === 1 && (first.terminator.kind === 'leave' || hasPort(first))) return null;
-  if (!isReducible(graphOf(ordered))) ordered = reducible(ordered, shape);
+  if (!isReducible(graphOf(ordered))) ordered = reducible(ordered, ends, shape);
   const entry = ordered[0]!;
   fuseFlags(ordered, context);
   return { entry, blocks: ordered, context, apart, instructions: ordered.reduce((n, b) => n + b.instructions, 0) };
@@ -195,29 +202,34 @@ const maximumEnds = 12;
  * A region that is entered in the middle of a loop may hold other loops with two entries. Such a region ends where an
  * outer loop begins: the region that begins there has all of the loop, and is entered from then on.
  */
-function reducible(blocks: RegionBlock[], shape: (rip: bigint, end: bigint | null) => RegionBlock[]): RegionBlock[] {
+function reducible(
+  blocks: RegionBlock[],
+  ends: ReadonlySet<bigint>,
+  shape: (rip: bigint, ends: ReadonlySet<bigint>) => RegionBlock[],
+): RegionBlock[] {
   const { rip } = blocks[0]!;
   const heads = new Set<bigint>();
   for (const block of blocks)
     for (const s of block.successors) if (s.rip <= block.rip && s.rip !== rip && s.instructions > 0) heads.add(s.rip);
   let second: RegionBlock[] | null = null;
   for (const head of [...heads].sort((a, b) => (a < b ? -1 : 1)).slice(0, maximumEnds)) {
-    const part = shape(rip, head);
+    const part = shape(rip, new Set([...ends, head]));
     if (!isReducible(graphOf(part))) continue;
-    if (isReducible(graphOf(shape(head, null)))) return part;
+    if (isReducible(graphOf(shape(head, noEnds)))) return part;
     second ??= part;
   }
   return second ?? blocks;
 }
 
-/** `end`: where the region is not to go on. */
+/** `ends`: where the region is not to go on. */
 function discover(
   source: CodeSource,
   context: Context,
   entry: bigint,
   seen: IndirectTargets,
   apart: ReadonlySet<bigint>,
-  end: bigint | null,
+  ends: ReadonlySet<bigint>,
+  isBeside: boolean,
   recordBlock: RecordBlock,
 ): Map<bigint, RegionBlock> {
   const blocks = new Map<bigint, RegionBlock>();
@@ -230,6 +242,7 @@ function discover(
   const work = [entry];
   // What was never executed is left out: most of it never will be, and a page that the guest does not get to may be absent.
   const isWanted = (rip: bigint): boolean => source.executed?.(linearOf(context, rip)) !== false;
+  const maximum = isBeside ? maximumBeside : maximumInstructions;
   let instructions = 0;
   const unit = new OneUnit();
   const record = (rip: bigint, maximum?: number): RegionBlock | null => {
@@ -266,8 +279,8 @@ function discover(
   };
   while (work.length > 0) {
     const rip = work.shift()!;
-    if (blocks.has(rip) || rip === end) continue;
-    if (blocks.size >= maximumBlocks || instructions >= maximumInstructions) break;
+    if (blocks.has(rip) || (rip !== entry && ends.has(rip))) continue;
+    if (blocks.size >= maximumBlocks || instructions >= maximum) break;
     const holder = ownerOf(rip);
     if (holder !== undefined) {
       // Jumped into the middle: the first part becomes a block of its own that falls through.
@@ -287,7 +300,7 @@ function discover(
     for (const node of made.nodes) {
       if (node.op !== 'insn') continue;
       const at = node.imm[0] as bigint;
-      if (count > 0 && (at === end || blocks.has(at))) {
+      if (count > 0 && (ends.has(at) || blocks.has(at))) {
         instructions -= made.instructions;
         record(rip, count);
         break;

@@ -40,8 +40,9 @@ export function translate(
   seen?: IndirectTargets,
   apart?: ReadonlySet<bigint>,
   inexact: InexactFlag = 'either',
+  ends?: ReadonlySet<bigint>,
 ): Translation | null {
-  const region = formRegion(source, context, rip, seen, apart);
+  const region = formRegion(source, context, rip, seen, apart, undefined, ends);
   return region === null ? null : assemble(region, mode, inexact);
 }
 

@@ -16,9 +16,10 @@ import type { BackgroundCompiler, Made } from './background-compiler.ts';
 import { type CodePart, CodeSnapshot, partsOf, wrap } from './code-snapshot.ts';
 import type { IndirectJump, TranslationMode } from './compiler-protocol.ts';
 import { sameBytes } from './hash.ts';
-import { costOf, type Installed, InstalledRegions, type Translated } from './installed-regions.ts';
+import { costOf, holds, InstalledRegions, type Translated } from './installed-regions.ts';
 import { INEXACT, type InexactFlag } from './mxcsr.ts';
 import { PlaceMap } from './place-map.ts';
+import { RegionEnds } from './region-ends.ts';
 import type { Translate } from './translate.ts';
 import type { CachedRegion, TranslationCache } from './translation-cache.ts';
 
@@ -93,6 +94,8 @@ const patience = 200_000;
  * all the host's threads, and a boot of Linux, in which much is a little hot, is quicker with fewer of them.
  */
 const moreEntries = 3000;
+/** Instructions of a region that takes the compiler as long as that. */
+const ordinarySize = 64;
 /** Translated in a way that does not fit, a region is left for the interpreter: times until the compiler is loaded. */
 const leavePatience = 3000;
 /** A region that refuses to run has all its instructions interpreted. */
@@ -130,6 +133,7 @@ export class Translator implements Regions {
   private readonly patient = new Set<number>();
   /** Places of blocks that are hot, and are to be a little hotter. */
   private readonly warm = new PlaceMap<true>();
+  private readonly ends: RegionEnds;
   private leaves = 0;
   private awaitsCompiler = false;
   /** Regions made for a clear inexact flag, to be made for a set one when there is nothing else to do. */
@@ -149,6 +153,7 @@ export class Translator implements Regions {
   constructor(parts: TranslatorParts) {
     this.parts = parts;
     this.installed = new InstalledRegions(parts, () => void this.statistics.invalidated++);
+    this.ends = new RegionEnds(this.installed);
   }
 
   hot(block: InterpreterBlock, context: Context): number {
@@ -164,7 +169,9 @@ export class Translator implements Regions {
     if (unfinished !== undefined && unfinished.unfound++ < maximumUnfound) return unfoundPatience;
     if (way.kind === 'background' && !this.warm.delete(context.id, block.key)) {
       this.warm.set(context.id, block.key, true);
-      return moreEntries;
+      // What is part of a region already is mostly entered that way, and a region of its own has all that follows once more.
+      const around = this.installed.around(context.id, block.physical).map(({ instructions }) => instructions);
+      return Math.ceil(moreEntries * Math.max(1, Math.max(...around) / ordinarySize));
     }
     this.translate(block.rip, context);
     return neverAgain;
@@ -229,8 +236,6 @@ export class Translator implements Regions {
     if (!this.isDue(times)) return;
     const regions = this.installed.newest(context.id);
     const physicalOf = (at: bigint) => this.parts.engine.pages.physicalOf(linearOf(context, at));
-    const holds = (region: Installed, physical: number): boolean =>
-      region.users.some((user) => physical >= user.physical && physical < user.physical + user.length);
     const at = physicalOf(rip);
     if (before !== undefined) {
       // It is looked up by itself and leaves all the same, or a region that was under way then was made without that.
@@ -275,21 +280,18 @@ export class Translator implements Regions {
   find(context: Context, key: number): FoundRegion | null {
     const { way } = this.parts;
     if (way.kind === 'background') way.compiler.poll();
-    const region = this.valid(context, key);
+    const region = this.installed.valid(context.id, key);
     if (region !== null || context.watched) return region;
-    if (this.fromCache(context, key)) return this.valid(context, key);
+    if (this.fromCache(context, key)) return this.installed.valid(context.id, key);
     if (way.kind !== 'first') return null;
     this.translateNow(bigOf(key), context, way.translate);
-    return this.valid(context, key);
+    return this.installed.valid(context.id, key);
   }
   mayFind(context: Context, key: number): number {
     const any =
       this.installed.at(context.id, key).length > 0 ||
       (context.stable && this.parts.cache?.knows(context.id, key) === true);
     return any ? lookPatience : 0;
-  }
-  private valid(context: Context, key: number): Installed | null {
-    return this.installed.valid(context.id, key);
   }
 
   private snapshot(context: Context): CodeSnapshot {
@@ -302,12 +304,16 @@ export class Translator implements Regions {
     const key = addressOfBig(rip);
     if (this.settled.has(context.id, key)) return false;
     const snapshot = this.snapshot(context);
-    if (snapshot.page(linearOf(context, rip)) === null) return false; // it will fault
+    const page = linearOf(context, rip) & ~0xfffn;
+    if (snapshot.page(page) === null) return false; // it will fault
     const started = performance.now();
-    const profile = { apart: this.apart, inexact: this.inexactFlag(rip) };
+    const { apart, parts } = this;
+    const inexact = this.inexactFlag(rip);
+    const physical = snapshot.physicalOf(page) + Number(linearOf(context, rip) & 0xfffn);
+    const ends = parts.way.kind === 'first' ? undefined : this.ends.of(context, rip, physical);
     let made: ReturnType<Translate>;
     try {
-      made = translate(snapshot, context, rip, this.parts.mode, this.seen, profile.apart, profile.inexact);
+      made = translate(snapshot, context, rip, parts.mode, this.seen, apart, inexact, ends);
     } catch (error) {
       this.settled.set(context.id, key, true); // it is interpreted if the guest goes on
       throw new InternalError(`translation of the code at 0x${rip.toString(16)}: ${(error as Error).message}`);
@@ -318,7 +324,7 @@ export class Translator implements Regions {
     }
     const module = new WebAssembly.Module(made.bytes as BufferSource);
     this.statistics.compileMillis += performance.now() - started;
-    this.take(made.bytes, module, made, rip, context, snapshot, profile.apart);
+    this.take(made.bytes, module, made, rip, context, snapshot, apart);
     return true;
   }
 
@@ -336,7 +342,7 @@ export class Translator implements Regions {
       pages.physicalOf(wrap(page - 4096n, context)),
       pages.physicalOf(wrap(page + 4096n, context)),
     ];
-    const again = this.valid(context, key) !== null;
+    const again = this.installed.valid(context.id, key) !== null;
     const waiting: Waiting = { rip, key, context, physical: [before, own, after], again, entries: null };
     if (this.underWay >= largestUnderWay || !this.isReady(compiler)) this.waiting.add(waiting);
     else this.send(waiting, compiler);
@@ -352,7 +358,8 @@ export class Translator implements Regions {
     snapshot.takeAt(wrap(page - 4096n, context), before);
     snapshot.takeAt(wrap(page + 4096n, context), after);
     this.underWay++;
-    const profile = { apart: new Set(this.apart), inexact: this.inexactFlag(rip) };
+    const ends = this.ends.of(context, rip, own + Number(linearOf(context, rip) & 0xfffn));
+    const profile = { apart: new Set(this.apart), inexact: this.inexactFlag(rip), ends };
     compiler.request({
       context,
       rip,
@@ -385,7 +392,7 @@ export class Translator implements Regions {
     for (const waiting of this.waiting) {
       const { key, context: wanted } = waiting;
       if (wanted.id !== context.id || !spans.some(({ from, length }) => key >= from && key < from + length)) continue;
-      if (waiting.again || this.valid(context, key) !== null) continue; // it is to be translated again
+      if (waiting.again || this.installed.valid(context.id, key) !== null) continue; // it is to be translated again
       this.waiting.delete(waiting);
       this.settled.delete(context.id, key);
       this.parts.engine.regionChanged(key, context.id);
@@ -434,6 +441,7 @@ export class Translator implements Regions {
       snapshot,
       seen: this.seen,
       apart,
+      ends: new Set(),
       inexact: 'set',
       afresh: false,
       mayGoOn: () => engine.inContext(context.id) && engine.pages.physicalOf(page) === snapshot.physicalOf(page),
@@ -515,12 +523,8 @@ export class Translator implements Regions {
     const offset = Number(linear & 0xfffn);
     const physical = snapshot.physicalOf(linear & ~0xfffn) + offset;
     const length = Math.min(15, 4096 - offset);
-    const user: CodeUser = {
-      physical,
-      second: -1,
-      length,
-      invalidate: () => void this.settled.delete(context.id, key),
-    };
+    const invalidate = () => void this.settled.delete(context.id, key);
+    const user: CodeUser = { physical, second: -1, length, invalidate };
     code.watch(user);
   }
 
@@ -585,5 +589,6 @@ export class Translator implements Regions {
   forget(): void {
     this.dropAll();
     for (const known of [this.settled, this.warm]) known.clear();
+    this.ends.forget();
   }
 }

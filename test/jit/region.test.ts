@@ -52,6 +52,33 @@ test('code in the upper half of the address space makes the same regions as in t
   for (const base of [-0x7f00_0000n, -0x1000n, -0x7780_0000_0000n]) assert.deepEqual(shapeAt(base), low);
 });
 
+test('a region ends where others begin, but where it begins itself', () => {
+  const base = 0x40_0000n;
+  // head: dec ecx; jz out; inc eax; jmp head; out: ret
+  const page = pageAt(base, 0xff, 0xc9, 0x74, 4, 0xff, 0xc0, 0xeb, -8 & 0xff, 0xc3);
+  const source = { page: (linear: bigint) => ((linear & ~0xfffn) === base ? page.bytes : null) };
+  const placesOf = (rip: bigint, ends: readonly bigint[]) =>
+    formRegion(source, kernel, rip, undefined, undefined, undefined, new Set(ends))!
+      .blocks.map((block) => block.rip - base)
+      .sort((a, b) => Number(a - b));
+  assert.deepEqual(placesOf(base, []), [0n, 4n, 8n]);
+  assert.deepEqual(placesOf(base + 4n, []), [0n, 4n, 8n]);
+  assert.deepEqual(placesOf(base + 4n, [base]), [4n]);
+  assert.deepEqual(placesOf(base, [base]), [0n, 4n, 8n]);
+  assert.deepEqual(placesOf(base, [base + 4n]), [0n, 8n]);
+});
+
+test('a region beside others is smaller: what is far from it is theirs', () => {
+  const base = 0x40_0000n;
+  // 400 times: jz next; inc eax
+  const page = pageAt(base, ...Array.from({ length: 400 }, () => [0x74, 0, 0xff, 0xc0]).flat(), 0xc3);
+  const source = { page: (linear: bigint) => ((linear & ~0xfffn) === base ? page.bytes : null) };
+  const sizeOf = (ends: readonly bigint[]) =>
+    formRegion(source, kernel, base, undefined, undefined, undefined, new Set(ends))!.instructions;
+  const [alone, beside] = [sizeOf([]), sizeOf([0x30_0000n])];
+  assert.ok(beside >= 100 && beside < 264 && alone > 1.5 * beside, `${alone} and ${beside} instructions`);
+});
+
 test('a request is the same when it has been packed', () => {
   const request: TranslateRequest = {
     id: 5,
@@ -69,6 +96,7 @@ test('a request is the same when it has been packed', () => {
       [3n, []],
     ]),
     apart: new Set([-4n, 5n]),
+    ends: new Set([-9n, 0x400000n, 7n]),
   };
   assert.deepEqual(unpackRequest(packRequest(request)), request);
 });
@@ -92,7 +120,7 @@ for (const [name, context] of [
     const to = pageAt(there, 0xff, 0xc0, 0xc3); // inc eax; ret
     const translate = (id: number, pages: readonly SentPage[], afresh = false) => {
       const parts = { id, context: context.id, rip: base, inexact: 'either', afresh, pages } as const;
-      const request = packRequest({ ...parts, seen: new Map(), apart: new Set() });
+      const request = packRequest({ ...parts, seen: new Map(), apart: new Set(), ends: new Set() });
       ask({ kind: 'translate', mode, request } satisfies CompilerRequest);
       return replies.at(-1)!;
     };
