@@ -5,6 +5,7 @@
 import type { CpuState } from '../state/cpu-state.ts';
 import { fetchTlbBits, fetchTlbOffset } from '../state/layout.ts';
 import { pageNumber } from './linear.ts';
+import { SavedPages } from './saved-pages.ts';
 
 const entries = 1 << fetchTlbBits;
 const mask = entries - 1;
@@ -79,6 +80,28 @@ export class FetchLookAside {
     this.locals = 0;
     this.localPages.clear();
     this.globalPages.clear();
+  }
+  /** Adds pages that are not global to a list, with 1 in the lowest bit of user code's address; of too many, the last. */
+  save(into: SavedPages): void {
+    const { u32, local } = this;
+    for (let i = Math.max(0, this.locals - SavedPages.most); i < this.locals; i++) {
+      const place = local[i]!;
+      const at = this.start + place * 4;
+      const [low, high] = [u32[at]!, u32[at + 1]!];
+      if (this.global[place] !== 0 || high === invalid || u32[at + 2] === noPhysicalNumber) continue;
+      into.add(
+        ((low >>> 1) << 12) | (low & 1),
+        (((high << 31) | (low >>> 1)) >>> 20) | ((high >>> 1) << 12),
+        u32[at + 2]!,
+      );
+    }
+  }
+  /** Puts the pages of such a list back. */
+  putBack({ words, used }: SavedPages): void {
+    for (let i = 0; i < used; i += 3) {
+      const low = words[i]!;
+      this.set(low & ~0xfff, words[i + 1]! | 0, (low & 1) !== 0, words[i + 2]! * 4096, false);
+    }
   }
   /** All but global pages. */
   flushLocal(): void {

@@ -8,6 +8,7 @@
 import type { CpuState } from '../state/cpu-state.ts';
 import { liftedOffset, liftedPages, offsetOf } from '../state/layout.ts';
 import type { LookAside } from './look-aside.ts';
+import type { SavedPages } from './saved-pages.ts';
 
 const LIST = liftedOffset >> 2;
 const COUNT = offsetOf('liftedCount') >> 2;
@@ -58,6 +59,29 @@ export class LiftedPages {
     const { u32 } = this;
     for (let at = LIST; at < LIST + u32[COUNT]! * 2; at += 2) this.drop(u32[at]!, u32[at + 1]!);
     u32[COUNT] = 0;
+  }
+  /** Adds what the tables say of local pages to lists, one for each table, and forgets all. */
+  leave(into: readonly SavedPages[]): void {
+    const { u32 } = this;
+    for (let at = LIST; at < LIST + u32[COUNT]! * 2; at += 2)
+      for (const [i, table] of this.tables.entries()) {
+        table.hide(u32[at]!, u32[at + 1]!, false);
+        table.saveOne(u32[at]!, u32[at + 1]!, into[i]!);
+      }
+    this.forgetAll();
+  }
+  /** The pages of such a list were put back into their table: they are hidden as the others are. */
+  enter({ words, used }: SavedPages): void {
+    for (let i = 0; i < used; i += 3) {
+      const [low, high] = [words[i]!, words[i + 1]!];
+      if (!this.has(low, high)) this.note(low, high);
+      if (this.u32[SHOWN] === 0) for (const table of this.tables) table.hide(low, high, true);
+    }
+  }
+  private has(low: number, high: number): boolean {
+    const { u32 } = this;
+    for (let at = LIST; at < LIST + u32[COUNT]! * 2; at += 2) if (u32[at] === low && u32[at + 1] === high) return true;
+    return false;
   }
   /** @param lifted EFLAGS.AC */
   allow(lifted: boolean): void {

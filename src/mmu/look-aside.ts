@@ -8,6 +8,8 @@
  */
 import type { CpuState } from '../state/cpu-state.ts';
 import { tlbBits } from '../state/layout.ts';
+import type { PhysicalMemory } from './physical-memory.ts';
+import { SavedPages } from './saved-pages.ts';
 
 /**
  * How far a page's number is moved where it is folded onto itself: a program's parts begin at round addresses, and what
@@ -178,6 +180,30 @@ export class LookAside {
       marks[index] = 0;
     }
     this.globals = 0;
+  }
+  /** Adds what is known of local pages to a list; of too many, those that came last. Hidden entries are none of them. */
+  save(into: SavedPages): void {
+    const { local, marks, u32 } = this;
+    for (let i = Math.max(0, this.locals - SavedPages.most); i < this.locals; i++) {
+      const index = local[i]!;
+      const at = this.start + index * 4;
+      const low = u32[at]!;
+      const own = indexOf(low, this.bits);
+      if ((marks[index]! & IS_GLOBAL) === 0 && (own === index || own === (index ^ this.other)))
+        into.add(low, u32[at + 1]!, u32[at + 2]!);
+    }
+  }
+  /** The same of one page. */
+  saveOne(low: number, high: number, into: SavedPages): void {
+    const index = this.find(low, high);
+    if (index >= 0 && (this.marks[index]! & IS_GLOBAL) === 0) into.add(low, high, this.addend(index));
+  }
+  /** Puts the pages of such a list back. @param memory where the table says what may be written */
+  putBack({ words, used }: SavedPages, memory: PhysicalMemory | null): void {
+    for (let i = 0; i < used; i += 3) {
+      const [low, addend] = [words[i]!, words[i + 2]!];
+      if (memory === null || memory.mapWritesAgain((low + addend) >>> 0)) this.set(low, words[i + 1]!, addend, false);
+    }
   }
   /** Drops entries that lead to a host page. */
   forget(host: number): void {

@@ -7,13 +7,14 @@
  * A fault is a value: the fields faultVector, faultErrorCode (NO_ERROR_CODE = none) and faultAddress, and the answer false.
  */
 import type { CpuState } from '../state/cpu-state.ts';
-import { offsetOf, stackTlbBits, stackTlbOffsets, tlbBits, tlbNeverOffset, tlbOffsets } from '../state/layout.ts';
+import { offsetOf, tlbNeverOffset, tlbOffsets } from '../state/layout.ts';
 import { AC, GP, PF_FAULT, SS_FAULT } from '../state/vectors.ts';
 import { AccessLog } from './access-log.ts';
+import { DataTables } from './data-tables.ts';
 import { FetchLookAside } from './fetch-look-aside.ts';
-import { LiftedPages } from './lifted-pages.ts';
+import { LeftSpaces } from './left-spaces.ts';
 import { highOf, lowOf, pageNumber } from './linear.ts';
-import { indexOf, LookAside } from './look-aside.ts';
+import { indexOf } from './look-aside.ts';
 import type { PageWatcher, PhysicalMemory } from './physical-memory.ts';
 import { PAGING_4_LEVEL, PAGING_5_LEVEL, PageWalker, pagingMode } from './walk.ts';
 import { type EmbedderWatch, type Watch, WatchList } from './watch.ts';
@@ -46,6 +47,7 @@ const CR0_WP = 1 << 16;
 const CR0_AM = 1 << 18;
 const CR4_PSE = 1 << 4;
 const CR4_PGE = 1 << 7;
+const CR4_PCIDE = 1 << 17;
 const CR4_SMEP = 1 << 20;
 const CR4_SMAP = 1 << 21;
 const CR4_PKE = 1 << 22;
@@ -67,16 +69,10 @@ export class Mmu implements PageWatcher {
   readonly walker: PageWalker;
   private readonly state: CpuState;
   private readonly u32: Uint32Array;
-  private readonly tables: readonly LookAside[];
-  private readonly stackTables: readonly LookAside[];
-  private readonly supervisorRead: LookAside;
-  private readonly supervisorWrite: LookAside;
-  private readonly userRead: LookAside;
-  private readonly userWrite: LookAside;
-  private readonly supervisorStack: LookAside;
-  private readonly userStack: LookAside;
-  /** Supervisor entries for user pages, made while EFLAGS.AC lifted SMAP. */
-  private readonly lifted: LiftedPages;
+  private readonly tables: DataTables;
+  private readonly left: LeftSpaces;
+  /** The process-context identifier in force, or -1 where there are none. */
+  private identifier = -1;
   private apicPage = -1;
   private alignmentChecks = false;
   /** From the high half of a canonical address on, all bits are alike: bits 63-47, with 5-level paging 63-56. */
@@ -106,18 +102,9 @@ export class Mmu implements PageWatcher {
     this.u32 = state.u32;
     this.memory = memory;
     this.walker = new PageWalker(memory);
-    this.supervisorRead = new LookAside(state, tlbOffsets.supervisorRead);
-    const hostPages = memory.pageFlags.length;
-    this.supervisorWrite = new LookAside(state, tlbOffsets.supervisorWrite, tlbBits, hostPages);
-    this.userRead = new LookAside(state, tlbOffsets.userRead);
-    this.userWrite = new LookAside(state, tlbOffsets.userWrite, tlbBits, hostPages);
-    this.supervisorStack = new LookAside(state, stackTlbOffsets.supervisor, stackTlbBits);
-    this.userStack = new LookAside(state, stackTlbOffsets.user, stackTlbBits);
+    this.tables = new DataTables(state, memory.pageFlags.length);
     this.fetches = new FetchLookAside(state);
-    this.tables = [this.supervisorRead, this.supervisorWrite, this.userRead, this.userWrite];
-    this.stackTables = [this.supervisorStack, this.userStack];
-    this.lifted = new LiftedPages(state, [this.supervisorRead, this.supervisorWrite]);
-    new LookAside(state, tlbNeverOffset); // all entries invalid, for ever
+    this.left = new LeftSpaces(this.tables, this.fetches, memory);
     memory.watchers.add(this);
     this.reconfigure();
     this.updatePrivilege();
@@ -148,16 +135,40 @@ export class Mmu implements PageWatcher {
     const { u32, walker } = this;
     walker.root = ((u32[CR3]! & ~0xfff) >>> 0) + (walker.mode >= PAGING_4_LEVEL ? (u32[CR3 + 1]! & 0xff) * twoTo32 : 0);
     for (let i = 0; i < 8; i++) walker.pdpte[i] = u32[PDPTE + i]!;
+    this.identifier = (u32[CR4]! & CR4_PCIDE) === 0 ? -1 : u32[CR3]! & 0xfff;
   }
-  /** After a load of CR3 (and the PDPTE registers): what is known of global pages stays. */
-  rootChanged(): void {
+  /**
+   * After a load of CR3 (and the PDPTE registers): what is known of global pages stays.
+   * @param keeps so does what is known of the new process-context identifier
+   */
+  rootChanged(keeps = false): void {
+    const { walker, left, identifier } = this;
+    const { root, keyRights } = walker;
     this.takeRoot();
+    if (keeps && identifier === this.identifier && root === walker.root) return;
+    if (identifier !== this.identifier) left.leave(identifier, root, keyRights);
+    this.flushLocal();
+    if (keeps) left.enter(this.identifier, walker.root, keyRights);
+    else left.forget(this.identifier);
+  }
+  /** Drops what is known of a process-context identifier, or of one page there; global pages may stay. */
+  flushSpace(identifier: number, linear: number | null): void {
+    if (identifier !== Math.max(0, this.identifier)) this.left.forget(identifier);
+    else if (linear === null) this.flushLocal();
+    else this.flushPage(linear);
+  }
+  /** All but what is known of global pages, whatever the process-context identifier. */
+  flushSpaces(): void {
+    this.left.forgetAll();
     this.flushLocal();
   }
-  /** After a change of PKRU: the look-aside tables hold what it allows. */
+  /** After a load of PKRU: the look-aside tables hold what it allows. */
   keyRightsChanged(): void {
-    this.walker.keyRights = this.u32[PKRU]!;
-    if (this.walker.protectionKeys) this.flushTables(false);
+    const { walker } = this;
+    const rights = this.u32[PKRU]!;
+    if (walker.keyRights === rights) return;
+    walker.keyRights = rights;
+    if (walker.protectionKeys) this.tables.flush(false);
   }
 
   /** After a change of CPL, EFLAGS.AC or CR0.AM: chooses the look-aside tables in force. */
@@ -166,7 +177,7 @@ export class Mmu implements PageWatcher {
     const user = u32[CPL] === 3;
     const ac = (u32[RFLAGS]! & RFLAGS_AC) !== 0;
     this.alignmentChecks = user && ac && (u32[CR0]! & CR0_AM) !== 0;
-    this.lifted.allow(ac);
+    this.tables.lifted.allow(ac);
     const base = this.state.base;
     if (this.alignmentChecks) {
       u32[TLB_READ] = base + tlbNeverOffset;
@@ -180,11 +191,11 @@ export class Mmu implements PageWatcher {
   /** Sets the data breakpoints. */
   watch(list: readonly Watch[]): void {
     const { watches } = this;
-    if (watches.set(list)) this.flushTables(false);
+    if (watches.set(list)) this.forgetTables();
   }
   /** Sets the embedder's: what meets one stands in {@link watches}. */
   watchForEmbedder(list: readonly EmbedderWatch[]): void {
-    if (this.watches.setEmbedders(list)) this.flushTables(false);
+    if (this.watches.setEmbedders(list)) this.forgetTables();
   }
   /** An access of the engines: false, with the vector {@link WATCHED}, if its instruction is to be executed by itself. */
   private checkWatches(low: number, high: number, bytes: number, read: boolean, write: boolean): boolean {
@@ -197,19 +208,18 @@ export class Mmu implements PageWatcher {
   }
 
   // --- flushing
-  private flushTables(keepGlobal: boolean): void {
-    this.lifted.forgetAll();
-    for (const table of this.tables) table.flush(keepGlobal);
-    for (const table of this.stackTables) table.flush(keepGlobal);
+  private forgetTables(): void {
+    this.left.forgetAll();
+    this.tables.flush(false);
   }
   flushAll(): void {
-    this.flushTables(false);
+    this.forgetTables();
     this.fetches.flush();
     this.onFlush('all');
   }
   /** All but what is known of global pages. */
   flushLocal(): void {
-    this.flushTables(true);
+    this.tables.flush(true);
     this.fetches.flushLocal();
     this.onFlush('local');
   }
@@ -217,24 +227,18 @@ export class Mmu implements PageWatcher {
   flushPage(linear: number): void {
     const low = (lowOf(linear) & ~0xfff) >>> 0;
     const high = highOf(linear);
-    this.lifted.forget(low, high);
-    for (const table of this.tables) table.drop(low, high);
-    for (const table of this.stackTables) table.drop(low, high);
+    this.tables.drop(low, high);
     const page = pageNumber(low, high);
     this.fetches.drop(low);
     this.onFlush(page * 4096);
   }
   /** Writes to a page, at this place in the host's memory, must be seen from now on. */
   pageProtected(host: number): void {
-    this.lifted.forgetAll();
-    this.supervisorWrite.forget(host);
-    this.userWrite.forget(host);
-    for (const table of this.stackTables) table.forget(host);
+    this.tables.forgetWrites(host);
   }
   writesProtected(): void {
-    this.supervisorWrite.flush(false);
-    this.userWrite.flush(false);
-    for (const table of this.stackTables) table.flush(false);
+    this.left.forgetAll();
+    this.tables.flushWrites();
   }
   mapChanged(): void {
     this.takeSpace();
@@ -290,7 +294,7 @@ export class Mmu implements PageWatcher {
     const within = low & 0xfff;
     if (this.alignmentChecks || within + bytes > 4096) return -1;
     const user = this.u32[CPL] === 3;
-    const table = this.tableOf(user, write);
+    const table = this.tables.of(user, write);
     const page = (low - within) >>> 0;
     return table.recover(page, high) ? (table.addend(indexOf(page)) + (low >>> 0)) >>> 0 : -1;
   }
@@ -318,7 +322,7 @@ export class Mmu implements PageWatcher {
     high |= 0;
     const { walker, memory } = this;
     const user = this.u32[CPL] === 3;
-    const table = user ? this.userStack : this.supervisorStack;
+    const table = this.tables.stackOf(user);
     const page = (low & ~0xfff) >>> 0;
     if (this.alignmentChecks || !this.isCanonical(high)) return false;
     if (table.find(page, high) >= 0 || !walker.peek(low, high, true, user, false, this.smapEnforced())) return false;
@@ -331,10 +335,6 @@ export class Mmu implements PageWatcher {
     if (!memory.mapWrites(number)) return false;
     table.set(page, high, (host - page) | 0, walker.global);
     return true;
-  }
-
-  private tableOf(user: boolean, write: boolean): LookAside {
-    return user ? (write ? this.userWrite : this.userRead) : write ? this.supervisorWrite : this.supervisorRead;
   }
 
   private prepareData(low: number, high: number, bytes: number, write: boolean, stack: boolean): boolean {
@@ -409,7 +409,7 @@ export class Mmu implements PageWatcher {
   /** Remembers the page of the last walk. */
   private fill(low: number, high: number, user: boolean): void {
     if (this.alignmentChecks) return;
-    const { walker, memory } = this;
+    const { walker, memory, tables } = this;
     const page = Math.floor(walker.physical / 4096);
     const host = memory.hostOf(page);
     if (host === -1) return;
@@ -417,17 +417,16 @@ export class Mmu implements PageWatcher {
     if (this.watches.active && this.watches.page(low, high)) return;
     const addend = (host - linear) | 0;
     if (!user && walker.smap) {
-      this.lifted.forget(linear, high);
-      if (walker.user) this.lifted.note(linear, high);
+      tables.lifted.forget(linear, high);
+      if (walker.user) tables.lifted.note(linear, high);
     }
-    (user ? this.userRead : this.supervisorRead).set(linear, high, addend, walker.global);
+    tables.of(user, false).set(linear, high, addend, walker.global);
     if (walker.writable && walker.dirty && memory.mapWrites(page)) {
-      (user ? this.userWrite : this.supervisorWrite).set(linear, high, addend, walker.global);
+      tables.of(user, true).set(linear, high, addend, walker.global);
     } else {
       // An older entry of the same place may say otherwise (the page was remapped without a flush): it must not outlive this.
-      const table = user ? this.userWrite : this.supervisorWrite;
-      table.drop(linear, high);
-      (user ? this.userStack : this.supervisorStack).drop(linear, high);
+      tables.of(user, true).drop(linear, high);
+      tables.stackOf(user).drop(linear, high);
     }
   }
 
@@ -533,8 +532,8 @@ export class Mmu implements PageWatcher {
    * lifted, the supervisor's tables may hold pages that implicit accesses must not use, and answer nobody here.
    */
   private inTables(low: number, high: number, bytes: number, write: boolean, user: boolean): number {
-    if ((low & 0xfff) + bytes > 4096 || this.alignmentChecks || (!user && this.lifted.inForce)) return -1;
-    const table = this.tableOf(user, write);
+    if ((low & 0xfff) + bytes > 4096 || this.alignmentChecks || (!user && this.tables.lifted.inForce)) return -1;
+    const table = this.tables.of(user, write);
     const index = table.find((low & ~0xfff) >>> 0, high);
     return index < 0 ? -1 : (table.addend(index) + low) >>> 0;
   }

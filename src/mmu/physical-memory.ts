@@ -275,6 +275,12 @@ export class PhysicalMemory {
     this.pageFlags[host >>> 12]! |= PAGE_WRITE_MAPPED;
     return true;
   }
+  /** The same of a page that had one, by its place in the buffer: the map has not changed since. */
+  mapWritesAgain(host: number): boolean {
+    if ((this.pageFlags[host >>> 12]! & PAGE_SLOW_WRITE) !== 0) return false;
+    this.pageFlags[host >>> 12]! |= PAGE_WRITE_MAPPED;
+    return true;
+  }
   /** Announces writes to a page from now on: PAGE_CODE or PAGE_LOG. */
   protect(page: number, flag: number): void {
     const entry = this.#entryOf(page);

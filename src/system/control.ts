@@ -146,11 +146,13 @@ export function writeCr0(p: Processor, low: number, high: number): void {
 
 /**
  * MOV to CR3: drops what the look-aside tables hold, but for global pages. With process-context identifiers the low bits name
- * one and bit 63 says that nothing need be dropped; what was known of other contexts is dropped all the same.
+ * one, of which bit 63 says that nothing need be dropped.
  */
 export function writeCr3(p: Processor, low: number, high: number): void {
   const { u32 } = p.state;
-  if ((p.cr4 & CR4_PCIDE) !== 0) high = (high & 0x7fff_ffff) >>> 0;
+  const identified = (p.cr4 & CR4_PCIDE) !== 0;
+  const keeps = identified && high >>> 31 !== 0;
+  if (identified) high = (high & 0x7fff_ffff) >>> 0;
   if ((high & reservedHigh) !== 0) throw generalProtection();
   if (usesPointers(p.cr0, p.cr4, p.efer)) {
     const entries = readPointers(p, low);
@@ -159,7 +161,7 @@ export function writeCr3(p: Processor, low: number, high: number): void {
   }
   u32[CR3] = low;
   u32[CR3 + 1] = high;
-  p.mmu.rootChanged();
+  p.mmu.rootChanged(keeps);
 }
 
 export function writeCr4(p: Processor, low: number, high: number): void {
@@ -243,9 +245,10 @@ export function invpcid(p: Processor): void {
   if (type < 2 && identifier !== 0 && (p.cr4 & CR4_PCIDE) === 0) throw generalProtection();
   if (type === 0) {
     if (!p.isCanonicalBase(linear)) throw generalProtection();
-    p.mmu.flushPage(linear);
-  } else if (type === 2) p.mmu.flushAll();
-  else p.mmu.flushLocal();
+    p.mmu.flushSpace(identifier, linear);
+  } else if (type === 1) p.mmu.flushSpace(identifier, null);
+  else if (type === 2) p.mmu.flushAll();
+  else p.mmu.flushSpaces();
   p.advance();
 }
 
