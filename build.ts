@@ -3,6 +3,7 @@
  *
  *   dist/{src,jit,runtime}/…   JavaScript and declarations, emitted by tsc
  *   dist/translator-identity   names the translator's sources: the cache of another build is foreign
+ *   dist/patterns.bin          what common instructions look like as records, by `runtime/hosts/build-patterns.ts`
  *   dist/softfloat.wasm        the exact x87 arithmetic, by `src/softfloat/build.ts`
  *   dist/core.wasm             the interpreter's loop, by `jit/build-core.ts`
  *   dist/{core,softfloat}.code what this Node makes of the two, by `runtime/hosts/build-machine-code.ts`
@@ -123,6 +124,16 @@ const identity: Step = {
   make: () => writeFileSync(join(dist, 'translator-identity'), translatorIdentity()),
 };
 
+const instructionList = 'src/execute/common-instructions.txt';
+const patterns: Step = {
+  name: 'patterns',
+  inputs: () => ['build.ts', 'package-lock.json', ...files('{src,jit}/**/*.ts'), instructionList],
+  output: 'dist/patterns.bin',
+  script: 'runtime/hosts/build-patterns.ts',
+  make: (script) =>
+    script.buildPatterns!(join(root, instructionList), join(dist, 'patterns.bin'), translatorIdentity()),
+};
+
 const softfloat: Step = {
   name: 'softfloat',
   inputs: () => [...tools, ...files('src/softfloat/**/*')],
@@ -178,6 +189,7 @@ const web: Step = {
     'dist/softfloat.wasm',
     'dist/core.wasm',
     'dist/translator-identity',
+    'dist/patterns.bin',
     ...files('web/**/*', '{src,jit,runtime}/**/*.ts', 'bench/guests/catalogue.ts', 'bench/guests/built/**/*'),
   ],
   output: 'dist/web/index.html',
@@ -219,7 +231,7 @@ export async function build(): Promise<void> {
   // tsc is another process, so it shares the time with the wasm steps; the page needs what both make.
   const parts = await Promise.allSettled([
     runChain([identity, typescript], stamps),
-    runChain([softfloat, core, machineCode], stamps),
+    runChain([softfloat, core, machineCode, patterns], stamps),
   ]);
   for (const part of parts) if (part.status === 'rejected') throw part.reason;
   await runChain([cli, compiled, web], stamps);

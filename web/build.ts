@@ -16,6 +16,7 @@ const copies = [
   ['dist/core.wasm', 'core.wasm'],
   ['dist/softfloat.wasm', 'softfloat.wasm'],
   ['dist/translator-identity', 'translator-identity'],
+  ['dist/patterns.bin', 'patterns.bin'],
   ['bench/guests/built', 'guests'],
 ] as const;
 

@@ -142,9 +142,14 @@ function startWorker(module: URL): HostWorker {
 }
 
 /** The sources are their own name; a build has recorded it. */
-async function translatorIdentity(): Promise<string> {
+async function findIdentity(): Promise<string> {
   if (form === 'ts') return (await import(new URL('build.ts', packageUrl('.')).href)).translatorIdentity();
   return readFileSync(artifactUrl('translator-identity'), 'utf8');
+}
+let identity: Promise<string> | null = null;
+function translatorIdentity(): Promise<string> {
+  identity ??= findIdentity();
+  return identity;
 }
 
 /** This process as a host. */

@@ -6,6 +6,7 @@ import { IoMap } from '../io/io-map.ts';
 import type { InitialState } from '../loaders/initial-state.ts';
 import type { RestoreOptions } from '../snapshot/snapshot.ts';
 import type { MachineTranslation } from '../translation.ts';
+import type { VmModules } from '../vm/options.ts';
 import type { Vcpu } from '../vm/vcpu.ts';
 import { Vm } from '../vm/vm.ts';
 import { attachBareDevices, type BareMachineDevices } from './bare.ts';
@@ -36,12 +37,7 @@ class BareMachine implements Machine {
   private readonly adaptsSlices: boolean;
   private slice: number;
 
-  constructor(
-    options: MachineOptions,
-    host: Host,
-    modules: { core: WebAssembly.Module; arithmetic: WebAssembly.Module },
-    translation: MachineTranslation | null,
-  ) {
+  constructor(options: MachineOptions, host: Host, modules: VmModules, translation: MachineTranslation | null) {
     this.host = host;
     this.translation = translation;
     this.adaptsSlices = options.engine === 'auto';

@@ -3,6 +3,7 @@
  * from the machine's own code, which is long, so that it can begin before that is loaded.
  */
 import type { Host } from '../hosts/host.ts';
+import { knownPatterns } from '../known-patterns.ts';
 import { MachineTranslation } from '../translation.ts';
 import type { VmModules } from '../vm/options.ts';
 import type { MachineOptions } from './machine.ts';
@@ -21,10 +22,11 @@ export async function prepareMachine(options: MachineOptions, host: Host): Promi
     const lapic = machine === 'bare' ? 'hidden' : 'visible';
     lacks = chooseCpu({ cpus, cpuid, lapic, ...(cpu && { model: cpu }) }).model.lacks;
   }
-  const [translation, core, arithmetic] = await Promise.all([
+  const [translation, core, arithmetic, patterns] = await Promise.all([
     MachineTranslation.start({ ...options, lacks }, host),
     host.readModule('core.wasm'),
     host.readModule('softfloat.wasm'),
+    knownPatterns(host),
   ]);
-  return { translation, core, arithmetic };
+  return { translation, core, arithmetic, patterns };
 }

@@ -14,6 +14,7 @@ import { IoMap } from '../io/io-map.ts';
 import type { InitialState } from '../loaders/initial-state.ts';
 import type { RestoreOptions } from '../snapshot/snapshot.ts';
 import type { MachineTranslation } from '../translation.ts';
+import type { VmModules } from '../vm/options.ts';
 import { longestTurn, turnLength } from '../vm/turns.ts';
 import type { Vcpu } from '../vm/vcpu.ts';
 import { Vm } from '../vm/vm.ts';
@@ -49,7 +50,7 @@ export class PcMachine implements Machine {
   private readonly devices: PcDevices;
   private readonly options: MachineOptions;
   private readonly host: Host;
-  private readonly modules: { core: WebAssembly.Module; arithmetic: WebAssembly.Module };
+  private readonly modules: VmModules;
   private readonly translation: MachineTranslation | null;
   private readonly time: VmTime;
   /** What a snapshot keeps besides processors and devices. */
@@ -70,12 +71,7 @@ export class PcMachine implements Machine {
   private loaded = false;
   private wake: (() => void) | null = null;
 
-  constructor(
-    options: MachineOptions,
-    host: Host,
-    modules: { core: WebAssembly.Module; arithmetic: WebAssembly.Module },
-    translation: MachineTranslation | null,
-  ) {
+  constructor(options: MachineOptions, host: Host, modules: VmModules, translation: MachineTranslation | null) {
     if (options.memory > mostMemory) {
       throw new ConfigurationError(
         'bad-memory-size',

@@ -1,5 +1,6 @@
 /** What a VM is made from. */
 import type { TranslatorParts } from '../../jit/translator.ts';
+import type { KnownPatterns } from '../../src/execute/known-patterns.ts';
 import type { MmioHandler } from '../../src/mmu/physical-memory.ts';
 import type { CpuModelName } from '../../src/system/cpu-models.ts';
 import type { CpuidPolicy } from '../../src/system/cpuid-policy.ts';
@@ -15,6 +16,8 @@ export interface VmModules {
   readonly core: WebAssembly.Module;
   /** `dist/softfloat.wasm`: exact floating point. */
   readonly arithmetic: WebAssembly.Module;
+  /** `dist/patterns.bin`: what common instructions look like to the interpreter; without, each vCPU learns it by itself. */
+  readonly patterns?: KnownPatterns | null;
 }
 
 /** What a VM is made from. */

@@ -1,5 +1,6 @@
 /** What a vCPU is made from. */
 import type { Contexts } from '../../src/execute/context.ts';
+import type { KnownPatterns } from '../../src/execute/known-patterns.ts';
 import type { PhysicalMemory } from '../../src/mmu/physical-memory.ts';
 import type { ApicBus } from '../../src/system/apic-bus.ts';
 import type { ApicClock } from '../../src/system/apic-timer.ts';
@@ -37,6 +38,8 @@ export interface VcpuParts {
   readonly contexts: Contexts;
   readonly core: WebAssembly.Module;
   readonly arithmetic: WebAssembly.Exports;
+  /** Patterns of instructions that come with the build. */
+  readonly patterns: KnownPatterns | null;
   readonly ports: Ports;
   readonly tsc: TimeStampCounter;
   /** Keeps time for entries, and is the counter unless that is the embedder's own. */

@@ -165,6 +165,7 @@ export class Vcpu implements Processor, ApicListener, TimedVcpu {
       table: this.table,
       coreModule: parts.core,
       arithmetic: parts.arithmetic,
+      patterns: parts.patterns,
       contexts: parts.contexts,
       code: this.code,
       directPort: (request) => portDirectly(this.cpu.processor, request),

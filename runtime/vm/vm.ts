@@ -27,6 +27,7 @@ import {
   type ProgramParts,
   type ProgramRange,
 } from '../io/program.ts';
+import { knownPatterns } from '../known-patterns.ts';
 import type { InitialState } from '../loaders/initial-state.ts';
 import { RemoteRegions } from '../remote/remote-regions.ts';
 import { inherit } from '../snapshot/fork.ts';
@@ -147,13 +148,14 @@ export class Vm {
   static async create(options: VmCreation, host: Host): Promise<Vm> {
     const { engine = 'auto', x87 = 'exact', cache = null, model, ...others } = options;
     const { lacks } = chooseCpu(options).model;
-    const [translation, core, arithmetic] = await Promise.all([
+    const [translation, core, arithmetic, patterns] = await Promise.all([
       MachineTranslation.start({ engine, x87, cache, cpus: options.cpus, lacks, ...(model && { cpu: model }) }, host),
       host.readModule('core.wasm'),
       host.readModule('softfloat.wasm'),
+      knownPatterns(host),
     ]);
     try {
-      const modules = { core, arithmetic };
+      const modules = { core, arithmetic, patterns };
       const translate = translation?.forVm ?? false;
       return new Vm({ ...others, x87, ...(model && { model }), modules, translate }, translation, host);
     } catch (error) {
@@ -235,6 +237,7 @@ export class Vm {
           contexts: this.contexts,
           core: modules.core,
           arithmetic,
+          patterns: modules.patterns ?? null,
           ports: options.ports ?? this.io.ports,
           tsc: counter === undefined ? this.time : counterOf(counter),
           time: this.time,

@@ -10,6 +10,7 @@ import type { Context } from './context.ts';
 import { type EncodedBlock, encodeBlock } from './encode.ts';
 import { type Block, type BlockFailure, interpreterBlock, linearOf } from './frontend.ts';
 import { InternalError } from './internal-error.ts';
+import type { KnownPatterns } from './known-patterns.ts';
 import { hotThreshold } from './leave.ts';
 import type { Processor } from './processor.ts';
 import { QuickBlocks } from './quick-blocks.ts';
@@ -55,7 +56,8 @@ export class BlockMaker {
   private readonly code: CodeMemory;
   private readonly pages: CodePages;
 
-  constructor(processor: Processor, code: CodeMemory, pages: CodePages) {
+  constructor(processor: Processor, code: CodeMemory, pages: CodePages, patterns: KnownPatterns | null) {
+    if (patterns !== null) this.quick.use(patterns);
     this.processor = processor;
     this.code = code;
     this.pages = pages;

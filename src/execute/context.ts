@@ -121,7 +121,8 @@ export class Contexts {
     u32[CONTEXT] = context.id;
     return context;
   }
-  private flatOf(bits: number): Context {
+  /** The flat context with these mode bits, one less than its number. */
+  flatOf(bits: number): Context {
     let context = this.flat.get(bits);
     if (context === undefined) this.flat.set(bits, (context = this.make(bits, 0, 0xffffffff)));
     return context;

@@ -1,6 +1,7 @@
 /** What an engine is made from. */
 import type { CodeMemory } from './code-memory.ts';
 import type { Contexts } from './context.ts';
+import type { KnownPatterns } from './known-patterns.ts';
 import type { Processor } from './processor.ts';
 
 /** The exports of the core module. */
@@ -16,6 +17,8 @@ export interface EngineParts {
   readonly coreModule: WebAssembly.Module;
   /** Exports of the arithmetic library. */
   readonly arithmetic: WebAssembly.Exports;
+  /** Patterns of instructions that come with the build. */
+  readonly patterns: KnownPatterns | null;
   readonly contexts: Contexts;
   readonly code: CodeMemory;
   /** A port access of a region's own; request and answer as in src/system/direct-port.ts. */

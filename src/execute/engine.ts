@@ -109,7 +109,7 @@ export class Engine {
     this.profile = new JumpProfile(this.state);
     this.overwrite = new SelfOverwrite(code, this.state);
     this.pages = new CodePages(processor, this.breakpoints);
-    this.maker = new BlockMaker(processor, code, this.pages);
+    this.maker = new BlockMaker(processor, code, this.pages, parts.patterns);
     processor.mmu.onFlush = (scope) => this.flushJumps(scope);
     const { mmu } = processor;
     const address = this.state.u32;

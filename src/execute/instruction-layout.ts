@@ -74,8 +74,9 @@ export class InstructionLayout {
   immediateBytes = 0;
   /** As in Insn. */
   relativeAt = 0;
+  relativeBytes = 0;
 
-  private readonly long: boolean;
+  readonly long: boolean;
   private readonly decode: Decode;
   /** By prefixes and opcode: 1 = has no ModRM byte, 2 = has one, 0 = not known yet. */
   readonly modrms = new Uint8Array(1 << 13);
@@ -132,6 +133,7 @@ export class InstructionLayout {
     this.fieldCount = 0;
     this.displacementBytes = 0;
     this.relativeAt = 0;
+    this.relativeBytes = 0;
     this.isAbsolute = false;
     if ((facts & fact.opcode) !== 0)
       this.add(opcode & 7, rex & 1, opcodeAt - at, 0, rex === 0 && (facts & fact.opcodeByte) !== 0);
@@ -156,8 +158,10 @@ export class InstructionLayout {
           } else this.add(sib & 7, rex & 1, p - 1 - at, 0, false);
         } else if (mod === 0 && rm === RBP) {
           this.displacementBytes = 4;
-          if (long) this.relativeAt = p - at;
-          else this.isAbsolute = true;
+          if (long) {
+            this.relativeAt = p - at;
+            this.relativeBytes = 4;
+          } else this.isAbsolute = true;
         } else this.add(rm, rex & 1, modrmAt, 0, false);
         this.displacementAt = p - at;
         p += this.displacementBytes;
@@ -170,8 +174,11 @@ export class InstructionLayout {
       this.isAbsolute = true;
     }
     this.immediateAt = (facts & fact.openImmediate) === 0 ? 0 : p - at;
-    if ((facts & fact.relative) !== 0) this.relativeAt = p - at;
     this.immediateBytes = facts & immediateMask;
+    if ((facts & fact.relative) !== 0) {
+      this.relativeAt = p - at;
+      this.relativeBytes = this.immediateBytes;
+    }
     p += this.immediateBytes;
     this.length = p - at;
     return p <= end;

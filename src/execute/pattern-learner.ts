@@ -9,6 +9,7 @@ import type { Context } from './context.ts';
 import { blockHeaderBytes, type EncodedBlock } from './encode.ts';
 import { immediatePlaces } from './encode-fusions.ts';
 import { InstructionLayout } from './instruction-layout.ts';
+import { classOf } from './places.ts';
 import { kindAt } from './records.ts';
 import type { Template, Templates } from './templates.ts';
 
@@ -65,6 +66,11 @@ const displacements8 = [0x35, 0xb4] as const;
 const displacements = [0x12345000, 0x21654327] as const;
 const immediates8 = [0x56, 0x2b] as const;
 const immediates = [0x16345674, 0x2b65432a] as const;
+/**
+ * Stand for what counts from the instruction's place: the first that leads to the same kind of place as the instruction's
+ * own does, if it has four bytes.
+ */
+const relatives = [0x1230, 0x7f00_1230, -0x7f00_1230] as const;
 const SIGN = 0x8000_0000;
 
 const signed8 = (bytes: Uint8Array, at: number): number => (bytes[at]! << 24) >> 24;
@@ -122,7 +128,7 @@ export class PatternLearner {
   learn(context: Context, ip: number, bytes: Uint8Array, at: number, available: number): Pattern | null {
     this.isPeculiar = true;
     if (!this.layout.find(bytes, at, available)) return null;
-    this.normalise(bytes, at);
+    this.normalise(ip, bytes, at);
     let observed = this.observed.get(context);
     if (observed === undefined) this.observed.set(context, (observed = observe(context)));
     observed.isPeculiar = false;
@@ -132,13 +138,14 @@ export class PatternLearner {
   }
 
   /** Writes the instruction as the pattern has it. */
-  private normalise(bytes: Uint8Array, at: number): void {
+  private normalise(ip: number, bytes: Uint8Array, at: number): void {
     const { layout, first, second, actual, isByte } = this;
     const { length, fields, fieldCount, rexAt, displacementAt, isAbsolute } = layout;
     this.displacement = this.openDisplacement(bytes, at);
     this.immediate = this.openImmediate(bytes, at);
     const { displacementBytes, immediateAt } = layout;
     for (let i = 0; i < length; i++) first[i] = second[i] = bytes[at + i]!;
+    if (layout.relativeBytes === 4) this.lead(ip);
     this.count = 0;
     for (let i = 0; i < fieldCount; i++) {
       const { number, byte } = fields[i]!;
@@ -179,6 +186,18 @@ export class PatternLearner {
         write32(second, immediateAt, immediates[1] | sign);
       }
     }
+  }
+  private lead(ip: number): void {
+    const { first, second, layout } = this;
+    const { long, length, relativeAt } = layout;
+    const kindOf = (relative: number): number => {
+      const target = ip + length + relative;
+      return classOf(long ? target : target >>> 0, long);
+    };
+    const own = signed32(first, relativeAt);
+    const relative = relatives.find((n) => kindOf(n) === kindOf(own)) ?? own;
+    write32(first, relativeAt, relative);
+    write32(second, relativeAt, relative);
   }
   /** The displacement; 0, which means something special, is not left open. */
   private openDisplacement(bytes: Uint8Array, at: number): number {

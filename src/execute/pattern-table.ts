@@ -3,6 +3,7 @@
  * beginning can take them as they are.
  */
 import type { Pattern } from './pattern-learner.ts';
+import { kindAt } from './records.ts';
 
 /** Words of an entry: what it is found by, and what there is. */
 export const entryWords = 8;
@@ -112,6 +113,23 @@ export class PatternTable {
     this.data = grown(data, data.length + (1 << 13));
     this.count = entries.length / entryWords;
     this.used = data.length;
+  }
+
+  /** Which words of `data` are numbers of helpers. */
+  helperNumbers(): number[] {
+    const { data, entries } = this;
+    const found: number[] = [];
+    for (let n = 0; n < this.count; n++) {
+      const first = entries[n * entryWords + entry.first]!;
+      const end = first + (entries[n * entryWords + entry.shape]! & shape.count);
+      for (let at = first; at < end; ) {
+        const { parts, bytes } = kindAt(data[at]! & 0xffff);
+        for (const { kind, immediates } of parts)
+          if (kind.op === 'call' || kind.op === 'call.if') found.push(at + (immediates[0]! >> 2));
+        at += bytes >> 2;
+      }
+    }
+    return found;
   }
 
   private enter(number: number): void {

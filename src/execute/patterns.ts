@@ -1,7 +1,7 @@
 /**
  * Instructions that differ only in their registers, their displacement or their immediate have records that differ only
  * there: a pattern holds the records of one of them, and where these things stand in them. What a guest executes are a few
- * thousand patterns (quick-blocks.ts).
+ * thousand patterns (quick-blocks.ts); those that most guests have come with the build (known-patterns.ts).
  *
  * A pattern is one of instructions whose registers are equal where its own are, and serves none with a register that it
  * uses by itself (CL of a shift). Numbers that recording may make something else of (a displacement of 0; immediates that
@@ -14,16 +14,19 @@
 import type { Decode } from '../isa/decode.ts';
 import type { Context } from './context.ts';
 import { fact, type InstructionLayout, immediateMask, noOpcode, unknown } from './instruction-layout.ts';
+import type { KnownTable } from './known-patterns.ts';
 import { type InstructionEncoder, PatternLearner, registers } from './pattern-learner.ts';
 import { entry, entryWords, fieldWord, numberWord, open, PatternTable, shape } from './pattern-table.ts';
 import { classOf } from './places.ts';
 
 /**
- * Modes (quick-blocks.ts) of patterns that hold in every context with the same code and stack: at every kind of place, and
- * at one.
+ * Where patterns hold: in every context with the same code and stack, at every kind of place (places.ts) or at one; in one
+ * mode (quick-blocks.ts), at every kind of place or at one. At one means: where such an instruction leads to such a kind of
+ * place, which are four bits. The last one is below the others.
  */
-const everyMode = 1 << 20;
-const everyContext = everyMode + 4;
+const everyMode = 1 << 28;
+const everyContext = everyMode + 16;
+const everyPlace = 1 << 29;
 
 /** Instead of a pattern: the instruction has to be encoded by itself. */
 export const noPattern = -1;
@@ -50,6 +53,8 @@ const lastAreSame = 4;
 export class Patterns {
   /** Its word {@link shape}: of the pattern that was used last. */
   shape = 0;
+  /** The pattern that was learned last depends on the kind of place, and on nothing else. */
+  learnedByPlace = false;
   readonly table = new PatternTable();
   readonly layout: InstructionLayout;
   private readonly learner: PatternLearner;
@@ -59,6 +64,26 @@ export class Patterns {
     this.learner = new PatternLearner(encoder, decode, long);
     this.layout = this.learner.layout;
     this.long = long;
+  }
+
+  /** Takes what is known, before anything was learned. @param numbers of the helpers that it knows by name */
+  use(known: KnownTable, numbers: readonly number[]): void {
+    const { table, layout } = this;
+    table.use(known);
+    for (let i = 0; i < known.calls.length; i += 2) table.data[known.calls[i]!] = numbers[known.calls[i + 1]!]!;
+    for (let i = 0; i < known.modrms.length; i += 2) layout.modrms[known.modrms[i]!] = known.modrms[i + 1]!;
+    for (let i = 0; i < known.facts.length; i += 2) layout.facts[known.facts[i]!] = known.facts[i + 1]!;
+  }
+  /** What {@link use} takes. */
+  known(kind: string): KnownTable {
+    const { table, layout } = this;
+    return {
+      kind,
+      ...table.arrays,
+      modrms: pairs(layout.modrms),
+      facts: pairs(layout.facts),
+      calls: Int32Array.from(table.helperNumbers().flatMap((at) => [at, table.data[at]!])),
+    };
   }
 
   /** Forgets everything if it has become too much; only between blocks. */
@@ -270,15 +295,29 @@ export class Patterns {
     c |= sib | ((facts & immediateMask) << 15) | ((facts >> 5) << 19);
     a |= ((closed & 15) << 5) | (rex === 0 ? 0 : 1 << 9) | (map << 10) | (opcode << 11) | (modrm << 19);
 
+    let here = ((mode & ~3) << 2) | ((mode & 3) << 2) | (mode & 3);
+    let relative = 0;
+    if (relativeAt !== 0) {
+      const from = at + relativeAt;
+      relative =
+        (facts & fact.relative) !== 0 && immediateBytes === 1
+          ? (bytes[from]! << 24) >> 24
+          : bytes[from]! | (bytes[from + 1]! << 8) | (bytes[from + 2]! << 16) | (bytes[from + 3]! << 24);
+      const target = ip + (p - at) + relative;
+      const kindThere = classOf(long ? target : target >>> 0, long);
+      if (kindThere < 0) return notHere;
+      here = (here & ~12) | (kindThere << 2);
+    }
+
     const { table } = this;
     let found = table.find(a, b, c);
-    const here = everyContext + (mode & 3);
     while (found >= 0) {
       const where = table.entries[found + entry.mode]!;
-      if (where === everyMode || where === here || where === mode) break;
+      if (where === everyMode || where === everyContext + (here & 15)) break;
+      if (where === here || where === everyPlace + (here >> 4)) break;
       found = (table.entries[found + entry.next]! - 1) * entryWords;
     }
-    if (found < 0) found = this.learn(context, ip, bytes, at, available, mode, a, b, c);
+    if (found < 0) found = this.learn(context, ip, bytes, at, available, here, a, b, c);
     const { entries, data } = table;
     const packed = entries[found + entry.shape]!;
     const opens = entries[found + entry.open]!;
@@ -309,26 +348,13 @@ export class Patterns {
     }
     this.shape = packed;
     const sums = opens >>> open.fieldsShift;
-    return sums === 0 || this.place(from, sums, ip, bytes, at + relativeAt, words, to) ? count : notHere;
+    return sums === 0 || this.place(from, sums, ip, relative, words, to) ? count : notHere;
   }
 
   /** Fills in what depends on the instruction's place. */
-  private place(
-    from: number,
-    count: number,
-    ip: number,
-    bytes: Uint8Array,
-    at: number,
-    words: Int32Array,
-    to: number,
-  ): boolean {
+  private place(from: number, count: number, ip: number, relative: number, words: Int32Array, to: number): boolean {
     const { long } = this;
     const { data } = this.table;
-    const relativeBytes = (this.shape >> shape.relativeBytesShift) & 7;
-    let relative = 0;
-    if (relativeBytes === 1) relative = (bytes[at]! << 24) >> 24;
-    else if (relativeBytes === 4)
-      relative = bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
     for (let n = 0; n < count; n++) {
       const field = data[from + n * 2]!;
       let value = ip + data[from + n * 2 + 1]! + ((field & fieldWord.relative) === 0 ? 0 : relative);
@@ -347,18 +373,24 @@ export class Patterns {
     bytes: Uint8Array,
     at: number,
     available: number,
-    mode: number,
+    here: number,
     a: number,
     b: number,
     c: number,
   ): number {
     const { learner } = this;
     const pattern = learner.learn(context, ip, bytes, at, available);
-    let where = mode;
-    if (!learner.isPeculiar) {
-      const isPlaced = pattern === null || pattern.template.fields !== null;
-      where = isPlaced ? everyContext + (mode & 3) : everyMode;
-    }
+    const isPlaced = pattern === null || pattern.template.fields !== null;
+    let where = isPlaced ? here : everyPlace + (here >> 4);
+    if (!learner.isPeculiar) where = isPlaced ? everyContext + (here & 15) : everyMode;
+    this.learnedByPlace = isPlaced && !learner.isPeculiar;
     return this.table.add(a, b, c, where, pattern);
   }
+}
+
+/** Index and value of what is not 0, by turns. */
+function pairs(values: Uint8Array | Int16Array): Int32Array {
+  const found: number[] = [];
+  for (const [index, value] of values.entries()) if (value !== 0) found.push(index, value);
+  return Int32Array.from(found);
 }

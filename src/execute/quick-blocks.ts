@@ -11,6 +11,7 @@ import type { Context } from './context.ts';
 import { blockHeaderBytes, type EncodedBlock, encodeBlock, type HelperIndex } from './encode.ts';
 import { immediatePlaces } from './encode-fusions.ts';
 import { maximumInstructions, recordInstruction } from './frontend.ts';
+import type { KnownPatterns } from './known-patterns.ts';
 import type { InstructionEncoder } from './pattern-learner.ts';
 import { shape } from './pattern-table.ts';
 import { noPattern, notHere, Patterns } from './patterns.ts';
@@ -43,6 +44,7 @@ export class QuickBlocks implements EncodedBlock, InstructionEncoder {
   /** By what contexts must have in common to share them. */
   private readonly patternsOf = new Map<string, Patterns>();
   private patterns: Patterns | null = null;
+  private knownPatterns: KnownPatterns | null = null;
   /** Contexts by what records depend on; contexts that differ only in CS have the same. */
   private readonly modes = new Map<string, number>();
   private readonly modeOf = new WeakMap<Context, number>();
@@ -152,8 +154,31 @@ export class QuickBlocks implements EncodedBlock, InstructionEncoder {
   private patternsFor({ codeSize, stackSize, lacks }: Context): Patterns {
     const key = `${codeSize} ${stackSize} ${lacks.join()}`;
     let patterns = this.patternsOf.get(key);
-    if (patterns === undefined) this.patternsOf.set(key, (patterns = new Patterns(this, this.decode, codeSize === 64)));
+    if (patterns === undefined) {
+      this.patternsOf.set(key, (patterns = new Patterns(this, this.decode, codeSize === 64)));
+      const known = this.knownPatterns?.tables.find(({ kind }) => kind === key);
+      if (known !== undefined) patterns.use(known, this.knownPatterns!.helperNames.map(this.helper));
+    }
     return patterns;
+  }
+
+  /** Patterns that are known from the beginning. Nothing was made so far. */
+  use(known: KnownPatterns): void {
+    if (this.modes.size > 0) throw new Error('quick blocks: known patterns come too late');
+    for (const mode of known.modes) this.modes.set(mode, this.modes.size);
+    this.knownPatterns = known;
+  }
+  /** All that were learned. @param helperNames by the helpers' numbers */
+  known(helperNames: readonly string[]): KnownPatterns {
+    const tables = Array.from(this.patternsOf, ([kind, patterns]) => patterns.known(kind));
+    return { modes: [...this.modes.keys()], helperNames, tables };
+  }
+  /** A pattern was learned since it was asked last that depends on the kind of place, and on nothing else. */
+  takeLearnedByPlace(): boolean {
+    const { patterns } = this;
+    const was = patterns?.learnedByPlace === true;
+    if (was) patterns.learnedByPlace = false;
+    return was;
   }
 
   private writeWide(at: number, value: number): void {
