@@ -96,6 +96,11 @@ const patience = 200_000;
 const moreEntries = 3000;
 /** Instructions of a region that takes the compiler as long as that. */
 const ordinarySize = 64;
+/**
+ * What a region that does not fit is worth, in interpreted instructions between two requests: it runs all the same, and what
+ * is interpreted in loops goes first.
+ */
+const againHeat = 100_000;
 /** Translated in a way that does not fit, a region is left for the interpreter: times until the compiler is loaded. */
 const leavePatience = 3000;
 /** A region that refuses to run has all its instructions interpreted. */
@@ -453,21 +458,22 @@ export class Translator implements Regions {
       },
     });
   }
-  /** Instructions that were interpreted at a place since it was last looked at: most for a region that does not fit. */
+  /** What a place is worth: instructions that were interpreted there since it was last looked at, and {@link againHeat}. */
   private heat(waiting: Waiting): number {
-    if (waiting.again) return Number.MAX_VALUE;
+    return Math.max(waiting.again ? againHeat : 0, this.interpretedAt(waiting));
+  }
+  private interpretedAt(waiting: Waiting): number {
     const { code } = this.parts;
     const [, page] = waiting.physical;
     let block = code.find(waiting.context.id, waiting.key, false) ?? null;
     while (block !== null && block.physical - (block.physical % 4096) !== page) block = block.other;
     if (block === null) return 0;
-    const isNew = waiting.entries === null;
-    const before = waiting.entries ?? hotThreshold - neverAgain;
+    const before = waiting.entries ?? hotThreshold - neverAgain - 1; // the first time it is worth something at least
     const now = code.entriesOf(block);
     waiting.entries = now;
     // What was made or counted anew meanwhile begins at 0.
     const entries = now < before || (before < 0 && now >= 0) ? now : now - before;
-    return (isNew ? entries + 1 : entries) * block.instructions;
+    return entries * block.instructions;
   }
 
   /** Installs what was made of a snapshot. False if the code is not what it was. */

@@ -9,6 +9,8 @@ import type { Regions } from './regions.ts';
 const COUNT = offsetOf('profileCount') >> 2;
 /** A profile is looked at after 2^28 indirect jumps at the latest. */
 const maximumPatience = 2 ** 18;
+/** What came of the last one is being translated: so many rings pass by meanwhile, for as long as that takes at least. */
+const fruitfulPatience = 64;
 
 export class JumpProfile {
   private readonly state: CpuState;
@@ -21,7 +23,7 @@ export class JumpProfile {
   taken(regions: Regions | null): void {
     const { buffer, base, i32 } = this.state;
     const fruitful = regions?.profile(new BigInt64Array(buffer, base + profileOffset, profileEntries * 2)) === true;
-    this.patience = fruitful ? 1 : Math.min(this.patience * 2, maximumPatience);
+    this.patience = fruitful ? fruitfulPatience : Math.min(this.patience * 2, maximumPatience);
     i32[COUNT] = profileEntries * (1 - this.patience);
   }
 }
