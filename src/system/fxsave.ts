@@ -14,18 +14,19 @@ export const MXCSR_AT = 24;
 export const VECTORS_AT = 160;
 export const MXCSR_MASK = 0xffff;
 
+/** Words of the state's registers, and offsets of the first x87 and the first xmm one. */
 const word = (name: string) => offsetOf(name) >> 2;
-const FCW = word('fcw');
-const FSW = word('fsw');
-const FTW = word('ftw');
-const FOP = word('fop');
-const FIP = word('fip');
-const FDP = word('fdp');
-const FCS = word('fcs');
-const FDS = word('fds');
-const MXCSR = word('mxcsr');
-const FPR = offsetOf('fpr0');
-const XMM = offsetOf('xmm0');
+export const FCW = word('fcw');
+export const FSW = word('fsw');
+export const FTW = word('ftw');
+export const FOP = word('fop');
+export const FIP = word('fip');
+export const FDP = word('fdp');
+export const FCS = word('fcs');
+export const FDS = word('fds');
+export const MXCSR = word('mxcsr');
+export const FPR = offsetOf('fpr0');
+export const XMM = offsetOf('xmm0');
 if (offsetOf('fpr7') !== FPR + 7 * 16 || offsetOf('xmm15') !== XMM + 15 * 16)
   throw new Error('fxsave: the registers do not stand in their order');
 /** FCW after FNINIT, and in the initial configuration. */

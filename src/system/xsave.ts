@@ -8,7 +8,26 @@ import { lowOf, moved } from '../mmu/linear.ts';
 import { offsetOf } from '../state/layout.ts';
 import { NM } from '../state/vectors.ts';
 import { GuestFault, generalProtection, undefinedOpcode } from './fault.ts';
-import { FCW_INITIAL, FXSAVE_BYTES, MXCSR_AT, MXCSR_MASK, restoreX87, saveX87, VECTORS_AT } from './fxsave.ts';
+import {
+  FCS,
+  FCW,
+  FCW_INITIAL,
+  FDP,
+  FDS,
+  FIP,
+  FOP,
+  FPR,
+  FSW,
+  FTW,
+  FXSAVE_BYTES,
+  MXCSR,
+  MXCSR_AT,
+  MXCSR_MASK,
+  restoreX87,
+  saveX87,
+  VECTORS_AT,
+  XMM,
+} from './fxsave.ts';
 import { CR0_TS, CR4_OSXSAVE, type Processor } from './processor.ts';
 import { checkRange } from './segments.ts';
 
@@ -38,18 +57,7 @@ const MXCSR_RESET = 0x1f80;
 
 const word = (name: string) => offsetOf(name) >> 2;
 const XCR0 = word('xcr0');
-const FCW = word('fcw');
-const FSW = word('fsw');
-const FTW = word('ftw');
-const FOP = word('fop');
-const FIP = word('fip');
-const FDP = word('fdp');
-const FCS = word('fcs');
-const FDS = word('fds');
-const MXCSR = word('mxcsr');
 const PKRU_AT = word('pkru');
-const XMM = offsetOf('xmm0');
-const FPR = offsetOf('fpr0');
 /** Upper halves of the ymm registers, one behind the other. */
 const HIGH = offsetOf('ymmHigh0');
 if (offsetOf('ymmHigh15') !== HIGH + 15 * 16) throw new Error('xsave: the registers do not stand in their order');
