@@ -13,7 +13,7 @@ const RBP = 5;
 /** Facts of instructions with the same opcode, prefixes, ModRM.reg and kind of operand, as bits; `immediateBytes` below them. */
 export const fact = {
   known: 1 << 4,
-  /** The immediate is one operand, a number of four bytes or of one. */
+  /** The immediate is one operand, a number of four bytes, of one or of eight. */
   openImmediate: 1 << 5,
   /** The immediate's bytes count from the next instruction on. */
   relative: 1 << 6,
@@ -31,6 +31,9 @@ export const immediateMask = 15;
 /** Instead of facts: there is nothing to know of such instructions. */
 export const unknown = -1;
 
+/** Prefixes that name a segment. */
+const isSegment = new Uint8Array(256);
+for (const byte of [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65]) isSegment[byte] = 1;
 /** Prefixes but REX, and bytes that begin with VEX: none of them is an opcode here. */
 export const noOpcode = new Uint8Array(256);
 for (const byte of [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3, 0xc4, 0xc5]) noOpcode[byte] = 1;
@@ -69,7 +72,7 @@ export class InstructionLayout {
   displacementBytes = 0;
   /** No register is added to it. */
   isAbsolute = false;
-  /** Of an immediate that is a number of four bytes or of one; 0 = none. */
+  /** Of an immediate that is a number of four bytes, of one or of eight; 0 = none. */
   immediateAt = 0;
   immediateBytes = 0;
   /** As in Insn. */
@@ -102,7 +105,7 @@ export class InstructionLayout {
       if (opcode === 0x66 || opcode === 0xf2 || opcode === 0xf3) {
         if (prefix !== 0) return false;
         prefix = opcode === 0x66 ? 1 : opcode === 0xf3 ? 2 : 3;
-      } else if (opcode !== 0xf0 && opcode !== 0x64 && opcode !== 0x65) break;
+      } else if (opcode !== 0xf0 && !isSegment[opcode]) break;
     }
     if (long && (opcode & 0xf0) === 0x40) {
       if (p >= end) return false;
@@ -227,7 +230,8 @@ export class InstructionLayout {
     if (behind.length === 0 ? bytesBehind !== 0 : bytesBehind === 0) return unknown;
     if (behind[0]?.source === 'relative') facts |= fact.relative;
     else if (form.moffs) facts |= fact.moffs;
-    else if (bytesBehind === 4 || (bytesBehind === 1 && takesAnyImmediate(form))) facts |= fact.openImmediate;
+    else if (bytesBehind === 4 || bytesBehind === 8 || (bytesBehind === 1 && takesAnyImmediate(form)))
+      facts |= fact.openImmediate;
     for (const [i, { source, file }] of form.operands.entries()) {
       const operand = operands[i]!;
       if (file !== 'general' || operand.kind !== 'register') continue;

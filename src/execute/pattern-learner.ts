@@ -32,7 +32,7 @@ export interface InstructionEncoder {
 /** A number in a pattern's records: the displacement or the immediate, and something added to it. */
 export interface PlacedNumber {
   readonly word: number;
-  readonly isImmediate: boolean;
+  readonly part: 'displacement' | 'immediate' | 'high';
   readonly addend: number;
 }
 /** What instructions that differ only in registers, displacement and immediate have in common. */
@@ -66,6 +66,8 @@ const displacements8 = [0x35, 0xb4] as const;
 const displacements = [0x12345000, 0x21654327] as const;
 const immediates8 = [0x56, 0x2b] as const;
 const immediates = [0x16345674, 0x2b65432a] as const;
+/** Upper halves of those of eight bytes. */
+const highs = [0x5a3c_1235, 0x9182_7364] as const;
 /**
  * Stand for what counts from the instruction's place: the first that leads to the same kind of place as the instruction's
  * own does, if it has four bytes.
@@ -74,7 +76,7 @@ const relatives = [0x1230, 0x7f00_1230, -0x7f00_1230] as const;
 const SIGN = 0x8000_0000;
 
 const signed8 = (bytes: Uint8Array, at: number): number => (bytes[at]! << 24) >> 24;
-const signed32 = (bytes: Uint8Array, at: number): number =>
+export const signed32 = (bytes: Uint8Array, at: number): number =>
   bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
 const signedOf = (bytes: Uint8Array, at: number, count: number): number =>
   count === 1 ? signed8(bytes, at) : signed32(bytes, at);
@@ -182,8 +184,11 @@ export class PatternLearner {
         first[immediateAt] = immediates8[0] | (sign >>> 24);
         second[immediateAt] = immediates8[1] | (sign >>> 24);
       } else {
-        write32(first, immediateAt, immediates[0] | sign);
-        write32(second, immediateAt, immediates[1] | sign);
+        const isWide = layout.immediateBytes === 8;
+        write32(first, immediateAt, immediates[0] | (isWide ? 0 : sign));
+        write32(second, immediateAt, immediates[1] | (isWide ? 0 : sign));
+        if (isWide) write32(first, immediateAt + 4, highs[0]);
+        if (isWide) write32(second, immediateAt + 4, highs[1]);
       }
     }
   }
@@ -213,6 +218,7 @@ export class PatternLearner {
     const { layout } = this;
     if (layout.immediateAt === 0) return 0;
     const n = signedOf(bytes, at + layout.immediateAt, layout.immediateBytes);
+    if (layout.immediateBytes === 8) return n;
     if (n === -1 || (n >= 0 && (n & (n + 1)) === 0)) layout.immediateAt = 0;
     return n;
   }
@@ -247,8 +253,8 @@ export class PatternLearner {
       words[at] = (half & 1) === 0 ? (words[at]! & ~0xffff) | offset : (words[at]! & 0xffff) | (offset << 16);
     }
     for (let i = 0; i < numbers.length; i++) {
-      const { word, isImmediate, addend } = numbers[i]!;
-      words[word] = (isImmediate ? immediate : displacement) + addend;
+      const { word, part, addend } = numbers[i]!;
+      words[word] = part === 'high' ? highs[1] : (part === 'immediate' ? immediate : displacement) + addend;
     }
   }
 
@@ -289,7 +295,8 @@ export class PatternLearner {
         displaced ??
         this.difference(layout.immediateAt, layout.immediateAt === 0 ? 0 : layout.immediateBytes, one, two);
       if (addend === null || (displaced === null && addend !== 0 && layout.immediateBytes !== 1)) return null;
-      numbers.push({ word, isImmediate: displaced === null, addend });
+      numbers.push({ word, part: displaced === null ? 'immediate' : 'displacement', addend });
+      if (displaced === null && layout.immediateBytes === 8) numbers.push({ word: word + 1, part: 'high', addend: 0 });
     }
     // A register that the pattern uses by itself may be one of those that stand for others: then it says nothing of these.
     for (let i = 0; i < count; i++)

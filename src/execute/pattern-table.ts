@@ -24,8 +24,8 @@ export const shape = {
  * and of sums with the instruction pointer follow the records; the latter two have two words each.
  */
 export const open = { own: 0xffff, placesShift: 16, numbersShift: 22, fieldsShift: 27, most: 31 } as const;
-/** First word of a number: index of the word, and whether it is the immediate. */
-export const numberWord = { index: 0xffff, immediate: 1 << 16 } as const;
+/** First word of a number: index of the word, and whether it is the immediate, or the upper half of one of eight bytes. */
+export const numberWord = { index: 0xffff, immediate: 1 << 16, high: 1 << 17 } as const;
 /** First word of a sum: index of the (low) word, and the properties of a PlacedField (templates.ts). */
 export const fieldWord = { index: 0xffff, wide: 1 << 16, relative: 1 << 17, kindShift: 18 } as const;
 
@@ -179,7 +179,10 @@ function pack(pattern: Pattern): { shape: number; open: number; words: readonly 
     words: [
       ...words,
       ...places,
-      ...numbers.flatMap(({ word, isImmediate, addend }) => [word | (isImmediate ? numberWord.immediate : 0), addend]),
+      ...numbers.flatMap(({ word, part, addend }) => [
+        word | (part === 'displacement' ? 0 : part === 'immediate' ? numberWord.immediate : numberWord.high),
+        addend,
+      ]),
       ...sums.flatMap(({ word, wide, relative, kind, addend }) => [
         word | (wide ? fieldWord.wide : 0) | (relative ? fieldWord.relative : 0) | (kind << fieldWord.kindShift),
         addend,

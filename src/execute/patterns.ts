@@ -15,7 +15,7 @@ import type { Decode } from '../isa/decode.ts';
 import type { Context } from './context.ts';
 import { fact, type InstructionLayout, immediateMask, noOpcode, unknown } from './instruction-layout.ts';
 import type { KnownTable } from './known-patterns.ts';
-import { type InstructionEncoder, PatternLearner, registers } from './pattern-learner.ts';
+import { type InstructionEncoder, PatternLearner, registers, signed32 } from './pattern-learner.ts';
 import { entry, entryWords, fieldWord, numberWord, open, PatternTable, shape } from './pattern-table.ts';
 import { classOf } from './places.ts';
 
@@ -35,14 +35,26 @@ export const notHere = -2;
 
 const RSP = 4;
 const RBP = 5;
-/** By prefix: the bit or number that stands for it in a key, and above it (<< 8) those that exclude it. */
-const prefixes = new Uint16Array(256);
-prefixes[0x66] = 1 | (3 << 8);
-prefixes[0xf3] = 2 | (3 << 8);
-prefixes[0xf2] = 3 | (3 << 8);
-prefixes[0xf0] = 4 | (4 << 8);
-prefixes[0x64] = 8 | (24 << 8);
-prefixes[0x65] = 16 | (24 << 8);
+/** Bits of a key that stand for segments. */
+const segments = 24 | (7 << 27);
+/** By prefix: the bit or number that stands for it in a key, and the bits that exclude it. */
+const prefixes = new Int32Array(256);
+const excludes = new Int32Array(256);
+for (const [prefix, bits, without] of [
+  [0x66, 1, 3],
+  [0xf3, 2, 3],
+  [0xf2, 3, 3],
+  [0xf0, 4, 4],
+  [0x64, 8, segments],
+  [0x65, 16, segments],
+  [0x26, 1 << 27, segments],
+  [0x2e, 2 << 27, segments],
+  [0x36, 3 << 27, segments],
+  [0x3e, 4 << 27, segments],
+] as const) {
+  prefixes[prefix] = bits;
+  excludes[prefix] = without;
+}
 
 /** How the registers of two and of three places are equal, in a key, and which registers there are. */
 const isPair = 1;
@@ -116,8 +128,8 @@ export class Patterns {
       opcode = bytes[p++]!;
       const prefix = prefixes[opcode]!;
       if (prefix === 0) break;
-      if ((a & (prefix >> 8)) !== 0) return noPattern;
-      a |= prefix & 0xff;
+      if ((a & excludes[opcode]!) !== 0) return noPattern;
+      a |= prefix;
     }
     if (long && (opcode & 0xf0) === 0x40) {
       if (p >= end) return noPattern;
@@ -239,6 +251,7 @@ export class Patterns {
     let c = 0;
     let displacement = 0;
     let immediate = 0;
+    let immediateHigh = 0;
     if ((facts & fact.moffs) !== 0) {
       displacementAt = immediateAt;
       displacementBytes = 4;
@@ -246,16 +259,17 @@ export class Patterns {
     } else if ((facts & fact.relative) !== 0) relativeAt = immediateAt - at;
     else if (immediateBytes !== 0) {
       if (immediateBytes === 1) immediate = (bytes[immediateAt]! << 24) >> 24;
-      else if (immediateBytes === 4)
-        immediate =
-          bytes[immediateAt]! |
-          (bytes[immediateAt + 1]! << 8) |
-          (bytes[immediateAt + 2]! << 16) |
-          (bytes[immediateAt + 3]! << 24);
+      else if (immediateBytes === 4) immediate = signed32(bytes, immediateAt);
       else if (immediateBytes === 2) immediate = bytes[immediateAt]! | (bytes[immediateAt + 1]! << 8);
-      else return noPattern;
+      else if (immediateBytes === 8) {
+        immediate = signed32(bytes, immediateAt);
+        immediateHigh = signed32(bytes, immediateAt + 4);
+        if (immediateHigh === immediate >> 31 || (facts & fact.openImmediate) === 0) return noPattern; // 32 bits hold it
+        c = 3 << 10;
+      } else return noPattern;
       // 0, -1 and masks of low bits are special.
-      if (
+      if (immediateBytes === 8) b = 0;
+      else if (
         (facts & fact.openImmediate) === 0 ||
         immediate === -1 ||
         (immediate >= 0 && (immediate & (immediate + 1)) === 0)
@@ -264,13 +278,7 @@ export class Patterns {
       else c = immediate < 0 ? 2 << 10 : 1 << 10;
     }
     if (displacementBytes !== 0) {
-      displacement =
-        displacementBytes === 1
-          ? (bytes[displacementAt]! << 24) >> 24
-          : bytes[displacementAt]! |
-            (bytes[displacementAt + 1]! << 8) |
-            (bytes[displacementAt + 2]! << 16) |
-            (bytes[displacementAt + 3]! << 24);
+      displacement = displacementBytes === 1 ? (bytes[displacementAt]! << 24) >> 24 : signed32(bytes, displacementAt);
       if (displacement !== 0) c |= isAbsolute && displacement < 0 ? 2 << 8 : 1 << 8; // 0 is special
     }
     // The same register in two places is one.
@@ -300,9 +308,7 @@ export class Patterns {
     if (relativeAt !== 0) {
       const from = at + relativeAt;
       relative =
-        (facts & fact.relative) !== 0 && immediateBytes === 1
-          ? (bytes[from]! << 24) >> 24
-          : bytes[from]! | (bytes[from + 1]! << 8) | (bytes[from + 2]! << 16) | (bytes[from + 3]! << 24);
+        (facts & fact.relative) !== 0 && immediateBytes === 1 ? (bytes[from]! << 24) >> 24 : signed32(bytes, from);
       const target = ip + (p - at) + relative;
       const kindThere = classOf(long ? target : target >>> 0, long);
       if (kindThere < 0) return notHere;
@@ -338,6 +344,7 @@ export class Patterns {
       const addend = data[from + 1]!;
       from += 2;
       if ((which & numberWord.immediate) !== 0) words[to + (which & numberWord.index)] = immediate + addend;
+      else if ((which & numberWord.high) !== 0) words[to + (which & numberWord.index)] = immediateHigh;
       else {
         const sum = displacement + addend;
         // No number becomes 0, or, of an absolute address, one of the other sign.

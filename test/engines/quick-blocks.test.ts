@@ -92,6 +92,8 @@ for (const mode of modes) {
 /** Bytes that mean something special to registers, addresses and numbers, and others. */
 const special = [0x00, 0x01, 0x03, 0x04, 0x05, 0x08, 0x24, 0x44, 0x45, 0x7f, 0x80, 0x84, 0x85, 0xc0, 0xe4, 0xff];
 
+const segmentPrefixes = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65];
+
 for (const mode of [64, 32] as const) {
   test(`whatever registers and numbers an instruction names in ${mode}-bit mode, it has the records of its own`, () => {
     const context = contextOf(mode);
@@ -112,9 +114,12 @@ for (const mode of [64, 32] as const) {
         const known = decode(encoding, 0, encoding.length, 0x1000n, mode);
         if (known.failure !== null) continue;
         code.fill(0);
-        code.set(encoding.subarray(0, known.insn.length));
+        const prefix = random(4) === 0 ? segmentPrefixes[random(segmentPrefixes.length)]! : -1;
+        const first = prefix < 0 ? 0 : 1;
+        if (prefix >= 0) code[0] = prefix;
+        code.set(encoding.subarray(0, Math.min(known.insn.length, 15 - first)), first);
         // ModRM, SIB, displacement and immediate are others; so may be the form.
-        const behind = known.insn.length - random(known.insn.length);
+        const behind = first + known.insn.length - random(known.insn.length);
         for (let i = behind; i < 15; i++) code[i] = random(2) === 0 ? special[random(special.length)]! : random(256);
         const decoded = decode(code, 0, 15, BigInt(ip), mode);
         if (decoded.failure !== null) continue;
