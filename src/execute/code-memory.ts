@@ -11,8 +11,8 @@ import { InternalError } from './internal-error.ts';
 const stopWords = 4;
 /** Before a block's header: its number, and nothing, so that records stay where they can be read quickly. */
 const leadWords = 2;
-/** As many writes cost as much as making a page's blocks again. */
-const firstPatience = 32;
+/** Most of what stands in a page that is written to so often is never executed again. */
+const firstPatience = 8;
 /** Blocks at one place that are kept side by side. */
 const mostBeside = 4;
 const twoTo32 = 1n << 32n;

@@ -55,7 +55,10 @@ export class LookAside {
   private readonly global: Uint16Array;
   private locals = 0;
   private globals = 0;
-  /** By page of the host's memory, where that is wanted: own place + 1 of the only entries that may lead there. */
+  /**
+   * By page of the host's memory, where that is wanted: own places + 1 of the entries that may lead there, as long as there
+   * are no more than two. Systems have their own code at two addresses.
+   */
   private readonly homes: Uint16Array | null;
 
   /**
@@ -64,7 +67,7 @@ export class LookAside {
    */
   constructor(state: CpuState, offset: number, bits = tlbBits, hostPages = 0) {
     this.u32 = state.u32;
-    this.homes = hostPages === 0 ? null : new Uint16Array(hostPages);
+    this.homes = hostPages === 0 ? null : new Uint16Array(2 * hostPages);
     this.bits = bits;
     this.other = 1 << (bits - 1);
     this.marks = new Uint8Array(1 << bits);
@@ -92,11 +95,16 @@ export class LookAside {
     if (this.homes !== null) this.note(this.homes, (low + addend) >>> 12, index);
   }
   private note(homes: Uint16Array, page: number, index: number): void {
-    const before = homes[page]!;
-    if (before === index + 1 || before === SEVERAL) return;
-    const isOnly =
-      before === 0 || !(this.leadsTo(before - 1, page * 4096) || this.leadsTo((before - 1) ^ this.other, page * 4096));
-    homes[page] = isOnly ? index + 1 : SEVERAL;
+    const at = page * 2;
+    const [first, second] = [homes[at]!, homes[at + 1]!];
+    if (first === index + 1 || second === index + 1 || first === SEVERAL) return;
+    if (!this.isHome(first, page)) homes[at] = index + 1;
+    else if (!this.isHome(second, page)) homes[at + 1] = index + 1;
+    else homes[at] = SEVERAL;
+  }
+  /** An entry with this own place (+ 1; 0 = none) leads to a page of the host's memory. */
+  private isHome(home: number, page: number): boolean {
+    return home !== 0 && (this.leadsTo(home - 1, page * 4096) || this.leadsTo((home - 1) ^ this.other, page * 4096));
   }
   private place(index: number, low: number, high: number, addend: number, global: boolean): void {
     const at = this.start + index * 4;
@@ -208,16 +216,20 @@ export class LookAside {
   /** Drops entries that lead to a host page. */
   forget(host: number): void {
     const { homes } = this;
-    const home = homes === null ? SEVERAL : homes[host >>> 12]!;
-    if (home === 0) return;
-    if (homes !== null) homes[host >>> 12] = 0;
-    if (home !== SEVERAL) {
-      this.forgetAt(home - 1, host);
-      this.forgetAt((home - 1) ^ this.other, host);
-      return;
+    const at = (host >>> 12) * 2;
+    if (homes !== null && homes[at] !== SEVERAL) {
+      this.forgetHome(homes[at]!, host);
+      this.forgetHome(homes[at + 1]!, host);
+    } else {
+      for (let i = 0; i < this.locals; i++) this.forgetAt(this.local[i]!, host);
+      for (let i = 0; i < this.globals; i++) this.forgetAt(this.global[i]!, host);
     }
-    for (let i = 0; i < this.locals; i++) this.forgetAt(this.local[i]!, host);
-    for (let i = 0; i < this.globals; i++) this.forgetAt(this.global[i]!, host);
+    if (homes !== null) homes.fill(0, at, at + 2);
+  }
+  private forgetHome(home: number, host: number): void {
+    if (home === 0) return;
+    this.forgetAt(home - 1, host);
+    this.forgetAt((home - 1) ^ this.other, host);
   }
   private forgetAt(index: number, host: number): void {
     if (this.leadsTo(index, host)) this.invalidate(index);
