@@ -8,7 +8,7 @@
  *   dist/core.wasm             the interpreter's loop, by `jit/build-core.ts`
  *   dist/{core,softfloat}.code what this Node makes of the two, by `runtime/hosts/build-machine-code.ts`
  *   dist/cli/…                 the command line in few files, by `runtime/cli/build.ts`
- *   dist/cli/compiled          V8's code of these files
+ *   dist/cli/….code            V8's code of these files
  *   dist/web/…                 the page, by `web/build.ts`
  *
  * A step runs only when one of its inputs has changed since it last succeeded: `dist/.stamps.json` keeps a hash of the
@@ -95,8 +95,10 @@ function run(command: string, args: readonly string[]): Promise<void> {
   });
 }
 
-/** The guest that the command line is tried with. */
-const trainer = 'bench/guests/built/x86_64/hello.elf';
+/** The guests that the command line is tried with. */
+const trainers = ['x86_64/hello', 'x86_64/regex', 'i386-sse2/huffman', 'i386-x87/n-body'].map(
+  (name) => `bench/guests/built/${name}.elf`,
+);
 const tools = ['package-lock.json', 'build.ts'];
 
 const typescript: Step = {
@@ -175,11 +177,21 @@ const cli: Step = {
 
 const compiled: Step = {
   name: 'compiled',
-  inputs: () => [...tools, ...files('dist/cli/*.js'), trainer],
+  inputs: () => [
+    ...tools,
+    ...files('dist/cli/*.js'),
+    'runtime/cli/compile.ts',
+    'runtime/hosts/node-kept-code.ts',
+    ...trainers,
+  ],
   also: process.versions.v8,
-  output: 'dist/cli/compiled',
+  output: 'dist/cli/commands.code',
   script: 'runtime/cli/build.ts',
-  make: (script) => script.compileCli!(join(dist, 'cli'), join(root, trainer)),
+  make: (script) =>
+    script.compileCli!(
+      join(dist, 'cli'),
+      trainers.map((guest) => join(root, guest)),
+    ),
 };
 
 const web: Step = {

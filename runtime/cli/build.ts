@@ -3,12 +3,12 @@
  * what tsc has emitted.
  */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build, type Plugin } from 'esbuild';
+import { type BuildOptions, build, type Plugin } from 'esbuild';
 import { binaryenBeside } from '../../jit/build-binaryen.ts';
+import { keptSource } from '../hosts/node-kept-code.ts';
 
 const sources = fileURLToPath(new URL('..', import.meta.url));
 
@@ -19,24 +19,47 @@ const sources = fileURLToPath(new URL('..', import.meta.url));
 const builtinsOnDemand: Plugin = {
   name: 'builtins',
   setup(context) {
-    context.onResolve({ filter: /^node:/ }, ({ path, kind }) =>
-      kind === 'import-statement' ? { path, namespace: 'builtin' } : null,
-    );
+    context.onResolve({ filter: /^(node:.*|module)$/ }, ({ path }) => ({ path, namespace: 'builtin' }));
     context.onLoad({ filter: /.*/, namespace: 'builtin' }, ({ path }) => ({
       contents: `module.exports = process.getBuiltinModule(${JSON.stringify(path)});`,
     }));
   },
 };
 
-/** Writes the bundle into a folder, which is emptied first. */
+/** Modules that small ones load, and what these take of them. */
+const kept: Readonly<Record<string, { readonly file: string; readonly names: string }>> = {
+  'commands.ts': { file: 'commands.js', names: 'main' },
+  'compiler.ts': { file: 'compiler-code.js', names: 'serveCompiler' },
+};
+const loader = fileURLToPath(new URL('../hosts/node-kept-code.ts', import.meta.url));
+
+/** Has them loaded with V8's code of them. */
+const loadedWithCode: Plugin = {
+  name: 'kept-code',
+  setup(context) {
+    context.onResolve({ filter: /[\\/](commands|compiler)\.ts$/ }, ({ kind, path }) =>
+      kind === 'dynamic-import' ? { path: basename(path), namespace: 'kept-code' } : null,
+    );
+    context.onLoad({ filter: /.*/, namespace: 'kept-code' }, ({ path }) => ({
+      contents: `import { loadScript } from ${JSON.stringify(loader)};
+        const script = loadScript(import.meta.dirname + '/${kept[path]!.file}');
+        export const { ${kept[path]!.names} } = await script.exports;
+        if (!script.isKnown) process.once('exit', script.keep);`,
+      resolveDir: sources,
+    }));
+  },
+};
+
+/**
+ * Writes the bundle into a folder, which is emptied first: two files for the process and two for the compiler's thread.
+ * Cut into what is loaded when, it would be some thirty, and each costs Node a third of a millisecond and more.
+ */
 export async function buildCli(folder: string): Promise<void> {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
-  await build({
-    entryPoints: { main: join(sources, 'cli/main.ts'), compiler: join(sources, 'hosts/node-compiler.ts') },
+  const options = {
     outdir: folder,
     bundle: true,
-    splitting: true,
     format: 'esm',
     platform: 'node',
     target: 'node24',
@@ -44,26 +67,30 @@ export async function buildCli(folder: string): Promise<void> {
     minifySyntax: true,
     sourcemap: true,
     logLevel: 'warning',
-    plugins: [builtinsOnDemand, binaryenBeside(folder, 'node')],
+    plugins: [builtinsOnDemand, loadedWithCode, binaryenBeside(folder, 'node')],
+  } as const satisfies BuildOptions;
+  await build({
+    ...options,
+    entryPoints: { main: join(sources, 'cli/main.ts'), compiler: join(sources, 'hosts/node-compiler.ts') },
   });
+  const { outputFiles } = await build({
+    ...options,
+    entryPoints: { commands: join(sources, 'cli/commands.ts'), 'compiler-code': join(sources, '../jit/compiler.ts') },
+    define: { 'import.meta.url': 'moduleUrl' },
+    sourcemap: 'external',
+    write: false,
+  });
+  for (const { path, text, hash } of outputFiles)
+    writeFileSync(path, path.endsWith('.js') ? keptSource(text, Buffer.from(hash).toString('hex')) : text);
 }
 
 /**
- * Has V8's code of the bundle kept in its folder, as it is after a guest: what a run needs, and no more. Without it the
- * first run would do the same.
+ * Has V8's code of the bundle kept beside it, by `compile.ts`. A run with another V8 leaves its own there.
  *
- * @param guest a file to run, which ends by itself
+ * @param guests files to run, which end by themselves
  */
-export function compileCli(folder: string, guest: string): void {
-  const compiled = join(folder, 'compiled');
-  const cache = mkdtempSync(join(tmpdir(), 'jit86-build-'));
-  rmSync(compiled, { recursive: true, force: true });
-  try {
-    const args = [join(folder, 'main.js'), 'run', guest, '--serial', 'none', '--cache', cache];
-    spawnSync(process.execPath, args); // makes the translations
-    mkdirSync(compiled);
-    spawnSync(process.execPath, args); // finds them, as most runs will
-  } finally {
-    rmSync(cache, { recursive: true });
-  }
+export function compileCli(folder: string, guests: readonly string[]): void {
+  const script = fileURLToPath(new URL('compile.ts', import.meta.url));
+  const { status, stderr } = spawnSync(process.execPath, [script, folder, ...guests], { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`${script} ended with status ${status}\n${stderr}`);
 }

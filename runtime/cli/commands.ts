@@ -4,10 +4,13 @@
  */
 
 import { Jit86Error } from '../errors.ts';
+import type { Host } from '../hosts/host.ts';
 import { nodeHost, packageVersion } from '../hosts/node.ts';
 import { prepareMachine } from '../machines/machine-parts.ts';
 import { UsageError } from './options.ts';
 import { internalErrorStatus, type Output } from './output.ts';
+
+export { nodeHost };
 
 const help = `jit86: a full-system x86 emulator with a WebAssembly JIT
 
@@ -59,15 +62,12 @@ export async function execute(args: readonly string[], output: Output): Promise<
   }
 }
 
-/** The entry of `main.ts`: the process's own output, and its exit status. */
-export async function main(args: readonly string[]): Promise<void> {
-  // A reader that has seen enough (`jit86 … | head`) closes the pipe; that is its right, and no error of ours.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
-    process.exit(0);
-  });
-  // A module that V8 compiles in the background does not count for Node: it would end while a command waits for nothing else.
-  setInterval(() => {}, 2 ** 30);
+/**
+ * Runs a command line with the process's own output and answers its exit status, when the output is written.
+ *
+ * @param host what machines run on
+ */
+export async function perform(args: readonly string[], host: Host = nodeHost): Promise<number> {
   const used = new Set<NodeJS.WritableStream>();
   const write = (stream: NodeJS.WritableStream, text: string): void => {
     used.add(stream);
@@ -78,20 +78,32 @@ export async function main(args: readonly string[]): Promise<void> {
     error: (text) => write(process.stderr, text),
     createMachine: async (options) => {
       // The parts take shape on other threads while the machine's code is loaded.
-      const prepared = prepareMachine(options, nodeHost);
+      const prepared = prepareMachine(options, host);
       if (options.machine === 'pc') {
         const [parts, { createPcMachine }] = await Promise.all([prepared, import('../machines/pc-machine.ts')]);
-        return createPcMachine(options, nodeHost, parts);
+        return createPcMachine(options, host, parts);
       }
       const [parts, { createMachine }] = await Promise.all([prepared, import('../machines/bare-machine.ts')]);
-      return createMachine(options, nodeHost, parts);
+      return createMachine(options, host, parts);
     },
   });
   await Promise.all([...used].map(written));
-  // Everything is where it belongs. To come to an end by itself would have V8 take apart what a run has put together.
-  process.exit(status);
+  return status;
 }
 
 /** Waits until a stream has taken what was written to it. */
 const written = (stream: NodeJS.WritableStream): Promise<void> =>
   new Promise((done) => void stream.write('', () => done()));
+
+/** The entry of `main.ts`, from which the process does not come back. */
+export async function main(args: readonly string[]): Promise<void> {
+  // A reader that has seen enough (`jit86 … | head`) closes the pipe; that is its right, and no error of ours.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    process.exit(0);
+  });
+  // A module that V8 compiles in the background does not count for Node: it would end while a command waits for nothing else.
+  setInterval(() => {}, 2 ** 30);
+  // Everything is where it belongs. To come to an end by itself would have V8 take apart what a run has put together.
+  process.exit(await perform(args));
+}

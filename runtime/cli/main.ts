@@ -11,10 +11,6 @@ if (major < 24) {
   process.stderr.write(`jit86 needs Node 24 or newer; this is Node ${process.versions.node}\n`);
   process.exitCode = 2;
 } else {
-  // V8's code of these files, where the build has made a place for it: parsing them takes longer than anything else here.
-  const compiled = `${import.meta.dirname}/compiled`;
-  if (process.getBuiltinModule('node:fs').existsSync(compiled))
-    process.getBuiltinModule('node:module').enableCompileCache(compiled);
   import('./commands.ts').then(
     (commands) => commands.main(process.argv.slice(2)),
     (error) => {
