@@ -25,7 +25,7 @@ export class FetchLookAside {
   private readonly isListed = new Uint8Array(entries);
   private locals = 0;
   /** Linear pages that were entered since the last flush of their kind. */
-  private readonly localPages = new Set<number>();
+  private localPages = new Set<number>();
   private readonly globalPages = new Set<number>();
 
   constructor(state: CpuState) {
@@ -81,27 +81,37 @@ export class FetchLookAside {
     this.localPages.clear();
     this.globalPages.clear();
   }
-  /** Adds pages that are not global to a list, with 1 in the lowest bit of user code's address; of too many, the last. */
+  /** Adds the tags and numbers of pages that are not global to a list; of too many, those that came last. */
   save(into: SavedPages): void {
-    const { u32, local } = this;
+    const { u32, local, global, start } = this;
     for (let i = Math.max(0, this.locals - SavedPages.most); i < this.locals; i++) {
       const place = local[i]!;
-      const at = this.start + place * 4;
-      const [low, high] = [u32[at]!, u32[at + 1]!];
-      if (this.global[place] !== 0 || high === invalid || u32[at + 2] === noPhysicalNumber) continue;
-      into.add(
-        ((low >>> 1) << 12) | (low & 1),
-        (((high << 31) | (low >>> 1)) >>> 20) | ((high >>> 1) << 12),
-        u32[at + 2]!,
-      );
+      const at = start + place * 4;
+      if (global[place] === 0 && u32[at + 1] !== invalid && u32[at + 2] !== noPhysicalNumber)
+        into.add(u32[at]!, u32[at + 1]!, u32[at + 2]!);
     }
   }
-  /** Puts the pages of such a list back. */
+  /** Puts the pages of such a list back, after {@link exchange}. */
   putBack({ words, used }: SavedPages): void {
+    const { u32, start, isListed } = this;
     for (let i = 0; i < used; i += 3) {
-      const low = words[i]!;
-      this.set(low & ~0xfff, words[i + 1]! | 0, (low & 1) !== 0, words[i + 2]! * 4096, false);
+      const place = words[i]! & mask;
+      const at = start + place * 4;
+      u32[at] = words[i]!;
+      u32[at + 1] = words[i + 1]!;
+      u32[at + 2] = words[i + 2]!;
+      this.physical[place] = words[i + 2]! * 4096;
+      this.global[place] = 0;
+      if (isListed[place] !== 0) continue;
+      isListed[place] = 1;
+      this.local[this.locals++] = place;
     }
+  }
+  /** Takes another set of the pages that were entered and are not global, and gives the one that it had. */
+  exchange(entered: Set<number>): Set<number> {
+    const before = this.localPages;
+    this.localPages = entered;
+    return before;
   }
   /** All but global pages. */
   flushLocal(): void {

@@ -8,7 +8,6 @@
  */
 import type { DataTables } from './data-tables.ts';
 import type { FetchLookAside } from './fetch-look-aside.ts';
-import type { LookAside } from './look-aside.ts';
 import type { PhysicalMemory } from './physical-memory.ts';
 import { SavedPages } from './saved-pages.ts';
 
@@ -19,11 +18,15 @@ interface LeftSpace {
   identifier: number;
   root: number;
   keyRights: number;
+  /** The lists that follow. */
+  readonly all: readonly SavedPages[];
   readonly reads: readonly SavedPages[];
   readonly writes: readonly SavedPages[];
   /** Of the supervisor's tables, for reads and for writes. */
   readonly lifted: readonly SavedPages[];
   readonly fetches: SavedPages;
+  /** Pages that code was fetched from. */
+  entered: Set<number>;
 }
 
 export class LeftSpaces {
@@ -45,13 +48,17 @@ export class LeftSpaces {
     this.forget(identifier);
     if (this.spaces.length === most) this.unused.push(this.spaces.shift()!);
     const space = this.unused.pop() ?? newSpace(this.tables);
-    Object.assign(space, { identifier, root, keyRights });
+    space.identifier = identifier;
+    space.root = root;
+    space.keyRights = keyRights;
     this.spaces.push(space);
-    for (const list of [...space.reads, ...space.writes, ...space.lifted, space.fetches]) list.clear();
+    for (const list of space.all) list.clear();
     lifted.leave(space.lifted);
     for (let i = 0; i < reads.length; i++) reads[i]!.save(space.reads[i]!);
     for (let i = 0; i < writes.length; i++) writes[i]!.save(space.writes[i]!);
     this.fetches.save(space.fetches);
+    space.entered.clear();
+    space.entered = this.fetches.exchange(space.entered);
   }
   /** The space comes into force, in tables that know of no local page. */
   enter(identifier: number, root: number, keyRights: number): void {
@@ -59,6 +66,7 @@ export class LeftSpaces {
     if (space === null || space.root !== root) return;
     const { memory } = this;
     const { reads, writes, lifted } = this.tables;
+    space.entered = this.fetches.exchange(space.entered);
     this.fetches.putBack(space.fetches);
     if (space.keyRights !== keyRights) return;
     for (let i = 0; i < reads.length; i++) reads[i]!.putBack(space.reads[i]!, null);
@@ -85,15 +93,11 @@ export class LeftSpaces {
   }
 }
 
-function newSpace({ reads, writes }: DataTables): LeftSpace {
-  const lists = (tables: readonly LookAside[]) => tables.map(() => new SavedPages());
-  return {
-    identifier: 0,
-    root: 0,
-    keyRights: 0,
-    reads: lists(reads),
-    writes: lists(writes),
-    lifted: [new SavedPages(), new SavedPages()],
-    fetches: new SavedPages(),
-  };
+function newSpace(tables: DataTables): LeftSpace {
+  const reads = tables.reads.map(() => new SavedPages());
+  const writes = tables.writes.map(() => new SavedPages());
+  const lifted = [new SavedPages(), new SavedPages()];
+  const fetches = new SavedPages();
+  const all = [...reads, ...writes, ...lifted, fetches];
+  return { identifier: 0, root: 0, keyRights: 0, all, reads, writes, lifted, fetches, entered: new Set() };
 }

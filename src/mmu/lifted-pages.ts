@@ -62,13 +62,16 @@ export class LiftedPages {
   }
   /** Adds what the tables say of local pages to lists, one for each table, and forgets all. */
   leave(into: readonly SavedPages[]): void {
-    const { u32 } = this;
-    for (let at = LIST; at < LIST + u32[COUNT]! * 2; at += 2)
-      for (const [i, table] of this.tables.entries()) {
-        table.hide(u32[at]!, u32[at + 1]!, false);
-        table.saveOne(u32[at]!, u32[at + 1]!, into[i]!);
+    const { u32, tables } = this;
+    const end = LIST + u32[COUNT]! * 2;
+    for (let i = 0; i < tables.length; i++)
+      for (let at = LIST; at < end; at += 2) {
+        const [low, high] = [u32[at]!, u32[at + 1]!];
+        tables[i]!.hide(low, high, false);
+        tables[i]!.saveOne(low, high, into[i]!);
+        tables[i]!.dropBoth(low, high);
       }
-    this.forgetAll();
+    u32[COUNT] = 0;
   }
   /** The pages of such a list were put back into their table: they are hidden as the others are. */
   enter({ words, used }: SavedPages): void {

@@ -155,11 +155,14 @@ export class LookAside {
     this.hideAt(index ^ this.other, low, high, hidden);
   }
   private hideAt(index: number, low: number, high: number, hidden: boolean): void {
-    const [otherLow, otherHigh] = [(low ^ hiddenLow) >>> 0, (high ^ hiddenHigh) >>> 0];
+    const { u32 } = this;
     const at = this.start + index * 4;
-    if (!this.isAt(index, hidden ? low : otherLow, hidden ? high : otherHigh)) return;
-    this.u32[at] = hidden ? otherLow : low;
-    this.u32[at + 1] = hidden ? otherHigh : high;
+    const otherLow = (low ^ hiddenLow) >>> 0;
+    const otherHigh = (high ^ hiddenHigh) >>> 0;
+    const isHidden = u32[at] === otherLow && u32[at + 1] === otherHigh;
+    if (hidden ? u32[at] !== low || u32[at + 1] !== high >>> 0 : !isHidden) return;
+    u32[at] = hidden ? otherLow : low;
+    u32[at + 1] = hidden ? otherHigh : high;
   }
   /** Brings a page that stands in the other half to its own place. False: it does not stand there. */
   recover(low: number, high: number): boolean {

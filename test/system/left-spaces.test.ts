@@ -191,6 +191,21 @@ test('SMAP: what AC had let through comes back hidden, and is let through again'
   }
 });
 
+test('a page that code was fetched from is known as such in a space that comes back, and in no other', () => {
+  const m = machine();
+  const entered = (): boolean => m.p.mmu.fetches.wasEntered(page / 4096);
+  assert.ok(entered());
+  space(m, 2, false);
+  assert.ok(!entered());
+  space(m, 1, true);
+  assert.ok(entered());
+  assert.equal(m.p.mmu.fetchPage(page, 0), page);
+  space(m, 2, true);
+  assert.ok(!entered());
+  space(m, 1, false);
+  assert.ok(!entered());
+});
+
 test('eight spaces are kept, and of each table the pages that came last', () => {
   const m = machine();
   for (let identifier = 2; identifier < 8; identifier++) {
