@@ -3,6 +3,7 @@
  * again, optimised, when one has been entered often and is not translated.
  */
 
+import { highOf, lowOf } from '../mmu/linear.ts';
 import { BlockEnds } from './block-ends.ts';
 import type { CodeMemory, InterpreterBlock } from './code-memory.ts';
 import type { CodePages } from './code-pages.ts';
@@ -61,6 +62,11 @@ export class BlockMaker {
     this.processor = processor;
     this.code = code;
     this.pages = pages;
+  }
+
+  /** Told of instructions that patterns are learned from (quick-blocks.ts). */
+  set onLearn(told: QuickBlocks['onLearn']) {
+    this.quick.onLearn = told;
   }
 
   /** From now on what earlier runs have made is taken, and what is made is kept. Nothing was made so far. */
@@ -136,12 +142,14 @@ export class BlockMaker {
 
   private inHaste(context: Context, key: number, rip: bigint, single: boolean): InterpreterBlock | null {
     const { quick } = this;
-    const { memory } = this.processor;
-    const linear = linearOf(context, rip);
-    const physical = this.pages.fetchAddress(linear);
-    const host = physical < 0 ? -1 : memory.hostOf(Math.floor(physical / 4096));
+    const { memory, mmu } = this.processor;
+    const long = context.codeSize === 64;
+    const low = long ? lowOf(key) : (context.csBase + key) >>> 0;
+    const page = mmu.fetchPage(low, long ? highOf(key) : 0);
+    const host = page < 0 ? -1 : memory.hostOf(Math.floor(page / 4096));
     if (host < 0) return null;
-    const offset = physical % 4096;
+    const offset = low & 0xfff;
+    const physical = page + offset;
     if (!quick.make(context, key, memory.u8, host + offset, 4096 - offset, single ? 1 : undefined)) return null;
     const block = this.code.add(quick, {
       physical,

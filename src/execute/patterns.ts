@@ -32,10 +32,13 @@ const everyPlace = 1 << 29;
 export const noPattern = -1;
 /** The block cannot be made here. */
 export const notHere = -2;
+/** The instruction goes on in the next page. */
+export const goesOn = -3;
 
 const RSP = 4;
 const RBP = 5;
-/** Bits of a key that stand for segments. */
+/** Bits of a key that stand for the prefix LOCK and for segments. */
+const lock = 4;
 const segments = 24 | (7 << 27);
 /** By prefix: the bit or number that stands for it in a key, and the bits that exclude it. */
 const prefixes = new Int32Array(256);
@@ -44,7 +47,7 @@ for (const [prefix, bits, without] of [
   [0x66, 1, 3],
   [0xf3, 2, 3],
   [0xf2, 3, 3],
-  [0xf0, 4, 4],
+  [0xf0, lock, lock],
   [0x64, 8, segments],
   [0x65, 16, segments],
   [0x26, 1 << 27, segments],
@@ -105,7 +108,7 @@ export class Patterns {
 
   /**
    * Puts the records of the instruction at `at`, of which `available` bytes may be looked at, into `words` from `to` on.
-   * `ip` and `mode` say where it stands (quick-blocks.ts). Gives their number, {@link noPattern} or {@link notHere}.
+   * `ip` and `mode` say where it stands (quick-blocks.ts). Gives their number, {@link noPattern}, {@link notHere} or {@link goesOn}.
    */
   put(
     context: Context,
@@ -246,7 +249,8 @@ export class Patterns {
     p += displacementBytes;
     const immediateAt = p;
     p += immediateBytes;
-    if (p > end) return noPattern;
+    // One that must not be locked is undefined, wherever it ends.
+    if (p > end) return p - at <= 15 && (a & lock) === 0 ? goesOn : noPattern;
     let b = 0;
     let c = 0;
     let displacement = 0;

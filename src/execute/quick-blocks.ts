@@ -14,7 +14,7 @@ import { maximumInstructions, recordInstruction } from './frontend.ts';
 import type { KnownPatterns } from './known-patterns.ts';
 import type { InstructionEncoder } from './pattern-learner.ts';
 import { shape } from './pattern-table.ts';
-import { noPattern, notHere, Patterns } from './patterns.ts';
+import { goesOn, noPattern, notHere, Patterns } from './patterns.ts';
 import { classOf, twoTo32, twoTo47 } from './places.ts';
 import { kindOf } from './records.ts';
 import { type PlacedField, type Template, Templates } from './templates.ts';
@@ -45,6 +45,8 @@ export class QuickBlocks implements EncodedBlock, InstructionEncoder {
   private readonly patternsOf = new Map<string, Patterns>();
   private patterns: Patterns | null = null;
   private knownPatterns: KnownPatterns | null = null;
+  /** Told of instructions that patterns are learned from, by a list of what is common. */
+  onLearn: ((context: Context, ip: number, code: Uint8Array) => void) | null = null;
   /** Contexts by what records depend on; contexts that differ only in CS have the same. */
   private readonly modes = new Map<string, number>();
   private readonly modeOf = new WeakMap<Context, number>();
@@ -89,7 +91,8 @@ export class QuickBlocks implements EncodedBlock, InstructionEncoder {
         patterns === null
           ? noPattern
           : patterns.put(context, here, bytes, at + offset, available - offset, mode, words, to);
-      if (records === notHere) return false;
+      if (records === notHere || (records === goesOn && count === 0)) return false;
+      if (records === goesOn) break; // a block of its own
       marks[count++] = (to * 4) | (offset << 16);
       if (records !== noPattern) {
         const pattern = patterns!.shape;
@@ -265,6 +268,7 @@ export class QuickBlocks implements EncodedBlock, InstructionEncoder {
   }
 
   template(context: Context, ip: number, bytes: Uint8Array, length: number): Template | null {
+    this.onLearn?.(this.context!, ip, bytes.subarray(0, length));
     const decoded = this.decode(bytes, 0, length, BigInt(ip), context.codeSize);
     if (decoded.failure !== null) return null;
     const template = this.encode(context, decoded, ip, bytes, 0);

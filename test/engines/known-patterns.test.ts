@@ -7,14 +7,15 @@ import { knownPatterns } from '../../runtime/known-patterns.ts';
 import { BlockEnds } from '../../src/execute/block-ends.ts';
 import { type Context, Contexts } from '../../src/execute/context.ts';
 import { type KnownPatterns, readPatterns, writePatterns } from '../../src/execute/known-patterns.ts';
-import { learnPatterns, placeOfKind } from '../../src/execute/learn-patterns.ts';
+import { learnPatterns, placeOfKind, readList, writeList } from '../../src/execute/learn-patterns.ts';
 import { QuickBlocks } from '../../src/execute/quick-blocks.ts';
 import { allForms } from '../../src/isa/all.ts';
 import { decode } from '../../src/isa/decode.ts';
 import { sampleEncodings } from '../../src/isa/samples.ts';
 import { spread } from '../isa/random.ts';
 
-const list = readFileSync(new URL('../../src/execute/common-instructions.txt', import.meta.url), 'utf8');
+const text = readFileSync(new URL('../../src/execute/common-instructions.txt', import.meta.url), 'utf8');
+const list = readList(text);
 const known = learnPatterns(list);
 
 /** Numbers of helpers as in another run, where others came first. */
@@ -27,7 +28,7 @@ function quickBlocks(patterns: KnownPatterns | null): QuickBlocks {
 }
 
 /** The contexts in the list, and one of each code size that is not. */
-const contextIds = new Set([...list.matchAll(/^context (\d+)/gm)].map((match) => Number(match[1])));
+const contextIds = new Set(list.map(({ context }) => context));
 const contexts = new Contexts();
 const flat = [...contextIds].map((id) => contexts.flatOf(id - 1));
 for (const mode of [64, 32] as const) {
@@ -46,10 +47,10 @@ test('a block has the same records with patterns of the build and without, where
   let compared = 0;
   for (const context of flat) {
     const mode = context.codeSize as 64 | 32;
-    const codes = list
-      .split(/\s+/)
-      .filter((word) => /^([0-9a-f]{2}){2,15}$/.test(word) && !/^(at|context)$/.test(word));
-    const own = spread(codes, 250).map((text) => Uint8Array.from(Buffer.from(text, 'hex')));
+    const own = spread(
+      list.map(({ code }) => code),
+      250,
+    );
     for (const encoding of [...own, ...allForms().flatMap((form) => spread(sampleEncodings(form, mode), 2))]) {
       const code = new Uint8Array(16);
       code.set(encoding.subarray(0, 15));
@@ -73,24 +74,23 @@ test('a block has the same records with patterns of the build and without, where
 test('what is in the list need not be learned any more', () => {
   const quick = quickBlocks(known);
   const sizes = (): number[] => quick.known([]).tables.map(({ entries }) => entries.length);
-  let context = flat[0]!;
-  let place = 0;
-  const words = list.trim().split(/\s+/);
-  const code = new Uint8Array(16);
-  for (let i = 0; i < words.length; i++) {
-    if (words[i] === 'context') context = contexts.flatOf(Number(words[++i]) - 1);
-    else if (words[i] === 'at') place = Number(words[++i]);
-    else {
-      code.fill(0);
-      code.set(Buffer.from(words[i]!, 'hex'));
-      quick.make(context, placeOfKind[context.codeSize as 64 | 32][place]!, code, 0, 16, 1);
-    }
+  for (const { context: id, place, code } of list) {
+    const context = contexts.flatOf(id - 1);
+    const bytes = new Uint8Array(16);
+    bytes.set(code);
+    quick.make(context, placeOfKind[context.codeSize as 64 | 32][place]!, bytes, 0, 16, 1);
   }
   assert.deepEqual(
     sizes(),
     known.tables.map(({ entries }) => entries.length),
   );
   assert.ok(sizes().every((size) => size > 1000));
+});
+
+test('the list is written as it is read', () => {
+  assert.equal(writeList(list), text);
+  assert.throws(() => readList('context 74 at 0 90 9'), /9 in the list/);
+  assert.throws(() => learnPatterns([{ context: 1, place: 0, code: Uint8Array.of(0x90) }]), /context 1/);
 });
 
 test('a file of patterns holds them, for the sources that made it', async () => {
