@@ -17,7 +17,7 @@ import type { Processor } from './processor.ts';
 import { QuickBlocks } from './quick-blocks.ts';
 
 /** The page that follows the one of a linear address. */
-export function pageAfter(context: Context, linear: bigint): bigint {
+function pageAfter(context: Context, linear: bigint): bigint {
   const next = (linear & ~0xfffn) + 4096n;
   return context.codeSize === 64 ? BigInt.asIntN(64, next) : BigInt.asUintN(32, next);
 }

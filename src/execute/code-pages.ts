@@ -37,6 +37,11 @@ export class CodePages implements CodeSource {
     const page = this.mmu.fetchPage(lowHalf(linear), highHalf(linear));
     return page < 0 ? -1 : page + Number(linear & 0xfffn);
   }
+  /** The same of the page that follows the one of an address, whose halves these are. @param wide in 64-bit mode */
+  fetchAfter(low: number, high: number, wide: boolean): number {
+    const next = ((low & ~0xfff) + 4096) | 0;
+    return this.mmu.fetchPage(next, next === 0 && wide ? high + 1 : high);
+  }
   page(linear: bigint): Uint8Array | null {
     const address = this.fetchAddress(linear); // a fault names the byte, not the page
     if (address < 0) return null;

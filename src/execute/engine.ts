@@ -10,7 +10,7 @@ import type { CpuState } from '../state/cpu-state.ts';
 import { offsetOf } from '../state/layout.ts';
 import { GP } from '../state/vectors.ts';
 import { exitRequest } from '../system/exit-request.ts';
-import { BlockMaker, pageAfter } from './block-maker.ts';
+import { BlockMaker } from './block-maker.ts';
 import { BasicBlocks, isRepeated, takenBranchAt } from './branches.ts';
 import { Breakpoints } from './breakpoints.ts';
 import { BudgetTime } from './budget-time.ts';
@@ -161,7 +161,7 @@ export class Engine {
   /** A block was dropped, or all (null). */
   blockDropped(block: InterpreterBlock | null): void {
     if (block === null) return this.jumps.forget();
-    this.jumps.drop(Number(BigInt.asUintN(32, block.rip)), Number(BigInt.asUintN(64, block.rip) >> 32n), block.context);
+    this.jumps.drop(lowOf(block.key), highOf(block.key) >>> 0, block.context);
     if (block.address === this.state.u32[BLOCK]) this.overwrite.stop(block);
   }
   /** A region at an instruction pointer, as a number, was installed or has gone: it is looked up and counted anew. */
@@ -541,7 +541,7 @@ export class Engine {
     const page = this.processor.mmu.fetchPage(this.linearLow, this.linearHigh);
     if (page < 0 || page + (this.linearLow & 0xfff) !== block.physical) return false;
     if (block.second < 0) return true;
-    return this.pages.fetchAddress(pageAfter(this.context, linearOf(this.context, block.rip))) === block.second;
+    return this.pages.fetchAfter(this.linearLow, this.linearHigh, this.context.codeSize === 64) === block.second;
   }
 
   private helper(index: number): number {
