@@ -17,6 +17,15 @@ export interface Slot {
   accesses: number;
 }
 
+/** Sums of a value and a constant, with the constant's sign. */
+const signs: ReadonlyMap<string, number> = new Map([
+  ['i32.add', 1],
+  ['i64.add', 1],
+  ['i32.sub', -1],
+  ['i64.sub', -1],
+]);
+const isConstant = ({ op }: Node): boolean => op === 'i32.const' || op === 'i64.const';
+
 /** A value as a general register plus a small constant: the register, or -1. */
 function registerBehind(nodes: readonly Node[], v: number, step: { by: number }): number {
   for (let i = 0; i < 8; i++) {
@@ -27,8 +36,8 @@ function registerBehind(nodes: readonly Node[], v: number, step: { by: number })
     else if (op === 'address.base') {
       step.by += imm[0] as number;
       v = args[0]!;
-    } else if (second?.op.endsWith('.const') && /^i(32|64)\.(add|sub)$/.test(op)) {
-      step.by += (op.endsWith('add') ? 1 : -1) * Number(second.imm[0]);
+    } else if (second !== null && signs.has(op) && isConstant(second)) {
+      step.by += signs.get(op)! * Number(second.imm[0]);
       v = args[0]!;
     } else return -1;
   }
@@ -82,7 +91,8 @@ export class AccessSlots {
         if (loop === null) continue;
         let mask = steady.get(loop);
         if (mask === undefined) steady.set(loop, (mask = steadyRegisters(loop)));
-        for (const [v, node] of block.nodes.entries()) {
+        for (let v = 0; v < block.nodes.length; v++) {
+          const node = block.nodes[v]!;
           const access = memoryAccesses[node.code]!;
           if (access === null || without(block, v)) continue;
           const key = slotKey(block.nodes, node.args[0]!, mask);

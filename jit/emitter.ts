@@ -75,11 +75,39 @@ interface Functions {
     type: number,
     memory: number,
   ): Expr;
+  _BinaryenUnary(module: number, operation: number, value: Expr): Expr;
+  _BinaryenBinary(module: number, operation: number, left: Expr, right: Expr): Expr;
+  _BinaryenSelect(module: number, condition: Expr, yes: Expr, no: Expr): Expr;
+  _BinaryenIf(module: number, condition: Expr, yes: Expr, no: Expr): Expr;
+  _BinaryenExpressionGetId(expression: Expr): number;
+  _BinaryenExpressionGetType(expression: Expr): number;
+  _BinaryenLoadGetBytes(load: Expr): number;
+  _BinaryenLoadGetOffset(load: Expr): number;
+  _BinaryenLoadGetPtr(load: Expr): Expr;
+  _BinaryenLoadIsAtomic(load: Expr): number;
   _BinaryenRemoveFunction(module: number, name: number): void;
   _BinaryenRemoveGlobal(module: number, name: number): void;
   _BinaryenRemoveExport(module: number, name: number): void;
 }
 const raw = binaryen as unknown as Functions;
+// binaryen's face has some thousand properties, each of which is looked for: what is made most often is known here.
+const {
+  _BinaryenLiteralInt32: setLiteral32,
+  _BinaryenLiteralInt64: setLiteral64,
+  _BinaryenConst: makeConst,
+  _BinaryenLocalGet: makeGet,
+  _BinaryenLocalSet: makeSet,
+  _BinaryenUnary: makeUnary,
+  _BinaryenBinary: makeBinary,
+  _BinaryenSelect: makeSelect,
+  _BinaryenIf: makeIf,
+  _BinaryenBlock: makeBlock,
+  _BinaryenBlockAppendChild: appendChild,
+  _BinaryenBreak: makeBreak,
+  _BinaryenLoad: makeLoad,
+  _BinaryenStore: makeStore,
+} = raw;
+const loadId = binaryen.LoadId;
 const literal = raw._malloc(raw._BinaryenSizeofLiteral());
 const names = new Map<string, number>();
 /** A name for the functions behind binaryen's face. */
@@ -93,7 +121,32 @@ function nameOf(text: string): number {
   return at;
 }
 const memoryName = nameOf('m');
+/** Operations of one and of two operands, by name. */
+const numbers = binaryen as unknown as Readonly<Record<string, number>>;
+const binaries = new Map<string, number>();
+const unaries = new Map<string, number>();
+const binaryNames =
+  'add Add, sub Sub, mul Mul, and And, or Or, xor Xor, shl Shl, shr_u ShrU, shr_s ShrS, rotl RotL, rotr RotR, eq Eq, ne Ne,' +
+  'lt_u LtU, lt_s LtS, le_u LeU, le_s LeS, gt_u GtU, gt_s GtS, ge_u GeU, ge_s GeS';
+for (const type of ['Int32', 'Int64']) {
+  const prefix = type === 'Int32' ? 'i32' : 'i64';
+  for (const pair of binaryNames.split(',')) {
+    const [name, known] = pair.trim().split(' ');
+    binaries.set(`${prefix}.${name}`, numbers[`${known}${type}`]!);
+  }
+  for (const [name, known] of Object.entries({ eqz: 'EqZ', clz: 'Clz', ctz: 'Ctz', popcnt: 'Popcnt' }))
+    unaries.set(`${prefix}.${name}`, numbers[`${known}${type}`]!);
+}
+unaries.set('i32.wrap', numbers.WrapInt64!);
+unaries.set('i64.extend_u', numbers.ExtendUInt32!);
+unaries.set('i64.extend_s', numbers.ExtendSInt32!);
 const widths: Readonly<Record<string, number>> = { i32: 4, i64: 8, f32: 4, f64: 8, v128: 16 };
+/** The expression loads all of its type. */
+function isWholeLoad(value: Expr): boolean {
+  if (raw._BinaryenExpressionGetId(value) !== loadId || raw._BinaryenLoadIsAtomic(value) !== 0) return false;
+  const type = raw._BinaryenExpressionGetType(value);
+  return raw._BinaryenLoadGetBytes(value) === (type === binaryen.i32 || type === binaryen.f32 ? 4 : 8);
+}
 
 type LoadKind = 'load' | 'load8_u' | 'load8_s' | 'load16_u' | 'load16_s' | 'load32_u' | 'load32_s';
 type StoreKind = 'store' | 'store8' | 'store16' | 'store32';
@@ -120,8 +173,7 @@ export class Emitter {
   private readonly offered: (() => void)[] = [];
   private readonly added: string[] = [];
   private readonly exported: string[] = [];
-  /** Expressions that are loads, and reinterpretations with what is behind them. */
-  private readonly loads = new Map<Expr, { readonly pointer: Expr; readonly offset: number }>();
+  /** Reinterpretations with what is behind them. */
   private readonly reinterpreted = new Map<Expr, Expr>();
 
   constructor() {
@@ -217,7 +269,6 @@ export class Emitter {
     this.offered.length = 0;
     this.lists.length = 0;
     this.labels = 0;
-    this.loads.clear();
     this.reinterpreted.clear();
   }
   /** Adds a section that the engine passes over. */
@@ -260,14 +311,14 @@ export class Emitter {
     return `${prefix}${this.labels++}`;
   }
   if(condition: Expr, yes: () => void, no?: () => void): void {
-    this.emit(this.m.if(condition, this.sequence(yes), no === undefined ? undefined : this.sequence(no)));
+    this.emit(makeIf(this.p, condition, this.sequence(yes), no === undefined ? 0 : this.sequence(no)));
   }
   block(label: string, body: () => void): void {
     const list = this.collect(body);
     if (!this.targets.has(label)) return this.emit(this.m.block(null, list));
     // Made with its statements, it would search all of them for branches to it, those of blocks within it once more.
-    const block = raw._BinaryenBlock(this.p, nameOf(label), 0, 0, binaryen.none);
-    for (const statement of list) raw._BinaryenBlockAppendChild(block, statement);
+    const block = makeBlock(this.p, nameOf(label), 0, 0, binaryen.none);
+    for (const statement of list) appendChild(block, statement);
     this.emit(block);
   }
   loop(label: string, body: () => void): void {
@@ -275,11 +326,11 @@ export class Emitter {
   }
   br(label: string): void {
     this.targets.add(label);
-    this.emit(raw._BinaryenBreak(this.p, nameOf(label), 0, 0));
+    this.emit(makeBreak(this.p, nameOf(label), 0, 0));
   }
   brIf(label: string, condition: Expr): void {
     this.targets.add(label);
-    this.emit(raw._BinaryenBreak(this.p, nameOf(label), condition, 0));
+    this.emit(makeBreak(this.p, nameOf(label), condition, 0));
   }
   /** br_table over labels, the last one for everything else. */
   switch(labels: readonly string[], otherwise: string, index: Expr): void {
@@ -310,10 +361,10 @@ export class Emitter {
     else list.push(local);
   }
   get(local: number, type: Type): Expr {
-    return raw._BinaryenLocalGet(this.p, local, wasmTypes[type]);
+    return makeGet(this.p, local, wasmTypes[type]);
   }
   set(local: number, value: Expr): void {
-    this.emit(raw._BinaryenLocalSet(this.p, local, value));
+    this.emit(makeSet(this.p, local, value));
   }
   /** Evaluates an expression now; each call of the answer is one use of its value. */
   share(value: Expr, type: Type): () => Expr {
@@ -324,12 +375,12 @@ export class Emitter {
 
   // --- expressions
   i32(n: number): Expr {
-    raw._BinaryenLiteralInt32(literal, n | 0);
-    return raw._BinaryenConst(this.p, literal);
+    setLiteral32(literal, n | 0);
+    return makeConst(this.p, literal);
   }
   i64(n: bigint): Expr {
-    raw._BinaryenLiteralInt64(literal, n);
-    return raw._BinaryenConst(this.p, literal);
+    setLiteral64(literal, n);
+    return makeConst(this.p, literal);
   }
   f32(n: number): Expr {
     return this.m.f32.const(n);
@@ -353,6 +404,10 @@ export class Emitter {
   }
   /** WebAssembly's operation of that name: `i32.add`, `i8x16.shuffle` with its immediates last. */
   op(name: string, ...operands: unknown[]): Expr {
+    const binary = binaries.get(name);
+    if (binary !== undefined) return makeBinary(this.p, binary, operands[0] as Expr, operands[1] as Expr);
+    const unary = unaries.get(name);
+    if (unary !== undefined) return makeUnary(this.p, unary, operands[0] as Expr);
     if (name.endsWith('.reinterpret')) return this.reinterpret(name, operands[0] as Expr);
     const operation = this.operations.get(name) ?? this.operation(name);
     return operation(...operands);
@@ -365,7 +420,7 @@ export class Emitter {
     return f;
   }
   select(condition: Expr, yes: Expr, no: Expr): Expr {
-    return this.m.select(condition, yes, no);
+    return makeSelect(this.p, condition, yes, no);
   }
   call(name: string, operands: readonly Expr[], result: Type | null): Expr {
     this.take(name);
@@ -394,29 +449,27 @@ export class Emitter {
   }
   load(type: Type, pointer: Expr, offset = 0, kind: LoadKind = 'load'): Expr {
     if (kind !== 'load') return this.partLoad(type, kind, pointer, offset);
-    const made = this.wholeLoad(type, pointer, offset);
-    this.loads.set(made, { pointer, offset });
-    return made;
+    return this.wholeLoad(type, pointer, offset);
   }
   private wholeLoad(type: Type, pointer: Expr, offset: number): Expr {
-    return raw._BinaryenLoad(this.p, widths[type]!, true, offset, 1, wasmTypes[type], pointer, memoryName);
+    return makeLoad(this.p, widths[type]!, true, offset, 1, wasmTypes[type], pointer, memoryName);
   }
   private partLoad(type: Type, kind: LoadKind, pointer: Expr, offset: number): Expr {
     const bytes = kind.startsWith('load8') ? 1 : kind.startsWith('load16') ? 2 : 4;
     const signed = kind.endsWith('_s');
-    return raw._BinaryenLoad(this.p, bytes, signed, offset, 1, wasmTypes[type], pointer, memoryName);
+    return makeLoad(this.p, bytes, signed, offset, 1, wasmTypes[type], pointer, memoryName);
   }
   store(type: Type, pointer: Expr, value: Expr, offset = 0, kind: StoreKind = 'store'): void {
     const other = kind === 'store' ? this.reinterpreted.get(value) : undefined;
     const as = other === undefined ? type : otherType[type]!;
     const bytes = kind === 'store8' ? 1 : kind === 'store16' ? 2 : kind === 'store32' ? 4 : widths[as]!;
-    this.emit(raw._BinaryenStore(this.p, bytes, offset, 1, pointer, other ?? value, wasmTypes[as], memoryName));
+    this.emit(makeStore(this.p, bytes, offset, 1, pointer, other ?? value, wasmTypes[as], memoryName));
   }
   /** The same bits as another type; of what has just been loaded, it is a load of that type. */
   private reinterpret(name: string, value: Expr): Expr {
     const type = name.slice(0, 3);
-    const load = this.loads.get(value);
-    if (load !== undefined) return this.wholeLoad(type as Type, load.pointer, load.offset);
+    if (isWholeLoad(value))
+      return this.wholeLoad(type as Type, raw._BinaryenLoadGetPtr(value), raw._BinaryenLoadGetOffset(value));
     const made = this.ops[type].reinterpret(value);
     this.reinterpreted.set(made, value);
     return made;

@@ -10,8 +10,7 @@
  *
  * The instruction budget counts the iterations: `choose` sets the limit below which it must not fall.
  */
-import { memoryAccesses, type Node, nodeOf } from '../src/ir/micro-ops.ts';
-import { isX87 } from '../src/ir/x87-ops.ts';
+import { memoryAccesses, type Node, nodeOf, x87Codes } from '../src/ir/micro-ops.ts';
 import { type LoopFlags, loopFlags } from './loop-flags.ts';
 import { findLoops, type Loop, type Loops, simpleLoops } from './loops.ts';
 import { innerTargets, inReversePostorder, type Region, type RegionBlock } from './region.ts';
@@ -291,7 +290,7 @@ function isSuitable({ body }: Loop): boolean {
   for (const { terminator, nodes, instructions: n } of body) {
     instructions += n;
     if (terminator.kind !== 'jump' && terminator.kind !== 'branch') return false;
-    if (innerTargets(nodes).length > 0 || nodes.some(({ op }) => isX87(op) || op === 'call')) return false;
+    if (innerTargets(nodes).length > 0 || nodes.some(({ op, code }) => x87Codes[code]! || op === 'call')) return false;
   }
   return instructions > 0 && instructions <= maximumInstructions;
 }

@@ -12,7 +12,8 @@ const isDoubleLane = (node: Node, name: 'extract_lane' | 'replace_lane'): boolea
   (node.op === `f64x2.${name}` || node.op === `i64x2.${name}`) && node.imm[0] === 0;
 
 /** The registers that are set by scalar operations more often than they are used or set as a whole. */
-function scalarRegisters(region: Region): Set<number> {
+function scalarRegisters(region: Region): Iterable<number> {
+  if (!region.blocks.some(({ nodes }) => nodes.some(({ op }) => op === 'xmm.set'))) return [];
   const balance = new Int32Array(16);
   const add = (register: number, n: number) => {
     balance[register]! += n;

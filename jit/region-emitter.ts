@@ -63,7 +63,7 @@ export class RegionEmitter implements Reader, BlockValues {
   private readonly x87: RegionX87 | null;
   // The block being emitted.
   nodes: readonly Node[] = [];
-  private values = new Map<number, () => Expr>();
+  private values: ((() => Expr) | undefined)[] = [];
   private plan!: Schedule;
   private current!: RegionBlock;
   private rip = 0n;
@@ -182,7 +182,7 @@ export class RegionEmitter implements Reader, BlockValues {
     this.x87?.begin(block.order);
     this.nodes = block.nodes;
     this.plan = schedule(block.nodes);
-    this.values = new Map();
+    this.values = new Array(block.nodes.length);
     this.places.begin(block);
     this.loops.begin(block);
     this.flags.begin(block);
@@ -201,7 +201,15 @@ export class RegionEmitter implements Reader, BlockValues {
       });
       go(to.order); // may emit the successor here
       if (x87 !== null) x87.at = at!;
-      Object.assign(this, { nodes, plan, values, count, pass, dirty, rip: here, index, current: block });
+      this.nodes = nodes;
+      this.plan = plan;
+      this.values = values;
+      this.count = count;
+      this.pass = pass;
+      this.dirty = dirty;
+      this.rip = here;
+      this.index = index;
+      this.current = block;
       comeBack();
       frame.pendingFlags = settle;
       this.doubles.forget();
@@ -283,7 +291,7 @@ export class RegionEmitter implements Reader, BlockValues {
       const node = this.nodes[v]!;
       if (stopAt >= 0 && v >= stopAt && !save && effects[node.code] !== PURE) return steps.length;
       if (save) {
-        this.values.set(v, e.share(this.frame.read(node.op, node.imm[0] as number), results[node.code]!));
+        this.values[v] = e.share(this.frame.read(node.op, node.imm[0] as number), results[node.code]!);
         continue;
       }
       if (node.op === 'end') return p;
@@ -314,12 +322,12 @@ export class RegionEmitter implements Reader, BlockValues {
     return steps.length;
   }
 
-  readonly isKept = (v: number): boolean => this.values.has(v);
+  readonly isKept = (v: number): boolean => this.values[v] !== undefined;
   isUsedOnce(v: number): boolean {
     return this.plan.uses[v] === 1;
   }
   value(v: number): Expr {
-    const known = this.values.get(v);
+    const known = this.values[v];
     if (known !== undefined) return known();
     const { op, imm } = this.nodes[v]!;
     if (aliasOf(this.nodes[v]!) >= 0) return this.frame.read(op, imm[0] as number);
@@ -330,8 +338,8 @@ export class RegionEmitter implements Reader, BlockValues {
     this.keepAs(v, expr, results[this.nodes[v]!.code]!, move);
   }
   private keepAs(v: number, expr: Expr, type: Type, move: boolean): void {
-    if (move && this.plan.uses[v]! === 1) this.values.set(v, () => expr);
-    else this.values.set(v, this.e.share(expr, type));
+    if (move && this.plan.uses[v]! === 1) this.values[v] = () => expr;
+    else this.values[v] = this.e.share(expr, type);
   }
 
   private node(v: number, node: Node): void {
@@ -344,7 +352,7 @@ export class RegionEmitter implements Reader, BlockValues {
       case 'f32.const':
       case 'f64.const':
       case 'v128.const':
-        this.values.set(v, () => lower(this, op, [], imm));
+        this.values[v] = () => lower(this, op, [], imm);
         return;
       case 'restart':
         return;
@@ -434,7 +442,7 @@ export class RegionEmitter implements Reader, BlockValues {
             node,
             args.map((a) => this.value(a)),
           );
-          if (typeof result === 'function') this.values.set(v, result);
+          if (typeof result === 'function') this.values[v] = result;
           else if (result !== null) this.keep(v, result, false);
           return;
         }
@@ -507,7 +515,7 @@ export class RegionEmitter implements Reader, BlockValues {
     const value = e.load(type, host(), offset, (suffix === '' ? 'load' : `load${suffix}_u`) as 'load');
     const next = this.nodes[v + 1]!;
     const taken = next.op.startsWith('x87.operand.') && next.args[0] === v && this.plan.uses[v] === 1;
-    if (taken) this.values.set(v, () => value);
+    if (taken) this.values[v] = () => value;
     else this.keep(v, value, false);
   }
   private segment(v: number, node: Node): void {

@@ -4,9 +4,8 @@
  * kept in the flags' locals. So a loop carries neither the operands nor what would have to be computed for them.
  */
 import { type FlagKind, flagCode } from '../src/ir/flags.ts';
-import { codeMayFault, type Node, nodeOf } from '../src/ir/micro-ops.ts';
+import { codeMayFault, type MicroOp, type Node, nodeOf, opList, x87Codes } from '../src/ir/micro-ops.ts';
 import type { Width } from '../src/ir/types.ts';
-import { isX87 } from '../src/ir/x87-ops.ts';
 import type { Emitter, Expr } from './emitter.ts';
 import { callsOut, innerTargets, type Region, type RegionBlock } from './region.ts';
 import type { RegionFrame } from './region-frame.ts';
@@ -30,11 +29,73 @@ interface Producer {
 /** More possible producers than this are not told apart where a region leaves. */
 const maximumProducers = 4;
 const maximumDepth = 4;
-/** Operations that are as cheap as a move. */
-const cheap = /^i(32|64)\.(add|sub|and|or|xor|wrap|extend_u|extend_s|shl|shr_u|shr_s)$/;
+/** Operations that are as cheap as a move, by their numbers. */
+const cheap = opList.map((op) => /^i(32|64)\.(add|sub|and|or|xor|wrap|extend_u|extend_s|shl|shr_u|shr_s)$/.test(op));
 
-const looks = ({ op, imm }: Node): boolean =>
-  /^flags\.(get|test|merge)$/.test(op) || (/^state\.get/.test(op) && String(imm[0]).startsWith('flag'));
+/** What a node means for flags that somebody has set, by its micro-op. */
+const NOTHING = 0,
+  LOOKS = 1,
+  READS_FIELD = 2,
+  REPLACES = 3,
+  SETS_REGISTER = 4,
+  FAULTS = 5,
+  WHEN = 6,
+  END = 7;
+const meanings: Partial<Record<MicroOp, number>> = {
+  'flags.get': LOOKS,
+  'flags.test': LOOKS,
+  'flags.merge': LOOKS,
+  'state.get32': READS_FIELD,
+  'state.get64': READS_FIELD,
+  'flags.set': REPLACES,
+  'reg.set': SETS_REGISTER,
+  when: WHEN,
+  end: END,
+};
+const meaningOf = Uint8Array.from(opList, (op, code) => meanings[op] ?? (codeMayFault(code) ? FAULTS : NOTHING));
+
+/** What becomes of flags in a block, or in a part of it up to its end. */
+interface Passage {
+  readonly end: 'looked' | 'replaced' | 'passed';
+  /** Someone may leave with them. */
+  readonly leaves: boolean;
+  /** Registers that change before the last place where someone may; and up to the end. */
+  readonly changed: number;
+  readonly changedAtEnd: number;
+}
+
+function passage({ nodes }: RegionBlock, from: number): Passage {
+  let leaves = false;
+  let [atLeave, changed, depth] = [0, 0, 0];
+  for (let i = from; i < nodes.length; i++) {
+    const { code, imm } = nodes[i]!;
+    switch (meaningOf[code]) {
+      case WHEN:
+        depth++;
+        break;
+      case END:
+        depth--;
+        break;
+      case READS_FIELD:
+        if (!String(imm[0]).startsWith('flag')) break;
+        return { end: 'looked', leaves, changed: atLeave, changedAtEnd: changed };
+      case LOOKS:
+        return { end: 'looked', leaves, changed: atLeave, changedAtEnd: changed };
+      case REPLACES:
+        if (depth === 0) return { end: 'replaced', leaves, changed: atLeave, changedAtEnd: changed };
+        break;
+      case SETS_REGISTER:
+        changed |= 1 << (imm[0] as number);
+        break;
+      case FAULTS:
+        leaves = true;
+        atLeave = changed;
+        break;
+      default:
+    }
+  }
+  return { end: 'passed', leaves, changed: atLeave, changedAtEnd: changed };
+}
 /** Nothing of a block's end happens in its middle, and it has an end of its own. */
 const isPlain = ({ terminator, nodes }: RegionBlock): boolean =>
   terminator.kind !== 'choose' && terminator.kind !== 'again' && innerTargets(nodes).length === 0;
@@ -68,7 +129,7 @@ export class RegionFlags {
     this.frame = frame;
     this.id = e.local('i32');
     const { blocks } = region;
-    if (blocks.some((b) => b.nodes.some((n) => isX87(n.op)))) return;
+    if (blocks.some((b) => b.nodes.some(({ code }) => x87Codes[code]!))) return;
     for (const block of blocks) if (isPlain(block) && !special(block)) this.plain.add(block);
     this.choose(blocks);
   }
@@ -144,13 +205,16 @@ export class RegionFlags {
     let candidates: Candidate[] = [];
     for (const block of this.plain) {
       let depth = 0;
-      block.nodes.forEach((node, index) => {
-        if (node.op === 'when') depth++;
-        else if (node.op === 'end') depth--;
-        else if (node.op === 'flags.set' && depth === 0) candidates.push({ block, index, changed: 0 });
-      });
+      const { nodes } = block;
+      for (let index = 0; index < nodes.length; index++) {
+        const meaning = meaningOf[nodes[index]!.code];
+        if (meaning === WHEN) depth++;
+        else if (meaning === END) depth--;
+        else if (meaning === REPLACES && depth === 0) candidates.push({ block, index, changed: 0 });
+      }
     }
-    candidates = candidates.filter((c) => this.follow(c));
+    const through = new Map<RegionBlock, Passage>();
+    candidates = candidates.filter((c) => this.follow(c, through));
     // Where too many meet, they are not taken.
     for (;;) {
       const reaching = this.reaching(blocks, candidates);
@@ -164,13 +228,21 @@ export class RegionFlags {
   }
 
   /** Follows flags to where they end. False if someone looks at them. */
-  private follow(candidate: Candidate): boolean {
+  private follow(candidate: Candidate, through: Map<RegionBlock, Passage>): boolean {
     const seen = new Map<RegionBlock, number>();
     const work = [{ block: candidate.block, from: candidate.index + 1, changed: 0 }];
     for (let at = work.pop(); at !== undefined; at = work.pop()) {
-      const end = this.followThrough(at.block, at.from, at.changed, candidate);
-      if (end === 'looked') return false;
-      if (end === 'replaced' || callsOut(at.block)) continue;
+      let part = at.from === 0 ? through.get(at.block) : undefined;
+      if (part === undefined) {
+        part = passage(at.block, at.from);
+        if (at.from === 0) through.set(at.block, part);
+      }
+      if (part.end === 'looked') return false;
+      if (part.leaves) candidate.changed |= at.changed | part.changed;
+      if (part.end === 'replaced') continue;
+      const end = at.changed | part.changedAtEnd;
+      candidate.changed |= end;
+      if (callsOut(at.block)) continue;
       for (const s of at.block.successors) {
         if (!this.plain.has(s)) continue; // they are made on the way there
         const known = seen.get(s);
@@ -181,27 +253,6 @@ export class RegionFlags {
       }
     }
     return true;
-  }
-  /** The registers that are changed at the block's end, or why the flags do not come there. */
-  private followThrough(
-    { nodes }: RegionBlock,
-    from: number,
-    before: number,
-    candidate: Candidate,
-  ): number | 'looked' | 'replaced' {
-    let changed = before;
-    let depth = 0;
-    for (let i = from; i < nodes.length; i++) {
-      const { op, code, imm } = nodes[i]!;
-      if (op === 'when') depth++;
-      else if (op === 'end') depth--;
-      else if (looks(nodes[i]!)) return 'looked';
-      else if (op === 'flags.set' && depth === 0) return 'replaced';
-      else if (op === 'reg.set') changed |= 1 << (imm[0] as number);
-      else if (codeMayFault(code)) candidate.changed |= changed;
-    }
-    candidate.changed |= changed;
-    return changed;
   }
 
   /** What may have set the flags where each block begins: one of these, or something else. */
@@ -217,17 +268,24 @@ export class RegionFlags {
     }
     const into = new Map<RegionBlock, Set<Candidate | Other>>(blocks.map((b) => [b, new Set()]));
     into.get(blocks[0]!)!.add(atEntry);
+    const ways = blocks.map((block) => {
+      const made = callsOut(block) || !this.plain.has(block);
+      const ending: Ending = made
+        ? { sets: [callsOut(block) ? atEntry : atOnce], keeps: false }
+        : endingOf(block, taken.get(block));
+      return {
+        from: into.get(block)!,
+        ...ending,
+        to: block.successors.filter((s) => this.plain.has(s)).map((s) => into.get(s)!),
+      };
+    });
     for (let changed = true; changed; ) {
       changed = false;
-      for (const block of blocks) {
-        const made = callsOut(block) || !this.plain.has(block);
-        const out: ReadonlySet<Candidate | Other> = made
-          ? new Set<Other>([callsOut(block) ? atEntry : atOnce])
-          : outOf(block, into.get(block)!, taken.get(block));
-        for (const s of block.successors) {
-          const set = into.get(s)!;
-          const size = set.size;
-          if (this.plain.has(s)) for (const one of out) set.add(one);
+      for (const { from, sets, keeps, to } of ways) {
+        for (const set of to) {
+          const { size } = set;
+          if (keeps && set !== from) for (const one of from) set.add(one);
+          for (const one of sets) set.add(one);
           changed ||= set.size !== size;
         }
       }
@@ -276,21 +334,26 @@ function hasConditionalSet(nodes: readonly Node[]): boolean {
   return false;
 }
 
-/** What may have set the flags at a block's end. */
-function outOf(
-  { nodes }: RegionBlock,
-  into: ReadonlySet<Candidate | Other>,
-  taken: ReadonlyMap<number, Candidate> | undefined,
-): ReadonlySet<Candidate | Other> {
-  let out = into;
+/** What may have set the flags at a block's end: these; and what had set them before. */
+interface Ending {
+  readonly sets: readonly (Candidate | Other)[];
+  readonly keeps: boolean;
+}
+
+function endingOf({ nodes }: RegionBlock, taken: ReadonlyMap<number, Candidate> | undefined): Ending {
+  let sets: (Candidate | Other)[] = [];
+  let keeps = true;
   let depth = 0;
-  nodes.forEach(({ op }, i) => {
+  for (let i = 0; i < nodes.length; i++) {
+    const { op } = nodes[i]!;
     if (op === 'when') depth++;
     else if (op === 'end') depth--;
-    else if (op === 'flags.set' || op === 'flags.merge')
-      out = depth === 0 ? new Set([taken?.get(i) ?? atOnce]) : new Set([...out, atOnce]);
-  });
-  return out;
+    else if (op === 'flags.set' || op === 'flags.merge') {
+      if (depth === 0) [sets, keeps] = [[taken?.get(i) ?? atOnce], false];
+      else sets.push(atOnce);
+    }
+  }
+  return { sets, keeps };
 }
 
 /** The value that each register holds before node `end`. */
@@ -317,7 +380,7 @@ function derive(
   v: number,
   depth: number,
 ): Recipe | null {
-  const { op, args, imm } = nodes[v]!;
+  const { op, code, args, imm } = nodes[v]!;
   const constant = (bits: 32 | 64, value: bigint): Recipe => ({ op: `i${bits}.const`, args: [], constant: value });
   const of = (name: string, ...operands: Recipe[]): Recipe => ({ op: name, args: operands, constant: 0n });
   if (op === 'i64.const') return constant(64, imm[0] as bigint);
@@ -342,7 +405,7 @@ function derive(
       constant(bits, BigInt(by.imm[0] as number | bigint)),
     );
   }
-  if (depth === 0 || !cheap.test(op)) return null;
+  if (depth === 0 || !cheap[code]!) return null;
   const operands = args.map((a) => derive(nodes, content, allowed, a, depth - 1));
   return operands.some((o) => o === null) ? null : of(op, ...(operands as Recipe[]));
 }

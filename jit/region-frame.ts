@@ -27,7 +27,16 @@ export interface RegisterLocal {
 export const plainBits = flagCode('bits', 32);
 export const noneHeld: Held = { mask: 0, flags: false };
 
-const labelOf = (held: Held): string => `left${heldKey(held)}`;
+/** Of a register, by an operation's name or `r` or `x`. */
+const numberOf = (op: string, index: number): number => (op.charCodeAt(0) === 120 ? 16 + index : index);
+/** Names of the ways out, by what they write back: without the flags, and with them. */
+const labels = [new Map<number, string>(), new Map<number, string>()] as const;
+function labelOf(held: Held): string {
+  const known = labels[held.flags ? 1 : 0];
+  let label = known.get(held.mask);
+  if (label === undefined) known.set(held.mask, (label = `left${heldKey(held)}`));
+  return label;
+}
 const isPartOf = (part: Held, all: Held): boolean => (part.mask & ~all.mask) === 0 && (!part.flags || all.flags);
 /** How many places are written back. */
 function sizeOf({ mask, flags }: Held): number {
@@ -38,8 +47,10 @@ function sizeOf({ mask, flags }: Held): number {
 
 export class RegionFrame {
   readonly e: Emitter;
-  /** By `r` or `x` and number. */
-  readonly registers = new Map<string, RegisterLocal>();
+  /** By number; xmm registers from 16 on. */
+  private readonly registers: RegisterLocal[] = [];
+  /** The same in the order in which they are met. */
+  private readonly met: RegisterLocal[] = [];
   readonly budget: number;
   /** Code and carry of the lazy flags: together they are the field flagKind. */
   readonly flagCode: number;
@@ -74,14 +85,16 @@ export class RegionFrame {
     }
   }
   private add(op: string, index: number): void {
-    const key = `${op[0]}${index}`;
-    if (this.registers.has(key)) return;
-    const type: Type = op[0] === 'x' ? 'v128' : 'i64';
+    const number = numberOf(op, index);
+    if (this.registers[number] !== undefined) return;
+    const type: Type = number >= 16 ? 'v128' : 'i64';
     const offset = offsetOf(type === 'v128' ? `xmm${index}` : gprNames[index]!);
-    this.registers.set(key, { local: this.e.local(type), type, offset, bit: registerBit(op, index), low: null });
+    const made = { local: this.e.local(type), type, offset, bit: registerBit(op, index), low: null };
+    this.registers[number] = made;
+    this.met.push(made);
   }
   register(op: string, index: number): RegisterLocal {
-    return this.registers.get(`${op[0]}${index}`)!;
+    return this.registers[numberOf(op, index)]!;
   }
   /** What a register holds. */
   whole(register: RegisterLocal): Expr {
@@ -107,7 +120,7 @@ export class RegionFrame {
   /** Takes what is needed from memory, and the budget. */
   fill(held: Held): void {
     const { e } = this;
-    for (const r of this.registers.values()) {
+    for (const r of this.met) {
       if ((held.mask & r.bit) === 0) continue;
       e.set(r.local, e.load(r.type, e.cpu(), r.offset));
       if (r.low !== null) e.set(r.low, e.op('f64x2.extract_lane', e.get(r.local, 'v128'), 0));
@@ -128,7 +141,7 @@ export class RegionFrame {
   }
   private spillLocals(held: Held): void {
     const { e } = this;
-    for (const r of this.registers.values()) {
+    for (const r of this.met) {
       if ((held.mask & r.bit) === 0) continue;
       e.store(r.type, e.cpu(), e.get(r.local, r.type), r.offset);
       if (r.low !== null) e.store('f64', e.cpu(), e.get(r.low, 'f64'), r.offset);

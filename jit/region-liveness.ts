@@ -4,7 +4,7 @@
  *
  * General registers are bits 0-15 of a mask, xmm registers bits 16-31; the lazy flags are told apart from them.
  */
-import { codeMayFault, type Node } from '../src/ir/micro-ops.ts';
+import { codeMayFault, type MicroOp, opList } from '../src/ir/micro-ops.ts';
 import { callsOut, innerTargets, type Region, type RegionBlock } from './region.ts';
 
 export interface Held {
@@ -13,67 +13,130 @@ export interface Held {
   readonly flags: boolean;
 }
 
-export const registerBit = (op: string, index: number): number => 1 << (op[0] === 'x' ? 16 + index : index);
+export const registerBit = (op: string, index: number): number => 1 << (op.charCodeAt(0) === 120 ? 16 + index : index); // x
 export const heldKey = ({ mask, flags }: Held): string => `${mask >>> 0}${flags ? 'f' : ''}`;
 
-/** What a node means for the locals. */
-interface Event {
-  readonly reads: number;
-  readonly writes: number;
-  readonly readsFlags: boolean;
-  readonly writesFlags: boolean;
+/** What a node means for the locals, by its micro-op. */
+const NOTHING = 0,
+  READS = 1,
+  WRITES = 2,
+  SETS_FLAGS = 3,
+  MERGES_FLAGS = 4,
+  LOOKS_AT_FLAGS = 5,
+  READS_FIELD = 6,
+  WHEN = 7,
+  END = 8,
+  STEERS = 9,
+  LEAVES = 10;
+const meanings: Partial<Record<MicroOp, number>> = {
+  'reg.get': READS,
+  'xmm.get': READS,
+  'reg.set': WRITES,
+  'xmm.set': WRITES,
+  'flags.set': SETS_FLAGS,
+  'flags.merge': MERGES_FLAGS,
+  'flags.get': LOOKS_AT_FLAGS,
+  'flags.test': LOOKS_AT_FLAGS,
+  'state.get32': READS_FIELD,
+  'state.get64': READS_FIELD,
+  when: WHEN,
+  end: END,
+  jump: STEERS,
+  branch: STEERS,
+  call: LEAVES,
+};
+const meaningOf = Uint8Array.from(opList, (op, code) => meanings[op] ?? (codeMayFault(code) ? LEAVES : NOTHING));
+
+/** The flags as one more register, in the masks of this file. */
+interface Masks {
+  registers: number;
+  flags: number;
+}
+
+/** One block: what its nodes mean, without those that mean nothing. */
+class BlockEvents {
+  readonly block: RegionBlock;
+  private readonly kinds: number[] = [];
+  /** Registers that an event is about. */
+  private readonly masks: number[] = [];
   /** The write may not happen. */
-  readonly conditional: boolean;
-  readonly leaves: boolean;
-  readonly targets: readonly RegionBlock[];
-}
+  private readonly conditional: boolean[] = [];
+  /** What differs from memory at each event. */
+  private readonly dirtyRegisters: number[] = [];
+  private readonly dirtyFlags: number[] = [];
+  /** What the block writes, if it may. */
+  readonly writes: Masks = { registers: 0, flags: 0 };
 
-function eventOf(node: Node, depth: number, last: boolean, block: RegionBlock): Event | null {
-  const { op, imm } = node;
-  let [reads, writes, readsFlags, writesFlags] = [0, 0, false, false];
-  switch (op) {
-    case 'reg.get':
-    case 'xmm.get':
-      reads = registerBit(op, imm[0] as number);
-      break;
-    case 'reg.set':
-    case 'xmm.set':
-      writes = registerBit(op, imm[0] as number);
-      break;
-    case 'flags.set':
-      writesFlags = true;
-      break;
-    case 'flags.merge':
-      readsFlags = true;
-      writesFlags = true;
-      break;
-    case 'flags.get':
-    case 'flags.test':
-      readsFlags = true;
-      break;
-    case 'state.get32':
-    case 'state.get64':
-      readsFlags = String(imm[0]).startsWith('flag');
-      break;
-    default:
+  constructor(block: RegionBlock) {
+    this.block = block;
+    const { nodes } = block;
+    let depth = 0;
+    for (let i = 0; i < nodes.length; i++) {
+      const { code, op, imm } = nodes[i]!;
+      const kind = meaningOf[code]!;
+      if (kind === NOTHING) continue;
+      let mask = 0;
+      if (kind === READS || kind === WRITES) {
+        mask = registerBit(op, imm[0] as number);
+        if (kind === WRITES) this.writes.registers |= mask;
+      } else if (kind === WHEN) depth++;
+      else if (kind === END) depth--;
+      else if (kind === STEERS) {
+        if (i === nodes.length - 1) continue; // the terminator
+      } else if (kind === READS_FIELD) {
+        if (!String(imm[0]).startsWith('flag')) continue;
+      } else if (kind === SETS_FLAGS || kind === MERGES_FLAGS) this.writes.flags = 1;
+      if (kind === WHEN || kind === END) continue;
+      this.kinds.push(kind);
+      this.masks.push(mask);
+      this.conditional.push(depth > 0);
+    }
   }
-  const steers = (op === 'jump' || op === 'branch') && !last;
-  const leaves = steers || codeMayFault(node.code) || op === 'call';
-  if (reads === 0 && writes === 0 && !readsFlags && !writesFlags && !leaves) return null;
-  const targets = steers ? block.successors : [];
-  return { reads, writes, readsFlags, writesFlags, conditional: depth > 0, leaves, targets };
-}
 
-function eventsOf(block: RegionBlock): Event[] {
-  const events: Event[] = [];
-  let depth = 0;
-  block.nodes.forEach((node, i) => {
-    if (node.op === 'when') depth++;
-    else if (node.op === 'end') depth--;
-    const event = eventOf(node, depth, i === block.nodes.length - 1, block);
-    if (event !== null) events.push(event);
-  });
-  return events;
+  /** Notes what is dirty where, and adds the combinations with which the region may leave. */
+  follow(registers: number, flags: number, leave: (registers: number, flags: number) => void): void {
+    const { kinds, masks } = this;
+    let [mask, flag] = [registers, flags];
+    for (let i = 0; i < kinds.length; i++) {
+      this.dirtyRegisters.push(mask);
+      this.dirtyFlags.push(flag);
+      const kind = kinds[i]!;
+      if (kind >= STEERS) leave(mask, flag);
+      else if (kind === WRITES) mask |= masks[i]!;
+      else if (kind === SETS_FLAGS || kind === MERGES_FLAGS) flag = 1;
+    }
+    leave(mask, flag);
+  }
+  /** What is live before the block, of what is live behind it; in the same object. */
+  before(live: Masks, inner: Masks): void {
+    const { kinds, masks, conditional } = this;
+    let { registers, flags } = live;
+    for (let i = kinds.length - 1; i >= 0; i--) {
+      switch (kinds[i]) {
+        case READS:
+          registers |= masks[i]!;
+          break;
+        case WRITES:
+          if (!conditional[i]!) registers &= ~masks[i]!;
+          break;
+        case SETS_FLAGS:
+          if (!conditional[i]!) flags = 0;
+          break;
+        case STEERS:
+          registers |= this.dirtyRegisters[i]! | inner.registers;
+          flags |= this.dirtyFlags[i]! | inner.flags;
+          break;
+        case LEAVES:
+          registers |= this.dirtyRegisters[i]!;
+          flags |= this.dirtyFlags[i]!;
+          break;
+        default: // who looks at flags, or replaces some of them
+          flags = 1;
+      }
+    }
+    live.registers = registers;
+    live.flags = flags;
+  }
 }
 
 export class Liveness {
@@ -86,86 +149,58 @@ export class Liveness {
 
   constructor(region: Region) {
     const { blocks } = region;
-    const events = blocks.map(eventsOf);
-    const dirtyIn = new Int32Array(blocks.length);
-    const dirtyFlagsIn = new Uint8Array(blocks.length);
-    const dirtyOut = (b: RegionBlock): Held => {
-      let mask = dirtyIn[b.order]!;
-      let flags = dirtyFlagsIn[b.order] !== 0;
-      for (const event of events[b.order]!) {
-        mask |= event.writes;
-        flags ||= event.writesFlags;
-      }
-      return { mask, flags };
-    };
+    const count = blocks.length;
+    const events = blocks.map((block) => new BlockEvents(block));
+    const dirtyIn = new Int32Array(count);
+    const dirtyFlagsIn = new Uint8Array(count);
     for (let changed = true; changed; ) {
       changed = false;
-      for (const block of blocks) {
+      for (let i = 0; i < count; i++) {
+        const { block, writes } = events[i]!;
         if (callsOut(block) && innerTargets(block.nodes).length === 0) continue;
-        const out = dirtyOut(block);
-        for (const s of block.successors) {
-          const mask = dirtyIn[s.order]! | out.mask;
-          const flags = dirtyFlagsIn[s.order]! | (out.flags ? 1 : 0);
-          if (mask !== dirtyIn[s.order] || flags !== dirtyFlagsIn[s.order]) {
-            dirtyIn[s.order] = mask;
-            dirtyFlagsIn[s.order] = flags;
-            changed = true;
-          }
+        const mask = dirtyIn[i]! | writes.registers;
+        const flags = dirtyFlagsIn[i]! | writes.flags;
+        for (const { order } of block.successors) {
+          if ((mask & ~dirtyIn[order]!) === 0 && (flags & ~dirtyFlagsIn[order]!) === 0) continue;
+          dirtyIn[order]! |= mask;
+          dirtyFlagsIn[order]! |= flags;
+          changed = true;
         }
       }
     }
 
-    const liveIn = new Int32Array(blocks.length);
-    const liveFlagsIn = new Uint8Array(blocks.length);
-    const liveBefore = (block: RegionBlock): Held => {
-      const list = events[block.order]!;
-      // What is dirty at each event, forwards; then live, backwards.
-      const dirtyAt: Held[] = [];
-      let dirty: Held = { mask: dirtyIn[block.order]!, flags: dirtyFlagsIn[block.order] !== 0 };
-      for (const event of list) {
-        dirtyAt.push(dirty);
-        if (event.leaves) this.leaves.set(heldKey(dirty), dirty);
-        if (event.writes !== 0 || event.writesFlags)
-          dirty = { mask: dirty.mask | event.writes, flags: dirty.flags || event.writesFlags };
-      }
-      this.leaves.set(heldKey(dirty), dirty);
-      // Every end may leave: out of the region, at a call, or where a back edge finds the budget used up.
-      let mask = dirty.mask;
-      let flags = dirty.flags;
-      if (!callsOut(block)) {
-        for (const s of block.successors) {
-          mask |= liveIn[s.order]!;
-          flags ||= liveFlagsIn[s.order] !== 0;
-        }
-      }
-      for (let i = list.length - 1; i >= 0; i--) {
-        const event = list[i]!;
-        if (!event.conditional) {
-          mask &= ~event.writes;
-          if (event.writesFlags) flags = false;
-        }
-        mask |= event.reads;
-        flags ||= event.readsFlags;
-        if (event.leaves) {
-          mask |= dirtyAt[i]!.mask;
-          flags ||= dirtyAt[i]!.flags;
-        }
-        for (const s of event.targets) {
-          mask |= liveIn[s.order]!;
-          flags ||= liveFlagsIn[s.order] !== 0;
-        }
-      }
-      return { mask, flags };
+    const seen = [new Set<number>(), new Set<number>()] as const;
+    const leave = (mask: number, flags: number) => {
+      if (seen[flags]!.has(mask)) return;
+      seen[flags]!.add(mask);
+      const held = { mask, flags: flags !== 0 };
+      this.leaves.set(heldKey(held), held);
     };
+    for (let i = count - 1; i >= 0; i--) events[i]!.follow(dirtyIn[i]!, dirtyFlagsIn[i]!, leave);
+
+    const liveIn = new Int32Array(count);
+    const liveFlagsIn = new Uint8Array(count);
+    const after: Masks = { registers: 0, flags: 0 };
+    const live: Masks = { registers: 0, flags: 0 };
     for (let changed = true; changed; ) {
       changed = false;
-      for (let i = blocks.length - 1; i >= 0; i--) {
-        const { mask, flags } = liveBefore(blocks[i]!);
-        if (mask !== liveIn[i] || (flags ? 1 : 0) !== liveFlagsIn[i]) {
-          liveIn[i] = mask;
-          liveFlagsIn[i] = flags ? 1 : 0;
-          changed = true;
+      for (let i = count - 1; i >= 0; i--) {
+        const { block, writes } = events[i]!;
+        after.registers = 0;
+        after.flags = 0;
+        for (const { order } of block.successors) {
+          after.registers |= liveIn[order]!;
+          after.flags |= liveFlagsIn[order]!;
         }
+        // Every end may leave: out of the region, at a call, or where a back edge finds the budget used up.
+        const isOut = callsOut(block);
+        live.registers = dirtyIn[i]! | writes.registers | (isOut ? 0 : after.registers);
+        live.flags = dirtyFlagsIn[i]! | writes.flags | (isOut ? 0 : after.flags);
+        events[i]!.before(live, after);
+        if (live.registers === liveIn[i] && live.flags === liveFlagsIn[i]) continue;
+        liveIn[i] = live.registers;
+        liveFlagsIn[i] = live.flags;
+        changed = true;
       }
     }
     this.dirty = blocks.map((_, i) => ({ mask: dirtyIn[i]!, flags: dirtyFlagsIn[i] !== 0 }));

@@ -78,7 +78,10 @@ export class RegionMemory {
   /** Emission turns to another block; `comeBack` with the answer when it returns. */
   leaveBlock(): () => void {
     const { known, members } = this;
-    return () => Object.assign(this, { known, members });
+    return () => {
+      this.known = known;
+      this.members = members;
+    };
   }
   /** Host address, and offset from it, of the access that node `v` makes at the address that value `at` is. */
   of(v: number, at: number, bytes: number, write: boolean): Place {

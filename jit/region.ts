@@ -5,10 +5,9 @@
 import type { Context } from '../src/execute/context.ts';
 import { type CodeSource, linearOf, recordBlock as recordAnew } from '../src/execute/frontend.ts';
 import { ARITHMETIC_FLAGS, conditionFlags, flagCode } from '../src/ir/flags.ts';
-import { codeMayFault, type Node } from '../src/ir/micro-ops.ts';
+import { codeMayFault, type Node, opList, x87Codes } from '../src/ir/micro-ops.ts';
 import { isMmx } from '../src/ir/mmx-ops.ts';
 import { type FlagProducer, forward, withoutDeadFlags } from '../src/ir/optimise.ts';
-import { isX87 } from '../src/ir/x87-ops.ts';
 import { withDirectPort } from './port-block.ts';
 import type { RecordBlock } from './recorded-blocks.ts';
 import { type FlowGraph, isReducible } from './structure.ts';
@@ -168,6 +167,9 @@ export function formRegion(
   return { entry, blocks: ordered, context, apart, instructions: ordered.reduce((n, b) => n + b.instructions, 0) };
 }
 
+/** The unit of those whose registers are the x87 ones that a micro-op, by its number, is of. */
+const unitOf = opList.map((op, code) => (x87Codes[code]! ? 'x87' : isMmx(op) ? 'mmx' : null));
+
 /**
  * x87 registers are in locals of a region (region-x87.ts), mmx registers in memory, and they are the same ones: a region
  * has instructions of one of the two units.
@@ -178,9 +180,9 @@ class OneUnit {
   /** How many instructions of a block come before the first of the other unit. */
   before(nodes: readonly Node[]): number {
     let count = -1;
-    for (const { op } of nodes) {
+    for (const { op, code } of nodes) {
       if (op === 'insn') count++;
-      const unit = isX87(op) ? 'x87' : isMmx(op) ? 'mmx' : null;
+      const unit = unitOf[code]!;
       if (unit === null) continue;
       this.unit ??= unit;
       if (unit !== this.unit) return count;
@@ -412,8 +414,10 @@ function looksAtIncoming(nodes: readonly Node[]): boolean {
 const codeOf = (p: FlagProducer) => flagCode(p.kind, p.width);
 
 /** The possible producers of the flags that stand where each block begins; null = too many. */
-function incomingProducers(blocks: readonly RegionBlock[]): (readonly FlagProducer[] | null)[] {
-  const effects = blocks.map(flagEffect);
+function incomingProducers(
+  blocks: readonly RegionBlock[],
+  effects: readonly FlagEffect[],
+): (readonly FlagProducer[] | null)[] {
   const incoming: (Map<number, FlagProducer> | null)[] = blocks.map(() => new Map());
   incoming[0]!.set(codeOf(bits), bits); // made so at the entry, if need be
   for (let changed = true; changed; ) {
@@ -443,9 +447,9 @@ function incomingProducers(blocks: readonly RegionBlock[]): (readonly FlagProduc
 }
 
 /** Blocks from which a look at flags can be reached that nobody has set on the way. */
-function flagsLookedAt(blocks: readonly RegionBlock[]): boolean[] {
+function flagsLookedAt(blocks: readonly RegionBlock[], effects: readonly FlagEffect[]): boolean[] {
   const looked = blocks.map((b) => looksAtIncoming(b.nodes));
-  const passes = blocks.map((b) => !callsOut(b) && !flagEffect(b).replaces);
+  const passes = blocks.map((b, i) => !callsOut(b) && !effects[i]!.replaces);
   for (let changed = true; changed; ) {
     changed = false;
     for (let i = blocks.length - 1; i >= 0; i--) {
@@ -458,43 +462,67 @@ function flagsLookedAt(blocks: readonly RegionBlock[]): boolean[] {
 
 /** Fuses conditions with producers in earlier blocks, then drops the flags that no block can see. */
 function fuseFlags(blocks: readonly RegionBlock[], context: Context): void {
-  const looked = flagsLookedAt(blocks);
-  const incoming = incomingProducers(blocks);
+  const effects = blocks.map(flagEffect);
+  const looked = flagsLookedAt(blocks, effects);
+  const incoming = looked.includes(true) ? incomingProducers(blocks, effects) : [];
   for (const block of blocks) {
     block.needsFlagBits = looked[block.order]!;
     block.nodes = forward(block.nodes, context, looked[block.order] ? incoming[block.order]! : null);
   }
   // Flags live into each block: looked at by a condition, a fault or a leave before they are set.
-  const liveIn = blocks.map(() => 0);
   const leaves = leavesBeforeLoops(blocks);
+  const flows = blocks.map((block) => flagFlow(block, leaves));
+  const liveIn = new Int32Array(blocks.length);
+  const liveOut = ({ out, onward }: FlagFlow): number => {
+    let live = out;
+    for (const s of onward) live |= liveIn[s]!;
+    return live;
+  };
   for (let changed = true; changed; ) {
     changed = false;
     for (let i = blocks.length - 1; i >= 0; i--) {
-      const live = liveBefore(blocks[i]!.nodes, liveOut(blocks[i]!, liveIn, leaves));
+      const flow = flows[i]!;
+      const live = flow.looked | (liveOut(flow) & flow.passed);
       if (live !== liveIn[i]) {
         liveIn[i] = live;
         changed = true;
       }
     }
   }
-  for (const block of blocks) block.nodes = withoutDeadFlags(block.nodes, liveOut(block, liveIn, leaves));
+  for (const block of blocks) block.nodes = withoutDeadFlags(block.nodes, liveOut(flows[block.order]!));
 }
 
 /** The way into a loop may leave where registers are not what it was made for: those of SSE and of x87. */
 const leavesBeforeLoops = (blocks: readonly RegionBlock[]): boolean =>
-  blocks.some(({ nodes }) => nodes.some(({ op }) => op === 'xmm.get' || op === 'xmm.set' || isX87(op) || isMmx(op)));
+  blocks.some(({ nodes }) =>
+    nodes.some(({ op, code }) => op === 'xmm.get' || op === 'xmm.set' || unitOf[code] !== null),
+  );
 
-function liveOut(block: RegionBlock, liveIn: readonly number[], leaves: boolean): number {
+/** What a block means for the flags that are live before it. */
+interface FlagFlow {
+  /** Flags that it looks at itself, and those that are live before it if they are behind it. */
+  readonly looked: number;
+  readonly passed: number;
+  /** Flags live behind it whatever comes; and the blocks whose flags are live, too. */
+  readonly out: number;
+  readonly onward: readonly number[];
+}
+
+function flagFlow(block: RegionBlock, leaves: boolean): FlagFlow {
+  const looked = liveBefore(block.nodes, 0);
+  const passed = liveBefore(block.nodes, ARITHMETIC_FLAGS);
   const { kind } = block.terminator;
-  const inside = successorsOf(block).length === block.successors.length;
-  if (kind !== 'jump' && kind !== 'branch') return ARITHMETIC_FLAGS;
-  if (!inside) return ARITHMETIC_FLAGS;
-  let live = 0;
+  const isInside = (kind === 'jump' || kind === 'branch') && successorsOf(block).length === block.successors.length;
+  if (!isInside) return { looked, passed, out: ARITHMETIC_FLAGS, onward: [] };
   // A back edge may leave when the budget ends.
   const isHead = (s: RegionBlock) => s.predecessors.some((p) => p.order >= s.order);
-  for (const s of block.successors)
-    live |= s.order <= block.order || (leaves && isHead(s)) ? ARITHMETIC_FLAGS : liveIn[s.order]!;
-  return live;
+  let out = 0;
+  const onward: number[] = [];
+  for (const s of block.successors) {
+    if (s.order <= block.order || (leaves && isHead(s))) out = ARITHMETIC_FLAGS;
+    else onward.push(s.order);
+  }
+  return { looked, passed, out, onward };
 }
 
 function liveBefore(nodes: readonly Node[], out: number): number {

@@ -5,7 +5,7 @@
  * Registers are numbered from the top of the stack where the region was entered (or where a call came back), so that a
  * region serves every TOP: place i of the stack at depth d is register (d + i) mod 8. A push makes the depth smaller.
  */
-import { codeMayFault, type Node } from '../src/ir/micro-ops.ts';
+import { codeMayFault, type Node, x87Codes } from '../src/ir/micro-ops.ts';
 import { isX87 } from '../src/ir/x87-ops.ts';
 import { callsOut, type Region, type RegionBlock } from './region.ts';
 
@@ -172,7 +172,8 @@ export function stateAfter(state: StackState, step: StackStep): StackState {
   return { depth: step.depth, full, empty, dirty: state.dirty | step.writes };
 }
 
-export const usesX87 = (region: Region): boolean => region.blocks.some((b) => b.nodes.some(({ op }) => isX87(op)));
+export const usesX87 = (region: Region): boolean =>
+  region.blocks.some((b) => b.nodes.some(({ code }) => x87Codes[code]!));
 
 const isInnerJump = (block: RegionBlock, i: number): boolean => {
   const { op } = block.nodes[i]!;

@@ -10,7 +10,7 @@ import { type Effect, type MicroOpSpec, spec } from './micro-op-spec.ts';
 import { mmxOps } from './mmx-ops.ts';
 import { simdOps } from './simd-ops.ts';
 import { sseOps } from './sse-ops.ts';
-import { x87Ops } from './x87-ops.ts';
+import { isX87, x87Ops } from './x87-ops.ts';
 
 export type { Effect, MicroOpSpec };
 
@@ -282,5 +282,7 @@ export const memoryAccesses: readonly (MemoryAccess | null)[] = opList.map((op) 
   const match = /^(load|modify|store)\.(\d+)$/.exec(op);
   return match === null ? null : { kind: match[1] as MemoryAccess['kind'], bytes: Number(match[2]) / 8 };
 });
+/** Whether a micro-op, by its number, is of the x87 unit. */
+export const x87Codes: readonly boolean[] = opList.map(isX87);
 /** May leave the straight path of the instruction: the state before it must be exact. */
 export const codeMayFault = (code: number): boolean => effects[code] === MEMORY || effects[code] === FAULT;

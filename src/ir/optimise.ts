@@ -6,9 +6,8 @@
 import { Builder, type ExecutionContext } from './builder.ts';
 import { condition, type FlagSource, flagWord } from './flag-formulas.ts';
 import { ARITHMETIC_FLAGS, conditionFlags, type FlagKind, flagCode } from './flags.ts';
-import { codeMayFault, effects, type Immediate, type Node, nodeOf, opList, PURE, READ } from './micro-ops.ts';
+import { codeMayFault, effects, type Immediate, type Node, nodeOf, PURE, READ, x87Codes } from './micro-ops.ts';
 import type { Value, Width } from './types.ts';
-import { isX87 } from './x87-ops.ts';
 
 /** What is known of the flags at a point: a source, and bits that later replaced some of them. */
 interface FlagState {
@@ -33,7 +32,6 @@ export function optimise(
 }
 
 const none: readonly number[] = [];
-const ofX87 = opList.map(isX87);
 /** What stands in registers: general ones, xmm, upper halves, MMX, and that the unit is ready for MMX or has entered it. */
 const firstMmx = 48;
 const mmxReady = 56;
@@ -162,7 +160,7 @@ export function forward(
         b.emit(node.op);
         break;
       default:
-        if (ofX87[node.code]) registers.fill(-1, firstMmx);
+        if (x87Codes[node.code]!) registers.fill(-1, firstMmx);
         map[i] = b.copy(node, args);
     }
   }
