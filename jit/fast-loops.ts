@@ -10,10 +10,12 @@
  *
  * The instruction budget counts the iterations: `choose` sets the limit below which it must not fall.
  */
+
 import { memoryAccesses, type Node, nodeOf, x87Codes } from '../src/ir/micro-ops.ts';
+import { factsOf } from './block-facts.ts';
 import { type LoopFlags, loopFlags } from './loop-flags.ts';
 import { findLoops, type Loop, type Loops, simpleLoops } from './loops.ts';
-import { innerTargets, inReversePostorder, type Region, type RegionBlock } from './region.ts';
+import { inReversePostorder, type Region, type RegionBlock } from './region.ts';
 
 const maximumBlocks = 12;
 const maximumInstructions = 150;
@@ -290,7 +292,7 @@ function isSuitable({ body }: Loop): boolean {
   for (const { terminator, nodes, instructions: n } of body) {
     instructions += n;
     if (terminator.kind !== 'jump' && terminator.kind !== 'branch') return false;
-    if (innerTargets(nodes).length > 0 || nodes.some(({ op, code }) => x87Codes[code]! || op === 'call')) return false;
+    if (factsOf(nodes).inner.length > 0 || nodes.some(({ op, code }) => x87Codes[code]! || op === 'call')) return false;
   }
   return instructions > 0 && instructions <= maximumInstructions;
 }
@@ -319,6 +321,7 @@ export function withFastLoops(region: Region): { readonly region: Region; readon
     for (const block of loop.body) copies.set(block, { ...block, nodes: shape.nodesOf(block) });
     const between = (kind: 'choose' | 'again'): RegionBlock => ({
       rip: head.rip,
+      place: head.place,
       instructions: 0,
       length: 0,
       terminator: { kind },

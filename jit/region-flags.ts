@@ -3,11 +3,13 @@
  * of, and only who leaves makes them. Operands that still stand in registers then are taken from there, the others are
  * kept in the flags' locals. So a loop carries neither the operands nor what would have to be computed for them.
  */
+
 import { type FlagKind, flagCode } from '../src/ir/flags.ts';
 import { codeMayFault, type MicroOp, type Node, nodeOf, opList, x87Codes } from '../src/ir/micro-ops.ts';
 import type { Width } from '../src/ir/types.ts';
+import { factsOf } from './block-facts.ts';
 import type { Emitter, Expr } from './emitter.ts';
-import { callsOut, innerTargets, type Region, type RegionBlock } from './region.ts';
+import { callsOut, type Region, type RegionBlock } from './region.ts';
 import type { RegionFrame } from './region-frame.ts';
 
 /** An operand made of registers as they are at the end of its instruction, and later. */
@@ -98,7 +100,7 @@ function passage({ nodes }: RegionBlock, from: number): Passage {
 }
 /** Nothing of a block's end happens in its middle, and it has an end of its own. */
 const isPlain = ({ terminator, nodes }: RegionBlock): boolean =>
-  terminator.kind !== 'choose' && terminator.kind !== 'again' && innerTargets(nodes).length === 0;
+  terminator.kind !== 'choose' && terminator.kind !== 'again' && factsOf(nodes).inner.length === 0;
 
 interface Candidate {
   readonly block: RegionBlock;

@@ -4,8 +4,10 @@
  *
  * General registers are bits 0-15 of a mask, xmm registers bits 16-31; the lazy flags are told apart from them.
  */
+
 import { codeMayFault, type MicroOp, opList } from '../src/ir/micro-ops.ts';
-import { callsOut, innerTargets, type Region, type RegionBlock } from './region.ts';
+import { factsOf } from './block-facts.ts';
+import { callsOut, type Region, type RegionBlock } from './region.ts';
 
 export interface Held {
   /** Registers. */
@@ -157,7 +159,7 @@ export class Liveness {
       changed = false;
       for (let i = 0; i < count; i++) {
         const { block, writes } = events[i]!;
-        if (callsOut(block) && innerTargets(block.nodes).length === 0) continue;
+        if (callsOut(block) && factsOf(block.nodes).inner.length === 0) continue;
         const mask = dirtyIn[i]! | writes.registers;
         const flags = dirtyFlagsIn[i]! | writes.flags;
         for (const { order } of block.successors) {

@@ -5,9 +5,9 @@
 import type { Context } from '../src/execute/context.ts';
 import { type CodeSource, linearOf, recordBlock as recordAnew } from '../src/execute/frontend.ts';
 import { ARITHMETIC_FLAGS, conditionFlags, flagCode } from '../src/ir/flags.ts';
-import { codeMayFault, type Node, opList, x87Codes } from '../src/ir/micro-ops.ts';
-import { isMmx } from '../src/ir/mmx-ops.ts';
+import { codeMayFault, type Node } from '../src/ir/micro-ops.ts';
 import { type FlagProducer, forward, withoutDeadFlags } from '../src/ir/optimise.ts';
+import { type BlockFacts, factsOf, type PlaceKey, placeKey, type Unit, unitOf } from './block-facts.ts';
 import { withDirectPort } from './port-block.ts';
 import type { RecordBlock } from './recorded-blocks.ts';
 import { type FlowGraph, isReducible } from './structure.ts';
@@ -34,6 +34,8 @@ export type Terminator =
 
 export interface RegionBlock {
   readonly rip: bigint;
+  /** The same as a key. */
+  readonly place: PlaceKey;
   readonly instructions: number;
   readonly length: number;
   readonly terminator: Terminator;
@@ -96,20 +98,8 @@ function terminatorOf(nodes: readonly Node[], seen: IndirectTargets, entry: bigi
       return { kind: 'leave' };
   }
 }
-/** Where a block jumps to from its middle: a repeated string instruction to itself. */
-export function innerTargets(nodes: readonly Node[]): bigint[] {
-  const targets: bigint[] = [];
-  nodes.forEach((node, i) => {
-    if (i === nodes.length - 1) return;
-    if (node.op === 'branch') targets.push(node.imm[0] as bigint, node.imm[1] as bigint);
-    if (node.op !== 'jump') return;
-    const target = nodes[node.args[0]!]!;
-    if (target.op === 'i64.const') targets.push(target.imm[0] as bigint);
-  });
-  return targets;
-}
 function successorsOf(block: RegionBlock): bigint[] {
-  const inner = innerTargets(block.nodes);
+  const { inner } = factsOf(block.nodes);
   const last = lastSuccessors(block.terminator);
   return [...last, ...inner]; // a target twice is two edges
 }
@@ -152,8 +142,13 @@ export function formRegion(
 ): Region | null {
   const shape = (at: bigint, endsAt: ReadonlySet<bigint>): RegionBlock[] => {
     const blocks = discover(source, context, at, seen, apart, endsAt, ends.size > 0, recordBlock);
-    for (const block of blocks.values()) block.successors = successorsOf(block).flatMap((to) => blocks.get(to) ?? []);
-    const first = blocks.get(at);
+    for (const block of blocks.values()) {
+      for (const to of successorsOf(block)) {
+        const successor = blocks.get(placeKey(to));
+        if (successor !== undefined) block.successors.push(successor);
+      }
+    }
+    const first = blocks.get(placeKey(at));
     return first === undefined ? [] : inReversePostorder(first);
   };
   let ordered = shape(rip, ends);
@@ -167,27 +162,17 @@ export function formRegion(
   return { entry, blocks: ordered, context, apart, instructions: ordered.reduce((n, b) => n + b.instructions, 0) };
 }
 
-/** The unit of those whose registers are the x87 ones that a micro-op, by its number, is of. */
-const unitOf = opList.map((op, code) => (x87Codes[code]! ? 'x87' : isMmx(op) ? 'mmx' : null));
-
 /**
  * x87 registers are in locals of a region (region-x87.ts), mmx registers in memory, and they are the same ones: a region
  * has instructions of one of the two units.
  */
 class OneUnit {
-  private unit: 'x87' | 'mmx' | null = null;
+  private unit: Unit | null = null;
 
   /** How many instructions of a block come before the first of the other unit. */
-  before(nodes: readonly Node[]): number {
-    let count = -1;
-    for (const { op, code } of nodes) {
-      if (op === 'insn') count++;
-      const unit = unitOf[code]!;
-      if (unit === null) continue;
-      this.unit ??= unit;
-      if (unit !== this.unit) return count;
-    }
-    return count + 1;
+  before({ unit, beforeUnit, beforeOther }: BlockFacts): number {
+    this.unit ??= unit;
+    return unit === null || unit === this.unit ? beforeOther : beforeUnit;
   }
 }
 
@@ -233,13 +218,13 @@ function discover(
   ends: ReadonlySet<bigint>,
   isBeside: boolean,
   recordBlock: RecordBlock,
-): Map<bigint, RegionBlock> {
-  const blocks = new Map<bigint, RegionBlock>();
+): Map<PlaceKey, RegionBlock> {
+  const blocks = new Map<PlaceKey, RegionBlock>();
   /** Instruction -> the block that holds it, to split a block that is jumped into. */
-  const owner = new Map<bigint, RegionBlock>();
-  const ownerOf = (at: bigint): RegionBlock | undefined => {
+  const owner = new Map<PlaceKey, RegionBlock>();
+  const ownerOf = (at: PlaceKey): RegionBlock | undefined => {
     const block = owner.get(at);
-    return block !== undefined && blocks.get(block.rip) === block ? block : undefined; // not replaced by a shorter one
+    return block !== undefined && blocks.get(block.place) === block ? block : undefined; // not replaced by a shorter one
   };
   const work = [entry];
   // What was never executed is left out: most of it never will be, and a page that the guest does not get to may be absent.
@@ -247,10 +232,11 @@ function discover(
   const maximum = isBeside ? maximumBeside : maximumInstructions;
   let instructions = 0;
   const unit = new OneUnit();
-  const record = (rip: bigint, maximum?: number): RegionBlock | null => {
+  const stops = new Set(Array.from(ends, placeKey));
+  const record = (rip: bigint, place: PlaceKey, maximum?: number): RegionBlock | null => {
     let made = recordBlock(source, context, rip, maximum);
     if ('fetchFault' in made) return null;
-    const count = unit.before(made.nodes);
+    const count = unit.before(factsOf(made.nodes));
     if (count < made.instructions) {
       if (count === 0) return null;
       made = recordBlock(source, context, rip, count);
@@ -260,6 +246,7 @@ function discover(
     const terminator = terminatorOf(nodes, seen, entry);
     const block: RegionBlock = {
       rip,
+      place,
       instructions: made.instructions,
       length: made.length,
       terminator,
@@ -269,49 +256,40 @@ function discover(
       order: -1,
       needsFlagBits: false,
     };
-    blocks.set(rip, block);
-    for (const node of nodes) {
-      if (node.op !== 'insn') continue;
-      const at = node.imm[0] as bigint;
+    blocks.set(place, block);
+    for (const at of factsOf(nodes).places) {
       const other = ownerOf(at);
-      if (other === undefined || other.rip === rip) owner.set(at, block);
+      if (other === undefined || other.place === place) owner.set(at, block);
     }
     instructions += made.instructions;
     return block;
   };
-  while (work.length > 0) {
-    const rip = work.shift()!;
-    if (blocks.has(rip) || (rip !== entry && ends.has(rip))) continue;
+  for (let next = 0; next < work.length; next++) {
+    const rip = work[next]!;
+    const place = placeKey(rip);
+    if (blocks.has(place) || (rip !== entry && stops.has(place))) continue;
     if (blocks.size >= maximumBlocks || instructions >= maximum) break;
-    const holder = ownerOf(rip);
+    const holder = ownerOf(place);
     if (holder !== undefined) {
       // Jumped into the middle: the first part becomes a block of its own that falls through.
-      let count = 0;
-      for (const node of holder.nodes) {
-        if (node.op !== 'insn') continue;
-        if (node.imm[0] === rip) break;
-        count++;
-      }
       instructions -= holder.instructions;
-      record(holder.rip, count);
+      record(holder.rip, holder.place, factsOf(holder.nodes).places.indexOf(place));
     }
     // A block must not run into one that is there already.
-    const made = record(rip);
+    const made = record(rip, place);
     if (made === null) continue;
-    let count = 0;
-    for (const node of made.nodes) {
-      if (node.op !== 'insn') continue;
-      const at = node.imm[0] as bigint;
-      if (count > 0 && (ends.has(at) || blocks.has(at))) {
-        instructions -= made.instructions;
-        record(rip, count);
-        break;
-      }
-      count++;
+    const { places } = factsOf(made.nodes);
+    for (let count = 1; count < places.length; count++) {
+      const at = places[count]!;
+      if (!stops.has(at) && !blocks.has(at)) continue;
+      instructions -= made.instructions;
+      record(rip, place, count);
+      break;
     }
-    const ready = blocks.get(rip)!;
+    const ready = blocks.get(place)!;
     // A repetition's jump to itself has been executed with it.
-    work.push(...lastSuccessors(ready.terminator).filter(isWanted), ...innerTargets(ready.nodes));
+    for (const to of lastSuccessors(ready.terminator)) if (isWanted(to)) work.push(to);
+    work.push(...factsOf(ready.nodes).inner);
     if (ready.terminator.kind === 'call' && isWanted(ready.terminator.returnAddress))
       work.push(ready.terminator.returnAddress);
   }
@@ -320,14 +298,15 @@ function discover(
 }
 
 /** In a region that calls itself, returns go through one block that knows where such calls return to. */
-function addDispatch(blocks: Map<bigint, RegionBlock>): void {
+function addDispatch(blocks: Map<PlaceKey, RegionBlock>): void {
   const targets = new Set<bigint>();
   for (const { terminator: t } of blocks.values())
-    if (t.kind === 'call' && t.inside && blocks.has(t.returnAddress)) targets.add(t.returnAddress);
+    if (t.kind === 'call' && t.inside && blocks.has(placeKey(t.returnAddress))) targets.add(t.returnAddress);
   if (targets.size === 0) return;
   for (const { terminator } of blocks.values()) if (terminator.kind === 'return') terminator.inside = true;
   blocks.set(dispatchPlace, {
     rip: dispatchPlace,
+    place: dispatchPlace,
     instructions: 0,
     length: 0,
     terminator: { kind: 'dispatch', targets: [...targets] },
@@ -467,7 +446,12 @@ function fuseFlags(blocks: readonly RegionBlock[], context: Context): void {
   const incoming = looked.includes(true) ? incomingProducers(blocks, effects) : [];
   for (const block of blocks) {
     block.needsFlagBits = looked[block.order]!;
-    block.nodes = forward(block.nodes, context, looked[block.order] ? incoming[block.order]! : null);
+    const producers = looked[block.order]! ? incoming[block.order]! : null;
+    if (producers !== null) block.nodes = forward(block.nodes, context, producers);
+    else {
+      const facts = factsOf(block.nodes);
+      block.nodes = facts.forwarded ??= forward(block.nodes, context);
+    }
   }
   // Flags live into each block: looked at by a condition, a fault or a leave before they are set.
   const leaves = leavesBeforeLoops(blocks);
@@ -489,7 +473,12 @@ function fuseFlags(blocks: readonly RegionBlock[], context: Context): void {
       }
     }
   }
-  for (const block of blocks) block.nodes = withoutDeadFlags(block.nodes, liveOut(flows[block.order]!));
+  for (const block of blocks) {
+    const facts = factsOf(block.nodes);
+    const live = liveOut(flows[block.order]!);
+    if (facts.undead?.live !== live) facts.undead = { live, nodes: withoutDeadFlags(block.nodes, live) };
+    block.nodes = facts.undead!.nodes;
+  }
 }
 
 /** The way into a loop may leave where registers are not what it was made for: those of SSE and of x87. */
