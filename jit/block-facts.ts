@@ -2,6 +2,7 @@
  * What is known of a block's nodes whatever region it is part of. The nodes of recorded blocks go into many regions
  * (jit/recorded-blocks.ts), unchanged, and so do those that are made of them: what is found out of them is kept with them.
  */
+import type { Block } from '../src/execute/frontend.ts';
 import { codeOf, type Node, opList, x87Codes } from '../src/ir/micro-ops.ts';
 import { isMmx } from '../src/ir/mmx-ops.ts';
 
@@ -38,7 +39,7 @@ export class BlockFacts {
   readonly beforeOther: number;
   /** What the optimiser made of it (src/ir/optimise.ts) where nothing was known of the flags before it. */
   forwarded: readonly Node[] | null = null;
-  /** The nodes without flags that are dead, and the flags that were live behind it then. */
+  /** That without flags that are dead, and the flags that were live behind it then. */
   undead: { readonly live: number; readonly nodes: readonly Node[] } | null = null;
 
   constructor(nodes: readonly Node[]) {
@@ -72,10 +73,7 @@ function addInner(inner: bigint[], nodes: readonly Node[], { code, args, imm }: 
   if (target.op === 'i64.const') inner.push(target.imm[0] as bigint);
 }
 
-const known = new WeakMap<readonly Node[], BlockFacts>();
-/** What is known of nodes, which must not change any more. */
-export function factsOf(nodes: readonly Node[]): BlockFacts {
-  let facts = known.get(nodes);
-  if (facts === undefined) known.set(nodes, (facts = new BlockFacts(nodes)));
-  return facts;
-}
+/** Of a block without instructions. */
+export const noFacts = new BlockFacts([]);
+/** What is known of a block that has been recorded. */
+export const factsOf = (block: Block): BlockFacts => (block.found ??= new BlockFacts(block.nodes)) as BlockFacts;

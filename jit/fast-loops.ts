@@ -12,7 +12,7 @@
  */
 
 import { memoryAccesses, type Node, nodeOf, x87Codes } from '../src/ir/micro-ops.ts';
-import { factsOf } from './block-facts.ts';
+import { noFacts } from './block-facts.ts';
 import { type LoopFlags, loopFlags } from './loop-flags.ts';
 import { findLoops, type Loop, type Loops, simpleLoops } from './loops.ts';
 import { inReversePostorder, type Region, type RegionBlock } from './region.ts';
@@ -289,10 +289,10 @@ class LoopShape {
 function isSuitable({ body }: Loop): boolean {
   if (body.size > maximumBlocks) return false;
   let instructions = 0;
-  for (const { terminator, nodes, instructions: n } of body) {
+  for (const { terminator, facts, nodes, instructions: n } of body) {
     instructions += n;
     if (terminator.kind !== 'jump' && terminator.kind !== 'branch') return false;
-    if (factsOf(nodes).inner.length > 0 || nodes.some(({ op, code }) => x87Codes[code]! || op === 'call')) return false;
+    if (facts.inner.length > 0 || nodes.some(({ op, code }) => x87Codes[code]! || op === 'call')) return false;
   }
   return instructions > 0 && instructions <= maximumInstructions;
 }
@@ -322,6 +322,7 @@ export function withFastLoops(region: Region): { readonly region: Region; readon
     const between = (kind: 'choose' | 'again'): RegionBlock => ({
       rip: head.rip,
       place: head.place,
+      facts: noFacts,
       instructions: 0,
       length: 0,
       terminator: { kind },

@@ -7,7 +7,6 @@
 import { type FlagKind, flagCode } from '../src/ir/flags.ts';
 import { codeMayFault, type MicroOp, type Node, nodeOf, opList, x87Codes } from '../src/ir/micro-ops.ts';
 import type { Width } from '../src/ir/types.ts';
-import { factsOf } from './block-facts.ts';
 import type { Emitter, Expr } from './emitter.ts';
 import { callsOut, type Region, type RegionBlock } from './region.ts';
 import type { RegionFrame } from './region-frame.ts';
@@ -99,8 +98,8 @@ function passage({ nodes }: RegionBlock, from: number): Passage {
   return { end: 'passed', leaves, changed: atLeave, changedAtEnd: changed };
 }
 /** Nothing of a block's end happens in its middle, and it has an end of its own. */
-const isPlain = ({ terminator, nodes }: RegionBlock): boolean =>
-  terminator.kind !== 'choose' && terminator.kind !== 'again' && factsOf(nodes).inner.length === 0;
+const isPlain = ({ terminator, facts }: RegionBlock): boolean =>
+  terminator.kind !== 'choose' && terminator.kind !== 'again' && facts.inner.length === 0;
 
 interface Candidate {
   readonly block: RegionBlock;

@@ -6,7 +6,6 @@
  */
 
 import { codeMayFault, type MicroOp, opList } from '../src/ir/micro-ops.ts';
-import { factsOf } from './block-facts.ts';
 import { callsOut, type Region, type RegionBlock } from './region.ts';
 
 export interface Held {
@@ -159,7 +158,7 @@ export class Liveness {
       changed = false;
       for (let i = 0; i < count; i++) {
         const { block, writes } = events[i]!;
-        if (callsOut(block) && factsOf(block.nodes).inner.length === 0) continue;
+        if (callsOut(block) && block.facts.inner.length === 0) continue;
         const mask = dirtyIn[i]! | writes.registers;
         const flags = dirtyFlagsIn[i]! | writes.flags;
         for (const { order } of block.successors) {

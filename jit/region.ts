@@ -7,7 +7,7 @@ import { type CodeSource, linearOf, recordBlock as recordAnew } from '../src/exe
 import { ARITHMETIC_FLAGS, conditionFlags, flagCode } from '../src/ir/flags.ts';
 import { codeMayFault, type Node } from '../src/ir/micro-ops.ts';
 import { type FlagProducer, forward, withoutDeadFlags } from '../src/ir/optimise.ts';
-import { type BlockFacts, factsOf, type PlaceKey, placeKey, type Unit, unitOf } from './block-facts.ts';
+import { BlockFacts, factsOf, noFacts, type PlaceKey, placeKey, type Unit, unitOf } from './block-facts.ts';
 import { withDirectPort } from './port-block.ts';
 import type { RecordBlock } from './recorded-blocks.ts';
 import { type FlowGraph, isReducible } from './structure.ts';
@@ -39,6 +39,8 @@ export interface RegionBlock {
   readonly instructions: number;
   readonly length: number;
   readonly terminator: Terminator;
+  /** Of the nodes as they were recorded. */
+  readonly facts: BlockFacts;
   nodes: readonly Node[];
   successors: RegionBlock[];
   predecessors: RegionBlock[];
@@ -99,7 +101,7 @@ function terminatorOf(nodes: readonly Node[], seen: IndirectTargets, entry: bigi
   }
 }
 function successorsOf(block: RegionBlock): bigint[] {
-  const { inner } = factsOf(block.nodes);
+  const { inner } = block.facts;
   const last = lastSuccessors(block.terminator);
   return [...last, ...inner]; // a target twice is two edges
 }
@@ -236,13 +238,14 @@ function discover(
   const record = (rip: bigint, place: PlaceKey, maximum?: number): RegionBlock | null => {
     let made = recordBlock(source, context, rip, maximum);
     if ('fetchFault' in made) return null;
-    const count = unit.before(factsOf(made.nodes));
+    const count = unit.before(factsOf(made));
     if (count < made.instructions) {
       if (count === 0) return null;
       made = recordBlock(source, context, rip, count);
       if ('fetchFault' in made) return null;
     }
     const { nodes } = withDirectPort(made, apart);
+    const facts = nodes === made.nodes ? factsOf(made) : new BlockFacts(nodes);
     const terminator = terminatorOf(nodes, seen, entry);
     const block: RegionBlock = {
       rip,
@@ -250,6 +253,7 @@ function discover(
       instructions: made.instructions,
       length: made.length,
       terminator,
+      facts,
       nodes,
       successors: [],
       predecessors: [],
@@ -257,7 +261,7 @@ function discover(
       needsFlagBits: false,
     };
     blocks.set(place, block);
-    for (const at of factsOf(nodes).places) {
+    for (const at of facts.places) {
       const other = ownerOf(at);
       if (other === undefined || other.place === place) owner.set(at, block);
     }
@@ -273,12 +277,12 @@ function discover(
     if (holder !== undefined) {
       // Jumped into the middle: the first part becomes a block of its own that falls through.
       instructions -= holder.instructions;
-      record(holder.rip, holder.place, factsOf(holder.nodes).places.indexOf(place));
+      record(holder.rip, holder.place, holder.facts.places.indexOf(place));
     }
     // A block must not run into one that is there already.
     const made = record(rip, place);
     if (made === null) continue;
-    const { places } = factsOf(made.nodes);
+    const { places } = made.facts;
     for (let count = 1; count < places.length; count++) {
       const at = places[count]!;
       if (!stops.has(at) && !blocks.has(at)) continue;
@@ -289,7 +293,7 @@ function discover(
     const ready = blocks.get(place)!;
     // A repetition's jump to itself has been executed with it.
     for (const to of lastSuccessors(ready.terminator)) if (isWanted(to)) work.push(to);
-    work.push(...factsOf(ready.nodes).inner);
+    work.push(...ready.facts.inner);
     if (ready.terminator.kind === 'call' && isWanted(ready.terminator.returnAddress))
       work.push(ready.terminator.returnAddress);
   }
@@ -310,6 +314,7 @@ function addDispatch(blocks: Map<PlaceKey, RegionBlock>): void {
     instructions: 0,
     length: 0,
     terminator: { kind: 'dispatch', targets: [...targets] },
+    facts: noFacts,
     nodes: [],
     successors: [],
     predecessors: [],
@@ -449,7 +454,7 @@ function fuseFlags(blocks: readonly RegionBlock[], context: Context): void {
     const producers = looked[block.order]! ? incoming[block.order]! : null;
     if (producers !== null) block.nodes = forward(block.nodes, context, producers);
     else {
-      const facts = factsOf(block.nodes);
+      const { facts } = block;
       block.nodes = facts.forwarded ??= forward(block.nodes, context);
     }
   }
@@ -474,10 +479,13 @@ function fuseFlags(blocks: readonly RegionBlock[], context: Context): void {
     }
   }
   for (const block of blocks) {
-    const facts = factsOf(block.nodes);
+    const { facts } = block;
     const live = liveOut(flows[block.order]!);
-    if (facts.undead?.live !== live) facts.undead = { live, nodes: withoutDeadFlags(block.nodes, live) };
-    block.nodes = facts.undead!.nodes;
+    if (block.nodes !== facts.forwarded) block.nodes = withoutDeadFlags(block.nodes, live);
+    else {
+      if (facts.undead?.live !== live) facts.undead = { live, nodes: withoutDeadFlags(block.nodes, live) };
+      block.nodes = facts.undead!.nodes;
+    }
   }
 }
 

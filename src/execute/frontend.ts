@@ -28,6 +28,8 @@ export interface Block {
   readonly instructions: number;
   /** Its last instruction is a string instruction that repeats: it may leave the instruction pointer where it is. */
   readonly repeats: boolean;
+  /** What a reader has found out of the nodes, and keeps with them. */
+  found: object | null;
 }
 
 /** The longest block, in instructions. */
@@ -120,7 +122,7 @@ export function recordBlock(
   }
   if (!b.ended) b.jump(b.i64(ip));
   const size = Number(BigInt.asUintN(64, linear - start) & 0xffffffffn);
-  return { nodes: b.nodes, rip, length: size, instructions: count, repeats };
+  return { nodes: b.nodes, rip, length: size, instructions: count, repeats, found: null };
 }
 
 /** Records and optimises, for the interpreter. */
