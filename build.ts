@@ -8,7 +8,7 @@
  *   dist/core.wasm             the interpreter's loop, by `jit/build-core.ts`
  *   dist/{core,softfloat}.code what this Node makes of the two, by `runtime/hosts/build-machine-code.ts`
  *   dist/cli/…                 the command line in few files, by `runtime/cli/build.ts`
- *   dist/cli/….code            V8's code of these files
+ *   dist/cli/….code            V8's code of these files, and of what a trial calls of binaryen
  *   dist/web/…                 the page, by `web/build.ts`
  *
  * A step runs only when one of its inputs has changed since it last succeeded: `dist/.stamps.json` keeps a hash of the
@@ -184,7 +184,7 @@ const compiled: Step = {
     'runtime/hosts/node-kept-code.ts',
     ...trainers,
   ],
-  also: process.versions.v8,
+  also: `${process.versions.v8} ${cpus()[0]?.model}`,
   output: 'dist/cli/commands.code',
   script: 'runtime/cli/build.ts',
   make: (script) =>

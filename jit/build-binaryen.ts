@@ -2,6 +2,7 @@
  * For bundles: binaryen's package holds its WebAssembly as a string of 15 MB, which costs a thread 0.2-0.3 s to parse and
  * to decode, each time. In a bundle the module lies beside the script as a file. Run at build time.
  */
+import { createHash } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Plugin } from 'esbuild';
@@ -10,23 +11,15 @@ import { type DirectInvokes, invokeNames, withDirectInvokes } from './build-invo
 /** The name of the file beside the bundle. */
 const fileName = 'binaryen.wasm';
 
-/**
- * How the bundle gets the module. Node looks at a function's body only when the function is first called: to look at all
- * 10 MB takes a good part of the loading, and they are the build's own. V8 is to optimise it late, since it takes a
- * processor for hundreds of milliseconds, just when the guest's first regions should be optimised.
- */
-const readers = {
-  node: `import { readFileSync } from 'node:fs';
-    import { setFlagsFromString } from 'node:v8';
-    const bytes = readFileSync(new URL('${fileName}', import.meta.url));
-    const flags = (...all) => all.forEach((flag) => setFlagsFromString(flag));
-    flags('--wasm-lazy-compilation', '--wasm-lazy-validation', '--wasm-tiering-budget=2000000000');
-    const module = new WebAssembly.Module(bytes);
-    flags('--no-wasm-lazy-validation', '--wasm-tiering-budget=13000000');
-`,
-  browser: `const module = new Uint8Array(await (await fetch(new URL('${fileName}', import.meta.url))).arrayBuffer());
-`,
-} as const;
+/** How a page gets the module. */
+const fetched = `const module = new Uint8Array(await (await fetch(new URL('${fileName}', import.meta.url))).arrayBuffer());
+`;
+
+/** A module with a custom section (WebAssembly 1.0, 5.5.3) that ends with sixteen bytes of its hash. */
+function named(module: Uint8Array): Uint8Array {
+  const name = createHash('sha256').update(module).digest().subarray(0, 16);
+  return Buffer.concat([module, Uint8Array.of(0, 5 + name.length, 4), Buffer.from('hash'), name]);
+}
 
 /** A function that makes an instance of the module: with the functions that call its table, where they are known. */
 function instantiating(direct: DirectInvokes | null): string {
@@ -75,15 +68,20 @@ function decode(literal: string): Uint8Array {
   });
 }
 
-/** Moves the module out of a bundle that goes to `folder`. A package of another shape is bundled as it is. */
-export function binaryenBeside(folder: string, platform: keyof typeof readers): Plugin {
+/**
+ * Moves the module out of a bundle that goes to `folder`. A package of another shape is bundled as it is.
+ *
+ * @param reader a script that makes `module` of the file beside the bundle
+ */
+export function binaryenBeside(folder: string, reader = fetched): Plugin {
   return {
     name: 'binaryen',
     setup(build) {
       build.onResolve({ filter: /^binaryen-module$/ }, () => ({ path: fileName, namespace: 'binaryen-module' }));
       let direct: DirectInvokes | null = null;
       build.onLoad({ filter: /.*/, namespace: 'binaryen-module' }, () => ({
-        contents: readers[platform] + instantiating(direct),
+        contents: reader + instantiating(direct),
+        resolveDir: folder,
       }));
       build.onLoad({ filter: /[\\/]binaryen[\\/]index\.js$/ }, async ({ path }) => {
         const script = await readFile(path, 'utf8');
@@ -93,7 +91,7 @@ export function binaryenBeside(folder: string, platform: keyof typeof readers): 
         if (decoder === null || call === null || module === null || !WebAssembly.validate(module as BufferSource))
           return null;
         direct = withDirectInvokes(module, invokeNames(script));
-        await writeFile(join(folder, fileName), direct?.module ?? module);
+        await writeFile(join(folder, fileName), named(direct?.module ?? module));
         const rest = `${script.slice(0, decoder.from)}null${script.slice(decoder.to)}`
           .replace(call[0], `return{instance:await instantiateBinaryen(${call[1]})}`)
           .replace(functionList, `$1=Array(${listedFunctions})`);

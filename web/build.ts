@@ -37,7 +37,7 @@ export async function buildWeb(folder: string): Promise<void> {
     logLevel: 'warning',
     // binaryen's script asks for Node's modules only where there are some.
     external: ['node:*'],
-    plugins: [binaryenBeside(folder, 'browser')],
+    plugins: [binaryenBeside(folder)],
   });
   for (const [from, to] of copies) {
     const source = join(root, from);

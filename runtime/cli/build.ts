@@ -50,6 +50,12 @@ const loadedWithCode: Plugin = {
   },
 };
 
+/** How the bundle gets binaryen's module, which lies beside it. */
+const binaryen = `import { readLateModule } from ${JSON.stringify(fileURLToPath(new URL('../hosts/node-late-module.ts', import.meta.url)))};
+  import { fileURLToPath } from 'node:url';
+  const module = readLateModule(fileURLToPath(new URL('binaryen.wasm', import.meta.url)));
+`;
+
 /**
  * Writes the bundle into a folder, which is emptied first: two files for the process and two for the compiler's thread.
  * Cut into what is loaded when, it would be some thirty, and each costs Node a third of a millisecond and more.
@@ -67,7 +73,7 @@ export async function buildCli(folder: string): Promise<void> {
     minifySyntax: true,
     sourcemap: true,
     logLevel: 'warning',
-    plugins: [builtinsOnDemand, loadedWithCode, binaryenBeside(folder, 'node')],
+    plugins: [builtinsOnDemand, loadedWithCode, binaryenBeside(folder, binaryen)],
   } as const satisfies BuildOptions;
   await build({
     ...options,

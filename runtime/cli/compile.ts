@@ -3,7 +3,8 @@
  * the code in the bundle's folder. A process of its own, at build time: `compile.ts FOLDER GUEST...`, where the guests
  * end by themselves.
  *
- * The compiler is loaded in this thread, so that V8's code of it is taken at the same moment.
+ * The compiler is loaded in this thread, so that V8's code of it is taken at the same moment; and what V8 has made of
+ * binaryen, with it.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -12,6 +13,7 @@ import { setFlagsFromString } from 'node:v8';
 import type { serveCompiler } from '../../jit/compiler.ts';
 import type { HostWorker } from '../hosts/host.ts';
 import { codeFile, loadScript } from '../hosts/node-kept-code.ts';
+import { tryModule } from '../hosts/node-late-module.ts';
 import type { perform } from './commands.ts';
 
 type Commands = { readonly perform: typeof perform; readonly nodeHost: NonNullable<Parameters<typeof perform>[1]> };
@@ -22,6 +24,7 @@ const [folder, ...guests] = process.argv.slice(2) as [string, ...string[]];
 // V8 drops code that was not called for a while, and with it all that stands in it.
 setFlagsFromString('--no-flush-bytecode');
 
+const keepBinaryen = tryModule(join(folder, 'binaryen.wasm'));
 const paths = ['commands.js', 'compiler-code.js'].map((name) => join(folder, name));
 const scripts = paths.map((path) => ({ path, script: loadScript(path) }));
 const [commands, compiler] = await Promise.all(scripts.map(({ script }) => script.exports));
@@ -53,6 +56,7 @@ try {
 } finally {
   rmSync(cache, { recursive: true, force: true });
 }
+keepBinaryen();
 setFlagsFromString('--flush-bytecode'); // code that other flags were set for is foreign
 for (const { path, script } of scripts) writeFileSync(codeFile(path), script.code());
 process.exit();

@@ -63,8 +63,7 @@ function withNatives<T>(use: (natives: Natives) => T): T | null {
 export const nodeMachineCode: MachineCode = {
   of(module, main) {
     if (withNatives((natives) => natives.isOptimised(main)) !== true) return null;
-    const code = withNatives((natives) => natives.serialize(module)) ?? undefined;
-    return code === undefined ? null : new Uint8Array(code);
+    return serializeModule(module);
   },
   module(code, wasm) {
     // V8 wants a buffer that holds nothing else.
@@ -72,6 +71,12 @@ export const nodeMachineCode: MachineCode = {
     return withNatives((natives) => natives.deserialize(buffer, wasm)) ?? null;
   },
 };
+
+/** What V8 has optimised of a module, of which that must be something; null: this V8 does not hand it out. */
+export function serializeModule(module: WebAssembly.Module): Uint8Array | null {
+  const code = withNatives((natives) => natives.serialize(module)) ?? undefined;
+  return code === undefined ? null : new Uint8Array(code);
+}
 
 /**
  * A file of machine code with the module that it was made from, so that the two cannot be mixed up; null: there is none
@@ -89,9 +94,8 @@ export function machineCodeFile(wasm: Uint8Array<ArrayBuffer>): Uint8Array | nul
   } finally {
     for (const flag of flags) setFlagsFromString(`--${flag}`);
   }
-  const made = withNatives((natives) => natives.serialize(module)) ?? undefined;
-  if (made === undefined) return null;
-  const code = new Uint8Array(made);
+  const code = serializeModule(module);
+  if (code === null) return null;
   const file = new Uint8Array(lengthBytes + code.length + wasm.length);
   new DataView(file.buffer).setUint32(0, code.length, true);
   file.set(code, lengthBytes);

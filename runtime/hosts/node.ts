@@ -56,7 +56,9 @@ export function ensureDirectory(path: string): void {
 export function readFileIfExists(path: string): Uint8Array<ArrayBuffer> | undefined {
   if (!existsSync(path)) return undefined;
   if (statSync(path).isDirectory()) throw new Error('it is a folder');
-  return new Uint8Array(readFileSync(path));
+  const { buffer, byteOffset, length } = readFileSync(path);
+  // Node puts small files into memory that they share; a large one is not to be copied.
+  return new Uint8Array(length < buffer.byteLength ? buffer.slice(byteOffset, byteOffset + length) : buffer);
 }
 
 /** A place for a guest's output, written in pieces and flushed when closed. */
