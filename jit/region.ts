@@ -7,7 +7,7 @@ import { type CodeSource, linearOf, recordBlock as recordAnew } from '../src/exe
 import { ARITHMETIC_FLAGS, conditionFlags, flagCode } from '../src/ir/flags.ts';
 import { codeMayFault, type Node } from '../src/ir/micro-ops.ts';
 import { type FlagProducer, forward, withoutDeadFlags } from '../src/ir/optimise.ts';
-import { BlockFacts, factsOf, noFacts, type PlaceKey, placeKey, type Unit, unitOf } from './block-facts.ts';
+import { BlockFacts, factsOf, noFacts, type PlaceKey, placeKey, type Unit } from './block-facts.ts';
 import { withDirectPort } from './port-block.ts';
 import type { RecordBlock } from './recorded-blocks.ts';
 import { type FlowGraph, isReducible } from './structure.ts';
@@ -459,8 +459,8 @@ function fuseFlags(blocks: readonly RegionBlock[], context: Context): void {
     }
   }
   // Flags live into each block: looked at by a condition, a fault or a leave before they are set.
-  const leaves = leavesBeforeLoops(blocks);
-  const flows = blocks.map((block) => flagFlow(block, leaves));
+  const mayBeLeft = placesToLeave(blocks);
+  const flows = blocks.map((block) => flagFlow(block, mayBeLeft));
   const liveIn = new Int32Array(blocks.length);
   const liveOut = ({ out, onward }: FlagFlow): number => {
     let live = out;
@@ -489,11 +489,18 @@ function fuseFlags(blocks: readonly RegionBlock[], context: Context): void {
   }
 }
 
-/** The way into a loop may leave where registers are not what it was made for: those of SSE and of x87. */
-const leavesBeforeLoops = (blocks: readonly RegionBlock[]): boolean =>
-  blocks.some(({ nodes }) =>
-    nodes.some(({ op, code }) => op === 'xmm.get' || op === 'xmm.set' || unitOf[code] !== null),
-  );
+/**
+ * Which blocks the way to may leave. The way into a loop does where registers of SSE or x87 are not what it was made for.
+ * Whoever goes to a block makes sure of what its x87 instructions need of the stack (jit/x87-flow.ts), and where ways meet,
+ * that it is as high as on the others.
+ */
+function placesToLeave(blocks: readonly RegionBlock[]): (to: RegionBlock) => boolean {
+  const isHead = (s: RegionBlock) => s.predecessors.some((p) => p.order >= s.order);
+  if (blocks.some(({ facts }) => facts.unit !== null))
+    return (to) => to.facts.unit !== null || to.predecessors.length > 1 || isHead(to);
+  const usesSse = blocks.some(({ nodes }) => nodes.some(({ op }) => op === 'xmm.get' || op === 'xmm.set'));
+  return usesSse ? isHead : () => false;
+}
 
 /** What a block means for the flags that are live before it. */
 interface FlagFlow {
@@ -505,18 +512,17 @@ interface FlagFlow {
   readonly onward: readonly number[];
 }
 
-function flagFlow(block: RegionBlock, leaves: boolean): FlagFlow {
+function flagFlow(block: RegionBlock, mayBeLeft: (to: RegionBlock) => boolean): FlagFlow {
   const looked = liveBefore(block.nodes, 0);
   const passed = liveBefore(block.nodes, ARITHMETIC_FLAGS);
   const { kind } = block.terminator;
   const isInside = (kind === 'jump' || kind === 'branch') && successorsOf(block).length === block.successors.length;
   if (!isInside) return { looked, passed, out: ARITHMETIC_FLAGS, onward: [] };
   // A back edge may leave when the budget ends.
-  const isHead = (s: RegionBlock) => s.predecessors.some((p) => p.order >= s.order);
   let out = 0;
   const onward: number[] = [];
   for (const s of block.successors) {
-    if (s.order <= block.order || (leaves && isHead(s))) out = ARITHMETIC_FLAGS;
+    if (s.order <= block.order || mayBeLeft(s)) out = ARITHMETIC_FLAGS;
     else onward.push(s.order);
   }
   return { looked, passed, out, onward };
