@@ -588,6 +588,7 @@ export class Translator implements Regions {
   dropAll(): void {
     for (const learned of [this.seen, this.apart, this.apartBefore, this.retries, this.flips]) learned.clear();
     this.companions.length = 0;
+    this.ends.forget();
     this.installed.clear();
     this.statistics.dropped++;
   }
@@ -595,6 +596,5 @@ export class Translator implements Regions {
   forget(): void {
     this.dropAll();
     for (const known of [this.settled, this.warm]) known.clear();
-    this.ends.forget();
   }
 }
