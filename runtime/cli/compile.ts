@@ -56,7 +56,7 @@ try {
 } finally {
   rmSync(cache, { recursive: true, force: true });
 }
-keepBinaryen();
 setFlagsFromString('--flush-bytecode'); // code that other flags were set for is foreign
+keepBinaryen();
 for (const { path, script } of scripts) writeFileSync(codeFile(path), script.code());
 process.exit();

@@ -57,7 +57,13 @@ test('a module is optimised from its first call on, if a trial has called it', (
   assert.equal(later(path), '7 false\n', 'no code');
 });
 
-test("the build has what the compiler's thread calls of binaryen", () => {
-  const code = fileURLToPath(new URL('../../dist/cli/binaryen.code', import.meta.url));
+test("the build has what the compiler's thread calls of binaryen, and V8 takes it back", () => {
+  const path = fileURLToPath(new URL('../../dist/cli/binaryen.wasm', import.meta.url));
+  const code = path.replace('.wasm', '.code');
   assert.equal(existsSync(code), process.versions.v8.startsWith('13.6.'));
+  const taken = `import { readFileSync } from 'node:fs';
+    import { nodeMachineCode } from ${urlOf('node-machine-code')};
+    const [wasm, code] = [${JSON.stringify(path)}, ${JSON.stringify(code)}].map((path) => readFileSync(path));
+    console.log(nodeMachineCode.module(code.subarray(16), wasm) !== null);`;
+  if (existsSync(code)) assert.equal(inProcess(taken), 'true\n');
 });
