@@ -375,7 +375,7 @@ class CoreBuilder implements Reader {
     const { hit, host } = probe(e, table, 0, address, bytes);
     if (isStore) {
       this.either(
-        hit,
+        hit(),
         () => e.store(type, host(), this.operand(kind, 1), 0, `store${suffix}` as 'store'),
         () => {
           e.setState64('argument3', address());
@@ -390,7 +390,7 @@ class CoreBuilder implements Reader {
     const value = this.bytes === 0 ? e.local(type) : 0;
     const give = (loaded: Expr): void => (this.bytes === 0 ? e.set(value, loaded) : this.result(type, loaded));
     this.either(
-      hit,
+      hit(),
       () => give(e.load(type, host(), 0, loadKind)),
       () => {
         e.setState64('argument3', address());

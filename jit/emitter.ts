@@ -52,6 +52,7 @@ interface Functions {
   _BinaryenConst(module: number, literal: number): Expr;
   _BinaryenLocalGet(module: number, local: number, type: number): Expr;
   _BinaryenLocalSet(module: number, local: number, value: Expr): Expr;
+  _BinaryenLocalTee(module: number, local: number, value: Expr, type: number): Expr;
   _BinaryenBlock(module: number, name: number, children: number, count: number, type: number): Expr;
   _BinaryenBlockAppendChild(block: Expr, child: Expr): void;
   _BinaryenBreak(module: number, name: number, condition: Expr, value: Expr): Expr;
@@ -97,6 +98,7 @@ const {
   _BinaryenConst: makeConst,
   _BinaryenLocalGet: makeGet,
   _BinaryenLocalSet: makeSet,
+  _BinaryenLocalTee: makeTee,
   _BinaryenUnary: makeUnary,
   _BinaryenBinary: makeBinary,
   _BinaryenSelect: makeSelect,
@@ -365,6 +367,10 @@ export class Emitter {
   }
   set(local: number, value: Expr): void {
     this.emit(makeSet(this.p, local, value));
+  }
+  /** Sets a local where the expression is evaluated, which has its value, too. */
+  tee(local: number, value: Expr, type: Type): Expr {
+    return makeTee(this.p, local, value, wasmTypes[type]);
   }
   /** Evaluates an expression now; each call of the answer is one use of its value. */
   share(value: Expr, type: Type): () => Expr {

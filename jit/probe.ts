@@ -10,8 +10,9 @@ import { tlbBits, tlbEntryBytes } from '../src/state/layout.ts';
 import type { Emitter, Expr } from './emitter.ts';
 
 export interface Probe {
-  /** True if the access hits. */
-  readonly hit: Expr;
+  /** True if the access hits, or if it does not: one of the two must stand before all that follows, once. */
+  readonly hit: () => Expr;
+  readonly missed: () => Expr;
   /** The address in the VM's memory; valid on a hit. */
   readonly host: () => Expr;
   /** The page that was found, and what leads from its linear to its host address. */
@@ -21,26 +22,31 @@ export interface Probe {
 
 const indexShift = 12 - Math.log2(tlbEntryBytes);
 
-/** Address of the entry at the page's own place. */
-export function entryOf(e: Emitter, table: Expr | null, low: () => Expr, bits: number): Expr {
+/** Address of the entry at the page's own place. `first` is evaluated before `low` is. */
+export function entryOf(e: Emitter, table: Expr | null, low: () => Expr, bits: number, first = low()): Expr {
   const folded = e.op(
     'i32.xor',
-    e.op('i32.shr_u', low(), e.i32(indexShift)),
+    e.op('i32.shr_u', first, e.i32(indexShift)),
     e.op('i32.shr_u', low(), e.i32(indexShift + foldOf(bits))),
   );
   const index = e.op('i32.and', folded, e.i32(((1 << bits) - 1) * tlbEntryBytes));
   return table === null ? index : e.op('i32.add', table, index);
 }
+/** `first`: makes the entry's address. */
 function found(
   e: Emitter,
+  first: Expr,
   entry: () => Expr,
   offset: number,
   address: () => Expr,
   low: () => Expr,
   bytes: number,
 ): Probe {
+  const compare = (operation: string) => (): Expr =>
+    e.op(operation, e.op('i64.xor', e.load('i64', first, offset), address()), e.i64(BigInt(4096 - bytes)));
   return {
-    hit: e.op('i64.le_u', e.op('i64.xor', e.load('i64', entry(), offset), address()), e.i64(BigInt(4096 - bytes))),
+    hit: compare('i64.le_u'),
+    missed: compare('i64.gt_u'),
     host: () => e.op('i32.add', e.load('i32', entry(), offset + 8), low()),
     tag: () => e.load('i64', entry(), offset),
     addend: () => e.load('i32', entry(), offset + 8),
@@ -59,8 +65,11 @@ export function probe(
   bytes: number,
   bits = tlbBits,
 ): Probe {
-  const low = e.share(e.op('i32.wrap', address()), 'i32');
-  return found(e, e.share(entryOf(e, table, low, bits), 'i32'), offset, address, low, bytes);
+  const low = e.local('i32');
+  const entry = e.local('i32');
+  const lowest = () => e.get(low, 'i32');
+  const made = entryOf(e, table, lowest, bits, e.tee(low, e.op('i32.wrap', address()), 'i32'));
+  return found(e, e.tee(entry, made, 'i32'), () => e.get(entry, 'i32'), offset, address, lowest, bytes);
 }
 
 /** Looks at both places of the page; `missIf` must leave where it stands at neither. */
@@ -71,16 +80,17 @@ export function probeBoth(
   address: () => Expr,
   bytes: number,
   missIf: (missed: Expr) => void,
-): Omit<Probe, 'hit'> {
-  const low = e.share(e.op('i32.wrap', address()), 'i32');
+): Omit<Probe, 'hit' | 'missed'> {
+  const low = e.local('i32');
   const entry = e.local('i32');
-  e.set(entry, entryOf(e, table, low, tlbBits));
-  const there = found(e, () => e.get(entry, 'i32'), offset, address, low, bytes);
-  e.if(e.op('i32.eqz', there.hit), () => {
+  const lowest = () => e.get(low, 'i32');
+  const look = (place: Expr) =>
+    found(e, e.tee(entry, place, 'i32'), () => e.get(entry, 'i32'), offset, address, lowest, bytes);
+  const there = look(entryOf(e, table, lowest, tlbBits, e.tee(low, e.op('i32.wrap', address()), 'i32')));
+  e.if(there.missed(), () => {
     // vCPU blocks are aligned to more than a table.
-    e.set(entry, e.op('i32.xor', e.get(entry, 'i32'), e.i32(((1 << tlbBits) * tlbEntryBytes) / 2)));
-    const beside = found(e, () => e.get(entry, 'i32'), offset, address, low, bytes);
-    missIf(e.op('i32.eqz', beside.hit));
+    const beside = e.op('i32.xor', e.get(entry, 'i32'), e.i32(((1 << tlbBits) * tlbEntryBytes) / 2));
+    missIf(look(beside).missed());
   });
   return there;
 }

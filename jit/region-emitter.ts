@@ -63,7 +63,8 @@ export class RegionEmitter implements Reader, BlockValues {
   private readonly x87: RegionX87 | null;
   // The block being emitted.
   nodes: readonly Node[] = [];
-  private values: ((() => Expr) | undefined)[] = [];
+  /** The values that are made: an expression is for its one user, functions give one for each. */
+  private values: (Expr | (() => Expr) | undefined)[] = [];
   private plan!: Schedule;
   private current!: RegionBlock;
   private rip = 0n;
@@ -167,11 +168,8 @@ export class RegionEmitter implements Reader, BlockValues {
   }
   /** Leaves before the current instruction: the interpreter does it. */
   exitIf(condition: Expr): void {
-    const { e, frame } = this;
-    e.if(condition, () => {
-      const rest = this.count - this.index;
-      if (rest > 0) e.set(frame.budget, e.op('i32.add', frame.i32(frame.budget), e.i32(rest)));
-      frame.leave(this.rip, leave.retry, this.dirty);
+    this.e.if(condition, () => {
+      this.frame.leave(this.rip, leave.retry, this.dirty, Math.max(this.count - this.index, 0));
     });
   }
 
@@ -250,7 +248,7 @@ export class RegionEmitter implements Reader, BlockValues {
         );
       }
       case 'indirect':
-        return this.indirect(this.value(last.args[0]!), terminator.site, terminator.targets);
+        return this.indirect(this.shared(last.args[0]!, 'i64'), terminator.site, terminator.targets);
       case 'return':
         if (!terminator.inside) return this.exit(this.value(last.args[0]!));
         e.set(this.returnTo, this.value(last.args[0]!));
@@ -274,9 +272,8 @@ export class RegionEmitter implements Reader, BlockValues {
   }
 
   /** Goes to one of the targets that were seen, or notes the target for the next translation and leaves. */
-  private indirect(target: Expr, site: bigint, targets: readonly bigint[]): void {
+  private indirect(to: () => Expr, site: bigint, targets: readonly bigint[]): void {
     const { e, region } = this;
-    const to = e.share(target, 'i64');
     const inside = targets.filter((t) => region.blocks.some((b) => b.rip === t));
     chooseTarget(e, to, inside, this.pass);
     noteTarget(e, site, to);
@@ -328,17 +325,27 @@ export class RegionEmitter implements Reader, BlockValues {
   }
   value(v: number): Expr {
     const known = this.values[v];
-    if (known !== undefined) return known();
+    if (known !== undefined) return typeof known === 'number' ? known : known();
     const { op, imm } = this.nodes[v]!;
     if (aliasOf(this.nodes[v]!) >= 0) return this.frame.read(op, imm[0] as number);
     throw new Error(`region: value ${v} (${op}) is used before it is made`);
+  }
+  shared(v: number, type: Type): () => Expr {
+    const known = this.values[v];
+    if (typeof known === 'function') return known;
+    const { op, imm } = this.nodes[v]!;
+    if (known === undefined && op === 'reg.get') {
+      const { local } = this.frame.register(op, imm[0] as number);
+      return () => this.frame.i64(local);
+    }
+    return this.e.share(this.value(v), type);
   }
   /** Keeps an expression: at once in a local if it is used more than once or must not move. */
   private keep(v: number, expr: Expr, move: boolean): void {
     this.keepAs(v, expr, results[this.nodes[v]!.code]!, move);
   }
   private keepAs(v: number, expr: Expr, type: Type, move: boolean): void {
-    if (move && this.plan.uses[v]! === 1) this.values[v] = () => expr;
+    if (move && this.plan.uses[v]! === 1) this.values[v] = expr;
     else this.values[v] = this.e.share(expr, type);
   }
 
@@ -410,7 +417,7 @@ export class RegionEmitter implements Reader, BlockValues {
         return this.exitIf(arg(0));
       case 'probe.read':
       case 'probe.write': {
-        const address = e.share(arg(0), 'i64');
+        const address = this.shared(args[0]!, 'i64');
         this.places.probeOrLeave(op === 'probe.write', address, imm[0] as number, false);
         return;
       }
@@ -476,15 +483,17 @@ export class RegionEmitter implements Reader, BlockValues {
   private setFlags(node: Node): void {
     const { e, frame } = this;
     const { args, imm } = node;
-    if (this.flags.set(node, (v) => this.value(v))) {
+    if (this.flags.set(node, this)) {
       this.dirty = { mask: this.dirty.mask, flags: true };
       return;
     }
     const code = flagCode(imm[0] as FlagKind, imm[1] as Width);
     const carry = this.nodes[args[2]!]!;
     // All operands first: they may read the old flags.
-    const a = e.share(this.value(args[0]!), 'i64');
-    const b = e.share(this.value(args[1]!), 'i64');
+    const later = this.loops.isFast(this.current); // where flags are made of them when registers have changed
+    const operand = (v: number) => (later ? e.share(this.value(v), 'i64') : this.shared(v, 'i64'));
+    const a = operand(args[0]!);
+    const b = operand(args[1]!);
     this.dirty = { mask: this.dirty.mask, flags: true };
     const known = carry.op === 'i32.const' ? (carry.imm[0] as number) : null;
     if (this.loops.setFlags(this.current, code, a, b, known)) return;
@@ -515,11 +524,11 @@ export class RegionEmitter implements Reader, BlockValues {
     const value = e.load(type, host(), offset, (suffix === '' ? 'load' : `load${suffix}_u`) as 'load');
     const next = this.nodes[v + 1]!;
     const taken = next.op.startsWith('x87.operand.') && next.args[0] === v && this.plan.uses[v] === 1;
-    if (taken) this.values[v] = () => value;
+    if (taken) this.values[v] = value;
     else this.keep(v, value, false);
   }
   private segment(v: number, node: Node): void {
-    const { outside, linear } = segmentAccess(this.e, node, this.e.share(this.value(node.args[0]!), 'i64'));
+    const { outside, linear } = segmentAccess(this.e, node, this.shared(node.args[0]!, 'i64'));
     this.exitIf(outside);
     this.keep(v, linear(), false);
   }
@@ -535,7 +544,7 @@ export class RegionEmitter implements Reader, BlockValues {
    */
   private call(last: Node, block: RegionBlock, target: bigint | null, returnAddress: bigint): void {
     const { e, frame } = this;
-    const to = target === null ? e.share(this.value(last.args[0]!), 'i64') : () => e.i64(target);
+    const to = target === null ? this.shared(last.args[0]!, 'i64') : () => e.i64(target);
     const { misses, region } = lookUpJump(e, target, to);
     frame.pendingFlags?.();
     frame.spill(this.dirty);

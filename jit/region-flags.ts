@@ -6,10 +6,16 @@
 
 import { type FlagKind, flagCode } from '../src/ir/flags.ts';
 import { codeMayFault, type MicroOp, type Node, nodeOf, opList, x87Codes } from '../src/ir/micro-ops.ts';
-import type { Width } from '../src/ir/types.ts';
+import type { Type, Width } from '../src/ir/types.ts';
 import type { Emitter, Expr } from './emitter.ts';
 import { callsOut, type Region, type RegionBlock } from './region.ts';
 import type { RegionFrame } from './region-frame.ts';
+
+/** What a block's emission lends: the value for one use, and for several. */
+interface BlockValues {
+  value(v: number): Expr;
+  shared(v: number, type: Type): () => Expr;
+}
 
 /** An operand made of registers as they are at the end of its instruction, and later. */
 type Recipe =
@@ -152,14 +158,18 @@ export class RegionFlags {
     this.frame.pendingFlags = null;
   }
   /** Sets the flags if they are to be made later; false: set them at once. */
-  set(node: Node, value: (v: number) => Expr): boolean {
+  set(node: Node, values: BlockValues): boolean {
     const producer = this.byNode.get(node);
     if (producer === undefined) return false;
     const { e, frame } = this;
     const { a, b, carry, id } = producer;
+    const { args } = node;
     let next = 0;
-    const kept = (recipe: Recipe | null, type: 'i32' | 'i64') =>
-      recipe === null ? e.share(value(node.args[next++]!), type) : null;
+    const kept = (recipe: Recipe | null, type: 'i32' | 'i64') => {
+      if (recipe !== null) return null;
+      const v = args[next++]!;
+      return args.length === 1 ? () => values.value(v) : values.shared(v, type);
+    };
     const [first, second, third] = [kept(a, 'i64'), kept(b, 'i64'), kept(carry, 'i32')];
     if (first !== null) e.set(frame.flagA, first());
     if (second !== null) e.set(frame.flagB, second());

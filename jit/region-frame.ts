@@ -7,7 +7,7 @@ import { FLAG_CARRY_BIT, flagCode } from '../src/ir/flags.ts';
 import type { Type } from '../src/ir/types.ts';
 import { offsetOf } from '../src/state/layout.ts';
 import type { Emitter, Expr } from './emitter.ts';
-import type { Region } from './region.ts';
+import type { Region, RegionBlock } from './region.ts';
 import { type Held, heldKey, registerBit } from './region-liveness.ts';
 import type { RegionX87 } from './region-x87.ts';
 
@@ -45,6 +45,13 @@ function sizeOf({ mask, flags }: Held): number {
   return size;
 }
 
+/** What a leave says, as one number: the reason, instructions of its block that are not done, its place. */
+const restShift = 4;
+const placeShift = 16;
+const mostRest = (1 << (placeShift - restShift)) - 1;
+/** Blocks that are farther from the entry than that are not told by their distance. */
+const maximumDistance = 1n << 46n;
+
 export class RegionFrame {
   readonly e: Emitter;
   /** By number; xmm registers from 16 on. */
@@ -57,9 +64,13 @@ export class RegionFrame {
   readonly flagCarry: number;
   readonly flagA: number;
   readonly flagB: number;
-  /** Next instruction pointer and reason of a leave. */
+  /** Next instruction pointer of an exit. */
   private readonly next: number;
-  private readonly code: number;
+  /** What a leave says: `placeShift` and below. */
+  private readonly word: number;
+  /** What the places in `word` are distances from; a local for the place, if some block is too far from the entry. */
+  private readonly origin: bigint;
+  private readonly far: number | null;
   /** Number of the combination that a leave writes back, where there is an x87 unit to write back besides. */
   private readonly combination: number;
   private combinations: readonly Held[] = [];
@@ -70,7 +81,13 @@ export class RegionFrame {
   constructor(e: Emitter, region: Region) {
     this.e = e;
     this.next = e.local('i64');
-    this.code = e.local('i32');
+    this.word = e.local('i64');
+    this.origin = region.entry.rip;
+    const isNear = ({ rip, instructions }: RegionBlock) => {
+      const distance = rip - this.origin;
+      return instructions === 0 || (-maximumDistance < distance && distance < maximumDistance);
+    };
+    this.far = region.blocks.every(isNear) ? null : e.local('i64');
     this.combination = e.local('i32');
     this.budget = e.local('i32');
     this.flagCode = e.local('i32');
@@ -172,12 +189,16 @@ export class RegionFrame {
     this.spill(held);
     e.return(this.i64(this.next));
   }
-  /** Leaves before the instruction at `rip`, for a reason of src/execute/leave.ts. */
-  leave(rip: bigint, reason: number, held: Held): void {
+  /**
+   * Leaves before the instruction at `rip`, for a reason of src/execute/leave.ts. `rest`: instructions that the budget has
+   * paid for and that are not done.
+   */
+  leave(rip: bigint, reason: number, held: Held, rest = 0): void {
     const { e } = this;
     this.pendingFlags?.();
-    e.set(this.next, e.i64(rip));
-    e.set(this.code, e.i32(reason));
+    if (this.far !== null) e.set(this.far, e.i64(rip));
+    const distance = this.far === null ? Number(rip - this.origin) : 0;
+    e.set(this.word, e.i64(BigInt(distance * 2 ** placeShift) + BigInt((rest << restShift) | reason)));
     if (this.x87 === null) return e.br(labelOf(held));
     this.x87.noteLeave();
     const key = heldKey(held);
@@ -211,9 +232,13 @@ export class RegionFrame {
       if (rest < index - 1) e.br(labelOf(leaves[rest]!));
       return;
     }
-    e.setState64('rip', this.i64(this.next));
-    e.setState32('leave', this.i32(this.code));
-    e.setState32('budget', this.i32(this.budget));
+    const word = () => e.op('i32.wrap', this.i64(this.word));
+    const distance = e.op('i64.shr_s', this.i64(this.word), e.i64(BigInt(placeShift)));
+    const notDone = e.op('i32.and', e.op('i32.shr_u', word(), e.i32(restShift)), e.i32(mostRest));
+    const origin = this.far === null ? e.i64(this.origin) : this.i64(this.far);
+    e.setState64('rip', e.op('i64.add', origin, distance));
+    e.setState32('leave', e.op('i32.and', word(), e.i32((1 << restShift) - 1)));
+    e.setState32('budget', e.op('i32.add', this.i32(this.budget), notDone));
     e.return(e.i64(LEFT));
   }
 }

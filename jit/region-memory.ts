@@ -3,6 +3,7 @@
  * block, and keeps the pages that a loop stays on. An access that misses leaves before its instruction.
  */
 import type { Node } from '../src/ir/micro-ops.ts';
+import type { Type } from '../src/ir/types.ts';
 import { stackTlbBits, stackTlbOffsets, tlbOffsets } from '../src/state/layout.ts';
 import { accessGroups, type GroupedAccess } from './access-groups.ts';
 import { AccessSlots, type Slot } from './access-slots.ts';
@@ -16,6 +17,8 @@ import type { Region, RegionBlock } from './region.ts';
 interface Emission {
   readonly nodes: readonly Node[];
   value(v: number): Expr;
+  /** A value of that type that is used several times, all of them before registers change. */
+  shared(v: number, type: Type): () => Expr;
   exitIf(condition: Expr): void;
   /** What is left of the budget after the current instruction. */
   budgetAfter(): Expr;
@@ -109,12 +112,12 @@ export class RegionMemory {
    * A look-up whose miss leaves the region: a call in its place would cost every loop around it registers. Where it happens
    * often, pages may have driven each other to their other places: both are looked at then.
    */
-  probeOrLeave(write: boolean, address: () => Expr, bytes: number, often: boolean): Omit<Probe, 'hit'> {
+  probeOrLeave(write: boolean, address: () => Expr, bytes: number, often: boolean): Omit<Probe, 'hit' | 'missed'> {
     const { e } = this;
     const leaveIf = (missed: Expr) => this.emission.exitIf(missed);
     if (often) return probeBoth(e, ...this.table(write), address, bytes, leaveIf);
     const found = this.probe(write, address, bytes);
-    leaveIf(e.op('i32.eqz', found.hit));
+    leaveIf(found.missed());
     return found;
   }
   /** The instruction of a node has left its region often. */
@@ -132,8 +135,8 @@ export class RegionMemory {
     const key = keyOf(at, write, bytes);
     const before = hosts.get(key);
     if (before !== undefined && before.answered === null) return { host: before.host, offset: 0 };
-    const address = e.share(emission.value(at), 'i64');
-    const value = write ? e.share(emission.value(emission.nodes[node]!.args[1]!), 'i32') : null;
+    const address = emission.shared(at, 'i64');
+    const value = write ? emission.shared(emission.nodes[node]!.args[1]!, 'i32') : null;
     const answered = before?.answered ?? e.local('i32');
     const host = () => e.get(answered, 'i32');
     const find = () => {
@@ -172,7 +175,7 @@ export class RegionMemory {
     const known = hosts.get(key);
     if (known?.answered === null) return known.host;
     if (known !== undefined) this.emission.exitIf(e.op('i32.eq', known.host(), answeredAt(e)));
-    const host = known?.host ?? this.lookUp(node, e.share(this.emission.value(v), 'i64'), bytes, write, slot);
+    const host = known?.host ?? this.lookUp(node, this.emission.shared(v, 'i64'), bytes, write, slot);
     hosts.set(key, { host, answered: null });
     if (write) hosts.set(keyOf(v, false, bytes), { host, answered: null }); // a writable page is readable
     return host;
@@ -182,14 +185,17 @@ export class RegionMemory {
     const { e } = this;
     if (group.host === null) {
       const distance = group.low - offset;
-      const address = this.emission.value(v);
+      const address = () => this.emission.value(v);
       const low =
         distance === 0
-          ? address
-          : group.width === 64
-            ? e.op('i64.add', address, e.i64(BigInt(distance)))
-            : e.op('i64.extend_u', e.op('i32.add', e.op('i32.wrap', address), e.i32(distance)));
-      group.host = this.lookUp(node, e.share(low, 'i64'), group.high - group.low, group.write, slot);
+          ? this.emission.shared(v, 'i64')
+          : e.share(
+              group.width === 64
+                ? e.op('i64.add', address(), e.i64(BigInt(distance)))
+                : e.op('i64.extend_u', e.op('i32.add', e.op('i32.wrap', address()), e.i32(distance))),
+              'i64',
+            );
+      group.host = this.lookUp(node, low, group.high - group.low, group.write, slot);
     }
     return group.host;
   }
@@ -241,7 +247,7 @@ export class RegionMemory {
       const address = e.share(first, 'i64');
       const found = this.probe(write, address, high - low);
       const rest = (n: number) => e.op('i32.and', e.op('i32.add', e.op('i32.wrap', address()), e.i32(n)), e.i32(15));
-      const fits = aligned === null ? found.hit : e.op('i32.and', found.hit, e.op('i32.eqz', rest(aligned - low)));
+      const fits = aligned === null ? found.hit() : e.op('i32.and', found.hit(), e.op('i32.eqz', rest(aligned - low)));
       e.if(fits, () => {
         const [addend, fixed] = [e.local('i32'), e.local('i32')];
         this.bases.set(stream, { addend, fixed });
@@ -297,7 +303,7 @@ export class RegionMemory {
         e.cpuBase === null
           ? probe(e, e.cpu(), table, stack, 1, stackTlbBits)
           : probe(e, null, e.cpuBase + table, stack, 1, stackTlbBits);
-      e.if(e.op('i32.eqz', found.hit), refuse);
+      e.if(found.missed(), refuse);
       tag = e.share(found.tag(), 'i64');
       addend = e.share(found.addend(), 'i32');
     }
