@@ -22,7 +22,7 @@ import { RegionFlags } from './region-flags.ts';
 import { RegionFloat } from './region-float.ts';
 import { noneHeld, plainBits, RegionFrame } from './region-frame.ts';
 import { chooseTarget, noteTarget } from './region-jumps.ts';
-import { type Held, heldKey, Liveness } from './region-liveness.ts';
+import { type Held, Liveness } from './region-liveness.ts';
 import { RegionLoops } from './region-loops.ts';
 import { RegionMemory } from './region-memory.ts';
 import { emitPort } from './region-ports.ts';
@@ -120,8 +120,8 @@ export class RegionEmitter implements Reader, BlockValues {
     const { e, region, frame, liveness } = this;
     const live = liveness.live[0]!;
     const mask = live.mask | this.float.entryMask;
-    const leaves = new Map(liveness.leaves).set(heldKey(noneHeld), noneHeld);
-    frame.withLeaves([...leaves.values()], () => {
+    frame.makeLeft = () => this.flags.makeLeft();
+    frame.withLeaves(liveness.leaves, () => {
       frame.fill({ mask, flags: live.flags });
       if (region.entry.needsFlagBits) frame.flagsToBits();
       this.x87?.fill(0, () => frame.leave(region.entry.rip, leave.refuse, noneHeld));
@@ -398,8 +398,7 @@ export class RegionEmitter implements Reader, BlockValues {
         const old = e.op('i32.and', e.call('flagsWord', [e.cpu()], 'i32'), e.i32(~mask));
         e.set(frame.flagA, e.op('i64.extend_u', e.op('i32.or', old, e.op('i32.and', word(), e.i32(mask)))));
         e.set(frame.flagB, e.i64(0n));
-        e.set(frame.flagCode, e.i32(plainBits));
-        e.set(frame.flagCarry, e.i32(0));
+        e.set(frame.flagKind, e.i32(plainBits));
         this.flags.inLocals();
         this.dirty = { mask: this.dirty.mask, flags: true };
         return;
@@ -497,16 +496,14 @@ export class RegionEmitter implements Reader, BlockValues {
     this.dirty = { mask: this.dirty.mask, flags: true };
     const known = carry.op === 'i32.const' ? (carry.imm[0] as number) : null;
     if (this.loops.setFlags(this.current, code, a, b, known)) return;
-    e.set(frame.flagCarry, known === null ? this.value(args[2]!) : e.i32(known));
-    e.set(frame.flagCode, e.i32(code));
+    e.set(frame.flagKind, frame.kind(code, known ?? this.value(args[2]!), known !== null));
     e.set(frame.flagA, a());
     e.set(frame.flagB, b());
     this.flags.inLocals();
   }
   private field32(name: string): Expr {
-    const { e, frame } = this;
-    if (name === 'flagCode') return frame.i32(frame.flagCode);
-    return name === 'flagCarry' ? frame.i32(frame.flagCarry) : e.state32(name);
+    if (name === 'flagCode') return this.frame.flagCode();
+    return name === 'flagCarry' ? this.frame.flagCarry() : this.e.state32(name);
   }
   /** For the general evaluators, which read the lazy flags in memory. */
   private flagsInMemory(): void {
@@ -546,7 +543,6 @@ export class RegionEmitter implements Reader, BlockValues {
     const { e, frame } = this;
     const to = target === null ? this.shared(last.args[0]!, 'i64') : () => e.i64(target);
     const { misses, region } = lookUpJump(e, target, to);
-    frame.pendingFlags?.();
     frame.spill(this.dirty);
     this.flags.inLocals();
     this.x87?.spill();

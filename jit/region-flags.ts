@@ -9,7 +9,7 @@ import { codeMayFault, type MicroOp, type Node, nodeOf, opList, x87Codes } from 
 import type { Type, Width } from '../src/ir/types.ts';
 import type { Emitter, Expr } from './emitter.ts';
 import { callsOut, type Region, type RegionBlock } from './region.ts';
-import type { RegionFrame } from './region-frame.ts';
+import type { FlagValues, RegionFrame } from './region-frame.ts';
 
 /** What a block's emission lends: the value for one use, and for several. */
 interface BlockValues {
@@ -22,12 +22,20 @@ type Recipe =
   | { readonly op: 'register'; readonly register: number }
   | { readonly op: string; readonly args: readonly Recipe[]; readonly constant: bigint };
 
+/** Equal recipes, equal texts. */
+function textOf(recipe: Recipe | null): string {
+  if (recipe === null) return '';
+  if ('register' in recipe) return `r${recipe.register}`;
+  const { op, args, constant } = recipe;
+  return args.length === 0 ? `${op} ${constant}` : `${op}(${args.map(textOf)})`;
+}
+
 /** An operation that sets all flags, whose flags nobody looks at within the region. */
 interface Producer {
   /** Not 0: that are flags that stand in their locals. */
   readonly id: number;
   readonly code: number;
-  /** Null: it is in the flags' local. */
+  /** Null: it is in the flags' local; of the carry, which is in that of the kind, with the code. */
   readonly a: Recipe | null;
   readonly b: Recipe | null;
   readonly carry: Recipe | null;
@@ -128,6 +136,8 @@ export class RegionFlags {
   /** By the nodes that stand for the operations, with the operands that are not made of registers. */
   private readonly byNode = new Map<Node, Producer>();
   private readonly mixed = new Set<Producer>();
+  /** Those with which control may leave. */
+  private readonly left = new Set<Producer>();
   private readonly incoming = new Map<RegionBlock, ReadonlySet<Producer | null>>();
 
   /** `special`: blocks that handle their flags themselves. */
@@ -145,7 +155,7 @@ export class RegionFlags {
   pass(from: RegionBlock, to: RegionBlock): void {
     const plain = this.plain.has(from);
     if (plain && this.plain.has(to)) return;
-    if (plain || to.terminator.kind !== 'again') this.frame.pendingFlags?.();
+    if (plain || to.terminator.kind !== 'again') this.frame.pendingFlags?.make();
     if (plain) this.e.set(this.id, this.e.i32(0));
   }
   /** A block begins: what its flags are then. */
@@ -173,23 +183,30 @@ export class RegionFlags {
     const [first, second, third] = [kept(a, 'i64'), kept(b, 'i64'), kept(carry, 'i32')];
     if (first !== null) e.set(frame.flagA, first());
     if (second !== null) e.set(frame.flagB, second());
-    if (third !== null) e.set(frame.flagCarry, third());
+    if (third !== null) e.set(frame.flagKind, frame.kind(producer.code, third(), false));
     e.set(this.id, e.i32(id));
     this.pending([producer]);
     return true;
   }
   /** The flags of one of these producers are made where someone leaves; null = they are in the locals. */
   private pending(producers: readonly (Producer | null)[]): void {
-    const { e, frame } = this;
+    const { frame } = this;
     const made = producers.filter((p) => p !== null);
-    const one = made.length === 1 && producers.length === 1 && this.isAlone(made[0]!);
-    frame.pendingFlags =
-      made.length === 0
-        ? null
-        : () => {
-            if (one) return this.make(made[0]!);
-            for (const p of made) e.if(e.op('i32.eq', e.get(this.id, 'i32'), e.i32(p.id)), () => this.make(p));
-          };
+    const one = made.length === 1 && producers.length === 1 && this.isAlone(made[0]!) ? made[0]! : null;
+    const leave = () => {
+      for (const p of made) this.left.add(p);
+    };
+    if (made.length === 0) frame.pendingFlags = null;
+    else if (one !== null) frame.pendingFlags = { make: () => this.make(one), values: () => this.values(one), leave };
+    else frame.pendingFlags = { make: () => this.makeOneOf(made), leave };
+  }
+  private makeOneOf(producers: Iterable<Producer>): void {
+    const { e } = this;
+    for (const p of producers) e.if(e.op('i32.eq', e.get(this.id, 'i32'), e.i32(p.id)), () => this.make(p));
+  }
+  /** Where all ways out meet: makes the flags of those with which some of them leave. */
+  makeLeft(): void {
+    this.makeOneOf(this.left);
   }
   /** No condition after it sets flags, too: then which it was must be looked at. */
   private isAlone(producer: Producer): boolean {
@@ -199,8 +216,19 @@ export class RegionFlags {
     const { e, frame } = this;
     if (a !== null) e.set(frame.flagA, this.expression(a));
     if (b !== null) e.set(frame.flagB, this.expression(b));
-    if (carry !== null) e.set(frame.flagCarry, this.expression(carry));
-    e.set(frame.flagCode, e.i32(code));
+    if (carry !== null) e.set(frame.flagKind, this.kind(code, carry));
+  }
+  private values({ a, b, carry, code }: Producer): FlagValues {
+    const { frame } = this;
+    return {
+      kind: carry === null ? frame.i32(frame.flagKind) : this.kind(code, carry),
+      a: a === null ? frame.i64(frame.flagA) : this.expression(a),
+      b: b === null ? frame.i64(frame.flagB) : this.expression(b),
+    };
+  }
+  private kind(code: number, carry: Recipe): Expr {
+    if (!('register' in carry) && carry.op === 'i32.const') return this.frame.kind(code, Number(carry.constant), true);
+    return this.frame.kind(code, this.expression(carry), false);
   }
   private expression(recipe: Recipe): Expr {
     const { e, frame } = this;
@@ -309,7 +337,8 @@ export class RegionFlags {
     reaching: ReadonlyMap<RegionBlock, ReadonlySet<Candidate | Other>>,
   ): void {
     const made = new Map<Candidate, Producer>();
-    candidates.forEach((candidate, i) => {
+    const alike = new Map<string, Producer>();
+    for (const candidate of candidates) {
       const { block, index, changed } = candidate;
       const { args, imm } = block.nodes[index]!;
       const content = contentAt(block.nodes, index);
@@ -319,11 +348,13 @@ export class RegionFlags {
       const remaining = args.filter((_, k) => recipes[k] === null);
       const node = nodeOf('flags.set', remaining, imm);
       const code = flagCode(imm[0] as FlagKind, imm[1] as Width);
-      const producer: Producer = { id: i + 1, code, a, b, carry };
+      const key = `${code} ${textOf(a)} ${textOf(b)} ${textOf(carry)}`;
+      let producer = alike.get(key);
+      if (producer === undefined) alike.set(key, (producer = { id: alike.size + 1, code, a, b, carry }));
       made.set(candidate, producer);
       this.byNode.set(node, producer);
       block.nodes = block.nodes.with(index, node);
-    });
+    }
     for (const [block, set] of reaching) {
       const producers = new Set([...set].map((c) => (typeof c === 'symbol' ? null : made.get(c)!)));
       this.incoming.set(block, producers);

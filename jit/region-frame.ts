@@ -8,7 +8,7 @@ import type { Type } from '../src/ir/types.ts';
 import { offsetOf } from '../src/state/layout.ts';
 import type { Emitter, Expr } from './emitter.ts';
 import type { Region, RegionBlock } from './region.ts';
-import { type Held, heldKey, registerBit } from './region-liveness.ts';
+import { type Held, registerBit } from './region-liveness.ts';
 import type { RegionX87 } from './region-x87.ts';
 
 const gprNames = 'rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15'.split(' ');
@@ -29,28 +29,44 @@ export const noneHeld: Held = { mask: 0, flags: false };
 
 /** Of a register, by an operation's name or `r` or `x`. */
 const numberOf = (op: string, index: number): number => (op.charCodeAt(0) === 120 ? 16 + index : index);
-/** Names of the ways out, by what they write back: without the flags, and with them. */
-const labels = [new Map<number, string>(), new Map<number, string>()] as const;
-function labelOf(held: Held): string {
-  const known = labels[held.flags ? 1 : 0];
-  let label = known.get(held.mask);
-  if (label === undefined) known.set(held.mask, (label = `left${heldKey(held)}`));
+/** Names of the ways out, by the registers that they write back. */
+const labels = new Map<number, string>();
+function labelOf(mask: number): string {
+  let label = labels.get(mask);
+  if (label === undefined) labels.set(mask, (label = `left${mask >>> 0}`));
   return label;
 }
-const isPartOf = (part: Held, all: Held): boolean => (part.mask & ~all.mask) === 0 && (!part.flags || all.flags);
-/** How many places are written back. */
-function sizeOf({ mask, flags }: Held): number {
-  let size = flags ? 3 : 0;
+const isPartOf = (part: number, all: number): boolean => (part & ~all) === 0;
+/** How many registers are written back. */
+function sizeOf(mask: number): number {
+  let size = 0;
   for (let left = mask; left !== 0; left &= left - 1) size++;
   return size;
 }
 
-/** What a leave says, as one number: the reason, instructions of its block that are not done, its place. */
-const restShift = 4;
-const placeShift = 16;
+/** What a leave says, as one number: the reason, whether flags are written back, instructions not done, the place. */
+const flagsShift = 4;
+const restShift = 5;
+const placeShift = 12;
 const mostRest = (1 << (placeShift - restShift)) - 1;
 /** Blocks that are farther from the entry than that are not told by their distance. */
 const maximumDistance = 1n << 46n;
+
+/** The three values that the lazy flags are. */
+export interface FlagValues {
+  readonly kind: Expr;
+  readonly a: Expr;
+  readonly b: Expr;
+}
+/** Flags that nobody has made yet. */
+export interface PendingFlags {
+  /** Sets their locals. */
+  make(): void;
+  /** What they are, for one use; null: that takes a look at which they are. */
+  values?(): FlagValues | null;
+  /** Control leaves here: they are made behind the region (`makeLeft`). Without it, they must be made before. */
+  leave?(): void;
+}
 
 export class RegionFrame {
   readonly e: Emitter;
@@ -59,13 +75,10 @@ export class RegionFrame {
   /** The same in the order in which they are met. */
   private readonly met: RegisterLocal[] = [];
   readonly budget: number;
-  /** Code and carry of the lazy flags: together they are the field flagKind. */
-  readonly flagCode: number;
-  readonly flagCarry: number;
+  /** The lazy flags, as their fields have them. */
+  readonly flagKind: number;
   readonly flagA: number;
   readonly flagB: number;
-  /** Next instruction pointer of an exit. */
-  private readonly next: number;
   /** What a leave says: `placeShift` and below. */
   private readonly word: number;
   /** What the places in `word` are distances from; a local for the place, if some block is too far from the entry. */
@@ -73,14 +86,17 @@ export class RegionFrame {
   private readonly far: number | null;
   /** Number of the combination that a leave writes back, where there is an x87 unit to write back besides. */
   private readonly combination: number;
-  private combinations: readonly Held[] = [];
+  private combinations: readonly number[] = [];
+  /** Flags are written back at some leave. */
+  private leavesFlags = false;
   x87: RegionX87 | null = null;
-  /** Sets the flags' locals, which are not right until then; null = they are. */
-  pendingFlags: (() => void) | null = null;
+  /** The flags' locals are not right until these are made; null = they are. */
+  pendingFlags: PendingFlags | null = null;
+  /** Sets the flags' locals where control has left with flags that nobody has made. */
+  makeLeft: () => void = () => {};
 
   constructor(e: Emitter, region: Region) {
     this.e = e;
-    this.next = e.local('i64');
     this.word = e.local('i64');
     this.origin = region.entry.rip;
     const isNear = ({ rip, instructions }: RegionBlock) => {
@@ -90,8 +106,7 @@ export class RegionFrame {
     this.far = region.blocks.every(isNear) ? null : e.local('i64');
     this.combination = e.local('i32');
     this.budget = e.local('i32');
-    this.flagCode = e.local('i32');
-    this.flagCarry = e.local('i32');
+    this.flagKind = e.local('i32');
     this.flagA = e.local('i64');
     this.flagB = e.local('i64');
     for (const { nodes } of region.blocks) {
@@ -143,9 +158,7 @@ export class RegionFrame {
       if (r.low !== null) e.set(r.low, e.op('f64x2.extract_lane', e.get(r.local, 'v128'), 0));
     }
     if (held.flags) {
-      const kind = e.share(e.state32('flagKind'), 'i32');
-      e.set(this.flagCode, e.op('i32.and', kind(), e.i32((1 << FLAG_CARRY_BIT) - 1)));
-      e.set(this.flagCarry, e.op('i32.shr_u', kind(), e.i32(FLAG_CARRY_BIT)));
+      e.set(this.flagKind, e.state32('flagKind'));
       e.set(this.flagA, e.state64('flagA'));
       e.set(this.flagB, e.state64('flagB'));
     }
@@ -153,60 +166,75 @@ export class RegionFrame {
   }
   /** Writes back what differs from memory, and the budget. */
   spill(held: Held): void {
-    this.spillLocals(held);
+    const values = (held.flags && this.pendingFlags?.values?.()) || null;
+    if (values === null) this.pendingFlags?.make();
+    this.spillRegisters(held.mask);
+    if (held.flags) this.spillFlags(values ?? undefined);
     this.e.setState32('budget', this.i32(this.budget));
   }
-  private spillLocals(held: Held): void {
+  private spillRegisters(mask: number): void {
     const { e } = this;
     for (const r of this.met) {
-      if ((held.mask & r.bit) === 0) continue;
+      if ((mask & r.bit) === 0) continue;
       e.store(r.type, e.cpu(), e.get(r.local, r.type), r.offset);
       if (r.low !== null) e.store('f64', e.cpu(), e.get(r.low, 'f64'), r.offset);
     }
-    if (held.flags) this.spillFlags();
   }
-  spillFlags(): void {
+  spillFlags({ kind, a, b } = this.flagsInLocals()): void {
     const { e } = this;
-    const carry = e.op('i32.shl', this.i32(this.flagCarry), e.i32(FLAG_CARRY_BIT));
-    e.setState32('flagKind', e.op('i32.or', this.i32(this.flagCode), carry));
-    e.setState64('flagA', this.i64(this.flagA));
-    e.setState64('flagB', this.i64(this.flagB));
+    e.setState32('flagKind', kind);
+    e.setState64('flagA', a);
+    e.setState64('flagB', b);
+  }
+  private flagsInLocals(): FlagValues {
+    return { kind: this.i32(this.flagKind), a: this.i64(this.flagA), b: this.i64(this.flagB) };
+  }
+  /** The kind of flags with a carry that is known, or computed. */
+  kind(code: number, carry: number | Expr, isKnown: boolean): Expr {
+    const { e } = this;
+    if (isKnown) return e.i32(code | (carry << FLAG_CARRY_BIT));
+    return e.op('i32.or', e.op('i32.shl', carry, e.i32(FLAG_CARRY_BIT)), e.i32(code));
+  }
+  /** What operations know of the kind: the code, and the carry. */
+  flagCode(): Expr {
+    return this.e.op('i32.and', this.i32(this.flagKind), this.e.i32((1 << FLAG_CARRY_BIT) - 1));
+  }
+  flagCarry(): Expr {
+    return this.e.op('i32.shr_u', this.i32(this.flagKind), this.e.i32(FLAG_CARRY_BIT));
   }
   /** Makes the lazy flags plain bits, in the locals. */
   flagsToBits(): void {
     const { e } = this;
     e.set(this.flagA, e.op('i64.extend_u', e.call('flagsWord', [e.cpu()], 'i32')));
     e.set(this.flagB, e.i64(0n));
-    e.set(this.flagCode, e.i32(plainBits));
-    e.set(this.flagCarry, e.i32(0));
+    e.set(this.flagKind, e.i32(plainBits));
   }
 
   /** Leaves the region for an instruction pointer. */
   exit(next: Expr, held: Held): void {
-    const { e } = this;
-    this.pendingFlags?.();
-    e.set(this.next, next);
     this.spill(held);
-    e.return(this.i64(this.next));
+    this.e.return(next);
   }
   /**
    * Leaves before the instruction at `rip`, for a reason of src/execute/leave.ts. `rest`: instructions that the budget has
    * paid for and that are not done.
    */
-  leave(rip: bigint, reason: number, held: Held, rest = 0): void {
+  leave(rip: bigint, reason: number, { mask, flags }: Held, rest = 0): void {
     const { e } = this;
-    this.pendingFlags?.();
+    if (this.pendingFlags?.leave !== undefined) this.pendingFlags.leave();
+    else this.pendingFlags?.make();
+    if (flags) this.leavesFlags = true;
     if (this.far !== null) e.set(this.far, e.i64(rip));
     const distance = this.far === null ? Number(rip - this.origin) : 0;
-    e.set(this.word, e.i64(BigInt(distance * 2 ** placeShift) + BigInt((rest << restShift) | reason)));
-    if (this.x87 === null) return e.br(labelOf(held));
+    const rests = (rest << restShift) | ((flags ? 1 : 0) << flagsShift) | reason;
+    e.set(this.word, e.i64(BigInt(distance * 2 ** placeShift + rests)));
+    if (this.x87 === null) return e.br(labelOf(mask));
     this.x87.noteLeave();
-    const key = heldKey(held);
-    e.set(this.combination, e.i32(this.combinations.findIndex((one) => heldKey(one) === key)));
+    e.set(this.combination, e.i32(this.combinations.indexOf(mask)));
     e.br('x87left');
   }
   /** Emits the body, and behind it a way out for each combination of registers that `leave` may write back. */
-  withLeaves(combinations: readonly Held[], body: () => void): void {
+  withLeaves(combinations: Iterable<number>, body: () => void): void {
     const { e, x87 } = this;
     const leaves = [...combinations].sort((a, b) => sizeOf(a) - sizeOf(b));
     this.combinations = leaves;
@@ -220,24 +248,31 @@ export class RegionFrame {
     });
   }
   /** The way out of a combination goes on into that of the largest other one that is part of it. */
-  private waysOut(leaves: readonly Held[], index: number, body: () => void): void {
+  private waysOut(leaves: readonly number[], index: number, body: () => void): void {
     const { e } = this;
-    const held = leaves[index];
-    if (held === undefined) return body();
-    e.block(labelOf(held), () => this.waysOut(leaves, index + 1, body));
-    const rest = leaves.findLastIndex((other, i) => i < index && isPartOf(other, held));
-    const { mask, flags } = leaves[rest] ?? noneHeld;
-    this.spillLocals({ mask: held.mask & ~mask, flags: held.flags && !flags });
-    if (rest >= 0) {
-      if (rest < index - 1) e.br(labelOf(leaves[rest]!));
-      return;
-    }
+    const mask = leaves[index];
+    if (mask === undefined) return body();
+    e.block(labelOf(mask), () => this.waysOut(leaves, index + 1, body));
+    const rest = leaves.findLastIndex((other, i) => i < index && isPartOf(other, mask));
+    this.spillRegisters(mask & ~(leaves[rest] ?? 0));
+    if (rest < 0) return this.wayOut();
+    if (rest < index - 1) e.br(labelOf(leaves[rest]!));
+  }
+  /** Where all ways out meet. */
+  private wayOut(): void {
+    const { e } = this;
     const word = () => e.op('i32.wrap', this.i64(this.word));
+    if (this.leavesFlags) {
+      e.if(e.op('i32.and', word(), e.i32(1 << flagsShift)), () => {
+        this.makeLeft();
+        this.spillFlags();
+      });
+    }
     const distance = e.op('i64.shr_s', this.i64(this.word), e.i64(BigInt(placeShift)));
     const notDone = e.op('i32.and', e.op('i32.shr_u', word(), e.i32(restShift)), e.i32(mostRest));
     const origin = this.far === null ? e.i64(this.origin) : this.i64(this.far);
     e.setState64('rip', e.op('i64.add', origin, distance));
-    e.setState32('leave', e.op('i32.and', word(), e.i32((1 << restShift) - 1)));
+    e.setState32('leave', e.op('i32.and', word(), e.i32((1 << flagsShift) - 1)));
     e.setState32('budget', e.op('i32.add', this.i32(this.budget), notDone));
     e.return(e.i64(LEFT));
   }

@@ -15,7 +15,6 @@ export interface Held {
 }
 
 export const registerBit = (op: string, index: number): number => 1 << (op.charCodeAt(0) === 120 ? 16 + index : index); // x
-export const heldKey = ({ mask, flags }: Held): string => `${mask >>> 0}${flags ? 'f' : ''}`;
 
 /** What a node means for the locals, by its micro-op. */
 const NOTHING = 0,
@@ -95,18 +94,18 @@ class BlockEvents {
   }
 
   /** Notes what is dirty where, and adds the combinations with which the region may leave. */
-  follow(registers: number, flags: number, leave: (registers: number, flags: number) => void): void {
+  follow(registers: number, flags: number, leave: (registers: number) => void): void {
     const { kinds, masks } = this;
     let [mask, flag] = [registers, flags];
     for (let i = 0; i < kinds.length; i++) {
       this.dirtyRegisters.push(mask);
       this.dirtyFlags.push(flag);
       const kind = kinds[i]!;
-      if (kind >= STEERS) leave(mask, flag);
+      if (kind >= STEERS) leave(mask);
       else if (kind === WRITES) mask |= masks[i]!;
       else if (kind === SETS_FLAGS || kind === MERGES_FLAGS) flag = 1;
     }
-    leave(mask, flag);
+    leave(mask);
   }
   /** What is live before the block, of what is live behind it; in the same object. */
   before(live: Masks, inner: Masks): void {
@@ -145,8 +144,8 @@ export class Liveness {
   readonly dirty: Held[];
   /** What a block needs in locals where it begins. */
   readonly live: Held[];
-  /** Every combination that is written back at some leave, by key. */
-  readonly leaves = new Map<string, Held>();
+  /** Every combination of registers that is written back at some leave; nothing at the entry. */
+  readonly leaves = new Set([0]);
 
   constructor(region: Region) {
     const { blocks } = region;
@@ -170,13 +169,7 @@ export class Liveness {
       }
     }
 
-    const seen = [new Set<number>(), new Set<number>()] as const;
-    const leave = (mask: number, flags: number) => {
-      if (seen[flags]!.has(mask)) return;
-      seen[flags]!.add(mask);
-      const held = { mask, flags: flags !== 0 };
-      this.leaves.set(heldKey(held), held);
-    };
+    const leave = (mask: number) => void this.leaves.add(mask);
     for (let i = count - 1; i >= 0; i--) events[i]!.follow(dirtyIn[i]!, dirtyFlagsIn[i]!, leave);
 
     const liveIn = new Int32Array(count);

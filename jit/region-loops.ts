@@ -87,7 +87,7 @@ export class RegionLoops {
     if (block.terminator.kind === 'again') return; // behind the fast copy's block
     const flags = this.loops.find(({ loop }) => loop.fast === block)?.loop.flags ?? null;
     this.head = flags;
-    frame.pendingFlags = flags === null ? null : () => this.settleHead(flags, (v) => this.value(v));
+    frame.pendingFlags = flags === null ? null : { make: () => this.settleHead(flags, (v) => this.value(v)) };
   }
   /** A register is about to be written: what the flags of the beginning need of it is kept. */
   beforeWrite(register: number): void {
@@ -99,14 +99,13 @@ export class RegionLoops {
       [head.b, keep(head.b)],
     ]);
     this.head = null;
-    frame.pendingFlags = () => this.settleHead(head, (v) => kept.get(v)?.() ?? this.value(v));
+    frame.pendingFlags = { make: () => this.settleHead(head, (v) => kept.get(v)?.() ?? this.value(v)) };
   }
   private settleHead({ a, b, code, carry }: LoopFlags, value: (v: HeadValue) => Expr): void {
     const { e, frame } = this;
     if (a !== null) e.set(frame.flagA, value(a));
     if (b !== null) e.set(frame.flagB, value(b));
-    e.set(frame.flagCode, e.i32(code));
-    e.set(frame.flagCarry, e.i32(carry));
+    e.set(frame.flagKind, frame.kind(code, carry, true));
   }
   /** The block sets its flags, which are made where they are wanted; false: it must set them at once. */
   setFlags(block: RegionBlock, code: number, a: () => Expr, b: () => Expr, carry: number | null): boolean {
@@ -116,12 +115,12 @@ export class RegionLoops {
     this.head = null;
     if (flags.a === null) e.set(frame.flagA, a());
     if (flags.b === null) e.set(frame.flagB, b());
-    frame.pendingFlags = () => {
+    const make = () => {
       if (flags.a !== null) e.set(frame.flagA, a());
       if (flags.b !== null) e.set(frame.flagB, b());
-      e.set(frame.flagCode, e.i32(code));
-      e.set(frame.flagCarry, e.i32(carry));
+      e.set(frame.flagKind, frame.kind(code, carry, true));
     };
+    frame.pendingFlags = { make };
     return true;
   }
 
