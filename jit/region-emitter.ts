@@ -276,7 +276,7 @@ export class RegionEmitter implements Reader, BlockValues {
     const { e, region } = this;
     const inside = targets.filter((t) => region.blocks.some((b) => b.rip === t));
     chooseTarget(e, to, inside, this.pass);
-    noteTarget(e, site, to);
+    noteTarget(e, region.entry.rip, site, to);
     this.exit(to());
   }
   /** Emits steps from `from` up to the matching end of a `when`, or to the last. Returns the place after them. */

@@ -2,7 +2,7 @@
  * Jumps whose target is a value: the choice among the targets that a region knows, and the note of one that it does not,
  * for the profile (src/state/layout.ts) from which it is translated again.
  */
-import { profileEntries, profileOffset } from '../src/state/layout.ts';
+import { profileEntries, profileEntry, profileEntryBytes, profileOffset } from '../src/state/layout.ts';
 import type { Emitter, Expr } from './emitter.ts';
 
 /** Distance between the lowest and the highest target that a jump table may span. */
@@ -55,11 +55,12 @@ function chooseSorted(e: Emitter, to: () => Expr, targets: readonly bigint[], go
   e.block(other, () => nest(targets.length - 1));
 }
 
-/** Notes that the jump at `site` has gone to a target that the region does not know. */
-export function noteTarget(e: Emitter, site: bigint, to: () => Expr): void {
-  const at = e.share(e.op('i32.and', e.state32('profileCount'), e.i32(profileEntries - 1)), 'i32');
-  const pair = e.share(e.op('i32.add', e.cpu(), e.op('i32.shl', at(), e.i32(4))), 'i32');
-  e.store('i64', pair(), e.i64(site), profileOffset);
-  e.store('i64', pair(), to(), profileOffset + 8);
+/** Notes that the jump at `site` has gone to a target that the region, which begins at `region`, does not know. */
+export function noteTarget(e: Emitter, region: bigint, site: bigint, to: () => Expr): void {
+  const at = e.op('i32.and', e.state32('profileCount'), e.i32(profileEntries - 1));
+  const entry = e.share(e.op('i32.add', e.cpu(), e.op('i32.mul', at, e.i32(profileEntryBytes))), 'i32');
+  e.store('i64', entry(), e.i64(site), profileOffset + profileEntry.site);
+  e.store('i64', entry(), to(), profileOffset + profileEntry.target);
+  e.store('i64', entry(), e.i64(region), profileOffset + profileEntry.region);
   e.setState32('profileCount', e.op('i32.add', e.state32('profileCount'), e.i32(1)));
 }

@@ -12,14 +12,16 @@ import type { FoundRegion } from '../src/execute/jump-cache.ts';
 import { hotThreshold, neverAgain } from '../src/execute/leave.ts';
 import type { Regions } from '../src/execute/regions.ts';
 import { addressOfBig, bigOf } from '../src/mmu/linear.ts';
+import { profileEntries } from '../src/state/layout.ts';
 import type { BackgroundCompiler, Made } from './background-compiler.ts';
 import { type CodePart, CodeSnapshot, partsOf, wrap } from './code-snapshot.ts';
-import type { IndirectJump, TranslationMode } from './compiler-protocol.ts';
+import type { TranslationMode } from './compiler-protocol.ts';
 import { sameBytes } from './hash.ts';
-import { costOf, holds, InstalledRegions, type Translated } from './installed-regions.ts';
+import { costOf, InstalledRegions, type Translated } from './installed-regions.ts';
 import { INEXACT, type InexactFlag } from './mxcsr.ts';
 import { PlaceMap } from './place-map.ts';
 import { RegionEnds } from './region-ends.ts';
+import { RegionProfile } from './region-profile.ts';
 import type { Translate } from './translate.ts';
 import type { CachedRegion, TranslationCache } from './translation-cache.ts';
 
@@ -75,13 +77,6 @@ export interface TranslatorParts {
   readonly maximumBytes: number;
 }
 
-/** Times that a target must stand in one profile to be taken in, and how many a jump may have. */
-const profileThreshold = 4;
-const maximumTargets = 48;
-/** Leaves at one instruction before its accesses are looked up one by one. */
-const retryThreshold = 512;
-/** Leaves at one that is looked up by itself until regions are searched for one that does not do so. */
-const knownPatience = 4096;
 /** Times that a region is made anew for the other state of the inexact flag. */
 const maximumFlips = 3;
 /**
@@ -125,13 +120,7 @@ export class Translator implements Regions {
   private readonly installed: InstalledRegions;
   /** Places that were asked for, or where there is nothing to translate. */
   private readonly settled = new PlaceMap<true>();
-  /** Targets of indirect jumps that have been seen. */
-  private readonly seen = new Map<bigint, readonly bigint[]>();
-  /** Instructions that leave their regions often, and how often the others have. */
-  private readonly apart = new Set<bigint>();
-  /** How many there were before each of them. */
-  private readonly apartBefore = new Map<bigint, number>();
-  private readonly retries = new Map<number, number>();
+  private readonly learned: RegionProfile;
   private readonly waiting = new Set<Waiting>();
   /** How much of the hot code is with the compiler now, which may not be ready for any. */
   private underWay = 0;
@@ -159,6 +148,7 @@ export class Translator implements Regions {
     this.parts = parts;
     this.installed = new InstalledRegions(parts, () => void this.statistics.invalidated++);
     this.ends = new RegionEnds(this.installed);
+    this.learned = new RegionProfile(this.installed, ({ context, key }) => this.settled.has(context, key));
   }
 
   hot(block: InterpreterBlock, context: Context): number {
@@ -195,74 +185,19 @@ export class Translator implements Regions {
     return this.translateNow(rip, context, way.translate);
   }
 
-  /** Regions that met unknown targets of an indirect jump are translated again with those that are frequent. */
-  profile(pairs: BigInt64Array): boolean {
-    if (!this.isDue(pairs.length / 2 / jumpsPerLeave)) return false;
-    const counts = new Map<bigint, Map<bigint, number>>();
-    for (let i = 0; i < pairs.length; i += 2) {
-      const [site, target] = [pairs[i]!, pairs[i + 1]!];
-      let targets = counts.get(site);
-      if (targets === undefined) counts.set(site, (targets = new Map()));
-      targets.set(target, (targets.get(target) ?? 0) + 1);
-    }
-    for (const [site, targets] of counts) {
-      const frequent = [...targets].flatMap(([target, times]) => (times >= profileThreshold ? [target] : []));
-      counts.set(site, new Map(this.see({ site, targets: frequent }).map((target) => [target, 0])));
-    }
+  profile(entries: BigInt64Array): boolean {
+    if (!this.isDue(profileEntries / jumpsPerLeave)) return false;
     const { engine } = this.parts;
     const context = engine.contexts.current(engine.state);
     let any = false;
-    for (const region of this.installed.newest(context.id)) {
-      const lacks = region.indirect.some(({ site, targets }) =>
-        [...(counts.get(site)?.keys() ?? [])].some((target) => !targets.includes(target)),
-      );
-      if (!lacks) continue;
-      if (this.translate(region.rip, context)) any = true;
-    }
+    for (const { rip } of this.learned.profiled(entries, context)) if (this.translate(rip, context)) any = true;
     return any;
   }
-  /** Notes targets of an indirect jump. Returns those of them that it is known to have from now on. */
-  private see({ site, targets }: IndirectJump): readonly bigint[] {
-    const known = this.seen.get(site) ?? [];
-    const more = targets.filter((target) => !known.includes(target));
-    const all = more.length > 0 ? [...known, ...more].slice(0, maximumTargets) : known;
-    this.seen.set(site, all);
-    return targets.filter((target) => all.includes(target));
-  }
-
-  /** An instruction was left to the interpreter: one that often is gets no group of accesses. */
   retried(context: Context, key: number, times = 1): void {
-    const count = (this.retries.get(key) ?? 0) + times;
-    this.retries.set(key, count);
-    if (count < retryThreshold) return;
-    const rip = bigOf(key);
-    const before = this.apartBefore.get(rip);
-    if (before !== undefined) this.retries.set(key, -knownPatience);
-    if (!this.isDue(times)) return;
-    const regions = this.installed.newest(context.id);
-    const physicalOf = (at: bigint) => this.parts.engine.pages.physicalOf(linearOf(context, at));
-    const at = physicalOf(rip);
-    if (before !== undefined) {
-      // It is looked up by itself and leaves all the same, or a region that was under way then was made without that.
-      for (const region of regions)
-        if (region.apart <= before && holds(region, at)) this.translate(region.rip, context);
-      return;
-    }
-    const first = regions.filter((region) => holds(region, at));
-    // What would be next in these regions goes along, for one translation less.
-    const often = [...this.retries].flatMap(([other, times]) => (times >= retryThreshold / 4 ? [bigOf(other)] : []));
-    const along = often.map((other) => ({ other, physical: physicalOf(other) }));
-    const next = along.filter(({ physical }) => first.some((region) => holds(region, physical)));
-    const places = [at, ...next.map(({ physical }) => physical)];
-    for (const each of [rip, ...next.map(({ other }) => other)]) this.lookUpApart(each);
-    for (const region of regions)
-      if (places.some((physical) => holds(region, physical))) this.translate(region.rip, context);
-  }
-
-  private lookUpApart(rip: bigint): void {
-    if (this.apart.has(rip)) return;
-    this.apartBefore.set(rip, this.apart.size);
-    this.apart.add(rip);
+    if (!this.learned.left(key, times) || !this.isDue(times)) return;
+    const { pages } = this.parts.engine;
+    const region = this.learned.worn(context, key, (at) => pages.physicalOf(linearOf(context, at)));
+    if (region !== null) this.translate(region.rip, context);
   }
 
   /**
@@ -312,13 +247,14 @@ export class Translator implements Regions {
     const page = linearOf(context, rip) & ~0xfffn;
     if (snapshot.page(page) === null) return false; // it will fault
     const started = performance.now();
-    const { apart, parts } = this;
+    const { parts } = this;
+    const { seen, apart } = this.learned;
     const inexact = this.inexactFlag(rip);
     const physical = snapshot.physicalOf(page) + Number(linearOf(context, rip) & 0xfffn);
     const ends = parts.way.kind === 'first' ? undefined : this.ends.of(context, rip, physical);
     let made: ReturnType<Translate>;
     try {
-      made = translate(snapshot, context, rip, parts.mode, this.seen, apart, inexact, ends);
+      made = translate(snapshot, context, rip, parts.mode, seen, apart, inexact, ends);
     } catch (error) {
       this.settled.set(context.id, key, true); // it is interpreted if the guest goes on
       throw new InternalError(`translation of the code at 0x${rip.toString(16)}: ${(error as Error).message}`);
@@ -364,12 +300,13 @@ export class Translator implements Regions {
     snapshot.takeAt(wrap(page + 4096n, context), after);
     this.underWay++;
     const ends = this.ends.of(context, rip, own + Number(linearOf(context, rip) & 0xfffn));
-    const profile = { apart: new Set(this.apart), inexact: this.inexactFlag(rip), ends };
+    const { seen } = this.learned;
+    const profile = { apart: new Set(this.learned.apart), inexact: this.inexactFlag(rip), ends };
     compiler.request({
       context,
       rip,
       snapshot,
-      seen: this.seen,
+      seen,
       ...profile,
       afresh: this.installed.at(context.id, key).length > 0,
       mayGoOn: () => engine.inContext(context.id) && engine.pages.physicalOf(page) === own,
@@ -439,12 +376,13 @@ export class Translator implements Regions {
     if (snapshot.take(page) === null) return;
     for (const beside of [page - 4096n, page + 4096n]) snapshot.take(wrap(beside, context));
     this.underWay++;
-    const apart = new Set(this.apart);
+    const { seen } = this.learned;
+    const apart = new Set(this.learned.apart);
     compiler.request({
       context,
       rip,
       snapshot,
-      seen: this.seen,
+      seen,
       apart,
       ends: new Set(),
       inexact: 'set',
@@ -547,9 +485,9 @@ export class Translator implements Regions {
       const { wasm, module } = made;
       const parts = region.parts.map(({ page, offset, code }) => ({ page, offset, length: code.length }));
       const { instructions, indirect, rip, inexact } = region;
-      for (const jump of indirect) this.see(jump);
-      for (const at of region.apart) this.lookUpApart(at);
-      const translated = { wasm, instructions, parts, indirect, inexact, apart: this.apart.size };
+      for (const jump of indirect) this.learned.see(jump);
+      for (const at of region.apart) this.learned.lookUpApart(at);
+      const translated = { wasm, instructions, parts, indirect, inexact, apart: this.learned.apart.size };
       const main = this.install(translated, module, context, rip, physical);
       cache.executes(region, module, main);
       this.statistics.fromCache++;
@@ -586,7 +524,8 @@ export class Translator implements Regions {
 
   /** Forgets every region and what was learned of them; the interpreter goes on and hot code is translated again. */
   dropAll(): void {
-    for (const learned of [this.seen, this.apart, this.apartBefore, this.retries, this.flips]) learned.clear();
+    this.learned.forget();
+    this.flips.clear();
     this.companions.length = 0;
     this.ends.forget();
     this.installed.clear();

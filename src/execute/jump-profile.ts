@@ -3,7 +3,7 @@
  * translator when it is full, and less often the less comes of it.
  */
 import type { CpuState } from '../state/cpu-state.ts';
-import { offsetOf, profileEntries, profileOffset } from '../state/layout.ts';
+import { offsetOf, profileEntries, profileEntryBytes, profileOffset } from '../state/layout.ts';
 import type { Regions } from './regions.ts';
 
 const COUNT = offsetOf('profileCount') >> 2;
@@ -22,7 +22,9 @@ export class JumpProfile {
   /** The ring is full. */
   taken(regions: Regions | null): void {
     const { buffer, base, i32 } = this.state;
-    const fruitful = regions?.profile(new BigInt64Array(buffer, base + profileOffset, profileEntries * 2)) === true;
+    const fruitful =
+      regions?.profile(new BigInt64Array(buffer, base + profileOffset, (profileEntries * profileEntryBytes) / 8)) ===
+      true;
     this.patience = fruitful ? fruitfulPatience : Math.min(this.patience * 2, maximumPatience);
     i32[COUNT] = profileEntries * (1 - this.patience);
   }

@@ -12,10 +12,10 @@ export interface Regions {
   /** A region does not take the state that it was entered with. */
   refused(context: Context, key: number): void;
   /**
-   * Where regions went through indirect jumps: pairs of the jump's instruction pointer and its target. False if nothing
-   * comes of it.
+   * Where regions went through indirect jumps: entries of the profile (src/state/layout.ts, `profileEntry`). False if
+   * nothing comes of it.
    */
-  profile(pairs: BigInt64Array): boolean;
+  profile(entries: BigInt64Array): boolean;
   /** A region that starts here and is valid under the current mapping, or null. */
   find(context: Context, key: number): FoundRegion | null;
   /**

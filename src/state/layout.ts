@@ -267,11 +267,14 @@ if (offsetOf('context') % 8 !== 0 || offsetOf('codeEpoch') !== offsetOf('context
 /** A look-aside table in which no entry is ever valid: in force while every access must be seen (alignment checks). */
 export const tlbNeverOffset = 0x620000;
 /**
- * Profile of indirect jumps: where translated regions went through a jump whose target they did not know. A ring of pairs
- * (instruction pointer of the jump, target; u64 each); the field `profileCount` counts them.
+ * Profile of indirect jumps: where translated regions went through a jump whose target they did not know. A ring of entries
+ * ({@link profileEntry}, u64 each); the field `profileCount` counts them.
  */
 export const profileOffset = 0x6e0000;
 export const profileEntries = 1024;
+/** Bytes in an entry: instruction pointers of the jump, of its target, and of the region's first instruction. */
+export const profileEntry = { site: 0, target: 8, region: 16 } as const;
+export const profileEntryBytes = 32;
 /** Size of a vCPU's block, a multiple of a look-aside table's size. */
 export const cpuBytes = 0x780000;
 if (
@@ -281,7 +284,7 @@ if (
   tlbNeverOffset + tlbBytes > fetchTlbOffset ||
   fetchTlbOffset + (16 << fetchTlbBits) > stackTlbOffsets.supervisor ||
   stackTlbOffsets.user + stackTlbBytes > profileOffset ||
-  profileOffset + profileEntries * 16 > pageListOffset ||
+  profileOffset + profileEntries * profileEntryBytes > pageListOffset ||
   pageListOffset + pageLists * pageListBytes > cpuBytes
 )
   throw new Error('layout: a vCPU block is too small');
