@@ -10,6 +10,7 @@ import type { CodeSnapshot } from './code-snapshot.ts';
 import type { CompilerPort, CompilerReply, CompilerRequest, TranslationMode } from './compiler-protocol.ts';
 import { KeptPages } from './kept-pages.ts';
 import type { InexactFlag } from './mxcsr.ts';
+import type { RegionBounds } from './region.ts';
 import { packRequest } from './translate-request.ts';
 
 export type Made = Extract<CompilerReply, { kind: 'made' }>;
@@ -22,8 +23,7 @@ export interface CompilerJob {
   /** Targets of indirect jumps. */
   readonly seen: ReadonlyMap<bigint, readonly bigint[]>;
   readonly apart: ReadonlySet<bigint>;
-  /** Where the region is not to go on. */
-  readonly ends: ReadonlySet<bigint>;
+  readonly bounds: RegionBounds;
   readonly inexact: InexactFlag;
   /** There are regions here that do not fit: pages of earlier requests may be the reason. */
   readonly afresh: boolean;
@@ -101,7 +101,7 @@ export class BackgroundCompiler {
   }
 
   private send(id: number, job: CompilerJob): void {
-    const { context, rip, snapshot, inexact, afresh, ends } = job;
+    const { context, rip, snapshot, inexact, afresh, bounds } = job;
     // Forked machines share a compiler, and number their contexts for themselves.
     if (this.told.get(context.id) !== context) this.post({ kind: 'context', context });
     this.told.set(context.id, context);
@@ -117,7 +117,7 @@ export class BackgroundCompiler {
     };
     const seen = new Map([...job.seen].filter(([site]) => isThere(site)));
     const apart = new Set([...job.apart].filter(isThere));
-    const request = packRequest({ id, context: context.id, rip, inexact, afresh, pages, seen, apart, ends });
+    const request = packRequest({ id, context: context.id, rip, inexact, afresh, pages, seen, apart, bounds });
     this.post({ kind: 'translate', mode: this.mode, request }, [request]);
   }
   /** Adds the pages that the compiler had kept to what the region was made from. False if they are others by now. */

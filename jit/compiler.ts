@@ -58,13 +58,13 @@ class CompilerState {
   private readonly blocks = new RecordedBlocks();
 
   answer(mode: TranslationMode, request: TranslateRequest): CompilerReply {
-    const { id, rip, seen, apart, ends, inexact } = request;
+    const { id, rip, seen, apart, bounds, inexact } = request;
     const started = performance.now();
     try {
       const context = this.contexts.get(request.context)!;
       for (const page of request.pages) if (page.bytes !== null) this.kept.put(context, page.linear, id, page);
       const source = new SentPages(request, this.kept);
-      const region = formRegion(source, context, rip, seen, apart, this.blocks.record, ends);
+      const region = formRegion(source, context, rip, seen, apart, this.blocks.record, bounds);
       if (source.missing.size > 0) return { kind: 'pages', id, linear: [...source.missing] };
       if (region === null) return { kind: 'nothing', id };
       const made = assemble(region, mode, inexact);

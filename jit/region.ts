@@ -63,10 +63,16 @@ export interface Region {
   readonly apart: ReadonlySet<bigint>;
 }
 
-const maximumInstructions = 800;
-/** Of a region that others have around them. */
-const maximumBeside = 200;
 const maximumBlocks = 200;
+
+/** How far a region goes. */
+export interface RegionBounds {
+  /** Instruction pointers where it is not to go on: there are regions there already. */
+  readonly ends: ReadonlySet<bigint>;
+  /** When it has so many instructions, it takes in no more blocks. */
+  readonly instructions: number;
+}
+export const unbounded: RegionBounds = { ends: new Set(), instructions: 800 };
 
 /** Targets of indirect jumps that have been seen, by the jump's instruction pointer. */
 export type IndirectTargets = ReadonlyMap<bigint, readonly bigint[]>;
@@ -127,11 +133,9 @@ const hasPort = ({ nodes }: RegionBlock): boolean => nodes.some(({ op }) => op =
 
 const noTargets: IndirectTargets = new Map();
 const nothingApart: ReadonlySet<bigint> = new Set();
-const noEnds: ReadonlySet<bigint> = new Set();
 
 /**
  * Forms the region at `rip`, or null if its first instruction is the interpreter's.
- * @param ends where it is not to go on: there are regions there already
  */
 export function formRegion(
   source: CodeSource,
@@ -140,10 +144,10 @@ export function formRegion(
   seen: IndirectTargets = noTargets,
   apart: ReadonlySet<bigint> = nothingApart,
   recordBlock: RecordBlock = recordAnew,
-  ends = noEnds,
+  bounds = unbounded,
 ): Region | null {
-  const shape = (at: bigint, endsAt: ReadonlySet<bigint>): RegionBlock[] => {
-    const blocks = discover(source, context, at, seen, apart, endsAt, ends.size > 0, recordBlock);
+  const shape = (at: bigint, ends: ReadonlySet<bigint>): RegionBlock[] => {
+    const blocks = discover(source, context, at, seen, apart, { ...bounds, ends }, recordBlock);
     for (const block of blocks.values()) {
       for (const to of successorsOf(block)) {
         const successor = blocks.get(placeKey(to));
@@ -153,12 +157,12 @@ export function formRegion(
     const first = blocks.get(placeKey(at));
     return first === undefined ? [] : inReversePostorder(first);
   };
-  let ordered = shape(rip, ends);
+  let ordered = shape(rip, bounds.ends);
   const [first] = ordered;
   if (first === undefined) return null;
   // A region that begins with IN or OUT would leave there for itself.
   if (first.instructions === 1 && (first.terminator.kind === 'leave' || hasPort(first))) return null;
-  if (!isReducible(graphOf(ordered))) ordered = reducible(ordered, ends, shape);
+  if (!isReducible(graphOf(ordered))) ordered = reducible(ordered, bounds.ends, shape);
   const entry = ordered[0]!;
   fuseFlags(ordered, context);
   return { entry, blocks: ordered, context, apart, instructions: ordered.reduce((n, b) => n + b.instructions, 0) };
@@ -204,21 +208,19 @@ function reducible(
   for (const head of [...heads].sort((a, b) => (a < b ? -1 : 1)).slice(0, maximumEnds)) {
     const part = shape(rip, new Set([...ends, head]));
     if (!isReducible(graphOf(part))) continue;
-    if (isReducible(graphOf(shape(head, noEnds)))) return part;
+    if (isReducible(graphOf(shape(head, unbounded.ends)))) return part;
     second ??= part;
   }
   return second ?? blocks;
 }
 
-/** `ends`: where the region is not to go on. */
 function discover(
   source: CodeSource,
   context: Context,
   entry: bigint,
   seen: IndirectTargets,
   apart: ReadonlySet<bigint>,
-  ends: ReadonlySet<bigint>,
-  isBeside: boolean,
+  bounds: RegionBounds,
   recordBlock: RecordBlock,
 ): Map<PlaceKey, RegionBlock> {
   const blocks = new Map<PlaceKey, RegionBlock>();
@@ -231,10 +233,9 @@ function discover(
   const work = [entry];
   // What was never executed is left out: most of it never will be, and a page that the guest does not get to may be absent.
   const isWanted = (rip: bigint): boolean => source.executed?.(linearOf(context, rip)) !== false;
-  const maximum = isBeside ? maximumBeside : maximumInstructions;
   let instructions = 0;
   const unit = new OneUnit();
-  const stops = new Set(Array.from(ends, placeKey));
+  const stops = new Set(Array.from(bounds.ends, placeKey));
   const record = (rip: bigint, place: PlaceKey, maximum?: number): RegionBlock | null => {
     let made = recordBlock(source, context, rip, maximum);
     if ('fetchFault' in made) return null;
@@ -272,7 +273,7 @@ function discover(
     const rip = work[next]!;
     const place = placeKey(rip);
     if (blocks.has(place) || (rip !== entry && stops.has(place))) continue;
-    if (blocks.size >= maximumBlocks || instructions >= maximum) break;
+    if (blocks.size >= maximumBlocks || instructions >= bounds.instructions) break;
     const holder = ownerOf(place);
     if (holder !== undefined) {
       // Jumped into the middle: the first part becomes a block of its own that falls through.

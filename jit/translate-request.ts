@@ -3,13 +3,15 @@
  * to be copied.
  *
  *   words   of 64 bits: number of the request, context, instruction pointer, state of the inexact flag, 1 = only with pages
- *           of its own, number of pages, of indirect jumps, of instructions apart, of ends; for each page its linear address
- *           and what there is of it (1 bytes, 2 marks); for each jump its instruction pointer, number of targets, targets;
- *           the instructions apart; the ends
+ *           of its own, number of pages, of indirect jumps, of instructions apart, of ends; how many instructions are enough;
+ *           for each page its linear address and what there is of it (1 bytes, 2 marks); for each jump its instruction
+ *           pointer, number of targets, targets; the instructions apart; the ends
  *   bytes   of each page, as far as they are there: 4096 of code, 512 of marks
  */
+
 import type { SentPage } from './code-snapshot.ts';
 import type { InexactFlag } from './mxcsr.ts';
+import type { RegionBounds } from './region.ts';
 
 export interface TranslateRequest {
   readonly id: number;
@@ -25,28 +27,28 @@ export interface TranslateRequest {
   readonly seen: ReadonlyMap<bigint, readonly bigint[]>;
   /** Instructions whose accesses are looked up one by one. */
   readonly apart: ReadonlySet<bigint>;
-  /** Where the region is not to go on. */
-  readonly ends: ReadonlySet<bigint>;
+  readonly bounds: RegionBounds;
 }
 
 const inexactFlags: readonly InexactFlag[] = ['clear', 'set', 'either'];
-const headWords = 9;
+const headWords = 10;
 const BYTES = 1;
 const MARKS = 2;
 const pageBytes = 4096;
 const markBytes = 512;
 
 export function packRequest(request: TranslateRequest): ArrayBuffer {
-  const { id, context, rip, inexact, afresh, pages, seen, apart, ends } = request;
+  const { id, context, rip, inexact, afresh, pages, seen, apart, bounds } = request;
   const words = [BigInt(id), BigInt(context), rip, BigInt(inexactFlags.indexOf(inexact)), afresh ? 1n : 0n];
-  words.push(BigInt(pages.length), BigInt(seen.size), BigInt(apart.size), BigInt(ends.size));
+  words.push(BigInt(pages.length), BigInt(seen.size), BigInt(apart.size));
+  words.push(BigInt(bounds.ends.size), BigInt(bounds.instructions));
   let size = 0;
   for (const { linear, bytes, executed } of pages) {
     words.push(linear, BigInt((bytes === null ? 0 : BYTES) | (executed === null ? 0 : MARKS)));
     size += (bytes === null ? 0 : pageBytes) + (executed === null ? 0 : markBytes);
   }
   for (const [site, targets] of seen) words.push(site, BigInt(targets.length), ...targets);
-  words.push(...apart, ...ends);
+  words.push(...apart, ...bounds.ends);
   const buffer = new ArrayBuffer(words.length * 8 + size);
   new BigInt64Array(buffer, 0, words.length).set(words);
   const all = new Uint8Array(buffer);
@@ -63,7 +65,7 @@ export function packRequest(request: TranslateRequest): ArrayBuffer {
 
 export function unpackRequest(buffer: ArrayBuffer): TranslateRequest {
   const words = new BigInt64Array(buffer, 0, buffer.byteLength >> 3);
-  const [id, context, rip, inexact, afresh, pageCount, jumpCount, apartCount, endCount] = words;
+  const [id, context, rip, inexact, afresh, pageCount, jumpCount, apartCount, endCount, enough] = words;
   let at = headWords;
   const listed: { readonly linear: bigint; readonly parts: number }[] = [];
   for (let i = 0; i < Number(pageCount); i++, at += 2)
@@ -95,6 +97,6 @@ export function unpackRequest(buffer: ArrayBuffer): TranslateRequest {
     pages,
     seen,
     apart,
-    ends,
+    bounds: { ends, instructions: Number(enough) },
   };
 }

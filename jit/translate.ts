@@ -9,7 +9,7 @@ import { offerAskProgram } from './direct-memory.ts';
 import { Emitter } from './emitter.ts';
 import { offerF80Functions } from './f80-functions.ts';
 import type { InexactFlag } from './mxcsr.ts';
-import { formRegion, type IndirectTargets, type Region } from './region.ts';
+import { formRegion, type IndirectTargets, type Region, type RegionBounds } from './region.ts';
 import { RegionEmitter } from './region-emitter.ts';
 import { offerDirectPort } from './region-ports.ts';
 import './lower-families.ts';
@@ -40,9 +40,9 @@ export function translate(
   seen?: IndirectTargets,
   apart?: ReadonlySet<bigint>,
   inexact: InexactFlag = 'either',
-  ends?: ReadonlySet<bigint>,
+  bounds?: RegionBounds,
 ): Translation | null {
-  const region = formRegion(source, context, rip, seen, apart, undefined, ends);
+  const region = formRegion(source, context, rip, seen, apart, undefined, bounds);
   return region === null ? null : assemble(region, mode, inexact);
 }
 

@@ -20,6 +20,7 @@ import { sameBytes } from './hash.ts';
 import { costOf, InstalledRegions, type Translated } from './installed-regions.ts';
 import { INEXACT, type InexactFlag } from './mxcsr.ts';
 import { PlaceMap } from './place-map.ts';
+import { unbounded } from './region.ts';
 import { RegionEnds } from './region-ends.ts';
 import { RegionProfile } from './region-profile.ts';
 import type { Translate } from './translate.ts';
@@ -251,10 +252,10 @@ export class Translator implements Regions {
     const { seen, apart } = this.learned;
     const inexact = this.inexactFlag(rip);
     const physical = snapshot.physicalOf(page) + Number(linearOf(context, rip) & 0xfffn);
-    const ends = parts.way.kind === 'first' ? undefined : this.ends.of(context, rip, physical);
+    const bounds = parts.way.kind === 'first' ? unbounded : this.ends.of(context, rip, physical);
     let made: ReturnType<Translate>;
     try {
-      made = translate(snapshot, context, rip, parts.mode, seen, apart, inexact, ends);
+      made = translate(snapshot, context, rip, parts.mode, seen, apart, inexact, bounds);
     } catch (error) {
       this.settled.set(context.id, key, true); // it is interpreted if the guest goes on
       throw new InternalError(`translation of the code at 0x${rip.toString(16)}: ${(error as Error).message}`);
@@ -299,9 +300,9 @@ export class Translator implements Regions {
     snapshot.takeAt(wrap(page - 4096n, context), before);
     snapshot.takeAt(wrap(page + 4096n, context), after);
     this.underWay++;
-    const ends = this.ends.of(context, rip, own + Number(linearOf(context, rip) & 0xfffn));
+    const bounds = this.ends.of(context, rip, own + Number(linearOf(context, rip) & 0xfffn));
     const { seen } = this.learned;
-    const profile = { apart: new Set(this.learned.apart), inexact: this.inexactFlag(rip), ends };
+    const profile = { apart: new Set(this.learned.apart), inexact: this.inexactFlag(rip), bounds };
     compiler.request({
       context,
       rip,
@@ -384,7 +385,7 @@ export class Translator implements Regions {
       snapshot,
       seen,
       apart,
-      ends: new Set(),
+      bounds: unbounded,
       inexact: 'set',
       afresh: false,
       mayGoOn: () => engine.inContext(context.id) && engine.pages.physicalOf(page) === snapshot.physicalOf(page),

@@ -5,7 +5,8 @@ import { isMarked, type SentPage } from '../../jit/code-snapshot.ts';
 import { serveCompiler } from '../../jit/compiler.ts';
 import type { CompilerReply, CompilerRequest } from '../../jit/compiler-protocol.ts';
 import { type RecordBlock, RecordedBlocks } from '../../jit/recorded-blocks.ts';
-import { formRegion } from '../../jit/region.ts';
+import { formRegion, unbounded } from '../../jit/region.ts';
+import { besideInstructions } from '../../jit/region-ends.ts';
 import { packRequest, type TranslateRequest, unpackRequest } from '../../jit/translate-request.ts';
 import type { Context } from '../../src/execute/context.ts';
 import { recordBlock } from '../../src/execute/frontend.ts';
@@ -58,7 +59,7 @@ test('a region ends where others begin, but where it begins itself', () => {
   const page = pageAt(base, 0xff, 0xc9, 0x74, 4, 0xff, 0xc0, 0xeb, -8 & 0xff, 0xc3);
   const source = { page: (linear: bigint) => ((linear & ~0xfffn) === base ? page.bytes : null) };
   const placesOf = (rip: bigint, ends: readonly bigint[]) =>
-    formRegion(source, kernel, rip, undefined, undefined, undefined, new Set(ends))!
+    formRegion(source, kernel, rip, undefined, undefined, undefined, { ...unbounded, ends: new Set(ends) })!
       .blocks.map((block) => block.rip - base)
       .sort((a, b) => Number(a - b));
   assert.deepEqual(placesOf(base, []), [0n, 4n, 8n]);
@@ -73,9 +74,9 @@ test('a region beside others is smaller: what is far from it is theirs', () => {
   // 400 times: jz next; inc eax
   const page = pageAt(base, ...Array.from({ length: 400 }, () => [0x74, 0, 0xff, 0xc0]).flat(), 0xc3);
   const source = { page: (linear: bigint) => ((linear & ~0xfffn) === base ? page.bytes : null) };
-  const sizeOf = (ends: readonly bigint[]) =>
-    formRegion(source, kernel, base, undefined, undefined, undefined, new Set(ends))!.instructions;
-  const [alone, beside] = [sizeOf([]), sizeOf([0x30_0000n])];
+  const sizeOf = (instructions: number) =>
+    formRegion(source, kernel, base, undefined, undefined, undefined, { ...unbounded, instructions })!.instructions;
+  const [alone, beside] = [sizeOf(unbounded.instructions), sizeOf(besideInstructions)];
   assert.ok(beside >= 100 && beside < 264 && alone > 1.5 * beside, `${alone} and ${beside} instructions`);
 });
 
@@ -96,7 +97,7 @@ test('a request is the same when it has been packed', () => {
       [3n, []],
     ]),
     apart: new Set([-4n, 5n]),
-    ends: new Set([-9n, 0x400000n, 7n]),
+    bounds: { ends: new Set([-9n, 0x400000n, 7n]), instructions: 20 },
   };
   assert.deepEqual(unpackRequest(packRequest(request)), request);
 });
@@ -120,7 +121,7 @@ for (const [name, context] of [
     const to = pageAt(there, 0xff, 0xc0, 0xc3); // inc eax; ret
     const translate = (id: number, pages: readonly SentPage[], afresh = false) => {
       const parts = { id, context: context.id, rip: base, inexact: 'either', afresh, pages } as const;
-      const request = packRequest({ ...parts, seen: new Map(), apart: new Set(), ends: new Set() });
+      const request = packRequest({ ...parts, seen: new Map(), apart: new Set(), bounds: unbounded });
       ask({ kind: 'translate', mode, request } satisfies CompilerRequest);
       return replies.at(-1)!;
     };
