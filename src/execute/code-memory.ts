@@ -4,6 +4,7 @@
  */
 
 import type { PhysicalMemory } from '../mmu/physical-memory.ts';
+import { BlockTable, type TableBlock } from './block-table.ts';
 import { blockEntriesOffset, blockHeaderBytes, blockPlace, type EncodedBlock } from './encode.ts';
 import { InternalError } from './internal-error.ts';
 
@@ -24,12 +25,8 @@ export interface CodeRange {
   readonly length: number;
 }
 
-export interface InterpreterBlock extends CodeRange {
-  readonly context: number;
+export interface InterpreterBlock extends CodeRange, TableBlock<InterpreterBlock> {
   readonly rip: bigint;
-  /** Instruction pointer as a number: the key of the look-up. */
-  readonly key: number;
-  readonly single: boolean;
   /** Address of its header in the VM's memory. */
   address: number;
   instructions: number;
@@ -41,9 +38,9 @@ export interface InterpreterBlock extends CodeRange {
   readonly repeats: boolean;
   /** False once its code was overwritten or the memory dropped. */
   alive: boolean;
-  /** Another one at the same place, from other pages: of the program that another address space has there. */
-  other: InterpreterBlock | null;
 }
+/** What is said of a block that is to be made. */
+export type BlockOrigin = Omit<InterpreterBlock, 'address' | 'instructions' | 'marks' | 'alive' | 'other' | 'next'>;
 
 /** Anything that was made from code bytes and must be told when they change. */
 export interface CodeUser extends CodeRange {
@@ -55,12 +52,11 @@ export class CodeMemory {
   private readonly base: number;
   private readonly memory: PhysicalMemory;
   private used = 0;
-  private readonly blocks = new Map<number, Map<number, InterpreterBlock>>();
+  private readonly blocks = new BlockTable<InterpreterBlock>();
   /** Every block since all were dropped, by the number that stands before its header. */
   private list: InterpreterBlock[] = [];
-  /** Those that others may lead to. */
-  private readonly linked = new Set<InterpreterBlock>();
-  private readonly byPage = new Map<number, Set<CodeRange>>();
+  /** What was made from a page; there may be blocks among it that are not alive any more. */
+  private readonly byPage = new Map<number, CodeRange[]>();
   /** Writes to pages with code, and how many it takes until nothing of their code is kept. */
   private readonly wear = new Map<number, { writes: number; patience: number }>();
   /** Told of every block that goes, and of a drop of all (null). */
@@ -72,33 +68,15 @@ export class CodeMemory {
     this.memory = memory;
   }
 
-  private static place(context: number, single: boolean): number {
-    return context * 2 + (single ? 1 : 0);
-  }
   /** The block that was made at a place last, or preferred; the others follow it. */
-  find(context: number, key: number, single: boolean): InterpreterBlock | undefined {
-    return this.blocks.get(CodeMemory.place(context, single))?.get(key);
+  find(context: number, key: number, single: boolean): InterpreterBlock | null {
+    return this.blocks.find(context, key, single);
   }
   /** Of the blocks at a place this one is found first from now on. */
   prefer(block: InterpreterBlock): void {
-    const map = this.blocks.get(CodeMemory.place(block.context, block.single))!;
-    if (map.get(block.key) === block) return;
-    this.takeOut(block);
-    block.other = map.get(block.key) ?? null;
-    map.set(block.key, block);
-  }
-  private takeOut(block: InterpreterBlock): void {
-    const map = this.blocks.get(CodeMemory.place(block.context, block.single));
-    const first = map?.get(block.key);
-    if (first === block) {
-      if (block.other === null) map!.delete(block.key);
-      else map!.set(block.key, block.other);
-    } else {
-      let at = first ?? null;
-      while (at !== null && at.other !== block) at = at.other;
-      if (at !== null) at.other = block.other;
-    }
-    block.other = null;
+    if (this.blocks.find(block.context, block.key, block.single) === block) return;
+    this.blocks.take(block);
+    this.blocks.put(block);
   }
   at(address: number): InterpreterBlock | undefined {
     const lead = ((address - this.base) >> 2) - leadWords;
@@ -107,10 +85,7 @@ export class CodeMemory {
   }
 
   /** Stores an encoded block; earlier ones may be dropped to make room. */
-  add(
-    encoded: EncodedBlock,
-    where: Omit<InterpreterBlock, 'address' | 'instructions' | 'marks' | 'alive' | 'other'>,
-  ): InterpreterBlock {
+  add(encoded: EncodedBlock, where: BlockOrigin): InterpreterBlock {
     const address = this.write(encoded);
     const block: InterpreterBlock = {
       physical: where.physical,
@@ -127,16 +102,10 @@ export class CodeMemory {
       repeats: where.repeats,
       alive: true,
       other: null,
+      next: null,
     };
-    const place = CodeMemory.place(where.context, where.single);
-    let map = this.blocks.get(place);
-    if (map === undefined) this.blocks.set(place, (map = new Map()));
-    const before = map.get(where.key);
-    if (before !== undefined) {
-      block.other = before;
-      this.dropBeyond(before);
-    }
-    map.set(where.key, block);
+    this.blocks.put(block);
+    if (block.other !== null) this.dropBeyond(block.other);
     this.list.push(block);
     this.watch(block);
     return block;
@@ -210,7 +179,6 @@ export class CodeMemory {
     const { words } = this;
     words[at + (blockPlace.rip >> 2)] = low;
     words[at + (blockPlace.rip >> 2) + 1] = high;
-    if (words[at + (blockPlace.context >> 2)] === 0) this.linked.add(block);
     words[at + (blockPlace.context >> 2)] = block.context;
     words[at + (blockPlace.epoch >> 2)] = epoch;
     words[at + (blockPlace.physical >> 2)] = physicalNumber;
@@ -218,10 +186,9 @@ export class CodeMemory {
   /** Nothing leads to the block any more. */
   endLinks(block: InterpreterBlock): void {
     this.words[(block.address + blockPlace.context - this.base) >> 2] = 0;
-    this.linked.delete(block);
   }
   endAllLinks(): void {
-    for (const block of this.linked) this.endLinks(block);
+    for (const block of this.list) this.endLinks(block);
   }
 
   /** Sets how often a block has been entered. */
@@ -240,37 +207,39 @@ export class CodeMemory {
     if (range.second >= 0) this.watchPage(range, Math.floor(range.second / 4096));
   }
   private watchPage(range: CodeRange, page: number): void {
-    let set = this.byPage.get(page);
-    if (set === undefined) {
-      this.byPage.set(page, (set = new Set()));
-      this.memory.useCode(page);
+    const ranges = this.byPage.get(page);
+    if (ranges !== undefined) {
+      ranges.push(range);
+      return;
     }
-    set.add(range);
+    this.byPage.set(page, [range]);
+    this.memory.useCode(page);
   }
   unwatch(range: CodeRange): void {
     for (const page of pagesOf(range)) {
-      const set = this.byPage.get(page);
-      set?.delete(range);
-      if (set?.size === 0) {
-        this.byPage.delete(page);
-        this.memory.releaseCode(page);
-      }
+      const ranges = this.byPage.get(page);
+      const index = ranges?.lastIndexOf(range) ?? -1;
+      if (index < 0) continue;
+      ranges!.splice(index, 1);
+      if (ranges!.length === 0) this.release(page);
     }
+  }
+  private release(page: number): void {
+    this.byPage.delete(page);
+    this.memory.releaseCode(page);
   }
 
   /** Drops what was made from the bytes that were written. Returns true if anything was. */
   written(physical: number, length: number): boolean {
     const page = Math.floor(physical / 4096);
-    const set = this.byPage.get(page);
-    if (set === undefined) return false;
-    let any = false;
-    for (const range of set) {
-      if (!overlaps(range, physical, length)) continue;
-      any = true;
-      this.end(range);
-    }
-    if (set.size > 0) this.wearOut(page, set);
-    return any;
+    const ranges = this.byPage.get(page);
+    if (ranges === undefined) return false;
+    let hit: CodeRange[] | null = null;
+    for (let i = 0; i < ranges.length; i++) if (overlaps(ranges[i]!, physical, length)) (hit ??= []).push(ranges[i]!);
+    // With one that goes others may go.
+    if (hit !== null) for (const range of hit) if (ranges.includes(range)) this.end(range);
+    if (ranges.length > 0) this.wearOut(page, ranges);
+    return hit !== null;
   }
   private end(range: CodeRange): void {
     if ('invalidate' in range) (range as CodeUser).invalidate();
@@ -278,14 +247,14 @@ export class CodeMemory {
     this.unwatch(range);
   }
   /** Each write to a page with code is slow: one with many has become data, as far as only blocks are known of it. */
-  private wearOut(page: number, set: ReadonlySet<CodeRange>): void {
+  private wearOut(page: number, ranges: readonly CodeRange[]): void {
     let wear = this.wear.get(page);
     if (wear === undefined) this.wear.set(page, (wear = { writes: 0, patience: firstPatience }));
     if (++wear.writes < wear.patience) return;
     wear.writes = 0;
     wear.patience *= 2; // perhaps it holds both
-    for (const range of set) if ('invalidate' in range) return;
-    for (const range of set) this.end(range);
+    for (const range of ranges) if ('invalidate' in range) return;
+    while (ranges.length > 0) this.end(ranges.at(-1)!);
   }
 
   /** Which bytes of a page code was entered at in a context, or has translations of: a bit for each. */
@@ -310,17 +279,18 @@ export class CodeMemory {
   drop(block: InterpreterBlock): void {
     block.alive = false;
     this.endLinks(block);
-    this.takeOut(block);
+    this.blocks.take(block);
     this.onDrop(block);
   }
 
   dropAll(): void {
-    for (const block of this.list) {
-      block.alive = false;
-      this.unwatch(block);
+    for (const block of this.list) block.alive = false;
+    for (const [page, ranges] of this.byPage) {
+      const left = ranges.filter((range) => 'invalidate' in range);
+      if (left.length === 0) this.release(page);
+      else this.byPage.set(page, left);
     }
     this.blocks.clear();
-    this.linked.clear();
     this.wear.clear();
     this.list = [];
     this.used = 0;

@@ -168,7 +168,7 @@ export class Engine {
   regionChanged(key?: number, context = 0): void {
     if (key === undefined) return this.jumps.forget();
     this.jumps.drop(lowOf(key), highOf(key) >>> 0, context);
-    for (let block = this.code.find(context, key, false) ?? null; block !== null; block = block.other) {
+    for (let block = this.code.find(context, key, false); block !== null; block = block.other) {
       this.code.endLinks(block);
       this.maker.countAnew(block);
     }
@@ -372,8 +372,8 @@ export class Engine {
     const block = this.mapped(key, false) ?? this.code.find(this.context.id, key, false);
     // A region that was not valid when the block was looked up (a page of it not accessed yet) may be so now.
     const region = this.regions?.find(this.context, key) ?? null;
-    if (region !== null) return this.remember(block ?? null, region);
-    if (block === undefined) throw new InternalError('engine: a block that is not there has become hot');
+    if (region !== null) return this.remember(block, region);
+    if (block === null) throw new InternalError('engine: a block that is not there has become hot');
     if (block.quick && this.maker.isImpatient) return this.makeAgain(block);
     const entries = this.regions?.hot(block, this.context) ?? neverAgain;
     // What was made in haste has few records more: they matter where nothing else becomes of a block.
@@ -527,7 +527,7 @@ export class Engine {
 
   /** The block that was made before at a place (rip as a number), of the code that is there now. */
   private mapped(key: number, single: boolean): InterpreterBlock | null {
-    const first = this.code.find(this.context.id, key, single) ?? null;
+    const first = this.code.find(this.context.id, key, single);
     for (let block = first; block !== null; block = block.other) {
       if (!this.isMapped(block)) continue;
       if (block !== first) this.code.prefer(block);
