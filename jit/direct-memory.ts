@@ -107,7 +107,7 @@ export function askProgram(
   });
   e.setState64('scratch0', e.get(answer, 'i64'));
 }
-export const answeredAt = (e: Emitter): Expr => e.op('i32.add', e.cpu(), e.i32(offsetOf('scratch0')));
+export const answeredAt = (e: Emitter): Expr => e.inCpu(offsetOf('scratch0'));
 
 const harmless =
   /^(?:i32|i64)\.(?:add|sub|mul|and|or|xor|shl|shr_[us]|rot[lr]|eqz?|ne|[lg][te]_[us]|clz|ctz|popcnt|wrap|extend.*|const|select)$|^(?:reg|flags)\.|^(?:insert|extract)|^jump$|^branch$/;

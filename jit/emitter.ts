@@ -55,6 +55,9 @@ interface Functions {
   _BinaryenLocalTee(module: number, local: number, value: Expr, type: number): Expr;
   _BinaryenBlock(module: number, name: number, children: number, count: number, type: number): Expr;
   _BinaryenBlockAppendChild(block: Expr, child: Expr): void;
+  _BinaryenLoop(module: number, name: number, body: Expr): Expr;
+  _BinaryenReturn(module: number, value: Expr): Expr;
+  _BinaryenUnreachable(module: number): Expr;
   _BinaryenBreak(module: number, name: number, condition: Expr, value: Expr): Expr;
   _BinaryenLoad(
     module: number,
@@ -105,6 +108,9 @@ const {
   _BinaryenIf: makeIf,
   _BinaryenBlock: makeBlock,
   _BinaryenBlockAppendChild: appendChild,
+  _BinaryenLoop: makeLoop,
+  _BinaryenReturn: makeReturn,
+  _BinaryenUnreachable: makeUnreachable,
   _BinaryenBreak: makeBreak,
   _BinaryenLoad: makeLoad,
   _BinaryenStore: makeStore,
@@ -242,8 +248,11 @@ export class Emitter {
     this.free.clear();
     this.pool.clear();
     this.targets.clear();
+    this.usesCpu = false;
     const statements = this.collect(body);
     const constants = [...this.pool.values()].map(({ local, bytes }) => this.m.local.set(local, this.v128(bytes)));
+    // The engine takes the local for the constant, which takes less room everywhere.
+    if (this.cpuBase !== null && this.usesCpu) constants.unshift(makeSet(this.p, 0, this.i32(this.cpuBase)));
     this.m.addFunction(
       name,
       typeList(parameters),
@@ -324,7 +333,7 @@ export class Emitter {
     this.emit(block);
   }
   loop(label: string, body: () => void): void {
-    this.emit(this.m.loop(label, this.m.block(null, this.collect(body))));
+    this.emit(makeLoop(this.p, nameOf(label), this.m.block(null, this.collect(body))));
   }
   br(label: string): void {
     this.targets.add(label);
@@ -340,13 +349,13 @@ export class Emitter {
     this.emit(this.m.switch([...labels], otherwise, index));
   }
   return(value?: Expr): void {
-    this.emit(this.m.return(value));
+    this.emit(makeReturn(this.p, value ?? 0));
   }
   nop(): Expr {
     return this.m.nop();
   }
   unreachable(): void {
-    this.emit(this.m.unreachable());
+    this.emit(makeUnreachable(this.p));
   }
 
   // --- locals
@@ -484,8 +493,15 @@ export class Emitter {
   // --- the vCPU's block: parameter 0 of every function is its address
   /** Its address, if the module is made for one vCPU: loads and stores then hold it. */
   cpuBase: number | null = null;
+  /** The function being made looks at the vCPU's block. */
+  private usesCpu = false;
   cpu(): Expr {
-    return this.cpuBase === null ? this.get(0, 'i32') : this.i32(this.cpuBase);
+    this.usesCpu = true;
+    return makeGet(this.p, 0, binaryen.i32);
+  }
+  /** The address of something in it. */
+  inCpu(offset: number): Expr {
+    return this.cpuBase === null ? this.op('i32.add', this.cpu(), this.i32(offset)) : this.i32(this.cpuBase + offset);
   }
   state32(field: string): Expr {
     return this.load('i32', this.cpu(), offsetOf(field));

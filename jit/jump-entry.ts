@@ -13,7 +13,7 @@ export function jumpIndex(e: Emitter, low: () => Expr): Expr {
 function addressOf(e: Emitter, target: bigint | null, to: () => Expr): () => Expr {
   if (target !== null) {
     const offset = jumpIndexOf(Number(BigInt.asUintN(32, target))) * jumpCacheEntryBytes;
-    return e.share(e.op('i32.add', e.cpu(), e.i32(offset)), 'i32');
+    return e.cpuBase === null ? e.share(e.inCpu(offset), 'i32') : () => e.inCpu(offset);
   }
   const index = jumpIndex(e, e.share(e.op('i32.wrap', to()), 'i32'));
   return e.share(e.op('i32.add', e.cpu(), e.op('i32.mul', index, e.i32(jumpCacheEntryBytes))), 'i32');

@@ -157,10 +157,9 @@ export class RegionEmitter implements Reader, BlockValues {
   /** Leaves if the budget does not cover the way from here to the next check. */
   private checkBudget(block: RegionBlock): void {
     const { e, frame } = this;
-    e.if(e.op('i32.lt_s', frame.i32(frame.budget), e.i32(this.need[block.order]!)), () => {
-      if (block.terminator.kind === 'dispatch') this.exit(e.get(this.returnTo, 'i64'));
-      else frame.leave(block.rip, leave.budget, this.dirty);
-    });
+    const ends = e.op('i32.lt_s', frame.i32(frame.budget), e.i32(this.need[block.order]!));
+    if (block.terminator.kind === 'dispatch') e.if(ends, () => this.exit(e.get(this.returnTo, 'i64')));
+    else frame.leaveIf(ends, block.rip, leave.budget, this.dirty);
   }
   private exit(next: Expr): void {
     this.x87?.spill();
@@ -168,9 +167,7 @@ export class RegionEmitter implements Reader, BlockValues {
   }
   /** Leaves before the current instruction: the interpreter does it. */
   exitIf(condition: Expr): void {
-    this.e.if(condition, () => {
-      this.frame.leave(this.rip, leave.retry, this.dirty, Math.max(this.count - this.index, 0));
-    });
+    this.frame.leaveIf(condition, this.rip, leave.retry, this.dirty, Math.max(this.count - this.index, 0));
   }
 
   // --- a block
@@ -241,11 +238,7 @@ export class RegionEmitter implements Reader, BlockValues {
         return pass(terminator.target);
       case 'branch': {
         if (terminator.taken === terminator.next) return pass(terminator.next);
-        return e.if(
-          this.value(last.args[0]!),
-          () => pass(terminator.taken),
-          () => pass(terminator.next),
-        );
+        return this.branch(this.value(last.args[0]!), terminator.taken, terminator.next, pass);
       }
       case 'indirect':
         return this.indirect(this.shared(last.args[0]!, 'i64'), terminator.site, terminator.targets);
@@ -271,6 +264,21 @@ export class RegionEmitter implements Reader, BlockValues {
     }
   }
 
+  /** Where only one of the two is in the region, the other has not been executed, or that is rare. */
+  private branch(condition: Expr, taken: bigint, next: bigint, pass: (rip: bigint) => void): void {
+    const { e, frame, current, x87, dirty } = this;
+    const isOut = (rip: bigint) => !current.successors.some((s) => s.rip === rip);
+    if (x87 === null && isOut(taken)) {
+      frame.exitIf(condition, taken, dirty);
+      return pass(next);
+    }
+    if (x87 === null && isOut(next)) {
+      frame.exitIf(e.op('i32.eqz', condition), next, dirty);
+      return pass(taken);
+    }
+    const [yes, no] = [() => pass(taken), () => pass(next)];
+    e.if(condition, yes, no);
+  }
   /** Goes to one of the targets that were seen, or notes the target for the next translation and leaves. */
   private indirect(to: () => Expr, site: bigint, targets: readonly bigint[]): void {
     const { e, region } = this;

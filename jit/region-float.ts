@@ -60,7 +60,7 @@ export class RegionFloat {
   /** Leaves between two blocks if the second one wants more of the registers than they are. */
   pass(from: RegionBlock, to: RegionBlock, dirty: Held): void {
     for (const demand of this.demands?.edge(from, to) ?? []) {
-      this.e.if(this.unmet(demand), () => this.frame.leave(to.rip, leave.retry, dirty));
+      this.frame.leaveIf(this.unmet(demand), to.rip, leave.retry, dirty);
     }
   }
 
