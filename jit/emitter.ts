@@ -117,6 +117,12 @@ const {
 } = raw;
 const loadId = binaryen.LoadId;
 const literal = raw._malloc(raw._BinaryenSizeofLiteral());
+/** Those of small numbers, which are asked for most often. */
+const smallLiterals = Array.from({ length: 64 }, (_, n) => {
+  const at = raw._malloc(raw._BinaryenSizeofLiteral());
+  setLiteral32(at, n);
+  return at;
+});
 const names = new Map<string, number>();
 /** A name for the functions behind binaryen's face. */
 function nameOf(text: string): number {
@@ -390,6 +396,7 @@ export class Emitter {
 
   // --- expressions
   i32(n: number): Expr {
+    if (n >= 0 && n < smallLiterals.length) return makeConst(this.p, smallLiterals[n]!);
     setLiteral32(literal, n | 0);
     return makeConst(this.p, literal);
   }
@@ -468,6 +475,14 @@ export class Emitter {
   }
   private wholeLoad(type: Type, pointer: Expr, offset: number): Expr {
     return makeLoad(this.p, widths[type]!, true, offset, 1, wasmTypes[type], pointer, memoryName);
+  }
+  /** An unsigned load, and a store, of so many bytes. */
+  loadBytes(type: Type, pointer: Expr, offset: number, bytes: number): Expr {
+    return makeLoad(this.p, bytes, bytes === widths[type], offset, 1, wasmTypes[type], pointer, memoryName);
+  }
+  storeBytes(type: Type, pointer: Expr, value: Expr, offset: number, bytes: number): void {
+    if (bytes === widths[type]) return this.store(type, pointer, value, offset);
+    this.emit(makeStore(this.p, bytes, offset, 1, pointer, value, wasmTypes[type], memoryName));
   }
   private partLoad(type: Type, kind: LoadKind, pointer: Expr, offset: number): Expr {
     const bytes = kind.startsWith('load8') ? 1 : kind.startsWith('load16') ? 2 : 4;

@@ -313,7 +313,7 @@ export class RegionEmitter implements Reader, BlockValues {
         const { known } = this.places;
         const { pendingFlags } = this.frame;
         e.if(this.value(node.args[0]!), () => {
-          this.places.known = { ...known, hosts: new Map(known.hosts) };
+          this.places.known = { ...known, hosts: new Map(known.hosts), streamed: new Map(known.streamed) };
           after = this.steps(steps, p + 1, stopAt);
         });
         this.doubles.forget();
@@ -522,11 +522,9 @@ export class RegionEmitter implements Reader, BlockValues {
     const { e } = this;
     const { kind: name, bytes } = memoryAccesses[code]!;
     const type: Type = bytes === 16 ? 'v128' : bytes === 8 ? 'i64' : 'i32';
-    const suffix = bytes === 1 ? '8' : bytes === 2 ? '16' : '';
     const { host, offset, value: given } = this.places.of(v, args[0]!, bytes, name !== 'load');
-    const put = () => e.store(type, host(), given?.() ?? this.value(args[1]!), offset, `store${suffix}` as 'store');
-    if (name === 'store') return put();
-    const value = e.load(type, host(), offset, (suffix === '' ? 'load' : `load${suffix}_u`) as 'load');
+    if (name === 'store') return e.storeBytes(type, host(), given?.() ?? this.value(args[1]!), offset, bytes);
+    const value = e.loadBytes(type, host(), offset, bytes);
     const next = this.nodes[v + 1]!;
     const taken = next.op.startsWith('x87.operand.') && next.args[0] === v && this.plan.uses[v] === 1;
     if (taken) this.values[v] = value;

@@ -13,6 +13,9 @@ import type { RegionX87 } from './region-x87.ts';
 
 const gprNames = 'rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15'.split(' ');
 
+/** Where the registers' images are, by number. */
+const images = [...gprNames, ...gprNames.map((_, i) => `xmm${i}`)].map((name) => offsetOf(name));
+
 /** A register's local and where its image is. */
 export interface RegisterLocal {
   readonly local: number;
@@ -124,8 +127,7 @@ export class RegionFrame {
     const number = numberOf(op, index);
     if (this.registers[number] !== undefined) return;
     const type: Type = number >= 16 ? 'v128' : 'i64';
-    const offset = offsetOf(type === 'v128' ? `xmm${index}` : gprNames[index]!);
-    const made = { local: this.e.local(type), type, offset, bit: registerBit(op, index), low: null };
+    const made = { local: this.e.local(type), type, offset: images[number]!, bit: registerBit(op, index), low: null };
     this.registers[number] = made;
     this.met.push(made);
   }

@@ -36,12 +36,14 @@ interface Found {
   /** The local that holds it, if a program may have answered instead ({@link answeredAt}): that holds for one access. */
   readonly answered: number | null;
 }
-const keyOf = (value: number, write: boolean, bytes: number): string => `${value},${write},${bytes}`;
+const keyOf = (value: number, write: boolean, bytes: number): number => value * 64 + bytes * 2 + (write ? 1 : 0);
 
 /** What is known at one place of the code. */
 interface Known {
   /** Host addresses by the value that is the linear address, kind and size of the access. */
-  readonly hosts: Map<string, Found>;
+  readonly hosts: Map<number, Found>;
+  /** The same of a stream's accesses, by value and stream. */
+  readonly streamed: Map<string, () => Expr>;
   /** The block's accesses that share a look-up with others. */
   readonly groups: Map<number, GroupedAccess>;
 }
@@ -49,7 +51,7 @@ interface Known {
 /** The places in memory that one region touches. */
 export class RegionMemory {
   /** To be saved and restored where emission turns to another block and comes back. */
-  known: Known = { hosts: new Map(), groups: new Map() };
+  known: Known = { hosts: new Map(), streamed: new Map(), groups: new Map() };
   private readonly e: Emitter;
   private readonly region: Region;
   private readonly emission: Emission;
@@ -75,7 +77,7 @@ export class RegionMemory {
   begin(block: RegionBlock): void {
     const { context, apart } = this.region;
     const groups = context.flat ? accessGroups(block.nodes, context.codeSize === 64 ? 64 : 32, apart) : new Map();
-    this.known = { hosts: new Map(), groups };
+    this.known = { hosts: new Map(), streamed: new Map(), groups };
     this.members = this.loops.find((l) => l.members.has(block))?.members.get(block);
   }
   /** Emission turns to another block; `comeBack` with the answer when it returns. */
@@ -207,12 +209,12 @@ export class RegionMemory {
     if (kind === 'fixed') return { host: () => e.get(fixed, 'i32'), offset: member.constant - stream.least };
     if (kind === 'index') return { host: () => this.emission.value(at), offset: member.constant - stream.least };
     const key = `${at} ${addend}`;
-    let found = this.known.hosts.get(key);
-    if (found === undefined) {
-      const host = e.share(e.op('i32.add', e.op('i32.wrap', this.emission.value(at)), e.get(addend, 'i32')), 'i32');
-      this.known.hosts.set(key, (found = { host, answered: null }));
+    let host = this.known.streamed.get(key);
+    if (host === undefined) {
+      host = e.share(e.op('i32.add', e.op('i32.wrap', this.emission.value(at)), e.get(addend, 'i32')), 'i32');
+      this.known.streamed.set(key, host);
     }
-    return { host: found.host, offset: 0 };
+    return { host, offset: 0 };
   }
   /** What stands for an address that only accesses of a stream use; null: node `v` is no such address. */
   indexInStream(v: number): Expr | null {
