@@ -67,9 +67,10 @@ export class FetchLookAside {
     return this.localPages.has(page) || this.globalPages.has(page);
   }
 
-  /** Takes out the page of an address, for whoever fetches from it. */
-  drop(low: number): void {
-    for (const user of [false, true]) this.invalidate(placeOf(low, user));
+  /** Takes out the pages of addresses, for whoever fetches from them. */
+  drop(first: number, bytes: number): void {
+    for (let low = first; low < first + bytes; low += 4096)
+      for (const user of [false, true]) this.invalidate(placeOf(low, user));
   }
   private invalidate(place: number): void {
     this.u32[this.start + place * 4 + 1] = invalid;

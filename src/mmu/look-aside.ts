@@ -94,6 +94,14 @@ export class LookAside {
     this.place(index, low, high, addend, global);
     if (this.homes !== null) this.note(this.homes, (low + addend) >>> 12, index);
   }
+  /** Enters a page that nobody has asked for yet, unless that costs another one its place. */
+  offer(low: number, high: number, addend: number, global: boolean): void {
+    const index = indexOf(low, this.bits);
+    if (indexOf(this.u32[this.start + index * 4]!, this.bits) === index) return;
+    if (this.isAt(index ^ this.other, low, high)) return;
+    this.place(index, low, high, addend, global);
+    if (this.homes !== null) this.note(this.homes, (low + addend) >>> 12, index);
+  }
   private note(homes: Uint16Array, page: number, index: number): void {
     const at = page * 2;
     const [first, second] = [homes[at]!, homes[at + 1]!];

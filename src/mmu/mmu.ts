@@ -12,6 +12,7 @@ import { AC, GP, PF_FAULT, SS_FAULT } from '../state/vectors.ts';
 import { AccessLog } from './access-log.ts';
 import { DataTables } from './data-tables.ts';
 import { FetchLookAside } from './fetch-look-aside.ts';
+import { LargePages } from './large-pages.ts';
 import { LeftSpaces } from './left-spaces.ts';
 import { highOf, lowOf, pageNumber } from './linear.ts';
 import { indexOf } from './look-aside.ts';
@@ -71,6 +72,7 @@ export class Mmu implements PageWatcher {
   private readonly u32: Uint32Array;
   private readonly tables: DataTables;
   private readonly left: LeftSpaces;
+  private readonly large = new LargePages();
   /** The process-context identifier in force, or -1 where there are none. */
   private identifier = -1;
   private apicPage = -1;
@@ -148,8 +150,10 @@ export class Mmu implements PageWatcher {
     if (keeps && identifier === this.identifier && root === walker.root) return;
     if (identifier !== this.identifier) left.leave(identifier, root, keyRights);
     this.flushLocal();
-    if (keeps) left.enter(this.identifier, walker.root, keyRights);
-    else left.forget(this.identifier);
+    if (keeps) {
+      left.enter(this.identifier, walker.root, keyRights);
+      this.large.spaceChanged();
+    } else left.forget(this.identifier);
   }
   /** Drops what is known of a process-context identifier, or of one page there; global pages may stay. */
   flushSpace(identifier: number, linear: number | null): void {
@@ -215,6 +219,7 @@ export class Mmu implements PageWatcher {
   flushAll(): void {
     this.forgetTables();
     this.fetches.flush();
+    this.large.clear();
     this.onFlush('all');
   }
   /** All but what is known of global pages. */
@@ -223,14 +228,16 @@ export class Mmu implements PageWatcher {
     this.fetches.flushLocal();
     this.onFlush('local');
   }
-  /** INVLPG: drops what is remembered of the page that holds a linear address. */
+  /** INVLPG: drops what is remembered of the page that holds a linear address, and of a large one everything. */
   flushPage(linear: number): void {
-    const low = (lowOf(linear) & ~0xfff) >>> 0;
-    const high = highOf(linear);
-    this.tables.drop(low, high);
-    const page = pageNumber(low, high);
-    this.fetches.drop(low);
-    this.onFlush(page * 4096);
+    const [low, high] = [lowOf(linear), highOf(linear)];
+    const bits = this.large.take(low, high);
+    if (bits > 22) return this.flushAll();
+    const bytes = 1 << bits;
+    const first = (low & -bytes) >>> 0;
+    this.tables.drop(first, high, bytes);
+    this.fetches.drop(first, bytes);
+    this.onFlush(bits === 12 ? pageNumber(low, high) * 4096 : 'local');
   }
   /** Writes to a page, at this place in the host's memory, must be seen from now on. */
   pageProtected(host: number): void {
@@ -271,6 +278,7 @@ export class Mmu implements PageWatcher {
       this.memory.u8.copyWithin(this.state.base + (SCRATCH << 2), host, host + bytes);
       return true;
     }
+    if (this.across(low, high, bytes, intent !== 'read', false)) return true;
     if (!this.prepareData(low, high, bytes, intent !== 'read', stackSegment)) return false;
     if (this.watches.active && !this.checkWatches(low >>> 0, high | 0, bytes, true, intent !== 'read')) return false;
     this.transferIn(bytes);
@@ -284,6 +292,7 @@ export class Mmu implements PageWatcher {
       this.memory.u8.copyWithin(host, from, from + bytes);
       return true;
     }
+    if (this.across(low, high, bytes, true, true)) return true;
     if (!this.prepareData(low, high, bytes, true, stackSegment)) return false;
     if (this.watches.active && !this.checkWatches(low >>> 0, high | 0, bytes, false, true)) return false;
     this.transferOut(bytes);
@@ -297,6 +306,11 @@ export class Mmu implements PageWatcher {
     const table = this.tables.of(user, write);
     const page = (low - within) >>> 0;
     return table.recover(page, high) ? (table.addend(indexOf(page)) + (low >>> 0)) >>> 0 : -1;
+  }
+  private across(low: number, high: number, bytes: number, write: boolean, stores: boolean): boolean {
+    if ((low & 0xfff) + bytes <= 4096 || this.alignmentChecks) return false;
+    const field = this.state.base + (SCRATCH << 2);
+    return this.tables.across(low, high, bytes, this.u32[CPL] === 3, write, stores, this.memory.u8, field);
   }
   /** Faults as the access would, without making it. */
   probe(low: number, high: number, bytes: number, intent: Intent, stackSegment: boolean): boolean {
@@ -334,6 +348,7 @@ export class Mmu implements PageWatcher {
     if ((!user && walker.smap && walker.user) || (this.watches.active && this.watches.page(low, high))) return false;
     if (!memory.mapWrites(number)) return false;
     table.set(page, high, (host - page) | 0, walker.global);
+    this.large.note(low, high, walker.pageBits);
     return true;
   }
 
@@ -410,8 +425,7 @@ export class Mmu implements PageWatcher {
   private fill(low: number, high: number, user: boolean): void {
     if (this.alignmentChecks) return;
     const { walker, memory, tables } = this;
-    const page = Math.floor(walker.physical / 4096);
-    const host = memory.hostOf(page);
+    const host = memory.hostOf(Math.floor(walker.physical / 4096));
     if (host === -1) return;
     const linear = (low & ~0xfff) >>> 0;
     if (this.watches.active && this.watches.page(low, high)) return;
@@ -420,14 +434,10 @@ export class Mmu implements PageWatcher {
       tables.lifted.forget(linear, high);
       if (walker.user) tables.lifted.note(linear, high);
     }
-    tables.of(user, false).set(linear, high, addend, walker.global);
-    if (walker.writable && walker.dirty && memory.mapWrites(page)) {
-      tables.of(user, true).set(linear, high, addend, walker.global);
-    } else {
-      // An older entry of the same place may say otherwise (the page was remapped without a flush): it must not outlive this.
-      tables.of(user, true).drop(linear, high);
-      tables.stackOf(user).drop(linear, high);
-    }
+    this.large.note(low, high, walker.pageBits);
+    // Of a space that comes back, the pages that were wanted are remembered and no others.
+    const around = !this.watches.active && (walker.global || this.identifier < 0);
+    tables.enter(linear, high, addend, user, walker, memory, around);
   }
 
   private transferIn(bytes: number): void {
@@ -482,6 +492,7 @@ export class Mmu implements PageWatcher {
       return -1;
     }
     fetches.set(low, high, user, walker.physical, walker.global);
+    this.large.note(low, high, walker.pageBits);
     return walker.physical;
   }
   /**
@@ -500,8 +511,10 @@ export class Mmu implements PageWatcher {
   enterPage(low: number, high: number): number {
     const page = this.peekPage(low, high);
     const user = this.u32[CPL] === 3;
-    if (page >= 0 && this.fetches.find(low, high, user) < 0)
+    if (page >= 0 && this.fetches.find(low, high, user) < 0) {
       this.fetches.set(low >>> 0, high | 0, user, page, this.walker.global);
+      this.large.note(low >>> 0, high | 0, this.walker.pageBits);
+    }
     return page;
   }
 

@@ -70,7 +70,7 @@ export class PageWalker {
   readonly pdpte = new Uint32Array(8);
 
   /** Physical addresses lead elsewhere than they say. */
-  private apart = false;
+  apart = false;
   private inSmm = false;
   private devicePage = -1;
 
@@ -85,6 +85,8 @@ export class PageWalker {
   dirty = false;
   /** The page is global: a load of CR3 does not change it. */
   global = false;
+  /** Bits of an address within the page that was found, of which `physical` is a part: 12, or more. */
+  pageBits = 12;
   // The result of one that failed.
   errorCode = 0;
 
@@ -110,6 +112,7 @@ export class PageWalker {
     if (!this.passive && !this.apart && this.quickWalk(low, high, write, user, fetch, smapEnforced)) return true;
     this.entries = 0;
     this.isNoExecute = false;
+    this.pageBits = 12;
     let flags: number;
     switch (this.mode) {
       case PAGING_OFF:
@@ -217,9 +220,11 @@ export class PageWalker {
     flags &= entry;
     highs |= entryHigh;
     let place: number;
+    let bits = 12;
     if ((entry & LARGE) !== 0) {
       if ((entry & 0x1f_e000) !== 0) return false;
       place = (entry & 0xffe0_0000) | (low & 0x1f_f000);
+      bits = 21;
     } else {
       at = memory.wordsOf((entry >>> 12) + (entryHigh & highAddressMask) * twoTo20);
       if (at < 0) return false;
@@ -243,6 +248,7 @@ export class PageWalker {
       if (this.protectionKeys && mode === PAGING_4_LEVEL && ((this.keyRights >>> ((entryHigh >>> 26) & 30)) & 3) !== 0)
         return false;
     } else if (user) return false;
+    this.pageBits = bits;
     this.writable = writable;
     this.user = userPage;
     this.dirty = (entry & DIRTY) !== 0;
@@ -330,6 +336,7 @@ export class PageWalker {
     if ((directory & PRESENT) === 0) return NOT_PRESENT;
     if (this.pageSizeExtension && (directory & LARGE) !== 0) {
       if ((directory & 0x20_0000) !== 0) return RESERVED_FAULT;
+      this.pageBits = 22;
       this.physical = ((directory & 0xffc0_0000) >>> 0) + ((directory >>> 13) & 0xff) * twoTo32 + (low & 0x3f_f000);
       return directory & (USER | WRITABLE);
     }
@@ -377,6 +384,7 @@ export class PageWalker {
     if ((entry & LARGE) !== 0) {
       if (!this.gigabytePages || (entry & 0x3fff_e000) !== 0) return RESERVED_FAULT;
       this.leafHigh = entryHigh;
+      this.pageBits = 30;
       this.physical = ((entry & 0xc000_0000) >>> 0) + (entryHigh & highAddressMask) * twoTo32 + (low & 0x3fff_f000);
       return flags;
     }
@@ -394,6 +402,7 @@ export class PageWalker {
     if ((entry & LARGE) !== 0) {
       if ((entry & 0x1f_e000) !== 0) return RESERVED_FAULT;
       this.leafHigh = entryHigh;
+      this.pageBits = 21;
       this.physical = ((entry & 0xffe0_0000) >>> 0) + (entryHigh & highAddressMask) * twoTo32 + (low & 0x1f_f000);
       return flags;
     }

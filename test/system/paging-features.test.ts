@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { indexOf } from '../../src/mmu/look-aside.ts';
-import { type TlbKind, tlbOffsets } from '../../src/state/layout.ts';
+import { PAGE_CODE } from '../../src/mmu/physical-memory.ts';
+import { offsetOf, type TlbKind, tlbOffsets } from '../../src/state/layout.ts';
 import { attempt, longMode, type Machine } from './machine.ts';
 
 const CR4 = { pae: 0x20, pge: 0x80, pcide: 1 << 17, pke: 1 << 22 } as const;
@@ -122,4 +123,60 @@ test('a page of 1 GiB', () => {
   m.p.mmu.walker.gigabytePages = false;
   m.cpu.stateReplaced();
   assert.equal(touch(m, 0x1000), '#14(9)');
+});
+
+test('INVLPG anywhere in a large page drops all that is known of it', () => {
+  for (const kind of ['supervisorRead', 'supervisorWrite'] as const) {
+    const m = longMode(0);
+    m.memory.write32(DIRECTORY + 16, 0x87);
+    for (const linear of [0x20_1000, 0x27_f000, 0x40_1000]) assert.equal(write(m, linear), 'written');
+    const knows = () => [0x20_1000, 0x27_f000, 0x40_1000].map((at) => known(m, kind, at)).join();
+    assert.equal(knows(), 'true,true,true');
+    assert.equal(attempt(m, 'invlpg', 3, 0x3f_f000), 'done');
+    assert.equal(knows(), 'false,false,true');
+    assert.ok(m.p.mmu.fetchPage(0x20_1000, 0) >= 0);
+    m.memory.write32(DIRECTORY + 8, 0x187);
+    assert.equal(attempt(m, 'invlpg', 3, 0x20_0000), 'done');
+    assert.equal(m.p.mmu.fetchPage(0x20_1000, 0), 0x1000, 'code, too');
+  }
+});
+
+test('of a large page the neighbours of what is touched are known, as far as they may be', () => {
+  const m = longMode(0);
+  m.memory.protect(0x203, PAGE_CODE);
+  const first = 0x20_0000;
+  assert.equal(write(m, first + 0x5000), 'written');
+  for (let page = 0; page < 16; page++) {
+    assert.ok(known(m, 'supervisorRead', first + page * 4096));
+    assert.equal(known(m, 'supervisorWrite', first + page * 4096), page !== 3, 'writes that must be seen');
+  }
+  assert.ok(!known(m, 'supervisorRead', first + 0x1_0000));
+  assert.ok(!known(m, 'userRead', first));
+  const clean = longMode(0);
+  clean.memory.write32(DIRECTORY + 8, 0x2001a7);
+  assert.equal(touch(clean, first), 'read');
+  assert.ok(known(clean, 'supervisorRead', first + 4096));
+  assert.ok(!known(clean, 'supervisorWrite', first + 4096), 'the dirty flag is not set');
+});
+
+test('an access that goes on in the next page needs no walk where both pages are known', () => {
+  const m = longMode(0);
+  const [low, host] = [0x20_0ffd, m.memory.hostOf(0x200) + 0xffd];
+  assert.equal(write(m, low), 'written');
+  m.memory.write32(DIRECTORY + 8, 0); // the tables still know the page
+  for (const bytes of [2, 4, 8, 16] as const) {
+    const at = low + (bytes === 2 ? 2 : 0);
+    m.state.u32.fill(0x8765_4321, offsetOf('scratch0') >> 2, (offsetOf('scratch0') >> 2) + 4);
+    assert.ok(m.p.mmu.slowWrite(at, 0, bytes, 'write', false));
+    assert.equal(m.memory.u8[host + (at - low)], 0x21);
+    assert.equal(m.memory.u8[host + (at - low) + bytes - 1], bytes === 2 ? 0x43 : 0x87);
+    m.state.set64('scratch0', -1n);
+    assert.ok(m.p.mmu.slowRead(at, 0, bytes, 'modify', false));
+    assert.equal(
+      m.state.get64('scratch0'),
+      { 2: 0x4321n, 4: 0x8765_4321n, 8: 0x8765_4321_8765_4321n, 16: 0x8765_4321_8765_4321n }[bytes],
+    );
+  }
+  assert.equal(attempt(m, 'invlpg', 3, 0x20_1000), 'done');
+  assert.equal(touch(m, low), '#14(0)');
 });
