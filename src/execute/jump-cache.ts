@@ -28,6 +28,8 @@ import type { CodeMemory, InterpreterBlock } from './code-memory.ts';
 const entries = 1 << jumpCacheBits;
 const mask = entries - 1;
 const words = jumpCacheEntryBytes >> 2;
+/** So many entries, then the cache is sure to be used all over. */
+const fewEntries = 256;
 const start = jumpCacheOffset >> 2;
 const CONTEXT = jumpCacheEntry.context >> 2;
 const EPOCH = jumpCacheEntry.epoch >> 2;
@@ -70,6 +72,8 @@ export class JumpCache {
   private codeEpoch = 0;
   private readonly blocks = new Array<InterpreterBlock | null>(entries).fill(null);
   private readonly regions = new Array<FoundRegion | null>(entries).fill(null);
+  /** Entries until {@link touch}. */
+  private untouched = fewEntries;
   /** Another look-up may find something better than what stands here. */
   private readonly passing = new Uint8Array(entries);
 
@@ -93,6 +97,7 @@ export class JumpCache {
   ): void {
     const index = jumpIndexOf(low);
     const { u32 } = this;
+    if (this.untouched > 0 && --this.untouched === 0) this.touch();
     if (!this.holds(index, low, high, context)) {
       const beside = index ^ 1;
       if (this.holds(beside, low, high, context)) this.clearAt(beside);
@@ -114,6 +119,13 @@ export class JumpCache {
     if (block === null) return;
     if (region !== null) return this.code.endLinks(block);
     this.link(block, at);
+  }
+  /**
+   * Has the host provide the cache's memory. It would page by page, twice: the core module reads an entry before it is set,
+   * and to replace what a page reads as before it is written stops the host's other threads.
+   */
+  private touch(): void {
+    for (let at = start; at < start + entries * words; at += 1024) Atomics.or(this.u32, at, 0);
   }
   /** What the core module compares in a later epoch. */
   private setPages(at: number, block: InterpreterBlock | null, region: FoundRegion | null): void {
