@@ -1,7 +1,7 @@
 /** The evaluators of lazy flags whose producer is not known, generated from the formulas of src/ir/flags.ts. */
 import { Builder } from '../src/ir/builder.ts';
 import { condition, type FlagSource, flagWord } from '../src/ir/flag-formulas.ts';
-import { ARITHMETIC_FLAGS, FLAG_CARRY_BIT, flagKinds } from '../src/ir/flags.ts';
+import { ARITHMETIC_FLAGS, FLAG_CARRY_BIT, type FlagKind, flagCode, flagKinds } from '../src/ir/flags.ts';
 import { schedule } from '../src/ir/schedule.ts';
 import type { Value, Width } from '../src/ir/types.ts';
 import { offsetOf } from '../src/state/layout.ts';
@@ -25,6 +25,10 @@ const context = {
   baseBits: 48,
 } as const;
 const widths: readonly Width[] = [8, 16, 32, 64];
+/** What most conditions are asked of: these are answered by the condition's own formula, without a word of flags. */
+const frequentKinds: readonly FlagKind[] = ['sub', 'logic', 'add', 'inc', 'dec'];
+/** Condition codes come in pairs, of which the second is the first one's negation. */
+const conditionPairs = 8;
 
 /** Emits a pure computation over state fields; returns its value's expression. */
 function straight(reader: Reader, record: (b: Builder) => Value<'i32'>): Expr {
@@ -93,19 +97,49 @@ export function addFlagFunctions(reader: Reader): void {
     'i32',
     () => {
       const word = e.local('i32');
+      // One switch over what has produced the flags and the pair of conditions.
+      const frequent = [
+        ...frequentKinds.flatMap((kind) => widths.map((width): [FlagKind, Width] => [kind, width])),
+        ['bits', 8] as [FlagKind, Width],
+      ];
+      const labels = new Array<string>(flagKinds.length * widths.length * conditionPairs).fill('other');
+      const cases = frequent.flatMap(([kind, width]) =>
+        Array.from({ length: conditionPairs }, (_, pair) => {
+          const label = `${kind}${width}c${pair}`;
+          labels[flagCode(kind, width) * conditionPairs + pair] = label;
+          return { kind, width, pair, label };
+        }),
+      );
+      const code = e.op('i32.and', e.state32('flagKind'), e.i32((1 << FLAG_CARRY_BIT) - 1));
+      const pairOf = () => e.op('i32.shr_u', e.get(1, 'i32'), e.i32(1));
+      const answer = (value: Expr): void =>
+        e.return(e.op('i32.xor', value, e.op('i32.and', e.get(1, 'i32'), e.i32(1))));
+      const build = (i: number): void => {
+        if (i < 0)
+          return e.switch(labels, 'other', e.op('i32.add', e.op('i32.mul', code, e.i32(conditionPairs)), pairOf()));
+        const { kind, width, pair, label } = cases[i]!;
+        e.block(label, () => build(i - 1));
+        answer(
+          straight(reader, (b) => {
+            const carry = b.and(b.shrU(b.state32('flagKind'), b.i32(FLAG_CARRY_BIT)), b.i32(1));
+            return condition(b, { kind, width, a: b.state64('flagA'), b: b.state64('flagB'), carry }, pair * 2);
+          }),
+        );
+      };
+      e.block('other', () => build(cases.length - 1));
       e.set(word, e.call('flagsWord', [e.cpu()], 'i32'));
       e.setState64('result1', e.op('i64.extend_u', e.get(word, 'i32')));
-      const labels = Array.from({ length: 16 }, (_, i) => `c${i}`);
-      const build = (i: number): void => {
-        if (i < 0) return e.switch(labels, labels[15]!, e.get(1, 'i32'));
-        e.block(labels[i]!, () => build(i - 1));
-        e.return(
+      const pairs = Array.from({ length: conditionPairs }, (_, pair) => `c${pair}`);
+      const buildOther = (i: number): void => {
+        if (i < 0) return e.switch(pairs, pairs[0]!, pairOf());
+        e.block(pairs[i]!, () => buildOther(i - 1));
+        answer(
           straight(reader, (b) =>
-            condition(b, { kind: 'bits', width: 32, a: b.state64('result1'), b: b.i64(0), carry: b.i32(0) }, i),
+            condition(b, { kind: 'bits', width: 32, a: b.state64('result1'), b: b.i64(0), carry: b.i32(0) }, i * 2),
           ),
         );
       };
-      build(15);
+      buildOther(conditionPairs - 1);
       e.unreachable();
     },
     true,
