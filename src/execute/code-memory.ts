@@ -5,13 +5,15 @@
 
 import type { PhysicalMemory } from '../mmu/physical-memory.ts';
 import { BlockTable, type TableBlock } from './block-table.ts';
-import { blockEntriesOffset, blockHeaderBytes, blockPlace, type EncodedBlock } from './encode.ts';
+import { blockEntriesOffset, blockHeaderBytes, blockNumberOffset, blockPlace, type EncodedBlock } from './encode.ts';
 import { InternalError } from './internal-error.ts';
+import { kindOf } from './records.ts';
 
-/** Room after a block's last record for the record that may be written over it when its code is overwritten. */
-const stopWords = 4;
-/** Before a block's header: its number, and nothing, so that records stay where they can be read quickly. */
-const leadWords = 2;
+/** The record that may be written over a block's last instruction when its code is overwritten. */
+const stopWords = kindOf('stop').bytes >> 2;
+/** A header stands in one line of the host's cache: it begins in the first words of one. */
+const lineWords = 16;
+const lastHeaderStart = lineWords - (blockHeaderBytes >> 2);
 /** Most of what stands in a page that is written to so often is never executed again. */
 const firstPatience = 8;
 /** Blocks at one place that are kept side by side. */
@@ -30,7 +32,7 @@ export interface InterpreterBlock extends CodeRange, TableBlock<InterpreterBlock
   /** Address of its header in the VM's memory. */
   address: number;
   instructions: number;
-  /** Address of its marks: a word for each instruction (encode.ts). */
+  /** Index of its marks: a word for each instruction (encode.ts). */
   marks: number;
   /** It was put together in haste (quick-blocks.ts): worth making again when it is entered often. */
   quick: boolean;
@@ -51,9 +53,11 @@ export class CodeMemory {
   private readonly words: Int32Array;
   private readonly base: number;
   private readonly memory: PhysicalMemory;
+  /** Bytes of headers and records, from the beginning on, and words of marks, from the end on. */
   private used = 0;
+  private marked = 0;
   private readonly blocks = new BlockTable<InterpreterBlock>();
-  /** Every block since all were dropped, by the number that stands before its header. */
+  /** Every block since all were dropped, by the number that stands in its header. */
   private list: InterpreterBlock[] = [];
   /** What was made from a page; there may be blocks among it that are not alive any more. */
   private readonly byPage = new Map<number, CodeRange[]>();
@@ -79,8 +83,8 @@ export class CodeMemory {
     this.blocks.put(block);
   }
   at(address: number): InterpreterBlock | undefined {
-    const lead = ((address - this.base) >> 2) - leadWords;
-    const block = lead >= 0 && lead * 4 < this.used ? this.list[this.words[lead]!] : undefined;
+    const at = address - this.base;
+    const block = at >= 0 && at < this.used ? this.list[this.words[(at + blockNumberOffset) >> 2]!] : undefined;
     return block?.address === address ? block : undefined; // it may be somewhere else by now
   }
 
@@ -97,7 +101,7 @@ export class CodeMemory {
       single: where.single,
       address,
       instructions: encoded.instructions,
-      marks: this.base + this.used - encoded.instructions * 4,
+      marks: this.words.length - this.marked,
       quick: where.quick,
       repeats: where.repeats,
       alive: true,
@@ -130,24 +134,31 @@ export class CodeMemory {
     this.list.push(block);
     block.address = address;
     block.instructions = encoded.instructions;
-    block.marks = this.base + this.used - encoded.instructions * 4;
+    block.marks = this.words.length - this.marked;
     block.quick = false;
   }
 
-  /** Writes records, room for a `stop`, and the marks. */
+  /** Writes records, with room for a `stop` in place of the last instruction's, and the marks, which are seldom read. */
   private write({ words, length, instructions, marks }: EncodedBlock): number {
-    const size = (leadWords + length + stopWords + instructions + 1) & ~1;
-    if (size > this.words.length)
+    const last = (marks[instructions - 1]! & 0xffff) >> 2;
+    const size = (Math.max(length, last + stopWords) + 1) & ~1;
+    if (size + instructions > this.words.length)
       throw new InternalError(`code memory: a block of ${size * 4} bytes does not fit in ${this.words.length * 4}`);
-    if (this.used + size * 4 > this.words.length * 4) this.dropAll();
+    let at = this.used >> 2;
+    if (at % lineWords > lastHeaderStart) at += lineWords - (at % lineWords);
+    if (at + size + this.marked + instructions > this.words.length) {
+      this.dropAll();
+      at = 0;
+    }
     const to = this.words;
-    const at = this.used >> 2;
-    to[at] = this.list.length;
-    for (let i = 0; i < length; i++) to[at + leadWords + i] = words[i]!;
-    for (let i = blockPlace.rip >> 2; i < blockHeaderBytes >> 2; i++) to[at + leadWords + i] = 0;
-    for (let i = 0; i < instructions; i++) to[at + size - instructions + i] = marks[i]!;
-    this.used += size * 4;
-    return this.base + (at + leadWords) * 4;
+    for (let i = 0; i < length; i++) to[at + i] = words[i]!;
+    for (let i = blockPlace.rip >> 2; i < blockHeaderBytes >> 2; i++) to[at + i] = 0;
+    to[at + (blockNumberOffset >> 2)] = this.list.length;
+    this.used = (at + size) * 4;
+    this.marked += instructions;
+    const marksAt = to.length - this.marked;
+    for (let i = 0; i < instructions; i++) to[marksAt + i] = marks[i]!;
+    return this.base + at * 4;
   }
 
   /** Index of the instruction that a record of the block belongs to. */
@@ -167,7 +178,7 @@ export class CodeMemory {
     return BigInt.asUintN(64, wraps ? rip - twoTo32 : rip);
   }
   private mark(block: InterpreterBlock, index: number): number {
-    return this.words[((block.marks - this.base) >> 2) + index]!;
+    return this.words[block.marks + index]!;
   }
 
   /**
@@ -294,6 +305,7 @@ export class CodeMemory {
     this.wear.clear();
     this.list = [];
     this.used = 0;
+    this.marked = 0;
     this.onDrop(null);
   }
 }

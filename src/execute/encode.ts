@@ -44,12 +44,14 @@ export type HelperIndex = (name: string) => number;
 /**
  * Bytes before the first record: instruction count (u32), how often the block was entered (u32); what a block that leads
  * here compares, as in an entry of the jump cache: rip (u64), context (u32; 0 = nobody leads here), epoch (u32), number of
- * the physical page (u32); and the addresses of the two blocks that came after this one last (u32; 0 = none).
+ * the physical page (u32); the addresses of the two blocks that came after this one last (u32; 0 = none); and the block's
+ * number (code-memory.ts; u32).
  */
 export const blockHeaderBytes = 40;
 export const blockEntriesOffset = 4;
 export const blockPlace = { rip: 8, context: 16, epoch: 20, physical: 24 };
 export const blockNext = [28, 32] as const;
+export const blockNumberOffset = 36;
 
 /** Where a block is written before it is copied out: one encoder works at a time, on one thread. */
 const scratch = new Int32Array(1 << 14);
