@@ -79,6 +79,7 @@ class CoreBuilder implements Reader {
     const once = e.local('i32');
     const entry = e.local('i32');
     const budget = e.local('i32');
+    const entries = e.local('i32');
     const rip = e.local('i64');
     /** The block that has just ended, since this was entered: memory of blocks is not used again meanwhile. */
     const before = e.local('i32');
@@ -120,9 +121,9 @@ class CoreBuilder implements Reader {
             e.store('i32', this.get(before), this.get(BLOCK), last);
           });
         });
-        const entries = () => e.load('i32', this.get(BLOCK), blockEntriesOffset);
-        e.store('i32', this.get(BLOCK), e.op('i32.add', entries(), e.i32(1)), blockEntriesOffset);
-        e.if(e.op('i32.eq', entries(), e.i32(hotThreshold)), () => e.return(e.i32(leave.hot)));
+        e.set(entries, e.op('i32.add', e.load('i32', this.get(BLOCK), blockEntriesOffset), e.i32(1)));
+        e.store('i32', this.get(BLOCK), this.get(entries), blockEntriesOffset);
+        e.if(e.op('i32.eq', this.get(entries), e.i32(hotThreshold)), () => e.return(e.i32(leave.hot)));
       });
       e.set(budget, e.op('i32.sub', e.state32('budget'), e.load('i32', this.get(BLOCK))));
       e.if(e.op('i32.lt_s', this.get(budget), e.i32(0)), () => e.return(e.i32(leave.budget)));
