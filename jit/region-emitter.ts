@@ -238,7 +238,11 @@ export class RegionEmitter implements Reader, BlockValues {
         return pass(terminator.target);
       case 'branch': {
         if (terminator.taken === terminator.next) return pass(terminator.next);
-        return this.branch(this.value(last.args[0]!), terminator.taken, terminator.next, pass);
+        return e.if(
+          this.value(last.args[0]!),
+          () => pass(terminator.taken),
+          () => pass(terminator.next),
+        );
       }
       case 'indirect':
         return this.indirect(this.shared(last.args[0]!, 'i64'), terminator.site, terminator.targets);
@@ -264,21 +268,6 @@ export class RegionEmitter implements Reader, BlockValues {
     }
   }
 
-  /** Where only one of the two is in the region, the other has not been executed, or that is rare. */
-  private branch(condition: Expr, taken: bigint, next: bigint, pass: (rip: bigint) => void): void {
-    const { e, frame, current, x87, dirty } = this;
-    const isOut = (rip: bigint) => !current.successors.some((s) => s.rip === rip);
-    if (x87 === null && isOut(taken)) {
-      frame.exitIf(condition, taken, dirty);
-      return pass(next);
-    }
-    if (x87 === null && isOut(next)) {
-      frame.exitIf(e.op('i32.eqz', condition), next, dirty);
-      return pass(taken);
-    }
-    const [yes, no] = [() => pass(taken), () => pass(next)];
-    e.if(condition, yes, no);
-  }
   /** Goes to one of the targets that were seen, or notes the target for the next translation and leaves. */
   private indirect(to: () => Expr, site: bigint, targets: readonly bigint[]): void {
     const { e, region } = this;

@@ -49,8 +49,6 @@ function sizeOf(mask: number): number {
 
 /** What a leave says, as one number: the reason, whether flags are written back, instructions not done, the place. */
 const flagsShift = 4;
-/** No reason of src/execute/leave.ts: the region returns the instruction pointer. */
-const EXIT = 0;
 const restShift = 5;
 const placeShift = 12;
 const mostRest = (1 << (placeShift - restShift)) - 1;
@@ -92,8 +90,6 @@ export class RegionFrame {
   /** Number of the combination that a leave writes back, where there is an x87 unit to write back besides. */
   private readonly combination: number;
   private combinations: readonly number[] = [];
-  /** Some exit goes the way of those who leave. */
-  private exitsBehind = false;
   /** Flags are written back at some leave. */
   private leavesFlags = false;
   x87: RegionX87 | null = null;
@@ -221,27 +217,11 @@ export class RegionFrame {
     this.spill(held);
     this.e.return(next);
   }
-  /** The same for a place that it hardly ever goes to, if a condition is not zero: by the way of those who leave. */
-  exitIf(condition: Expr, rip: bigint, held: Held): void {
-    this.exitsBehind = true;
-    this.leaveIf(condition, rip, EXIT, held);
-  }
   /**
    * Leaves before the instruction at `rip`, for a reason of src/execute/leave.ts. `rest`: instructions that the budget has
    * paid for and that are not done.
    */
-  leave(rip: bigint, reason: number, held: Held, rest = 0): void {
-    this.leaveAfter(null, rip, reason, held, rest);
-  }
-  /** The same if a condition is not zero. */
-  leaveIf(condition: Expr, rip: bigint, reason: number, held: Held, rest = 0): void {
-    const { pendingFlags, x87, far } = this;
-    // All that is to be done before is to set a local: whether control leaves or not.
-    const isPlain = x87 === null && far === null && (pendingFlags === null || pendingFlags.leave !== undefined);
-    if (isPlain) this.leaveAfter(condition, rip, reason, held, rest);
-    else this.e.if(condition, () => this.leave(rip, reason, held, rest));
-  }
-  private leaveAfter(condition: Expr | null, rip: bigint, reason: number, { mask, flags }: Held, rest: number): void {
+  leave(rip: bigint, reason: number, { mask, flags }: Held, rest = 0): void {
     const { e } = this;
     if (this.pendingFlags?.leave !== undefined) this.pendingFlags.leave();
     else this.pendingFlags?.make();
@@ -250,11 +230,14 @@ export class RegionFrame {
     const distance = this.far === null ? Number(rip - this.origin) : 0;
     const rests = (rest << restShift) | ((flags ? 1 : 0) << flagsShift) | reason;
     e.set(this.word, e.i64(BigInt(distance * 2 ** placeShift + rests)));
-    if (condition !== null) return e.brIf(labelOf(mask), condition);
     if (this.x87 === null) return e.br(labelOf(mask));
     this.x87.noteLeave();
     e.set(this.combination, e.i32(this.combinations.indexOf(mask)));
     e.br('x87left');
+  }
+  /** The same if a condition is not zero: an `if`, since V8 puts the way on at a distance from a `br_if` to here. */
+  leaveIf(condition: Expr, rip: bigint, reason: number, held: Held, rest = 0): void {
+    this.e.if(condition, () => this.leave(rip, reason, held, rest));
   }
   /** Emits the body, and behind it a way out for each combination of registers that `leave` may write back. */
   withLeaves(combinations: Iterable<number>, body: () => void): void {
@@ -291,15 +274,13 @@ export class RegionFrame {
         this.spillFlags();
       });
     }
-    const reason = e.share(e.op('i32.and', word(), e.i32((1 << flagsShift) - 1)), 'i32');
+    const reason = e.op('i32.and', word(), e.i32((1 << flagsShift) - 1));
     const distance = e.op('i64.shr_s', this.i64(this.word), e.i64(BigInt(placeShift)));
     const notDone = e.op('i32.and', e.op('i32.shr_u', word(), e.i32(restShift)), e.i32(mostRest));
     const origin = this.far === null ? e.i64(this.origin) : this.i64(this.far);
-    const rip = e.share(e.op('i64.add', origin, distance), 'i64');
     e.setState32('budget', e.op('i32.add', this.i32(this.budget), notDone));
-    if (this.exitsBehind) e.if(e.op('i32.eqz', reason()), () => e.return(rip()));
-    e.setState64('rip', rip());
-    e.setState32('leave', reason());
+    e.setState64('rip', e.op('i64.add', origin, distance));
+    e.setState32('leave', reason);
     e.return(e.i64(LEFT));
   }
 }

@@ -4,7 +4,7 @@
  * as for other code: so only those are made anew that have gone there. Where that is not told, it is one at a time.
  */
 import type { Context } from '../src/execute/context.ts';
-import { addressOfBig, bigOf } from '../src/mmu/linear.ts';
+import { bigOf } from '../src/mmu/linear.ts';
 import { profileEntry, profileEntryBytes } from '../src/state/layout.ts';
 import type { IndirectJump } from './compiler-protocol.ts';
 import { holds, type Installed, type InstalledRegions } from './installed-regions.ts';
@@ -12,6 +12,8 @@ import { holds, type Installed, type InstalledRegions } from './installed-region
 /** Times that a target must stand in one profile to be taken in, and how many a jump may have. */
 const profileThreshold = 4;
 const maximumTargets = 48;
+/** Instructions of all regions that lack targets of a jump for which it is not worth while to tell them apart. */
+const small = 400;
 /** Leaves at one instruction before its accesses are looked up one by one, and before another region is made anew. */
 const retryThreshold = 512;
 /** Leaves at one that all regions look up by itself until they are looked at again. */
@@ -28,7 +30,7 @@ function within<K>(map: Map<bigint, Map<bigint, K>>, key: bigint): Map<bigint, K
   if (there === undefined) map.set(key, (there = new Map()));
   return there;
 }
-const total = (times: ReadonlyMap<bigint, number>): number => Array.from(times.values()).reduce((a, b) => a + b, 0);
+const count = (times: Map<bigint, number>, key: bigint, more: number) => times.set(key, (times.get(key) ?? 0) + more);
 
 export class RegionProfile {
   private readonly installed: InstalledRegions;
@@ -51,25 +53,33 @@ export class RegionProfile {
   /**
    * Takes in the targets that are frequent in a profile of indirect jumps.
    * @param entries as regions have written them (src/state/layout.ts)
-   * @returns the regions that went to them often, to be made anew with them
+   * @returns the regions that are to be made anew with them: those that went there often
    */
   profiled(entries: BigInt64Array, context: Context): Installed[] {
-    /** By jump, by target, by region: how often. */
+    /** By jump, by region, by target: how often. */
     const jumps = new Map<bigint, Map<bigint, Map<bigint, number>>>();
     for (let i = 0; i < entries.length; i += profileEntryBytes / 8) {
       const [site, target, region] = fields.map((field) => entries[i + field]!) as [bigint, bigint, bigint];
-      const regions = within(within(jumps, site), target);
-      regions.set(region, (regions.get(region) ?? 0) + 1);
+      count(within(within(jumps, site), region), target, 1);
     }
     const chosen = new Set<Installed>();
-    for (const [site, targets] of jumps) {
-      const frequent = [...targets.keys()].filter((target) => total(targets.get(target)!) >= profileThreshold);
-      for (const target of this.see({ site, targets: frequent }))
-        for (const [rip, times] of targets.get(target)!) {
-          const [region] = this.installed.at(context.id, addressOfBig(rip));
-          const jump = region?.indirect.find((jump) => jump.site === site);
-          if (times >= profileThreshold && jump?.targets.includes(target) === false) chosen.add(region!);
-        }
+    const all = this.installed.newest(context.id);
+    for (const [site, regions] of jumps) {
+      const total = new Map<bigint, number>();
+      for (const targets of regions.values()) for (const [target, times] of targets) count(total, target, times);
+      const frequent = [...total].flatMap(([target, times]) => (times >= profileThreshold ? [target] : []));
+      const known = this.see({ site, targets: frequent });
+      const lacking = all
+        .map((region) => {
+          const targets = region.indirect.find((jump) => jump.site === site)?.targets;
+          return { region, targets: known.filter((target) => targets?.includes(target) === false) };
+        })
+        .filter(({ targets }) => targets.length > 0);
+      const goesAlong = lacking.reduce((sum, { region }) => sum + region.instructions, 0) <= small;
+      for (const { region, targets } of lacking) {
+        const times = targets.reduce((sum, target) => sum + (regions.get(region.rip)?.get(target) ?? 0), 0);
+        if (goesAlong || times >= profileThreshold) chosen.add(region);
+      }
     }
     return [...chosen];
   }

@@ -190,9 +190,9 @@ export class Translator implements Regions {
     if (!this.isDue(profileEntries / jumpsPerLeave)) return false;
     const { engine } = this.parts;
     const context = engine.contexts.current(engine.state);
-    let any = false;
-    for (const { rip } of this.learned.profiled(entries, context)) if (this.translate(rip, context)) any = true;
-    return any;
+    const regions = this.learned.profiled(entries, context);
+    for (const { rip } of regions) this.translate(rip, context);
+    return regions.length > 0; // they may be under way already
   }
   retried(context: Context, key: number, times = 1): void {
     if (!this.learned.left(key, times) || !this.isDue(times)) return;

@@ -55,6 +55,14 @@ test('of the regions that hold a jump, those go on to a target that have gone th
   assert.deepEqual(learned.profiled(profile([never.rip, 1n, 40]), context), [], 'made before it was learned');
   assert.deepEqual(learned.profiled(profile([seldom.rip, 2n, 4], [never.rip, 3n, 9]), context), [seldom, never]);
   assert.deepEqual(learned.profiled(profile([0x99n, 2n, 40]), context), [], 'of a region that has gone');
+  const spread = [4n, 5n, 6n].flatMap((target) => regions.map(({ rip }) => [rip, target, 2] as const));
+  assert.deepEqual(learned.profiled(profile(...spread), context), regions, 'to several targets');
+});
+
+test('small regions go along', () => {
+  const regions = [0x40_0000n, 0x40_0020n].map((rip) => regionAt(rip, 0x80, { indirect: [{ site, targets: [] }] }));
+  const learned = new RegionProfile(installed(regions), () => false);
+  assert.deepEqual(learned.profiled(profile([regions[0]!.rip, 2n, 40]), context), regions);
 });
 
 test('one region at a time looks up an instruction by itself that leaves often', () => {
