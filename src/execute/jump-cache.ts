@@ -72,6 +72,9 @@ export class JumpCache {
   private codeEpoch = 0;
   private readonly blocks = new Array<InterpreterBlock | null>(entries).fill(null);
   private readonly regions = new Array<FoundRegion | null>(entries).fill(null);
+  /** Pairs of places in which something was entered, and whether a pair is among them. */
+  private readonly used: number[] = [];
+  private readonly isUsed = new Uint8Array(entries >> 1);
   /** Entries until {@link touch}. */
   private untouched = fewEntries;
   /** Another look-up may find something better than what stands here. */
@@ -98,6 +101,11 @@ export class JumpCache {
     const index = jumpIndexOf(low);
     const { u32 } = this;
     if (this.untouched > 0 && --this.untouched === 0) this.touch();
+    const pair = index >> 1;
+    if (this.isUsed[pair] === 0) {
+      this.isUsed[pair] = 1;
+      this.used.push(pair);
+    }
     if (!this.holds(index, low, high, context)) {
       const beside = index ^ 1;
       if (this.holds(beside, low, high, context)) this.clearAt(beside);
@@ -233,8 +241,11 @@ export class JumpCache {
   forget(): void {
     this.flush();
     this.code.endAllLinks();
-    for (let at = start + CONTEXT; at < start + entries * words; at += words) this.u32[at] = 0;
-    this.blocks.fill(null);
-    this.regions.fill(null);
+    for (const pair of this.used) {
+      this.isUsed[pair] = 0;
+      this.clearAt(2 * pair);
+      this.clearAt(2 * pair + 1);
+    }
+    this.used.length = 0;
   }
 }
